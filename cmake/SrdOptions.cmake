@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# Language level, warnings and sanitizers, carried by the interface target srd_options.
+option(SRD_BUILD_TESTS "Build the tests" ON)
+option(SRD_BUILD_BENCH "Build the benchmarks" ON)
+option(SRD_WERROR "Treat warnings as errors" OFF)
+set(SRD_SANITIZE "" CACHE STRING "Sanitizers: address,undefined or thread; empty for none")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+add_library(srd_options INTERFACE)
+target_compile_options(srd_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+    $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>
+    $<$<BOOL:${SRD_WERROR}>:-Werror>)
+if(SRD_SANITIZE)
+    target_compile_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE} -fno-omit-frame-pointer
+        -fno-sanitize-recover=all)
+    target_link_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE})
+endif()

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Live statistics of one endpoint. Written by the thread that owns the engine,
+// readable by any thread at any time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace srd {
+
+/// A count with one writer and any number of readers. A relaxed load and store
+/// instead of a read-modify-write: it costs what a plain integer costs.
+class Counter {
+public:
+    void add(std::uint64_t amount = 1) noexcept
+    {
+        value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+    }
+    void raise_to(std::uint64_t value) noexcept
+    {
+        if (value > value_.load(std::memory_order_relaxed)) {
+            value_.store(value, std::memory_order_relaxed);
+        }
+    }
+    std::uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+private:
+    std::atomic<std::uint64_t> value_{0};
+};
+
+// X(name, what it counts)
+#define SRD_COUNTERS(X)                                                                            \
+    X(tx_packets, "packets sent, retransmissions and acknowledgements included")                   \
+    X(tx_bytes, "bytes sent in packets")                                                           \
+    X(rx_packets, "packets received")                                                              \
+    X(rx_bytes, "bytes received in packets")                                                       \
+    X(tx_messages, "messages submitted")                                                           \
+    X(tx_message_bytes, "payload bytes of messages submitted")                                     \
+    X(rx_messages, "messages announced to the matching layer")                                     \
+    X(rx_message_bytes, "payload bytes of messages announced")                                     \
+    X(tx_acks, "packets sent that carried nothing but an acknowledgement")                         \
+    X(rx_acks, "acknowledgement blocks received")                                                  \
+    X(retransmits_rack, "packets retransmitted because later packets were acknowledged")           \
+    X(retransmits_probe, "packets retransmitted by the tail probe")                                \
+    X(retransmits_timeout, "packets retransmitted by the retransmission timeout")                  \
+    X(retransmits_spurious, "retransmissions that turned out to have been unnecessary")            \
+    X(rx_duplicates, "packets dropped because they had arrived before")                            \
+    X(rx_out_of_order, "packets that arrived after a later one")                                   \
+    X(rx_malformed, "packets dropped because they do not parse")                                   \
+    X(rx_version, "packets dropped because of another protocol version")                           \
+    X(rx_unknown_connection, "packets dropped because of an unknown connection identifier")        \
+    X(rx_stale, "packets dropped because they lie outside the receive window")                     \
+    X(rx_marked, "packets received with a congestion mark (ECN CE)")                               \
+    X(rx_reordered_messages, "messages held because an earlier one was missing")                   \
+    X(rx_unexpected_messages, "messages that arrived before a matching receive was posted")        \
+    X(rx_refused_messages, "messages refused for lack of memory (receiver not ready)")             \
+    X(tx_rnr_backoffs, "times a peer answered receiver-not-ready")                                 \
+    X(tx_again, "operations refused with 'again' because a queue was full")                        \
+    X(tx_unsent, "packets that the backend did not accept at once")                                \
+    X(io_rx_dropped, "packets the backend dropped, or the kernel dropped at our socket")           \
+    X(io_tx_errors, "packets the backend could not send")                                          \
+    X(path_switches, "times a path was avoided after marks or losses")                             \
+    X(path_blackouts, "times a path was taken out of use")                                         \
+    X(handshakes, "connections established")                                                       \
+    X(peer_failures, "peers declared failed")                                                      \
+    X(liveness_probes, "times the operating system of a silent peer was asked for signs of life")  \
+    X(liveness_extensions, "times a silent peer was spared because its process still exists")
+
+struct Counters {
+#define SRD_X(name, text) Counter name;
+    SRD_COUNTERS(SRD_X)
+#undef SRD_X
+};
+
+/// Calls `visit(name, text, value)` for every counter, in declaration order.
+template <typename Visitor>
+void for_each_counter(const Counters& counters, Visitor&& visit)
+{
+#define SRD_X(name, text) visit(#name, text, counters.name.value());
+    SRD_COUNTERS(SRD_X)
+#undef SRD_X
+}
+
+} // namespace srd

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The few functions behind include/srd.
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+#include <srd/check.hpp>
+#include <srd/status.hpp>
+
+namespace srd {
+
+void check_failed(const char* expression, const char* file, int line) noexcept
+{
+    std::fprintf(stderr, "srd: internal error: %s is false at %s:%d; please report it\n", expression, file, line);
+    std::abort();
+}
+
+const char* to_string(Cause cause) noexcept
+{
+    static constexpr std::array texts{
+        "no error",
+        "the peer has never answered (is it running, and does a firewall let UDP through?)",
+        "the peer stopped answering",
+        "the peer's process was replaced by another one at the same address",
+        "nobody listens at the peer's address any more (its process has exited)",
+        "the peer closed its endpoint",
+        "the peer was removed from the address vector, or this endpoint was closed",
+        "the peer speaks another version of the srd protocol",
+        "this host has no network route to the peer",
+        "the peer had no memory for the message for too long (receives not posted)",
+        "the message was longer than the receive buffer",
+        "the operation was canceled",
+        "no matching message",
+    };
+    static_assert(texts.size() == static_cast<std::size_t>(Cause::count_));
+    const auto index = static_cast<std::size_t>(cause);
+    return index < texts.size() ? texts[index] : "unknown cause";
+}
+
+} // namespace srd

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The SRD engine: reliable, exactly-once, per-peer ordered messages over
+// unordered, lossy packets. Sans I/O: it never sends, receives, reads a clock,
+// an environment variable or a random device, takes a lock, or allocates after
+// construction. Packets and time go in; packets and events come out.
+//
+// One pass, as progress_once() (progress.hpp) does it:
+//
+//     on_packets(rx, now)            acknowledgements act at once, data is noted
+//     on_timeout(now)                if next_timeout() is due
+//     while (poll_event(event))      one event at a time; message events are
+//                                    answered by accept(), park() or refuse()
+//     poll_transmit(tx, now)         acknowledgements are built here, after the
+//                                    events, so an ack means "placed or parked"
+//
+// Threading: one thread at a time (the owner holds the endpoint's lock).
+// Memory: reserved by the constructor from Limits, touched on use.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include <sys/uio.h>
+
+#include <srd/counters.hpp>
+#include <srd/limits.hpp>
+#include <srd/status.hpp>
+#include <srd/time.hpp>
+#include <srd/types.hpp>
+
+#include "io/packet_io.hpp"
+
+namespace srd {
+
+/// When a submitted message reports send_done (fi_cq(3), completion levels).
+enum class CompletionLevel : std::uint8_t {
+    none,     ///< never: the caller wants no event (only with copy_payload)
+    inject,   ///< when the caller's buffer may be reused
+    transmit, ///< when the peer has taken over responsibility: its engine acknowledged every byte
+    delivery, ///< when the peer has placed every byte in a matched receive buffer
+};
+
+/// Properties of a message that travel with it.
+struct MessageFlags {
+    bool tagged = false;   ///< FI_TAGGED rather than FI_MSG
+    bool has_data = false; ///< carries remote CQ data
+};
+
+/// One message to send. The iov array is copied; the memory it points to must
+/// stay unchanged until send_done, unless copy_payload is set.
+struct Operation {
+    PeerId peer{};
+    CompletionLevel level = CompletionLevel::transmit;
+    bool copy_payload = false;    ///< take the payload before submit() returns; at most max_inject_size bytes
+    MessageFlags flags;
+    std::uint64_t tag = 0;
+    std::uint64_t data = 0;       ///< remote CQ data
+    std::span<const iovec> iov;   ///< at most max_iov entries; empty: a zero-length message
+    std::uint64_t cookie = 0;     ///< handed back in send_done; not interpreted
+};
+
+struct Event {
+    enum class Kind : std::uint8_t {
+        hello,       ///< a peer introduced itself: resolve `payload` (its address), then accept_hello()
+        message,     ///< the peer's next message in order: answer with accept(), park() or refuse()
+        receive_done,///< an accepted message that was pending is complete, or failed with `cause`
+        send_done,   ///< a submitted operation is complete, or failed with `cause`
+        message_lost,///< a parked message can never be completed (its peer failed); already discarded
+    };
+    Kind kind{};
+    PeerId peer{};
+    Cause cause = Cause::none;
+    MessageFlags flags;
+    MessageId message{};                ///< message, message_lost
+    std::uint64_t tag = 0;              ///< message
+    std::uint64_t data = 0;             ///< message: remote CQ data
+    std::uint64_t length = 0;           ///< message, receive_done: the whole message's bytes
+    std::uint64_t cookie = 0;           ///< receive_done, send_done
+    std::span<const std::byte> payload; ///< hello: address
+};
+
+/// What accept() achieved.
+enum class Accepted : std::uint8_t {
+    complete, ///< every byte is placed; the MessageId is gone
+    pending,  ///< receive_done will follow
+};
+
+class Engine {
+public:
+    Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, Counters& counters,
+           std::span<const std::byte> local_address, std::uint64_t seed);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    // -- Peers ------------------------------------------------------------
+
+    /// The peer behind `route`; makes its state on first use (nothing is sent yet).
+    /// `mtu` is PacketIo::route_mtu(route). Returns no_id<PeerId> when max_peers are in use.
+    PeerId open_peer(RouteId route, std::uint32_t mtu, Time now);
+
+    /// Forgets `peer`: its operations fail with Cause::removed.
+    void close_peer(PeerId peer, Time now);
+
+    /// Answers Event::hello: the introduction's sender is reachable by `route`.
+    /// Call before the next poll_event(). Not calling it ignores the introduction.
+    void accept_hello(RouteId route, std::uint32_t mtu, Time now);
+
+    RouteId peer_route(PeerId peer) const;
+
+    /// What the backend learned about a route (RouteNotice). `mtu`: route_mtu(route) now.
+    void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);
+
+    // -- Sending ----------------------------------------------------------
+
+    /// Queues a message. Status: ok; again (nothing changed); invalid (more than max_iov entries,
+    /// copy_payload with too many bytes).
+    Status submit(const Operation& operation, Time now);
+
+    /// True if the last submissions should go out now rather than with the next pass:
+    /// the peer has nothing in flight that would soon bring an acknowledgement, or a full
+    /// packet is waiting. (Nagle's rule, with the next pass as the flush.)
+    bool transmit_due() const noexcept;
+
+    // -- Receiving --------------------------------------------------------
+
+    /// Places message `message` into `iov` (at most max_iov entries; the array is copied).
+    /// Bytes beyond the buffer's end are received and discarded: compare lengths.
+    /// Accepted::pending: the memory must stay valid until receive_done with `cookie`.
+    /// Status again: no record free; for the current event answer refuse(), for a parked
+    /// message it does not happen.
+    Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Time now, Accepted& outcome);
+
+    /// Keeps the current event's message as unexpected. `message` is replaced by the id that
+    /// stays valid until accept(), discard() or Event::message_lost.
+    /// Status again: the bound on unexpected memory is reached: answer refuse().
+    Status park(MessageId& message, Time now);
+
+    /// Does not take the current event's message: the peer is told receiver-not-ready
+    /// and will send it again; it and its successors are announced again later.
+    void refuse(MessageId message, Time now);
+
+    /// Drops a parked message (FI_DISCARD). For a delivery-complete sender it counts as delivered.
+    void discard(MessageId message, Time now);
+
+    // -- The pass ---------------------------------------------------------
+
+    void on_packets(std::span<const RxPacket> packets, Time now);
+    void on_timeout(Time now);
+    bool poll_event(Event& event);
+    std::size_t poll_transmit(std::span<TxPacket> packets, Time now);
+    /// The tail of the last poll_transmit() that the backend did not take.
+    void return_unsent(std::span<const TxPacket> packets, Time now);
+    /// After tx_burst of a backend without keeps_tx_memory: all descriptors are free.
+    void on_tx_done() noexcept;
+    void on_tx_reaped(std::span<const DescId> descs) noexcept;
+    /// A route whose silent peer the backend should look for (PacketIo::probe_liveness).
+    bool poll_liveness_probe(RouteId& route);
+    /// When on_timeout() is next needed; time_never if nothing is pending.
+    Time next_timeout() const noexcept;
+
+    // -- Closing ----------------------------------------------------------
+
+    /// True when every submitted message is acknowledged and nothing waits to be sent.
+    bool drained() const noexcept;
+    /// Tells every peer that this endpoint goes away. Everything outstanding fails with
+    /// Cause::removed; poll_event() and poll_transmit() until they are dry, then destroy.
+    void close(Time now);
+
+    // -- Inspection -------------------------------------------------------
+
+    struct PeerStats {
+        Duration rtt_smoothed{};
+        Duration rtt_min{};
+        std::uint32_t window_bytes = 0;
+        std::uint32_t in_flight_bytes = 0;
+        std::uint32_t queued_messages = 0;
+        std::uint32_t mtu = 0;
+        bool established = false;
+    };
+    PeerStats peer_stats(PeerId peer) const;
+    /// Bytes of state of a peer with nothing outstanding.
+    static std::size_t idle_peer_size() noexcept;
+    /// Aborts (SRD_CHECK) if the engine's own state contradicts itself. Slow: tests and debug builds.
+    void check_invariants() const;
+
+private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace srd

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// PacketIo: the one seam between the engine and anything that moves packets.
+// Virtual, and only in batches, so the cost of the call is spread over a burst.
+//
+// A backend moves datagrams: it may lose, duplicate and reorder them, but what
+// it delivers is intact (it verifies a checksum) and whole. It knows nothing of
+// peers, windows or messages. One thread at a time calls it (the endpoint's
+// lock); only notify() may be called from any thread.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <sys/uio.h>
+
+#include <srd/limits.hpp>
+#include <srd/status.hpp>
+#include <srd/time.hpp>
+#include <srd/types.hpp>
+
+namespace srd {
+
+struct Counters;
+
+struct IoCaps {
+    std::uint32_t max_packet = 0;    ///< largest packet on any route, bytes
+    std::uint32_t rx_buffer = 0;     ///< bytes the receive side can queue; 0 = unknown
+    std::uint16_t path_count = 1;    ///< entropies per route, 1..64
+    std::uint16_t burst_packets = 1; ///< packets of equal size on one path that cost about one call (GSO), >= 1
+    bool lossless = false;           ///< the medium never drops (still may reorder)
+    bool keeps_tx_memory = false;    ///< tx_burst returns before the memory is free; tx_reap tells
+};
+
+/// A received packet. The memory belongs to the backend and stays valid until rx_release().
+struct RxPacket {
+    const std::byte* data = nullptr;
+    std::uint32_t length = 0;
+    bool marked = false;      ///< ECN congestion experienced
+    Time arrived{};           ///< when the kernel or NIC received it, if known, else the burst's `now`
+};
+
+inline constexpr std::size_t max_tx_iov = 2 + max_iov; ///< header, frames, payload pieces
+
+/// A packet to send. Its memory belongs to the engine and stays valid until
+/// tx_burst returns (or, with keeps_tx_memory, until `desc` is reaped).
+struct TxPacket {
+    RouteId route{};
+    PathId path{};
+    std::uint8_t iov_count = 0;
+    DescId desc{};
+    std::uint32_t length = 0; ///< sum over iov
+    std::array<iovec, max_tx_iov> iov{};
+};
+
+/// What a backend learns about a route outside of packets.
+struct RouteNotice {
+    enum class Kind : std::uint8_t {
+        mtu_changed,     ///< read route_mtu() again
+        process_gone,    ///< the peer's host says that nobody has that address (ICMP port unreachable, TCP reset)
+        process_alive,   ///< the peer's process exists, though it may be stopped (answer to probe_liveness)
+        unreachable,     ///< no route, or the peer's host does not answer the network
+    };
+    RouteId route{};
+    Kind kind{};
+};
+
+class PacketIo {
+public:
+    PacketIo() = default;
+    PacketIo(const PacketIo&) = delete;
+    PacketIo& operator=(const PacketIo&) = delete;
+    virtual ~PacketIo() = default;
+
+    virtual const IoCaps& caps() const noexcept = 0;
+
+    /// This endpoint's own address, as fi_getname() reports it and peers resolve it.
+    virtual std::span<const std::byte> local_address() const noexcept = 0;
+
+    /// Finds or makes the route to `address` (a peer's local_address()).
+    /// The same address gives the same RouteId. Not on the data path; may allocate.
+    /// Errors: invalid (malformed or of another family), no_memory, unreachable.
+    virtual Status resolve(std::span<const std::byte> address, RouteId& route) = 0;
+
+    /// The address `route` was resolved from; valid as long as the backend.
+    virtual std::span<const std::byte> route_address(RouteId route) const noexcept = 0;
+
+    /// Largest packet, in bytes of ours (headers below excluded), that `route` carries unfragmented.
+    virtual std::uint32_t route_mtu(RouteId route) const noexcept = 0;
+
+    /// Fills a prefix of `packets`; returns how many. Never blocks. `now` is the pass's clock reading.
+    virtual std::size_t rx_burst(std::span<RxPacket> packets, Time now) = 0;
+
+    /// Gives the memory of all packets of the last rx_burst back.
+    virtual void rx_release() noexcept = 0;
+
+    /// Sends a prefix of `packets`; returns its length. Consecutive packets of the
+    /// same route, path and length may go as one batch. A packet that the operating system
+    /// refuses for good counts as accepted and lost. Never blocks.
+    virtual std::size_t tx_burst(std::span<const TxPacket> packets) = 0;
+
+    /// With keeps_tx_memory: descriptors whose memory is free again; returns how many.
+    virtual std::size_t tx_reap(std::span<DescId> descs) = 0;
+
+    /// Asks, without blocking, whether the process behind `route` still exists.
+    /// The answer, if any, comes through poll_notices. A backend that cannot tell does nothing.
+    virtual void probe_liveness(RouteId route, Time now) = 0;
+
+    /// Fills a prefix of `notices`; returns how many. Cheap when there are none.
+    virtual std::size_t poll_notices(std::span<RouteNotice> notices, Time now) = 0;
+
+    /// A descriptor that polls readable when rx_burst or poll_notices may have something,
+    /// or after notify(). Valid as long as the backend.
+    virtual int wait_fd() const noexcept = 0;
+
+    /// Call before sleeping on wait_fd(): clears notify() and returns true if it is safe to
+    /// sleep, false if packets are already waiting.
+    virtual bool arm_wait() = 0;
+
+    /// Wakes a sleeper on wait_fd(). Any thread.
+    virtual void notify() noexcept = 0;
+};
+
+} // namespace srd
