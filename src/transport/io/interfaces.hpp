@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The host's network interfaces, as far as an endpoint can be bound to them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <sys/socket.h>
+
+namespace srd {
+
+/// One interface in one address family.
+struct NetInterface {
+    std::string name;             ///< "eth0"
+    unsigned index = 0;           ///< if_nametoindex(name)
+    sockaddr_storage address{};   ///< sockaddr_in or sockaddr_in6 (scope id set if link-local), port 0
+    socklen_t address_length = 0; ///< sizeof(sockaddr_in) or sizeof(sockaddr_in6)
+    unsigned prefix_length = 0;   ///< of the subnet, bits
+    std::uint32_t mtu = 0;        ///< of the device, bytes, IP header included
+    std::uint64_t speed_mbps = 0; ///< link speed in Mbit/s; 0 = unknown
+    bool is_loopback = false;
+    bool is_up = false;             ///< administratively up (IFF_UP)
+    bool is_running = false;        ///< has a carrier (IFF_RUNNING)
+    bool has_default_route = false; ///< a default route of either family leaves through it
+    std::string pci_address;        ///< "0000:3b:00.0"; empty if it is not a PCI device
+    std::string driver;             ///< "ice"; empty if unknown
+};
+
+/// One entry per interface and address family (its first address; an IPv6 link-local one only if there
+/// is no other). Order: interfaces that are up before those that are not, the default route's first,
+/// IPv4 before IPv6, loopback last. Empty if the system refuses to tell. Any thread.
+std::vector<NetInterface> list_interfaces();
+
+/// The subnet of `entry` as text, "192.0.2.0/24" or "2001:db8::/64": hosts with the same text are neighbours.
+std::string subnet_text(const NetInterface& entry);
+
+} // namespace srd
