@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Address vectors: fi_addr_t -> socket address and back. FI_AV_MAP and
+// FI_AV_TABLE are served alike: fi_addr_t is an index from 0.
+//
+// Memory: an entry costs about 48 bytes and nothing else; a peer's state comes
+// into being when an endpoint first sends to it.
+// Threading: every function may be called by any thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <shared_mutex>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <rdma/fabric.h>
+#include <rdma/fi_domain.h>
+
+#include "address.hpp"
+
+namespace srd {
+
+struct Domain;
+struct EventQueue;
+
+/// Told by an AddressVector what happens to it. An endpoint implements this.
+class AvObserver {
+public:
+    /// `fi_addr` no longer names `address`. Called without any lock of the vector held,
+    /// before fi_av_remove() returns.
+    virtual void address_removed(fi_addr_t fi_addr, std::span<const std::byte> address) noexcept = 0;
+
+protected:
+    ~AvObserver() = default;
+};
+
+struct AddressVector {
+    explicit AddressVector(Domain& owner, const fi_av_attr& attr, void* context);
+    ~AddressVector();
+    AddressVector(const AddressVector&) = delete;
+    AddressVector& operator=(const AddressVector&) = delete;
+
+    // -- For the data path --------------------------------------------------
+
+    /// The socket address behind `fi_addr`, as PacketIo::resolve() takes it. False: there is none.
+    /// The bytes stay where they are until the address is removed.
+    bool address_of(fi_addr_t fi_addr, std::span<const std::byte>& address) const noexcept;
+
+    /// The fi_addr_t of a socket address; FI_ADDR_NOTAVAIL if it was not inserted.
+    fi_addr_t find(std::span<const std::byte> address) const noexcept;
+
+    /// Changes with every insertion and removal, so that a cache of find() and address_of() knows
+    /// when it is stale.
+    std::uint64_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
+
+    /// The observer must stay alive until detach(); while one is attached the vector cannot be closed.
+    void attach(AvObserver& observer);
+    /// On return no call into `observer` is under way.
+    void detach(AvObserver& observer) noexcept;
+
+    // -- For the libfabric calls (av.cpp) -----------------------------------
+
+    /// Adds `address`, or counts one more use if it is there. Returns 0 or a negative fi_errno.
+    int insert(const SocketAddress& address, fi_addr_t& fi_addr);
+    /// Takes one use back. 0, or -FI_EINVAL if `fi_addr` names nothing.
+    int remove(fi_addr_t fi_addr) noexcept;
+    void reserve(std::size_t count);
+    bool has_observers() const noexcept;
+
+    fid_av fid{}; ///< fid.fid.context is the application's
+    Domain& domain;
+    EventQueue* event_queue = nullptr; ///< bound with fi_av_bind for FI_EVENT insertions
+    bool asynchronous = false;         ///< FI_EVENT: insertions report through event_queue
+
+private:
+    struct Entry {
+        SocketAddress address;
+        std::uint32_t uses = 0;
+    };
+    struct Hash {
+        std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
+    };
+
+    mutable std::shared_mutex mutex_;
+    std::deque<Entry> entries_; ///< a deque: entries never move
+    std::vector<std::uint32_t> free_;
+    std::unordered_map<SocketAddress, std::uint32_t, Hash> index_;
+    std::atomic<std::uint64_t> generation_{1};
+    mutable std::mutex observers_mutex_; ///< taken before mutex_, and held while observers are told
+    std::vector<AvObserver*> observers_;
+};
+
+/// The vector behind an open fid_av.
+inline AddressVector& av_from(fid_av* av) noexcept
+{
+    return *static_cast<AddressVector*>(static_cast<void*>(av));
+}
+
+int av_open(fid_domain* domain, fi_av_attr* attr, fid_av** av, void* context) noexcept;
+
+} // namespace srd

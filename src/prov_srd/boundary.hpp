@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// C++ meets C: no exception may leave a function that libfabric calls.
+#pragma once
+
+#include <exception>
+#include <new>
+#include <system_error>
+#include <type_traits>
+
+#include <rdma/fi_errno.h>
+
+#include "log.hpp"
+
+namespace srd {
+
+/// Runs `body` (which returns int or ssize_t) and turns what it throws into a negative fi_errno.
+template <typename Body>
+auto guarded(Body&& body) noexcept -> std::invoke_result_t<Body>
+{
+    try {
+        return body();
+    } catch (const std::bad_alloc&) {
+        return -FI_ENOMEM;
+    } catch (const std::system_error& error) {
+        SRD_WARN(FI_LOG_CORE, "%s", error.what());
+        const int code = error.code().value();
+        return code > 0 ? -code : -FI_EOTHER;
+    } catch (const std::exception& error) {
+        SRD_WARN(FI_LOG_CORE, "%s", error.what());
+        return -FI_EOTHER;
+    }
+}
+
+} // namespace srd

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Complete operation tables whose every entry returns -FI_ENOSYS. libfabric's
+// inline wrappers call through the tables without a check, so a table or an
+// entry that is missing would be a crash in the application.
+#pragma once
+
+#include <rdma/fabric.h>
+#include <rdma/fi_atomic.h>
+#include <rdma/fi_cm.h>
+#include <rdma/fi_collective.h>
+#include <rdma/fi_domain.h>
+#include <rdma/fi_endpoint.h>
+#include <rdma/fi_rma.h>
+#include <rdma/fi_tagged.h>
+
+namespace srd::stubs {
+
+extern fi_ops_cm cm;
+extern fi_ops_msg msg;
+extern fi_ops_tagged tagged;
+extern fi_ops_rma rma;
+extern fi_ops_atomic atomic;
+extern fi_ops_collective collective;
+
+// Entries, for tables that are served in part.
+int bind(fid* object, fid* other, std::uint64_t flags);
+int control(fid* object, int command, void* argument);
+int ops_open(fid* object, const char* name, std::uint64_t flags, void** ops, void* context);
+int tx_ctx(fid_ep* sep, int index, fi_tx_attr* attr, fid_ep** endpoint, void* context);
+int rx_ctx(fid_ep* sep, int index, fi_rx_attr* attr, fid_ep** endpoint, void* context);
+ssize_t size_left(fid_ep* endpoint);
+
+} // namespace srd::stubs
