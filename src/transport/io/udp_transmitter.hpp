@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The sending half of the UDP backend.
+//
+// Packets of one burst are grouped into messages: a run of equal packets (the
+// last may be shorter) to one route on one path is one UDP_SEGMENT message,
+// which crosses the stack once. Messages on one path, thus one socket, share a
+// sendmmsg call; a lone packet takes the shortest system call there is.
+//
+// What the kernel says about a packet it does not take:
+//   no room now             the burst ends there; the engine offers the packet again
+//   too large (EMSGSIZE)    the path's MTU shrank: notice, and this packet goes without DF
+//   no segmentation         the same packets go one by one, and the socket is remembered
+//   an ICMP answer          it concerns an earlier packet: read the error queue, send again
+//   anything else           the packet counts as sent and lost
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <srd/counters.hpp>
+
+#include "packet_io.hpp"
+#include "udp_routes.hpp"
+#include "udp_senders.hpp"
+
+namespace srd {
+
+class UdpTransmitter {
+public:
+    struct Settings {
+        std::size_t path_count = 1;
+        bool offload = true;
+        UdpSenders::Warn warn;
+    };
+
+    /// All references must outlive the transmitter. `main`: the endpoint's own socket, path 0.
+    /// `probe`: a socket for MTU questions.
+    UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe, const SocketAddress& local,
+                   UdpRoutes& routes, NoticeQueue& notices, Counters& counters, Settings settings);
+
+    /// As PacketIo::tx_burst.
+    std::size_t tx_burst(std::span<const TxPacket> packets);
+
+    /// Reads the error queue of `sender` and turns it into notices. True if there was anything.
+    bool collect_errors(UdpSender& sender);
+    /// Turns one report from an error queue into a notice, if it concerns a route of ours.
+    void report(const SocketError& error);
+
+private:
+    static constexpr std::size_t max_messages = 64; // per sendmmsg
+    static constexpr std::size_t max_pieces = 1024; // iovecs over the messages of one sendmmsg
+    static constexpr std::size_t max_segments = 64; // per UDP_SEGMENT message, of any kernel
+    static constexpr std::uint32_t max_batch_bytes = 65507;
+    static constexpr int max_attempts = 4; // per message: each async error report costs one
+
+    struct alignas(cmsghdr) Control {
+        std::array<char, CMSG_SPACE(sizeof(std::uint16_t))> bytes{};
+    };
+    enum class Verdict : std::uint8_t {
+        retry,     // the error was about something else
+        stop,      // no room now
+        lost,      // counts as sent
+        one_by_one // this message must be taken apart
+    };
+
+    UdpSender& sender_of(PathId path);
+    /// Length of the run at the front of `packets` that can be one message.
+    std::size_t run_length(std::span<const TxPacket> packets, bool segmentation) const noexcept;
+    /// Groups a prefix of `packets`, all on one socket, into messages. Returns its length.
+    std::size_t gather(std::span<const TxPacket> packets, const UdpSender& sender) noexcept;
+    void add_message(std::span<const TxPacket> run) noexcept;
+    /// Sends the gathered messages of `packets`. Returns how many packets are accepted.
+    std::size_t flush(std::span<const TxPacket> packets, UdpSender& sender);
+    /// One system call for the gathered messages from `first` on: how many were sent, or -1 with errno.
+    int send_messages(int fd, std::size_t first) noexcept;
+    /// Sends `packets` as single datagrams. Returns how many are accepted.
+    std::size_t send_one_by_one(std::span<const TxPacket> packets, UdpSender& sender);
+    bool send_fragmented(const TxPacket& packet);
+    Verdict judge(int error, const TxPacket& packet, bool batch, UdpSender& sender);
+
+    UdpSender& main_;
+    std::shared_ptr<UdpSenders> others_;
+    int probe_;
+    SocketAddress local_;
+    UdpRoutes& routes_;
+    NoticeQueue& notices_;
+    Counters& counters_;
+    Settings settings_;
+    FileDescriptor fragmenting_; // without DF; opened when first needed
+
+    std::array<mmsghdr, max_messages> messages_{};
+    std::array<Control, max_messages> controls_{};
+    std::array<std::uint16_t, max_messages> message_packets_{}; // packets in each message
+    std::array<iovec, max_pieces> pieces_{};
+    std::size_t message_count_ = 0;
+    std::size_t piece_count_ = 0;
+};
+
+} // namespace srd

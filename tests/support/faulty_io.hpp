@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// A bad network around any backend: what a PacketIo may do by its contract
+// (lose, duplicate, reorder, deliver and accept in pieces), it does, from a
+// seed. All faults of packets are made on the receiving side, so that the wrapped
+// backend's bookkeeping of transmit memory is untouched. Packets are never
+// corrupted: the contract says that a backend delivers intact packets only.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "io/packet_io.hpp"
+
+namespace srd::test {
+
+/// Probabilities per packet (drop, duplicate, reorder) and per call (partial).
+struct FaultPlan {
+    double drop = 0;
+    double duplicate = 0;
+    double reorder = 0;         ///< the packet is held back for 1..reorder_depth further calls of rx_burst
+    unsigned reorder_depth = 8; ///< calls
+    double partial = 0;         ///< tx_burst takes, or rx_burst returns, fewer packets than it could
+    std::uint64_t seed = 1;
+};
+
+struct FaultCounts {
+    std::uint64_t dropped = 0;
+    std::uint64_t duplicated = 0;
+    std::uint64_t reordered = 0;
+    std::uint64_t partial = 0;
+};
+
+class FaultyIo final : public PacketIo {
+public:
+    FaultyIo(std::unique_ptr<PacketIo> inner, const FaultPlan& plan);
+
+    PacketIo& inner() noexcept { return *inner_; }
+    const FaultCounts& counts() const noexcept { return counts_; }
+    /// From now on nothing fails any more (packets held back still come).
+    void heal() noexcept { plan_ = {}; }
+
+    const IoCaps& caps() const noexcept override { return inner_->caps(); }
+    std::span<const std::byte> local_address() const noexcept override { return inner_->local_address(); }
+    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    {
+        return inner_->resolve(address, route);
+    }
+    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    {
+        return inner_->route_address(route);
+    }
+    std::uint32_t route_mtu(RouteId route) const noexcept override { return inner_->route_mtu(route); }
+    std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
+    void rx_release() noexcept override;
+    std::size_t tx_burst(std::span<const TxPacket> packets) override;
+    std::size_t tx_reap(std::span<DescId> descs) override { return inner_->tx_reap(descs); }
+    void probe_liveness(RouteId route, Time now) override { inner_->probe_liveness(route, now); }
+    std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override
+    {
+        return inner_->poll_notices(notices, now);
+    }
+    int wait_fd() const noexcept override { return inner_->wait_fd(); }
+    bool arm_wait() override { return held_.empty() && inner_->arm_wait(); }
+    void notify() noexcept override { inner_->notify(); }
+
+private:
+    struct Held {
+        std::vector<std::byte> bytes;
+        RxPacket packet;
+        unsigned delay = 0; // further calls of rx_burst
+    };
+
+    bool chance(double probability);
+    void hold(const RxPacket& packet, unsigned delay);
+
+    std::unique_ptr<PacketIo> inner_;
+    FaultPlan plan_;
+    FaultCounts counts_;
+    std::mt19937_64 random_;
+    std::deque<Held> held_;
+    std::vector<Held> delivered_; // until rx_release()
+    bool inner_delivered_ = false;
+};
+
+} // namespace srd::test
