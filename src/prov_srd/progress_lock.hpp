@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The lock of the data path, and the annotations with which clang
+// (-Wthread-safety) checks that it is held.
+//
+// Order, outermost first: Domain::endpoints_mutex → ProgressGroup::members_lock
+// → Endpoint::lock → memory regions → CompletionQueue::lock. Nothing is called
+// out of the provider, and nobody sleeps, while one is held.
+#pragma once
+
+#include <atomic>
+
+#include <sched.h>
+
+#include <srd/check.hpp>
+
+#if defined(__clang__)
+#define SRD_THREAD_SAFETY(attribute) __attribute__((attribute))
+#else
+#define SRD_THREAD_SAFETY(attribute)
+#endif
+#define SRD_CAPABILITY(name) SRD_THREAD_SAFETY(capability(name))
+#define SRD_SCOPED_CAPABILITY SRD_THREAD_SAFETY(scoped_lockable)
+#define SRD_GUARDED_BY(lock) SRD_THREAD_SAFETY(guarded_by(lock))
+#define SRD_REQUIRES(...) SRD_THREAD_SAFETY(requires_capability(__VA_ARGS__))
+#define SRD_EXCLUDES(...) SRD_THREAD_SAFETY(locks_excluded(__VA_ARGS__))
+#define SRD_ACQUIRE(...) SRD_THREAD_SAFETY(acquire_capability(__VA_ARGS__))
+#define SRD_RELEASE(...) SRD_THREAD_SAFETY(release_capability(__VA_ARGS__))
+#define SRD_TRY_ACQUIRE(...) SRD_THREAD_SAFETY(try_acquire_capability(__VA_ARGS__))
+#define SRD_ACQUIRED_BEFORE(...) SRD_THREAD_SAFETY(acquired_before(__VA_ARGS__))
+
+namespace srd {
+
+/// A spin lock for sections of at most one batch of packets, or nothing at all
+/// where the application promised to serialize its calls (FI_THREAD_DOMAIN
+/// under FI_PROGRESS_MANUAL). Debug builds then check the promise.
+class SRD_CAPABILITY("lock") ProgressLock {
+public:
+    explicit ProgressLock(bool enabled) noexcept : enabled_(enabled) {}
+    ProgressLock(const ProgressLock&) = delete;
+    ProgressLock& operator=(const ProgressLock&) = delete;
+
+    void lock() noexcept SRD_ACQUIRE()
+    {
+        if (!enabled_) {
+            enter_alone();
+            return;
+        }
+        while (held_.exchange(true, std::memory_order_acquire)) {
+            wait();
+        }
+    }
+
+    bool try_lock() noexcept SRD_TRY_ACQUIRE(true)
+    {
+        if (!enabled_) {
+            enter_alone();
+            return true;
+        }
+        return !held_.load(std::memory_order_relaxed) && !held_.exchange(true, std::memory_order_acquire);
+    }
+
+    void unlock() noexcept SRD_RELEASE()
+    {
+        if (enabled_) {
+            held_.store(false, std::memory_order_release);
+            return;
+        }
+#ifndef NDEBUG
+        held_.store(false, std::memory_order_release);
+#endif
+    }
+
+private:
+    void enter_alone() noexcept
+    {
+#ifndef NDEBUG
+        // Two threads at once: the application broke the threading model it asked for.
+        SRD_CHECK(!held_.exchange(true, std::memory_order_acquire));
+#endif
+    }
+
+    void wait() const noexcept
+    {
+        for (int spins = 0; held_.load(std::memory_order_relaxed); ++spins) {
+            if (spins < 128) {
+#if defined(__x86_64__) || defined(__i386__)
+                __builtin_ia32_pause();
+#endif
+            } else {
+                sched_yield(); // the holder may have lost its processor
+            }
+        }
+    }
+
+    std::atomic<bool> held_{false};
+    const bool enabled_;
+};
+
+/// Holds a ProgressLock for a scope.
+class SRD_SCOPED_CAPABILITY ProgressGuard {
+public:
+    explicit ProgressGuard(ProgressLock& lock) noexcept SRD_ACQUIRE(lock) : lock_(lock) { lock_.lock(); }
+    ~ProgressGuard() SRD_RELEASE() { lock_.unlock(); }
+    ProgressGuard(const ProgressGuard&) = delete;
+    ProgressGuard& operator=(const ProgressGuard&) = delete;
+
+private:
+    ProgressLock& lock_;
+};
+
+} // namespace srd

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// FI_SRD_STATS: an endpoint's counters as one JSON object on one line.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <srd/counters.hpp>
+
+namespace srd {
+
+/// {"provider":"srd","pid":…,"address":"…","tx_packets":…,…} and a newline.
+std::string stats_json(const Counters& counters, std::string_view address);
+
+/// Appends the line to `target` ("-": standard error) with a single write, so that lines of
+/// several processes do not mix. Failure is a warn line.
+void stats_write(const std::string& target, const std::string& line) noexcept;
+
+} // namespace srd
