@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "support/sim_host.hpp"
+
+#include <algorithm>
+
+#include <progress.hpp>
+
+#include "support/alloc_guard.hpp"
+
+namespace srd::sim {
+
+namespace {
+
+/// An engine that asks this often in a row for a pass in which nothing happens is spinning.
+constexpr std::uint32_t barren_limit = 20'000;
+
+} // namespace
+
+Limits small_limits()
+{
+    Limits limits;
+    limits.max_peers = 256;
+    limits.max_routes = 1024;
+    limits.max_packet = 9000;
+    limits.tx_slots = 4096;
+    limits.tx_messages = 4096;
+    limits.tx_descs = 512;
+    limits.rx_messages = 8192;
+    limits.unexpected_bytes = 8U << 20;
+    return limits;
+}
+
+SimHost::SimHost(SimNetwork& network, std::uint32_t index, const SimHostOptions& options, SimApp& app,
+                 std::uint64_t seed)
+    : network_(network), index_(index), options_(options), app_(app), random_(seed),
+      violations_before_(allocation_violations())
+{
+    network_.attach(index, *this);
+    restart();
+}
+
+SimHost::~SimHost() = default;
+
+void SimHost::restart()
+{
+    ++incarnation_;
+    engine_.reset();
+    io_ = std::make_unique<SimIo>(network_, index_, options_.io, counters_, random_.next());
+    io_->set_hook(this);
+    options_.tuning.rx_buffer = options_.io.caps.rx_buffer;
+    options_.limits.max_packet = std::max(options_.limits.max_packet, options_.io.caps.max_packet);
+    engine_ = std::make_unique<Engine>(io_->caps(), options_.limits, options_.tuning, counters_,
+                                       io_->local_address(), random_.next());
+    stopped_until_ = now();
+    next_pass_ = time_never;
+    wake(now());
+}
+
+void SimHost::kill(ProcessState afterwards)
+{
+    dead_state_ = afterwards;
+    engine_.reset();
+    io_.reset();
+}
+
+void SimHost::stop(Time until)
+{
+    stopped_until_ = until;
+    wake(until);
+}
+
+void SimHost::wake(Time when)
+{
+    when = std::max({when, stopped_until_, now()});
+    if (!in_pass_ && when < next_pass_) {
+        next_pass_ = when;
+        network_.clock().at(when, *this, 0, ++pass_ticket_);
+    }
+}
+
+void SimHost::deliver(SimPacket* packet)
+{
+    io_->deliver(packet);
+    wake(now() + options_.pass_gap_min);
+}
+
+void SimHost::on_unreachable_port(std::uint32_t peer)
+{
+    if (running()) {
+        io_->push_notice(peer, RouteNotice::Kind::process_gone, now() + std::chrono::microseconds(10));
+        wake(now() + std::chrono::microseconds(10));
+    }
+}
+
+void SimHost::between_entries()
+{
+    if (engine_ != nullptr && options_.check_period != 0 && ++opportunities_ % options_.check_period == 0) {
+        engine_->check_invariants();
+    }
+}
+
+void SimHost::fire(std::uint32_t, std::uint64_t ticket)
+{
+    if (ticket != pass_ticket_ || !running()) {
+        return;
+    }
+    next_pass_ = time_never;
+    if (now() < stopped_until_) {
+        wake(stopped_until_);
+        return;
+    }
+    pass();
+}
+
+void SimHost::pass()
+{
+    in_pass_ = true;
+    bool worked = false;
+    {
+        const AllocationBan ban;
+        worked = progress_once(*engine_, *io_, now(), [this](Engine&, const Event& event) {
+            const AllocationPermit permit;
+            between_entries();
+            app_.on_event(*this, event);
+        });
+    }
+    if (options_.forbid_allocation && allocation_violations() != violations_before_) {
+        throw SimFailure("the engine allocated memory after its construction");
+    }
+    between_entries();
+    const Time wanted_by_app = app_.on_pass(*this, now());
+    in_pass_ = false;
+    if (!running()) {
+        return;
+    }
+    const Time wanted_by_io = io_->next_due();
+    Time next = std::min(wanted_by_app, wanted_by_io);
+    if (worked) {
+        next = now();
+        barren_passes_ = 0;
+    } else if (engine_->next_timeout() < next) {
+        next = engine_->next_timeout();
+        if (next <= now() && ++barren_passes_ > barren_limit) {
+            throw SimFailure("host " + std::to_string(index_) + " spins: the engine's timer stays due");
+        }
+    }
+    if (next != time_never) {
+        const auto gap = random_.between(static_cast<std::uint64_t>(options_.pass_gap_min.count()),
+                                         static_cast<std::uint64_t>(options_.pass_gap_max.count()));
+        wake(std::max(next, now() + Duration(static_cast<std::int64_t>(gap))));
+    }
+}
+
+PeerId SimHost::open_peer(std::uint32_t host)
+{
+    const RouteId route = io_->route_to(host);
+    const AllocationBan ban;
+    return engine_->open_peer(route, io_->route_mtu(route), now());
+}
+
+Status SimHost::submit(const Operation& operation)
+{
+    const AllocationBan ban;
+    return engine_->submit(operation, now());
+}
+
+Status SimHost::accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
+{
+    const AllocationBan ban;
+    return engine_->accept(message, iov, cookie, now(), outcome);
+}
+
+Status SimHost::park(MessageId& message)
+{
+    const AllocationBan ban;
+    return engine_->park(message, now());
+}
+
+void SimHost::refuse(MessageId message)
+{
+    const AllocationBan ban;
+    engine_->refuse(message, now());
+}
+
+void SimHost::discard(MessageId message)
+{
+    const AllocationBan ban;
+    engine_->discard(message, now());
+}
+
+void SimHost::close_peer(PeerId peer)
+{
+    const AllocationBan ban;
+    engine_->close_peer(peer, now());
+}
+
+void SimHost::close()
+{
+    const AllocationBan ban;
+    engine_->close(now());
+}
+
+} // namespace srd::sim

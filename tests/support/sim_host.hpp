@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// A simulated host: an engine and its SimIo, driven by the very progress_once()
+// of production. The host polls as a process would, some fractions of a
+// microsecond per pass; it can be stopped for a while, killed and restarted.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include <engine.hpp>
+#include <srd/counters.hpp>
+#include <srd/limits.hpp>
+
+#include "sim_clock.hpp"
+#include "sim_io.hpp"
+#include "sim_net.hpp"
+#include "sim_random.hpp"
+
+namespace srd::sim {
+
+class SimHost;
+
+/// What runs on a host above the engine: matching and the application.
+class SimApp {
+public:
+    /// One event of the engine (never hello).
+    virtual void on_event(SimHost& host, const Event& event) = 0;
+    /// After each pass. Returns when the application wants to run next; time_never if only on events.
+    virtual Time on_pass(SimHost& host, Time now) = 0;
+
+protected:
+    ~SimApp() = default;
+};
+
+struct SimHostOptions {
+    SimIoOptions io;
+    Limits limits;
+    Tuning tuning;
+    Duration pass_gap_min = std::chrono::nanoseconds(200); ///< from one pass to the next while there is work
+    Duration pass_gap_max = std::chrono::nanoseconds(800);
+    std::uint32_t check_period = 1; ///< check_invariants() at every n-th opportunity; 0: never
+    bool forbid_allocation = true;
+};
+
+/// Limits with which dozens of engines fit one process.
+Limits small_limits();
+
+class SimHost final : public SimTarget, public SimPort, public SimIo::Hook {
+public:
+    SimHost(SimNetwork& network, std::uint32_t index, const SimHostOptions& options, SimApp& app,
+            std::uint64_t seed);
+    ~SimHost();
+    SimHost(const SimHost&) = delete;
+    SimHost& operator=(const SimHost&) = delete;
+
+    // -- Life
+
+    /// Stops the process until `until`: nothing runs, the socket buffer fills.
+    void stop(Time until);
+    /// Ends the process without a word.
+    void kill(ProcessState afterwards);
+    /// A new process at the same address.
+    void restart();
+    /// Makes the next pass happen at `when` at the latest.
+    void wake(Time when);
+
+    // -- State
+
+    bool running() const noexcept { return engine_ != nullptr; }
+    std::uint32_t index() const noexcept { return index_; }
+    std::uint32_t incarnation() const noexcept { return incarnation_; }
+    SimIo& io() noexcept { return *io_; }
+    const Counters& counters() const noexcept { return counters_; }
+    Time now() const noexcept { return network_.clock().now(); }
+    bool drained() const { return engine_->drained(); }
+    SimHostOptions& options() noexcept { return options_; }
+    Engine& engine() noexcept { return *engine_; }
+
+    // -- The engine's entry points, watched
+
+    PeerId open_peer(std::uint32_t host);
+    std::uint32_t peer_host(PeerId peer) { return io_->route_host(engine_->peer_route(peer)); }
+    Status submit(const Operation& operation);
+    Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome);
+    Status park(MessageId& message);
+    void refuse(MessageId message);
+    void discard(MessageId message);
+    void close_peer(PeerId peer);
+    void close();
+
+    // -- SimTarget, SimPort, SimIo::Hook
+    void fire(std::uint32_t what, std::uint64_t value) override;
+    void deliver(SimPacket* packet) override;
+    void on_unreachable_port(std::uint32_t peer) override;
+    ProcessState process_state() const override { return running() ? ProcessState::alive : dead_state_; }
+    void between_entries() override;
+
+private:
+    void pass();
+
+    SimNetwork& network_;
+    const std::uint32_t index_;
+    SimHostOptions options_;
+    SimApp& app_;
+    SimRandom random_;
+    const std::uint64_t violations_before_;
+    Counters counters_;
+    std::unique_ptr<SimIo> io_;
+    std::unique_ptr<Engine> engine_;
+    ProcessState dead_state_ = ProcessState::silent;
+    std::uint32_t incarnation_ = 0;
+    Time stopped_until_{};
+    Time next_pass_ = time_never;
+    std::uint64_t pass_ticket_ = 0;
+    std::uint64_t opportunities_ = 0;
+    std::uint32_t barren_passes_ = 0; ///< in a row, asked for by the engine itself
+    bool in_pass_ = false;
+};
+
+} // namespace srd::sim

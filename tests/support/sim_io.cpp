@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "support/sim_io.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "support/alloc_guard.hpp"
+
+namespace srd::sim {
+
+namespace {
+
+constexpr std::array<std::byte, 4> address_magic{std::byte{'s'}, std::byte{'i'}, std::byte{'m'},
+                                                 std::byte{0}};
+
+} // namespace
+
+std::array<std::byte, 8> SimIo::address_of(std::uint32_t host)
+{
+    std::array<std::byte, 8> address{};
+    std::copy(address_magic.begin(), address_magic.end(), address.begin());
+    std::memcpy(address.data() + address_magic.size(), &host, sizeof(host));
+    return address;
+}
+
+SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& options, Counters& counters,
+             std::uint64_t seed)
+    : network_(network), host_(host), options_(options), counters_(counters), random_(seed),
+      address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet),
+      bytes_from_(network.host_count())
+{
+}
+
+SimIo::~SimIo()
+{
+    rx_release();
+    for (SimPacket* packet : rx_queue_) {
+        network_.release(packet);
+    }
+}
+
+Status SimIo::resolve(std::span<const std::byte> address, RouteId& route)
+{
+    const AllocationPermit permit;
+    std::uint32_t host = 0;
+    if (address.size() != address_.size() ||
+        !std::equal(address_magic.begin(), address_magic.end(), address.begin())) {
+        return Status::invalid;
+    }
+    std::memcpy(&host, address.data() + address_magic.size(), sizeof(host));
+    if (host >= network_.host_count()) {
+        return Status::invalid;
+    }
+    route = route_to(host);
+    return Status::ok;
+}
+
+RouteId SimIo::route_to(std::uint32_t host)
+{
+    const auto [place, is_new] =
+        routes_.try_emplace(host, RouteId(static_cast<std::uint32_t>(route_hosts_.size())));
+    if (is_new) {
+        route_hosts_.push_back(host);
+        route_addresses_.push_back(address_of(host));
+    }
+    return place->second;
+}
+
+std::span<const std::byte> SimIo::route_address(RouteId route) const noexcept
+{
+    return route_addresses_[index_of(route)];
+}
+
+std::uint32_t SimIo::route_mtu(RouteId route) const noexcept
+{
+    return mtu_to_[route_hosts_[index_of(route)]];
+}
+
+void SimIo::deliver(SimPacket* packet)
+{
+    const std::size_t length = packet->bytes.size();
+    const bool refused = packet->corrupted && !options_.deliver_corrupted;
+    const bool overflow = options_.caps.rx_buffer != 0 && rx_queued_bytes_ + length > options_.caps.rx_buffer;
+    if (refused || overflow) {
+        counters_.io_rx_dropped.add();
+        network_.release(packet);
+        return;
+    }
+    rx_queued_bytes_ += length;
+    rx_queue_.push_back(packet);
+}
+
+std::size_t SimIo::rx_burst(std::span<RxPacket> packets, Time now)
+{
+    const AllocationPermit permit;
+    between_entries();
+    if (!rx_lent_.empty()) {
+        throw SimFailure("rx_burst before rx_release of the burst before");
+    }
+    while (rx_lent_.size() < packets.size() && !rx_queue_.empty()) {
+        SimPacket* const packet = rx_queue_.front();
+        rx_queue_.pop_front();
+        rx_queued_bytes_ -= packet->bytes.size();
+        bytes_from_[packet->source] += packet->bytes.size();
+        packets[rx_lent_.size()] = {packet->bytes.data(), static_cast<std::uint32_t>(packet->bytes.size()),
+                                    packet->marked, options_.exact_arrival ? packet->arrived : now};
+        rx_lent_.push_back(packet);
+    }
+    return rx_lent_.size();
+}
+
+void SimIo::rx_release() noexcept
+{
+    const AllocationPermit permit;
+    between_entries();
+    for (SimPacket* packet : rx_lent_) {
+        // Whoever still looks at it now sees garbage.
+        std::fill(packet->bytes.begin(), packet->bytes.end(), std::byte{0xa5});
+        network_.release(packet);
+    }
+    rx_lent_.clear();
+}
+
+void SimIo::gather(const TxPacket& packet, std::vector<std::byte>& out)
+{
+    out.clear();
+    for (std::size_t index = 0; index < packet.iov_count; ++index) {
+        const auto* base = static_cast<const std::byte*>(packet.iov[index].iov_base);
+        out.insert(out.end(), base, base + packet.iov[index].iov_len);
+    }
+}
+
+bool SimIo::transmit(const TxPacket& packet)
+{
+    if (packet.iov_count == 0 || packet.iov_count > max_tx_iov ||
+        index_of(packet.route) >= route_hosts_.size() || index_of(packet.path) >= options_.caps.path_count) {
+        throw SimFailure("poll_transmit: packet with a bad iov_count, route or path");
+    }
+    const std::uint32_t destination = route_hosts_[index_of(packet.route)];
+    SimPacket* const datagram = network_.acquire();
+    gather(packet, datagram->bytes);
+    if (datagram->bytes.size() != packet.length || packet.length == 0 ||
+        packet.length > options_.caps.max_packet) {
+        throw SimFailure("poll_transmit: length " + std::to_string(packet.length) + " but iov holds " +
+                         std::to_string(datagram->bytes.size()) + ", largest packet " +
+                         std::to_string(options_.caps.max_packet));
+    }
+    datagram->source = host_;
+    datagram->destination = destination;
+    datagram->path = packet.path;
+    if (packet.length > mtu_to_[destination]) {
+        counters_.io_tx_errors.add(); // as EMSGSIZE: accepted and lost
+        network_.release(datagram);
+    } else if (!network_.send(datagram)) {
+        network_.release(datagram);
+        return false;
+    }
+    if (options_.caps.keeps_tx_memory) {
+        const Time now = network_.clock().now();
+        const auto hold = Duration(static_cast<std::int64_t>(
+            random_.between(0, static_cast<std::uint64_t>(options_.tx_hold.count()))));
+        Held held{now + hold, {packet.iov.begin(), packet.iov.begin() + packet.iov_count}, {}};
+        gather(packet, held.copy);
+        if (!held_.emplace(packet.desc, std::move(held)).second) {
+            throw SimFailure("poll_transmit: descriptor " + std::to_string(index_of(packet.desc)) +
+                             " was not reaped since its last use");
+        }
+    }
+    return true;
+}
+
+std::size_t SimIo::tx_burst(std::span<const TxPacket> packets)
+{
+    const AllocationPermit permit;
+    between_entries();
+    tx_blocked_until_ = time_never;
+    std::size_t limit = packets.size();
+    if (random_.chance(options_.partial_burst)) {
+        limit = random_.between(0, packets.size());
+    }
+    std::size_t accepted = 0;
+    while (accepted < limit && transmit(packets[accepted])) {
+        ++accepted;
+    }
+    if (accepted < packets.size()) {
+        const Time now = network_.clock().now();
+        tx_blocked_until_ = std::max(network_.nic_ready(host_), now + std::chrono::microseconds(1));
+    }
+    return accepted;
+}
+
+std::size_t SimIo::tx_reap(std::span<DescId> descs)
+{
+    const AllocationPermit permit;
+    between_entries();
+    std::size_t count = 0;
+    const Time now = network_.clock().now();
+    for (auto place = held_.begin(); place != held_.end() && count < descs.size();) {
+        if (place->second.due > now) {
+            ++place;
+            continue;
+        }
+        std::size_t position = 0;
+        for (const iovec& piece : place->second.iov) {
+            if (std::memcmp(piece.iov_base, place->second.copy.data() + position, piece.iov_len) != 0) {
+                throw SimFailure("memory of descriptor " + std::to_string(index_of(place->first)) +
+                                 " was changed while the NIC held it");
+            }
+            position += piece.iov_len;
+        }
+        descs[count++] = place->first;
+        place = held_.erase(place);
+    }
+    return count;
+}
+
+void SimIo::probe_liveness(RouteId route, Time now)
+{
+    const AllocationPermit permit;
+    if (!options_.answers_liveness) {
+        return;
+    }
+    const std::uint32_t about = route_host(route);
+    switch (network_.port(about)->process_state()) {
+    case ProcessState::alive:
+        return push_notice(about, RouteNotice::Kind::process_alive, now + options_.liveness_delay);
+    case ProcessState::gone:
+        return push_notice(about, RouteNotice::Kind::process_gone, now + options_.liveness_delay);
+    case ProcessState::silent:
+        return;
+    }
+}
+
+void SimIo::push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due)
+{
+    const auto place = routes_.find(about_host);
+    if (place != routes_.end()) {
+        notices_.push_back({due, {place->second, kind}});
+    }
+}
+
+void SimIo::set_mtu(std::uint32_t host, std::uint32_t mtu, Time now)
+{
+    mtu_to_.at(host) = mtu;
+    push_notice(host, RouteNotice::Kind::mtu_changed, now + options_.liveness_delay);
+}
+
+std::size_t SimIo::poll_notices(std::span<RouteNotice> notices, Time now)
+{
+    const AllocationPermit permit;
+    between_entries();
+    std::size_t count = 0;
+    for (auto place = notices_.begin(); place != notices_.end() && count < notices.size();) {
+        if (place->due <= now) {
+            notices[count++] = place->notice;
+            place = notices_.erase(place);
+        } else {
+            ++place;
+        }
+    }
+    return count;
+}
+
+Time SimIo::next_due() const
+{
+    Time due = rx_queue_.empty() ? tx_blocked_until_ : network_.clock().now();
+    for (const Notice& notice : notices_) {
+        due = std::min(due, notice.due);
+    }
+    for (const auto& [desc, held] : held_) {
+        due = std::min(due, held.due);
+    }
+    return due;
+}
+
+} // namespace srd::sim

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// SimIo: the backend of a simulated host. It does all that a backend may
+// legally do to an engine (partial bursts, late returns of memory, drops at a
+// full socket) and checks all that an engine may not do to a backend (packets
+// that are too long, lengths that do not add up, memory changed under the NIC).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <io/packet_io.hpp>
+#include <srd/counters.hpp>
+
+#include "sim_net.hpp"
+#include "sim_random.hpp"
+
+namespace srd::sim {
+
+/// What a run throws when a checker is not content. The text says what is wrong, with numbers.
+struct SimFailure : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+struct SimIoOptions {
+    IoCaps caps{.max_packet = 1472, .rx_buffer = 4 << 20, .path_count = 64, .burst_packets = 1};
+    double partial_burst = 0; ///< probability that a burst is cut short
+    Duration tx_hold{};       ///< with keeps_tx_memory: longest time until memory is returned
+    Duration liveness_delay = std::chrono::microseconds(200); ///< of the answer to probe_liveness
+    bool answers_liveness = false;  ///< the backend can tell whether a process exists
+    bool exact_arrival = true;      ///< RxPacket::arrived is the arrival, not the burst's time
+    bool deliver_corrupted = false; ///< a broken backend that verifies no checksum (canary)
+};
+
+class SimIo final : public PacketIo {
+public:
+    SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& options, Counters& counters,
+          std::uint64_t seed);
+    ~SimIo() override;
+
+    const IoCaps& caps() const noexcept override { return options_.caps; }
+    std::span<const std::byte> local_address() const noexcept override { return address_; }
+    Status resolve(std::span<const std::byte> address, RouteId& route) override;
+    std::span<const std::byte> route_address(RouteId route) const noexcept override;
+    std::uint32_t route_mtu(RouteId route) const noexcept override;
+    std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
+    void rx_release() noexcept override;
+    std::size_t tx_burst(std::span<const TxPacket> packets) override;
+    std::size_t tx_reap(std::span<DescId> descs) override;
+    void probe_liveness(RouteId route, Time now) override;
+    std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
+    int wait_fd() const noexcept override { return -1; }
+    bool arm_wait() override { return rx_queue_.empty(); }
+    void notify() noexcept override {}
+
+    // -- The network's and the host's side
+
+    /// Queues an arrived datagram, or drops it (checksum, full socket).
+    void deliver(SimPacket* packet);
+    void push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due);
+    /// Changes the MTU towards `host`; the engine learns by a notice, and packets that are too long are lost.
+    void set_mtu(std::uint32_t host, std::uint32_t mtu, Time now);
+    /// When a pass would find something to do here; time_never if nothing is foreseen.
+    Time next_due() const;
+    std::uint32_t route_host(RouteId route) const { return route_hosts_.at(index_of(route)); }
+    RouteId route_to(std::uint32_t host);
+    std::uint32_t host() const noexcept { return host_; }
+    /// Called at every virtual call, i.e. between any two entries into the engine.
+    class Hook {
+    public:
+        virtual void between_entries() = 0;
+
+    protected:
+        ~Hook() = default;
+    };
+    void set_hook(Hook* hook) noexcept { hook_ = hook; }
+
+    /// Bytes of packets from `host` handed to the engine so far.
+    std::uint64_t bytes_from(std::uint32_t host) const { return bytes_from_.at(host); }
+    std::size_t held_descs() const noexcept { return held_.size(); }
+    static std::array<std::byte, 8> address_of(std::uint32_t host);
+
+private:
+    struct Held {
+        Time due{};
+        std::vector<iovec> iov;
+        std::vector<std::byte> copy;
+    };
+    struct Notice {
+        Time due{};
+        RouteNotice notice;
+    };
+
+    bool transmit(const TxPacket& packet);
+    static void gather(const TxPacket& packet, std::vector<std::byte>& out);
+    void between_entries()
+    {
+        if (hook_ != nullptr) {
+            hook_->between_entries();
+        }
+    }
+
+    SimNetwork& network_;
+    const std::uint32_t host_;
+    const SimIoOptions options_;
+    Counters& counters_;
+    SimRandom random_;
+    std::array<std::byte, 8> address_;
+    std::vector<std::uint32_t> route_hosts_;
+    std::vector<std::array<std::byte, 8>> route_addresses_;
+    std::vector<std::uint32_t> mtu_to_;
+    std::vector<std::uint64_t> bytes_from_;
+    std::map<std::uint32_t, RouteId> routes_;
+    std::deque<SimPacket*> rx_queue_;
+    std::size_t rx_queued_bytes_ = 0;
+    std::vector<SimPacket*> rx_lent_;
+    std::map<DescId, Held> held_;
+    std::vector<Notice> notices_;
+    Time tx_blocked_until_ = time_never; ///< time_never: not blocked
+    Hook* hook_ = nullptr;
+};
+
+} // namespace srd::sim
