@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Adaptive path selection after REPS (arXiv 2407.21625): a path whose packet
+// was acknowledged without a mark is put into a first-in first-out cache and
+// used again; while the cache is empty the paths are explored in turn. So the
+// acknowledgements clock the choice: a slow path comes back late and is used
+// less, a dead one does not come back at all.
+//
+//   marked      the path is not explored for mark_rest
+//   lost        the same for loss_rest; blackout_losses in a row without
+//               anything getting through: blacked out at once
+//   blackout    after a back-off of 10 ms, doubling to 640 ms, one packet is
+//               let through; one acknowledgement ends the blackout
+//   timed_out   no verdict: whatever was lost with it hit all paths
+//
+// Avoidance is relative. At most half of the paths rest at a time: when more
+// are marked, the network is congested rather than a path, and that is the
+// congestion window's business. The last path is never blacked out, so there is
+// always an answer.
+//
+// Not done: delay as a path signal (the cache's clocking is one), and more than
+// one cache entry per path (a burst of acknowledgements from one path would
+// herd the next burst onto it).
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include <srd/check.hpp>
+
+#include "path_selector.hpp"
+
+namespace srd {
+
+class AdaptivePaths {
+public:
+    static constexpr unsigned blackout_losses = 3;
+    static constexpr Duration mark_rest = std::chrono::microseconds(250);
+    static constexpr Duration loss_rest = std::chrono::milliseconds(1);
+    static constexpr Duration blackout_first = std::chrono::milliseconds(10);
+    static constexpr unsigned blackout_doublings = 6;
+
+    AdaptivePaths(std::uint32_t path_count, std::uint64_t seed) noexcept
+        : count_(static_cast<std::uint8_t>(std::clamp(path_count, 1U, max_paths))),
+          cursor_(static_cast<std::uint8_t>(seed % count_)), last_good_(cursor_)
+    {
+    }
+
+    PathId next(Time now) noexcept
+    {
+        if ((resting_ | dark_) != 0 && now >= review_at_) {
+            const unsigned due = review(now);
+            if (due != max_paths) {
+                return PathId(due);
+            }
+        }
+        while (cache_size_ != 0) {
+            const unsigned path = cache_[cache_head_];
+            cache_head_ = static_cast<std::uint8_t>((cache_head_ + 1U) % max_paths);
+            --cache_size_;
+            cached_ &= ~bit(path);
+            if (((resting_ | dark_) & bit(path)) == 0) {
+                return PathId(path);
+            }
+        }
+        return explore();
+    }
+
+    /// Prefers the path that was last seen to work.
+    PathId next_avoiding(PathId avoid, Time) noexcept
+    {
+        const std::uint64_t others = all() & ~bit(static_cast<unsigned>(avoid));
+        for (const std::uint64_t candidates : {others & ~(resting_ | dark_), others & ~dark_, others}) {
+            if ((candidates & bit(last_good_)) != 0) {
+                return PathId{last_good_};
+            }
+            if (candidates != 0) {
+                return take_turn(candidates);
+            }
+        }
+        return avoid;
+    }
+
+    void feedback(PathId id, PathOutcome outcome, Time now) noexcept
+    {
+        const auto path = static_cast<unsigned>(id);
+        if (path >= count_) {
+            SRD_DCHECK(path < count_);
+            return;
+        }
+        switch (outcome) {
+        case PathOutcome::good:
+            alive(path);
+            last_good_ = static_cast<std::uint8_t>(path);
+            cache(path);
+            break;
+        case PathOutcome::marked:
+            alive(path);
+            rest(path, mark_rest, now);
+            break;
+        case PathOutcome::lost:
+            on_lost(path, now);
+            break;
+        case PathOutcome::timed_out:
+            break;
+        }
+    }
+
+    /// Times a path was put to rest after a mark or a loss.
+    std::uint32_t switches() const noexcept { return switches_; }
+    /// Times a path was blacked out.
+    std::uint32_t blackouts() const noexcept { return blackouts_; }
+    /// Paths blacked out now.
+    unsigned dark_count() const noexcept { return static_cast<unsigned>(std::popcount(dark_)); }
+
+private:
+    // Times of paths are kept in 16 bits of 2^16 ns, 4.3 s in all. Comparisons are good for half of
+    // that; the longest wait is far less, and review() has its own answer to a longer absence.
+    static constexpr unsigned tick_bits = 16;
+    static constexpr Duration tick{1 << tick_bits};
+    static constexpr Duration longest_wait = blackout_first * (1 << blackout_doublings);
+    static_assert(4 * longest_wait < tick * 0x8000 * 2);
+
+    static std::uint16_t tick_of(Time time) noexcept
+    {
+        return static_cast<std::uint16_t>(time.time_since_epoch().count() >> tick_bits);
+    }
+
+    static constexpr std::uint64_t bit(unsigned path) noexcept { return std::uint64_t{1} << path; }
+    std::uint64_t all() const noexcept { return ~std::uint64_t{0} >> (max_paths - count_); }
+
+    // The next path in turn among `candidates`, of which there is at least one.
+    PathId take_turn(std::uint64_t candidates) noexcept
+    {
+        const std::uint64_t ahead = candidates & (~std::uint64_t{0} << cursor_);
+        const auto path = static_cast<unsigned>(std::countr_zero(ahead != 0 ? ahead : candidates));
+        cursor_ = static_cast<std::uint8_t>((path + 1U) % count_);
+        return PathId(path);
+    }
+
+    PathId explore() noexcept
+    {
+        const std::uint64_t rested = all() & ~(resting_ | dark_);
+        return take_turn(rested != 0 ? rested : all() & ~dark_);
+    }
+
+    void cache(unsigned path) noexcept
+    {
+        if ((cached_ & bit(path)) == 0) {
+            cached_ |= bit(path);
+            cache_[(cache_head_ + cache_size_) % max_paths] = static_cast<std::uint8_t>(path);
+            ++cache_size_;
+        }
+    }
+
+    // Something got through.
+    void alive(unsigned path) noexcept
+    {
+        if ((dark_ & bit(path)) != 0) {
+            dark_ &= ~bit(path);
+            set_health(path, 0, doublings(path)); // a path that comes and goes waits longer each time
+        } else {
+            set_health(path, 0, 0);
+        }
+    }
+
+    void on_lost(unsigned path, Time now) noexcept
+    {
+        if ((dark_ & bit(path)) != 0) {
+            return; // sent before the blackout, or the probe: its back-off runs already
+        }
+        const unsigned in_a_row = std::min(losses(path) + 1, blackout_losses);
+        set_health(path, in_a_row, doublings(path));
+        if (in_a_row < blackout_losses || (all() & ~dark_) == bit(path)) {
+            rest(path, loss_rest, now);
+            return;
+        }
+        wait_until(path, now + blackout_first * (1 << doublings(path)), now);
+        resting_ &= ~bit(path);
+        dark_ |= bit(path);
+        ++blackouts_;
+    }
+
+    void rest(unsigned path, Duration duration, Time now) noexcept
+    {
+        if ((resting_ & bit(path)) == 0) {
+            if ((std::popcount(resting_) + 1) * 2 > std::popcount(all() & ~dark_)) {
+                return;
+            }
+            ++switches_;
+        }
+        wait_until(path, now + duration, now);
+        resting_ |= bit(path);
+    }
+
+    // To be called before the path's bit is set: with no bit set, review_at_ says nothing.
+    void wait_until(unsigned path, Time until, Time now) noexcept
+    {
+        until_[path] = static_cast<std::uint16_t>(tick_of(until) + 1);
+        review_at_ = std::min((resting_ | dark_) != 0 ? std::max(review_at_, now) : until, until);
+    }
+
+    // Ends the rests that are over. Returns a dark path whose back-off is over, for one packet to
+    // try it, or max_paths. One at a time: a dead link makes many paths due together.
+    unsigned review(Time now) noexcept
+    {
+        const bool long_ago = now - review_at_ > longest_wait; // whatever was waiting then is over
+        const std::uint16_t current = tick_of(now);
+        unsigned due = max_paths;
+        int soonest = 0x7fff;
+        for (std::uint64_t waiting = resting_ | dark_; waiting != 0; waiting &= waiting - 1) {
+            const auto path = static_cast<unsigned>(std::countr_zero(waiting));
+            int left = static_cast<std::int16_t>(static_cast<std::uint16_t>(until_[path] - current));
+            if (long_ago || left <= 0) {
+                if ((resting_ & bit(path)) != 0) {
+                    resting_ &= ~bit(path);
+                    continue;
+                }
+                left = 1;
+                if (due == max_paths) {
+                    due = path;
+                    const unsigned times = std::min(doublings(path) + 1, blackout_doublings);
+                    set_health(path, losses(path), times);
+                    left = static_cast<int>((blackout_first * (1 << times)) / tick);
+                }
+                until_[path] = static_cast<std::uint16_t>(current + left);
+            }
+            soonest = std::min(soonest, left);
+        }
+        review_at_ = now + tick * soonest;
+        return due;
+    }
+
+    // Losses in a row and doublings of the back-off share a byte.
+    unsigned losses(unsigned path) const noexcept { return health_[path] & 0x0fU; }
+    unsigned doublings(unsigned path) const noexcept { return health_[path] >> 4; }
+    void set_health(unsigned path, unsigned in_a_row, unsigned times) noexcept
+    {
+        health_[path] = static_cast<std::uint8_t>(in_a_row | times << 4);
+    }
+    static_assert(blackout_losses < 16 && blackout_doublings < 16);
+
+    std::uint64_t cached_ = 0;  // has an entry in cache_
+    std::uint64_t resting_ = 0; // not chosen until its time
+    std::uint64_t dark_ = 0;    // blacked out; never resting as well
+    Time review_at_{};          // earliest of the times of resting and dark paths
+    std::array<std::uint16_t, max_paths> until_{};
+    std::array<std::uint8_t, max_paths> health_{};
+    std::array<std::uint8_t, max_paths> cache_{};
+    std::uint32_t switches_ = 0;
+    std::uint32_t blackouts_ = 0;
+    std::uint8_t cache_head_ = 0;
+    std::uint8_t cache_size_ = 0;
+    std::uint8_t count_;
+    std::uint8_t cursor_;    // where exploring goes on
+    std::uint8_t last_good_; // most recently acknowledged without a mark
+};
+
+static_assert(PathSelector<AdaptivePaths>);
+static_assert(sizeof(AdaptivePaths) <= 304, "one per peer; an idle peer is to fit in 1 KiB");
+
+} // namespace srd

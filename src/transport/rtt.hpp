@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What the round trips to one peer look like: smoothed and deviation as RFC
+// 6298 has them, the windowed minimum as the path's own delay, and maximum,
+// minimum and median over the latest samples, which with spraying are samples
+// of many paths: their spread is how far apart the paths are.
+//
+// Samples are kept in 32 bits of nanoseconds; longer ones than 4.29 s count as
+// 4.29 s. Adding is constant time; the median is computed when asked for.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include <srd/time.hpp>
+
+namespace srd {
+
+/// The smallest value seen in the last one to two half-windows: two numbers instead of a queue.
+class WindowedMin {
+public:
+    static constexpr Duration half_window = std::chrono::seconds(5);
+
+    void add(std::uint32_t value, Time now) noexcept
+    {
+        if (now - start_ >= half_window) {
+            previous_ = now - start_ >= 2 * half_window ? none : current_;
+            current_ = none;
+            start_ = now;
+        }
+        current_ = std::min(current_, value);
+    }
+    /// Meaningless before the first add().
+    std::uint32_t value() const noexcept { return std::min(previous_, current_); }
+
+private:
+    static constexpr std::uint32_t none = 0xffffffffU;
+    Time start_{};
+
+    std::uint32_t previous_ = none;
+    std::uint32_t current_ = none;
+};
+
+class RttEstimator {
+public:
+    /// Assumed while nothing is known. Far above any round trip of the networks in
+    /// question, and short enough that a lost first packet is no catastrophe.
+    static constexpr Duration initial = std::chrono::milliseconds(5);
+
+    /// `sample`: of an echoed transmission, the peer's hold time taken out; zero and less are ignored.
+    void add(Duration sample, Time now) noexcept
+    {
+        if (sample <= Duration::zero()) {
+            return;
+        }
+        const auto value = static_cast<std::uint32_t>(std::min<std::int64_t>(sample.count(), 0xfffffffeLL));
+        smooth(value);
+        min_.add(value, now);
+        note_recent(value);
+    }
+
+    bool valid() const noexcept { return filled_ != 0; }
+
+    Duration smoothed() const noexcept { return valid() ? Duration(smoothed_) : initial; }
+    Duration variance() const noexcept { return valid() ? Duration(variance_) : initial / 2; }
+    /// Over the last 5 to 10 s.
+    Duration min() const noexcept { return valid() ? Duration(min_.value()) : initial; }
+    /// Over the last 49 to 64 samples.
+    Duration recent_max() const noexcept
+    {
+        return valid() ? Duration(*std::max_element(group_max_.begin(), group_max_.end())) : initial;
+    }
+    /// Over the last 16 samples; the lower one of two in the middle.
+    Duration recent_median() const noexcept
+    {
+        if (!valid()) {
+            return initial;
+        }
+        std::array<std::uint32_t, ring_size> sorted = ring_;
+        const auto middle = sorted.begin() + (filled_ - 1) / 2;
+        std::nth_element(sorted.begin(), middle, sorted.begin() + filled_);
+        return Duration(*middle);
+    }
+    /// How far apart the paths are: recent_max() less the minimum over the same samples. Zero before any.
+    Duration spread() const noexcept
+    {
+        if (!valid()) {
+            return Duration::zero();
+        }
+        return recent_max() - Duration(*std::min_element(group_min_.begin(), group_min_.end()));
+    }
+
+    /// The retransmission timeout: smoothed + 4 variance, at least `floor`, doubled `backoff` times,
+    /// at most `ceiling`.
+    Duration rto(Duration floor, Duration ceiling, unsigned backoff) const noexcept
+    {
+        std::int64_t timeout = std::max(smoothed() + 4 * variance(), floor).count();
+        for (; backoff != 0 && timeout < ceiling.count(); --backoff) {
+            timeout *= 2;
+        }
+        return std::min(Duration(timeout), ceiling);
+    }
+
+private:
+    static constexpr std::size_t ring_size = 16;
+    static constexpr std::size_t groups = 4; // of ring_size samples each: 64
+
+    void smooth(std::uint32_t value) noexcept
+    {
+        if (!valid()) {
+            smoothed_ = value;
+            variance_ = value / 2;
+            return;
+        }
+        const std::int64_t error = std::int64_t{value} - smoothed_;
+        variance_ += ((error < 0 ? -error : error) - variance_) / 4;
+        smoothed_ += error / 8;
+    }
+
+    void note_recent(std::uint32_t value) noexcept
+    {
+        if (next_ % ring_size == 0) {
+            next_ %= ring_size * groups;
+            group_max_[next_ / ring_size] = value;
+            group_min_[next_ / ring_size] = value;
+        }
+        const std::size_t group = next_ / ring_size;
+        group_max_[group] = std::max(group_max_[group], value);
+        group_min_[group] = std::min(group_min_[group], value);
+        ring_[next_ % ring_size] = value;
+        ++next_;
+        if (filled_ < ring_size) {
+            ++filled_;
+        }
+    }
+
+    std::int64_t smoothed_ = 0;
+    std::int64_t variance_ = 0;
+    WindowedMin min_;
+    std::array<std::uint32_t, ring_size> ring_{};
+    std::array<std::uint32_t, groups> group_max_{};
+    std::array<std::uint32_t, groups> group_min_{0xffffffffU, 0xffffffffU, 0xffffffffU, 0xffffffffU};
+    std::uint8_t next_ = 0;   // 0 .. ring_size * groups
+    std::uint8_t filled_ = 0; // samples in ring_
+};
+
+static_assert(sizeof(RttEstimator) <= 160, "one per peer; an idle peer is to fit in 1 KiB");
+
+} // namespace srd
