@@ -161,10 +161,10 @@ public:
         }
     }
 
-    /// Makes a T{}. Returns its index, or `none` when the pool is exhausted.
+    /// Makes a T{}, whose constructor must not throw. Returns its index, or `none` when the pool is
+    /// exhausted.
     std::uint32_t alloc() noexcept
     {
-        static_assert(std::is_nothrow_default_constructible_v<T>);
         const std::uint32_t index = pool_.alloc();
         if (index != none) {
             ::new (static_cast<void*>(objects_ + index)) T{};
