@@ -115,8 +115,9 @@ private:
             return;
         }
         const std::int64_t error = std::int64_t{value} - smoothed_;
-        variance_ += ((error < 0 ? -error : error) - variance_) / 4;
-        smoothed_ += error / 8;
+        const std::int64_t deviation = error < 0 ? -error : error;
+        variance_ = static_cast<std::uint32_t>(variance_ + (deviation - variance_) / 4);
+        smoothed_ = static_cast<std::uint32_t>(smoothed_ + error / 8);
     }
 
     void note_recent(std::uint32_t value) noexcept
@@ -136,8 +137,8 @@ private:
         }
     }
 
-    std::int64_t smoothed_ = 0;
-    std::int64_t variance_ = 0;
+    std::uint32_t smoothed_ = 0;
+    std::uint32_t variance_ = 0;
     WindowedMin min_;
     std::array<std::uint32_t, ring_size> ring_{};
     std::array<std::uint32_t, groups> group_max_{};
@@ -146,6 +147,6 @@ private:
     std::uint8_t filled_ = 0; // samples in ring_
 };
 
-static_assert(sizeof(RttEstimator) <= 160, "one per peer; an idle peer is to fit in 1 KiB");
+static_assert(sizeof(RttEstimator) <= 128, "one per peer; an idle peer is to fit in 1 KiB");
 
 } // namespace srd

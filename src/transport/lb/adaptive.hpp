@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Adaptive path selection after REPS (arXiv 2407.21625): a path whose packet
-// was acknowledged without a mark is put into a first-in first-out cache and
-// used again; while the cache is empty the paths are explored in turn. So the
+// was acknowledged without a mark is remembered and used once more; while none
+// is remembered the paths are explored. Both go round in turn. So the
 // acknowledgements clock the choice: a slow path comes back late and is used
 // less, a dead one does not come back at all.
 //
@@ -18,9 +18,9 @@
 // congestion window's business. The last path is never blacked out, so there is
 // always an answer.
 //
-// Not done: delay as a path signal (the cache's clocking is one), and more than
-// one cache entry per path (a burst of acknowledgements from one path would
-// herd the next burst onto it).
+// Not done: delay as a path signal (the clocking is one), and a path remembered
+// more than once (a burst of acknowledgements from one path would herd the next
+// burst onto it).
 #pragma once
 
 #include <algorithm>
@@ -55,16 +55,13 @@ public:
                 return PathId(due);
             }
         }
-        while (cache_size_ != 0) {
-            const unsigned path = cache_[cache_head_];
-            cache_head_ = static_cast<std::uint8_t>((cache_head_ + 1U) % max_paths);
-            --cache_size_;
-            cached_ &= ~bit(path);
-            if (((resting_ | dark_) & bit(path)) == 0) {
-                return PathId(path);
-            }
+        const std::uint64_t usable = all() & ~(resting_ | dark_);
+        if ((proven_ & usable) != 0) {
+            const PathId path = take_turn(proven_ & usable);
+            proven_ &= ~bit(static_cast<unsigned>(path));
+            return path;
         }
-        return explore();
+        return take_turn(usable != 0 ? usable : all() & ~dark_);
     }
 
     /// Prefers the path that was last seen to work.
@@ -93,7 +90,7 @@ public:
         case PathOutcome::good:
             alive(path);
             last_good_ = static_cast<std::uint8_t>(path);
-            cache(path);
+            proven_ |= bit(path); // if it rests, for afterwards
             break;
         case PathOutcome::marked:
             alive(path);
@@ -139,21 +136,6 @@ private:
         return PathId(path);
     }
 
-    PathId explore() noexcept
-    {
-        const std::uint64_t rested = all() & ~(resting_ | dark_);
-        return take_turn(rested != 0 ? rested : all() & ~dark_);
-    }
-
-    void cache(unsigned path) noexcept
-    {
-        if ((cached_ & bit(path)) == 0) {
-            cached_ |= bit(path);
-            cache_[(cache_head_ + cache_size_) % max_paths] = static_cast<std::uint8_t>(path);
-            ++cache_size_;
-        }
-    }
-
     // Something got through.
     void alive(unsigned path) noexcept
     {
@@ -178,6 +160,7 @@ private:
         }
         wait_until(path, now + blackout_first * (1 << doublings(path)), now);
         resting_ &= ~bit(path);
+        proven_ &= ~bit(path);
         dark_ |= bit(path);
         ++blackouts_;
     }
@@ -192,6 +175,7 @@ private:
         }
         wait_until(path, now + duration, now);
         resting_ |= bit(path);
+        proven_ &= ~bit(path);
     }
 
     // To be called before the path's bit is set: with no bit set, review_at_ says nothing.
@@ -241,23 +225,20 @@ private:
     }
     static_assert(blackout_losses < 16 && blackout_doublings < 16);
 
-    std::uint64_t cached_ = 0;  // has an entry in cache_
+    std::uint64_t proven_ = 0;  // acknowledged without a mark and not used since
     std::uint64_t resting_ = 0; // not chosen until its time
     std::uint64_t dark_ = 0;    // blacked out; never resting as well
     Time review_at_{};          // earliest of the times of resting and dark paths
     std::array<std::uint16_t, max_paths> until_{};
     std::array<std::uint8_t, max_paths> health_{};
-    std::array<std::uint8_t, max_paths> cache_{};
     std::uint32_t switches_ = 0;
     std::uint32_t blackouts_ = 0;
-    std::uint8_t cache_head_ = 0;
-    std::uint8_t cache_size_ = 0;
     std::uint8_t count_;
-    std::uint8_t cursor_;    // where exploring goes on
+    std::uint8_t cursor_;    // where the turn goes on
     std::uint8_t last_good_; // most recently acknowledged without a mark
 };
 
 static_assert(PathSelector<AdaptivePaths>);
-static_assert(sizeof(AdaptivePaths) <= 304, "one per peer; an idle peer is to fit in 1 KiB");
+static_assert(sizeof(AdaptivePaths) <= 240, "one per peer; an idle peer is to fit in 1 KiB");
 
 } // namespace srd
