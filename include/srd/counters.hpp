@@ -23,6 +23,11 @@ public:
             value_.store(value, std::memory_order_relaxed);
         }
     }
+    /// Takes an add() back that turned out not to have happened.
+    void undo(std::uint64_t amount = 1) noexcept
+    {
+        value_.store(value_.load(std::memory_order_relaxed) - amount, std::memory_order_relaxed);
+    }
     std::uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
 
 private:
@@ -30,41 +35,41 @@ private:
 };
 
 // X(name, what it counts)
-#define SRD_COUNTERS(X)                                                                            \
-    X(tx_packets, "packets sent, retransmissions and acknowledgements included")                   \
-    X(tx_bytes, "bytes sent in packets")                                                           \
-    X(rx_packets, "packets received")                                                              \
-    X(rx_bytes, "bytes received in packets")                                                       \
-    X(tx_messages, "messages submitted")                                                           \
-    X(tx_message_bytes, "payload bytes of messages submitted")                                     \
-    X(rx_messages, "messages announced to the matching layer")                                     \
-    X(rx_message_bytes, "payload bytes of messages announced")                                     \
-    X(tx_acks, "packets sent that carried nothing but an acknowledgement")                         \
-    X(rx_acks, "acknowledgement blocks received")                                                  \
-    X(retransmits_rack, "packets retransmitted because later packets were acknowledged")           \
-    X(retransmits_probe, "packets retransmitted by the tail probe")                                \
-    X(retransmits_timeout, "packets retransmitted by the retransmission timeout")                  \
-    X(retransmits_spurious, "retransmissions that turned out to have been unnecessary")            \
-    X(rx_duplicates, "packets dropped because they had arrived before")                            \
-    X(rx_out_of_order, "packets that arrived after a later one")                                   \
-    X(rx_malformed, "packets dropped because they do not parse")                                   \
-    X(rx_version, "packets dropped because of another protocol version")                           \
-    X(rx_unknown_connection, "packets dropped because of an unknown connection identifier")        \
-    X(rx_stale, "packets dropped because they lie outside the receive window")                     \
-    X(rx_marked, "packets received with a congestion mark (ECN CE)")                               \
-    X(rx_reordered_messages, "messages held because an earlier one was missing")                   \
-    X(rx_unexpected_messages, "messages that arrived before a matching receive was posted")        \
-    X(rx_refused_messages, "messages refused for lack of memory (receiver not ready)")             \
-    X(tx_rnr_backoffs, "times a peer answered receiver-not-ready")                                 \
-    X(tx_again, "operations refused with 'again' because a queue was full")                        \
-    X(tx_unsent, "packets that the backend did not accept at once")                                \
-    X(io_rx_dropped, "packets the backend dropped, or the kernel dropped at our socket")           \
-    X(io_tx_errors, "packets the backend could not send")                                          \
-    X(path_switches, "times a path was avoided after marks or losses")                             \
-    X(path_blackouts, "times a path was taken out of use")                                         \
-    X(handshakes, "connections established")                                                       \
-    X(peer_failures, "peers declared failed")                                                      \
-    X(liveness_probes, "times the operating system of a silent peer was asked for signs of life")  \
+#define SRD_COUNTERS(X)                                                                                      \
+    X(tx_packets, "packets sent, retransmissions and acknowledgements included")                             \
+    X(tx_bytes, "bytes sent in packets")                                                                     \
+    X(rx_packets, "packets received")                                                                        \
+    X(rx_bytes, "bytes received in packets")                                                                 \
+    X(tx_messages, "messages submitted")                                                                     \
+    X(tx_message_bytes, "payload bytes of messages submitted")                                               \
+    X(rx_messages, "messages announced to the matching layer")                                               \
+    X(rx_message_bytes, "payload bytes of messages announced")                                               \
+    X(tx_acks, "packets sent that carried nothing but an acknowledgement")                                   \
+    X(rx_acks, "acknowledgement blocks received")                                                            \
+    X(retransmits_rack, "packets retransmitted because later packets were acknowledged")                     \
+    X(retransmits_probe, "packets retransmitted by the tail probe")                                          \
+    X(retransmits_timeout, "packets retransmitted by the retransmission timeout")                            \
+    X(retransmits_spurious, "retransmissions that turned out to have been unnecessary")                      \
+    X(rx_duplicates, "packets dropped because they had arrived before")                                      \
+    X(rx_out_of_order, "packets that arrived after a later one")                                             \
+    X(rx_malformed, "packets dropped because they do not parse")                                             \
+    X(rx_version, "packets dropped because of another protocol version")                                     \
+    X(rx_unknown_connection, "packets dropped because of an unknown connection identifier")                  \
+    X(rx_stale, "packets dropped because they lie outside the receive window")                               \
+    X(rx_marked, "packets received with a congestion mark (ECN CE)")                                         \
+    X(rx_reordered_messages, "messages held because an earlier one was missing")                             \
+    X(rx_unexpected_messages, "messages that arrived before a matching receive was posted")                  \
+    X(rx_refused_messages, "messages refused for lack of memory (receiver not ready)")                       \
+    X(tx_rnr_backoffs, "times a peer answered receiver-not-ready")                                           \
+    X(tx_again, "operations refused with 'again' because a queue was full")                                  \
+    X(tx_unsent, "packets that the backend did not accept at once")                                          \
+    X(io_rx_dropped, "packets the backend dropped, or the kernel dropped at our socket")                     \
+    X(io_tx_errors, "packets the backend could not send")                                                    \
+    X(path_switches, "times a path was avoided after marks or losses")                                       \
+    X(path_blackouts, "times a path was taken out of use")                                                   \
+    X(handshakes, "connections established")                                                                 \
+    X(peer_failures, "peers declared failed")                                                                \
+    X(liveness_probes, "times the operating system of a silent peer was asked for signs of life")            \
     X(liveness_extensions, "times a silent peer was spared because its process still exists")
 
 struct Counters {

@@ -54,21 +54,21 @@ struct MessageFlags {
 struct Operation {
     PeerId peer{};
     CompletionLevel level = CompletionLevel::transmit;
-    bool copy_payload = false;    ///< take the payload before submit() returns; at most max_inject_size bytes
+    bool copy_payload = false; ///< take the payload before submit() returns; at most max_inject_size bytes
     MessageFlags flags;
     std::uint64_t tag = 0;
-    std::uint64_t data = 0;       ///< remote CQ data
-    std::span<const iovec> iov;   ///< at most max_iov entries; empty: a zero-length message
-    std::uint64_t cookie = 0;     ///< handed back in send_done; not interpreted
+    std::uint64_t data = 0;     ///< remote CQ data
+    std::span<const iovec> iov; ///< at most max_iov entries; empty: a zero-length message
+    std::uint64_t cookie = 0;   ///< handed back in send_done; not interpreted
 };
 
 struct Event {
     enum class Kind : std::uint8_t {
-        hello,       ///< a peer introduced itself: resolve `payload` (its address), then accept_hello()
-        message,     ///< the peer's next message in order: answer with accept(), park() or refuse()
-        receive_done,///< an accepted message that was pending is complete, or failed with `cause`
-        send_done,   ///< a submitted operation is complete, or failed with `cause`
-        message_lost,///< a parked message can never be completed (its peer failed); already discarded
+        hello,        ///< a peer introduced itself: resolve `payload` (its address), then accept_hello()
+        message,      ///< the peer's next message in order: answer with accept(), park() or refuse()
+        receive_done, ///< an accepted message that was pending is complete, or failed with `cause`
+        send_done,    ///< a submitted operation is complete, or failed with `cause`
+        message_lost, ///< a parked message can never be completed (its peer failed); already discarded
     };
     Kind kind{};
     PeerId peer{};
@@ -132,7 +132,8 @@ public:
     /// Accepted::pending: the memory must stay valid until receive_done with `cookie`.
     /// Status again: no record free; for the current event answer refuse(), for a parked
     /// message it does not happen.
-    Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Time now, Accepted& outcome);
+    Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Time now,
+                  Accepted& outcome);
 
     /// Keeps the current event's message as unexpected. `message` is replaced by the id that
     /// stays valid until accept(), discard() or Event::message_lost.

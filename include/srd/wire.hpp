@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The wire format, version 1. docs/protocol.md specifies it in full; a new
+// frame type needs: its struct here, a case in Engine's receive.cpp, a builder
+// in transmit.cpp, a row in docs/protocol.md and a seed in tests/fuzz/corpus.
+//
+// All integers are little-endian and unaligned. A packet is
+//
+//     PacketHeader | AckBlock (if flags.has_ack) | frame | frame | ...
+//
+// Several small frames may share a packet. A frame that carries a piece of a
+// longer message (part, data) is the last frame of its packet: the frames
+// before it can then be repeated harmlessly, which is what lets a receiver
+// refuse the rest of a packet and take it again later.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <type_traits>
+
+#include <srd/limits.hpp>
+
+namespace srd::wire {
+
+static_assert(std::endian::native == std::endian::little,
+              "the field wrapper stores native order; a big-endian port swaps in Le<>");
+
+/// A little-endian integer without alignment.
+template <typename T>
+class Le {
+    static_assert(std::is_unsigned_v<T>);
+
+public:
+    constexpr Le() noexcept = default;
+    constexpr Le(T value) noexcept : bytes_(std::bit_cast<Bytes>(value)) {}
+    constexpr operator T() const noexcept { return std::bit_cast<T>(bytes_); }
+
+private:
+    using Bytes = std::array<std::byte, sizeof(T)>;
+    Bytes bytes_{};
+};
+
+using u8 = std::uint8_t;
+using u16 = Le<std::uint16_t>;
+using u32 = Le<std::uint32_t>;
+using u64 = Le<std::uint64_t>;
+
+inline constexpr std::uint8_t protocol_version = 1;
+
+namespace packet_flag {
+inline constexpr std::uint8_t sequenced = 1; ///< psn is valid; the packet is acknowledged and delivered once
+inline constexpr std::uint8_t has_ack = 2;   ///< an AckBlock follows the header
+inline constexpr std::uint8_t ack_requested = 4; ///< acknowledge without delay
+inline constexpr std::uint8_t all = 7;
+} // namespace packet_flag
+
+//   0               1               2               3
+//  +---------------+---------------+---------------+---------------+
+//  |    version    |     flags     |     path      |    attempt    |
+//  +---------------+---------------+---------------+---------------+
+//  |                              psn                              |
+//  +---------------------------------------------------------------+
+//  |          connection: chosen by the receiver of this           |
+//  |          packet; 0 only in a first hello                      |
+//  +---------------------------------------------------------------+
+struct PacketHeader {
+    u8 version = protocol_version;
+    u8 flags = 0;
+    u8 path = 0;    ///< sender's path number, echoed in acknowledgements
+    u8 attempt = 0; ///< 0 for the first transmission of this psn, saturates at 255
+    u32 psn;        ///< packet sequence number, per connection and direction; wraps
+    u64 connection;
+};
+static_assert(sizeof(PacketHeader) == 16 && alignof(PacketHeader) == 1);
+
+namespace ack_flag {
+inline constexpr std::uint8_t echo = 1;               ///< echo_* and hold_ns are valid
+inline constexpr std::uint8_t marked = 2;             ///< the echoed packet carried ECN CE
+inline constexpr std::uint8_t receiver_not_ready = 4; ///< messages are being refused for lack of memory
+} // namespace ack_flag
+
+//   0               1               2               3
+//  +---------------------------------------------------------------+
+//  |             cumulative: every earlier psn has arrived         |
+//  +---------------------------------------------------------------+
+//  |       echo_psn: the packet that arrived last                  |
+//  +---------------------------------------------------------------+
+//  |       hold_ns: from its arrival to the making of this block   |
+//  +---------------+---------------+---------------+---------------+
+//  | echo_attempt  |   echo_path   |     flags     |     words     |
+//  +---------------+---------------+---------------+---------------+
+//  |       message_next: every earlier message was delivered       |
+//  +---------------------------------------------------------------+
+//  |       duplicates: packets that arrived twice, so far          |
+//  +---------------------------------------------------------------+
+//  |  words x 64-bit bitmap: bit i <=> psn cumulative + i arrived  |
+//  +---------------------------------------------------------------+
+struct AckBlock {
+    u32 cumulative;
+    u32 echo_psn;
+    u32 hold_ns; ///< saturates
+    u8 echo_attempt = 0;
+    u8 echo_path = 0;
+    u8 flags = 0;
+    u8 words = 0; ///< 0 .. max_ack_words
+    u32 message_next;
+    u32 duplicates;
+};
+static_assert(sizeof(AckBlock) == 24 && alignof(AckBlock) == 1);
+inline constexpr std::size_t max_ack_words = packet_window / 64;
+
+enum class FrameType : std::uint8_t {
+    message = 1,   ///< a whole message
+    part = 2,      ///< a piece of a message sent without asking (eager)
+    request = 3,   ///< request to send a large message
+    grant = 4,     ///< permission to send up to an offset
+    data = 5,      ///< a piece of a granted message
+    delivered = 6, ///< a message was placed in a matched buffer
+    hello = 7,     ///< introduction, handshake and probe
+    close = 8,     ///< the sender's endpoint goes away
+};
+
+namespace frame_flag {
+inline constexpr std::uint8_t tagged = 1;
+inline constexpr std::uint8_t has_data = 2;       ///< MessageData follows the frame's struct
+inline constexpr std::uint8_t want_delivered = 4; ///< MessageHandle follows (after MessageData)
+inline constexpr std::uint8_t all = 7;
+} // namespace frame_flag
+
+/// Remote CQ data (FI_REMOTE_CQ_DATA).
+struct MessageData {
+    u64 value;
+};
+/// The sender's name for the message, returned in a delivered frame.
+struct MessageHandle {
+    u32 value;
+};
+
+/// type | flags | length (payload bytes in this frame) | sequence | tag, then optional fields, then payload
+struct MessageFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::message);
+    u8 flags = 0;
+    u16 length;
+    u32 sequence;
+    u64 tag;
+};
+static_assert(sizeof(MessageFrame) == 16);
+
+struct PartFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::part);
+    u8 flags = 0;
+    u16 length;
+    u32 sequence;
+    u64 tag;
+    u32 offset;
+    u32 total;
+};
+static_assert(sizeof(PartFrame) == 24);
+
+struct RequestFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::request);
+    u8 flags = 0; ///< want_delivered never set: acknowledged data is placed data
+    u16 reserved;
+    u32 sequence;
+    u64 tag;
+    u64 total;
+    u32 handle; ///< the sender's name for the message, used in grants
+};
+static_assert(sizeof(RequestFrame) == 28);
+
+struct GrantFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::grant);
+    u8 flags = 0;
+    u16 reserved;
+    u32 sequence;
+    u32 sender_handle;
+    u32 receiver_handle; ///< the receiver's name for the message, used in data frames
+    u64 limit;           ///< bytes [0, limit) may be sent; never shrinks
+};
+static_assert(sizeof(GrantFrame) == 24);
+
+struct DataFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::data);
+    u8 flags = 0;
+    u16 length;
+    u32 sequence;
+    u32 receiver_handle;
+    u64 offset;
+};
+static_assert(sizeof(DataFrame) == 20);
+
+struct DeliveredFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::delivered);
+    u8 flags = 0;
+    u16 reserved;
+    u32 sequence;
+    u32 handle;
+};
+static_assert(sizeof(DeliveredFrame) == 12);
+
+namespace hello_flag {
+inline constexpr std::uint8_t answer_wanted = 1; ///< an introduction or a probe; clear in answers
+inline constexpr std::uint8_t all = 1;
+} // namespace hello_flag
+
+struct HelloFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::hello);
+    u8 flags = 0;          ///< hello_flag
+    u8 address_length = 0; ///< 1 .. max_address_size
+    u8 reserved = 0;
+    u32 first_psn;   ///< of the sender's sequenced packets on this connection
+    u64 incarnation; ///< random, one per endpoint: tells a restarted process from the old one
+    u64 connection;  ///< to be put in the header of packets to the sender
+    u32 max_packet;  ///< largest packet the sender takes, bytes
+    u32 rx_buffer;   ///< bytes the sender can queue on receive, 0 = unknown
+    std::array<std::byte, max_address_size> address{}; ///< the sender's endpoint address
+};
+static_assert(sizeof(HelloFrame) == 88);
+
+struct CloseFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::close);
+    u8 flags = 0;
+    u16 reserved;
+};
+static_assert(sizeof(CloseFrame) == 4);
+
+/// Reads a packet front to back and cannot run past its end.
+class Reader {
+public:
+    explicit Reader(std::span<const std::byte> bytes) noexcept : rest_(bytes) {}
+
+    std::size_t remaining() const noexcept { return rest_.size(); }
+    const std::byte* position() const noexcept { return rest_.data(); }
+
+    /// The next sizeof(T) bytes as T; nullopt when fewer are left.
+    template <typename T>
+    std::optional<T> take() noexcept
+    {
+        static_assert(std::is_trivially_copyable_v<T> && alignof(T) == 1);
+        if (rest_.size() < sizeof(T)) {
+            return std::nullopt;
+        }
+        T value;
+        std::memcpy(&value, rest_.data(), sizeof(T));
+        rest_ = rest_.subspan(sizeof(T));
+        return value;
+    }
+
+    std::optional<std::span<const std::byte>> take_bytes(std::size_t count) noexcept
+    {
+        if (rest_.size() < count) {
+            return std::nullopt;
+        }
+        const auto bytes = rest_.first(count);
+        rest_ = rest_.subspan(count);
+        return bytes;
+    }
+
+    /// The next byte without taking it.
+    std::optional<std::uint8_t> peek() const noexcept
+    {
+        if (rest_.empty()) {
+            return std::nullopt;
+        }
+        return static_cast<std::uint8_t>(rest_.front());
+    }
+
+private:
+    std::span<const std::byte> rest_;
+};
+
+/// a - b on wrapping sequence numbers, as a signed distance.
+constexpr std::int32_t sequence_distance(std::uint32_t a, std::uint32_t b) noexcept
+{
+    return static_cast<std::int32_t>(a - b);
+}
+
+} // namespace srd::wire

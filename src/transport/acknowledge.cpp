@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What acknowledgements and their absence mean: release, round-trip times,
+// loss detection (RACK, RFC 8985, with a reordering window learned from the
+// paths), tail probes and the backed-off timeout, receiver-not-ready, timers.
+#include "engine_impl.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace srd {
+
+namespace {
+
+constexpr Duration rnr_backoff_first = std::chrono::microseconds(50);
+constexpr Duration rnr_backoff_max = std::chrono::milliseconds(10);
+constexpr Duration probe_delay_unknown = std::chrono::milliseconds(5); ///< no round trip measured yet
+constexpr Duration hello_interval_max = std::chrono::milliseconds(200);
+constexpr std::uint8_t reorder_factor_max = 8;
+constexpr std::uint16_t reorder_rounds_kept = 64; ///< acknowledgements until the widened window narrows again
+/// Retransmissions of one packet without an answer before we ask whether the peer still knows us.
+constexpr std::uint8_t probes_before_hello = 3;
+
+} // namespace
+
+std::uint32_t Engine::Impl::window_bytes(const Peer& peer) const noexcept
+{
+    const std::uint32_t window =
+        std::visit([](const auto& policy) { return policy.window_bytes(); }, peer.congestion);
+    // More than the peer's socket holds would be lost whenever it looks away.
+    return peer.peer_buffer == 0 ? window : std::min(window, std::max(peer.peer_buffer, 2 * peer.mtu));
+}
+
+/// The fixed order: stale, unsent, release, round trip, paths, congestion, loss, reschedule, one timer.
+void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, const std::byte* words,
+                          Time arrived, Time now)
+{
+    Peer& peer = peers[index];
+    count.rx_acks.add();
+    const std::uint32_t cumulative = block.cumulative;
+    if (wire::sequence_distance(cumulative, peer.tx_una) < 0) {
+        return; // stale: overtaken by a later one
+    }
+    if (wire::sequence_distance(cumulative, peer.tx_next) > 0) {
+        count.rx_malformed.add(); // acknowledges what was never sent
+        return;
+    }
+    if (wire::sequence_distance(block.message_next, peer.message_delivered) > 0 &&
+        wire::sequence_distance(block.message_next, peer.message_next) <= 0) {
+        peer.message_delivered = block.message_next;
+    }
+
+    // The echoed packet's facts, before it is released.
+    AckSample sample{};
+    sample.now = now;
+    sample.in_flight = peer.in_flight_bytes;
+    sample.window_limited = peer.window_limited;
+    const bool echo = (block.flags & wire::ack_flag::echo) != 0;
+    const std::uint32_t echo_distance = block.echo_psn - peer.tx_una;
+    if (echo && peer.window != no_index && echo_distance < peer.tx_next - peer.tx_una) {
+        const std::uint32_t at = windows[peer.window].slots[block.echo_psn % packet_window];
+        if (at != no_index && slots[at].attempt == block.echo_attempt && slots[at].sent_at != Time{}) {
+            const Duration rtt = arrived - slots[at].sent_at - Duration(block.hold_ns);
+            sample.rtt = std::max(rtt, Duration(1));
+            sample.path = slots[at].path;
+            sample.marked = (block.flags & wire::ack_flag::marked) != 0;
+        }
+    }
+
+    const std::uint32_t una_before = peer.tx_una;
+    if (peer.window != no_index) {
+        const std::uint32_t sent = peer.tx_next - peer.tx_una;
+        const std::uint32_t prefix = cumulative - peer.tx_una;
+        for (std::uint32_t i = 0; i < prefix; ++i) {
+            release_acked(index, una_before + i, now, sample.acked_bytes);
+        }
+        for (std::uint32_t word = 0; word < block.words; ++word) {
+            std::uint64_t bits = 0;
+            std::memcpy(&bits, words + word * sizeof(bits), sizeof(bits));
+            for (; bits != 0; bits &= bits - 1) {
+                const std::uint32_t offset =
+                    prefix + word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+                if (offset >= sent) {
+                    break;
+                }
+                release_acked(index, una_before + offset, now, sample.acked_bytes);
+            }
+        }
+        const auto& ring = windows[peer.window].slots;
+        while (peer.tx_una != peer.tx_next && ring[peer.tx_una % packet_window] == no_index) {
+            ++peer.tx_una;
+        }
+        if (peer.tx_una == peer.tx_next) {
+            windows.release(peer.window);
+            peer.window = no_index;
+        }
+    }
+
+    if (sample.rtt != Duration{}) {
+        peer.rtt.add(sample.rtt, now);
+        if (sample.marked) {
+            std::visit([&](auto& paths) { paths.feedback(sample.path, PathOutcome::marked, now); },
+                       peer.paths);
+        }
+    }
+    const std::uint32_t spurious = block.duplicates - peer.remote_duplicates;
+    if (spurious != 0 && spurious <= packet_window) {
+        count.retransmits_spurious.add(spurious);
+        peer.reorder_factor =
+            std::min<std::uint8_t>(static_cast<std::uint8_t>(peer.reorder_factor * 2), reorder_factor_max);
+        peer.reorder_rounds = reorder_rounds_kept;
+    } else if (peer.reorder_factor > 1 && --peer.reorder_rounds == 0) {
+        peer.reorder_factor = static_cast<std::uint8_t>(peer.reorder_factor / 2);
+        peer.reorder_rounds = reorder_rounds_kept;
+    }
+    peer.remote_duplicates = block.duplicates;
+
+    if (sample.acked_bytes != 0 || sample.rtt != Duration{}) {
+        std::visit([&](auto& policy) { policy.on_ack(sample); }, peer.congestion);
+    }
+    if (sample.acked_bytes != 0) {
+        peer.window_limited = false;
+        detect_losses(index, now);
+        peer.probe_count = 0;
+        peer.probe_at = peer.in_flight.empty() ? time_never : now + probe_delay(peer);
+    }
+    on_rnr(index, (block.flags & wire::ack_flag::receiver_not_ready) != 0, now);
+    if (sample.acked_bytes != 0 && !peer.rnr_blocked) {
+        peer.rnr_count = 0;
+    }
+    if (has_work(peer)) {
+        activate(index);
+    }
+    arm(index);
+}
+
+void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, Time now, std::uint32_t& acked_bytes)
+{
+    Peer& peer = peers[index];
+    std::uint32_t& entry = windows[peer.window].slots[psn % packet_window];
+    if (entry == no_index) {
+        return;
+    }
+    const std::uint32_t slot_index = entry;
+    TxSlot& slot = slots[slot_index];
+    const std::uint32_t bytes = slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
+    switch (slot.state) {
+    case TxSlot::State::in_flight:
+        peer.in_flight.erase(slots, slot_index);
+        peer.in_flight_bytes -= bytes;
+        break;
+    case TxSlot::State::lost:
+        peer.lost.erase(slots, slot_index);
+        break;
+    case TxSlot::State::open:
+    case TxSlot::State::ready:
+    case TxSlot::State::acked:
+        return; // was never sent: a forged acknowledgement
+    }
+    entry = no_index;
+    acked_bytes += bytes;
+    // Karn: an answer sooner than any round trip was to the original, not to the retransmission.
+    const bool ambiguous = slot.attempt != 0 && now - slot.sent_at < peer.rtt.min();
+    if (!ambiguous) {
+        peer.rack_sent_at = std::max(peer.rack_sent_at, slot.sent_at);
+        std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::good, now); }, peer.paths);
+    }
+    finish_slot(slot_index);
+}
+
+/// How long after its sending a packet counts as lost once a later one was acknowledged: the slowest
+/// recent round trip over any path, and a margin that grows when retransmissions prove needless.
+Duration Engine::Impl::loss_delay(const Peer& peer) const noexcept
+{
+    if (!peer.rtt.valid()) {
+        return probe_delay_unknown;
+    }
+    const Duration reference = std::max(peer.rtt.recent_max(), peer.rtt.smoothed());
+    const Duration margin = std::max<Duration>(peer.rtt.min() / 4, std::chrono::microseconds(5));
+    return reference + margin * peer.reorder_factor;
+}
+
+void Engine::Impl::detect_losses(std::uint32_t index, Time now)
+{
+    Peer& peer = peers[index];
+    peer.loss_at = time_never;
+    if (peer.rnr_blocked) {
+        return; // refused packets look like lost ones
+    }
+    const Duration delay = loss_delay(peer);
+    LossSample sample{};
+    sample.now = now;
+    sample.in_flight = peer.in_flight_bytes;
+    for (std::uint32_t at = peer.in_flight.front(); at != no_index; at = peer.in_flight.front()) {
+        const TxSlot& slot = slots[at];
+        if (slot.sent_at > peer.rack_sent_at) {
+            break;
+        }
+        if (slot.sent_at + delay > now) {
+            peer.loss_at = slot.sent_at + delay;
+            break;
+        }
+        sample.lost_bytes += slot.length;
+        std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::lost, now); }, peer.paths);
+        mark_lost(index, at);
+    }
+    if (sample.lost_bytes != 0) {
+        sample.timeout = peer.probe_count >= 2 && peer.in_flight.empty();
+        std::visit([&](auto& policy) { policy.on_loss(sample); }, peer.congestion);
+        activate(index);
+    }
+}
+
+void Engine::Impl::mark_lost(std::uint32_t index, std::uint32_t slot_index)
+{
+    Peer& peer = peers[index];
+    TxSlot& slot = slots[slot_index];
+    SRD_DCHECK(slot.state == TxSlot::State::in_flight);
+    peer.in_flight.erase(slots, slot_index);
+    peer.in_flight_bytes -= slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
+    slot.state = TxSlot::State::lost;
+    slot.probed = false;
+    peer.lost.push_back(slots, slot_index);
+    count.retransmits_rack.add();
+}
+
+/// The peer refuses (or takes again) messages. Nothing is lost and nothing is
+/// congested: wait, then send everything again.
+void Engine::Impl::on_rnr(std::uint32_t index, bool not_ready, Time now)
+{
+    Peer& peer = peers[index];
+    if (not_ready && !peer.rnr_blocked) {
+        if (peer.rnr_count == 0) {
+            peer.rnr_since = now;
+        }
+        const Duration backoff = rnr_backoff_first * (1U << std::min<unsigned>(peer.rnr_count, 8));
+        peer.rnr_count = static_cast<std::uint8_t>(std::min<unsigned>(peer.rnr_count + 1U, 255));
+        peer.rnr_blocked = true;
+        peer.rnr_at = now + std::min(backoff, rnr_backoff_max);
+        count.tx_rnr_backoffs.add();
+    } else if (!not_ready && peer.rnr_blocked) {
+        peer.rnr_blocked = false;
+        peer.rnr_at = time_never;
+        peer.rnr_count = 0;
+        resend_all(index);
+    }
+}
+
+void Engine::Impl::resend_all(std::uint32_t index)
+{
+    Peer& peer = peers[index];
+    for (std::uint32_t at = peer.in_flight.pop_front(slots); at != no_index;
+         at = peer.in_flight.pop_front(slots)) {
+        slots[at].state = TxSlot::State::lost;
+        slots[at].probed = false;
+        peer.lost.push_back(slots, at);
+    }
+    peer.in_flight_bytes = 0;
+    peer.loss_at = time_never;
+    peer.probe_at = time_never;
+    activate(index);
+}
+
+Duration Engine::Impl::probe_delay(const Peer& peer) const noexcept
+{
+    if (!peer.rtt.valid()) {
+        return std::min(probe_delay_unknown * (1U << std::min<unsigned>(peer.probe_count, 8)),
+                        tuning.rto_max);
+    }
+    return peer.rtt.rto(tuning.rto_min, tuning.rto_max, peer.probe_count);
+}
+
+/// Nothing has been acknowledged for a while. First the newest packet goes
+/// again (its acknowledgement tells about all before it), then, backing off,
+/// the oldest. The window is left alone: what acknowledgements then show to be
+/// lost is for the congestion policy, and a peer that was merely busy is not.
+void Engine::Impl::on_probe_timer(std::uint32_t index, Time now)
+{
+    Peer& peer = peers[index];
+    peer.probe_at = time_never;
+    if (peer.in_flight.empty() || peer.rnr_blocked) {
+        return;
+    }
+    const std::uint32_t at = peer.probe_count == 0 ? peer.in_flight.back() : peer.in_flight.front();
+    TxSlot& slot = slots[at];
+    std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::timed_out, now); }, peer.paths);
+    peer.in_flight.erase(slots, at);
+    peer.in_flight_bytes -= slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
+    slot.state = TxSlot::State::lost;
+    slot.probed = true;
+    peer.lost.push_front(slots, at);
+    (peer.probe_count == 0 ? count.retransmits_probe : count.retransmits_timeout).add();
+    if (peer.probe_count < 255) {
+        ++peer.probe_count;
+    }
+    if (peer.probe_count >= probes_before_hello) {
+        peer.hello_due = true; // answered by whoever lives at the address now
+        peer.hello_is_reply = false;
+    }
+    peer.probe_at = now + probe_delay(peer);
+    activate(index);
+}
+
+void Engine::Impl::on_timeout(Time now)
+{
+    now_ = now;
+    wheel.expire(now, [&](std::uint32_t index) {
+        peers[index].armed_at = time_never;
+        on_peer_timer(index, now);
+    });
+}
+
+void Engine::Impl::on_peer_timer(std::uint32_t index, Time now)
+{
+    Peer& peer = peers[index];
+    if (peer.is_successor) {
+        if (peer.liveness_at <= now) {
+            peers[peer_of_route(peer.route)].successor = no_index; // it never proved itself
+            drop_connection(index, Cause::never_answered, now);
+            release_peer(index);
+            return;
+        }
+        arm(index);
+        return;
+    }
+    if (peer.ack_at <= now) {
+        peer.ack_at = time_never;
+        peer.ack_now = true;
+        activate(index);
+    }
+    if (peer.hello_at <= now) {
+        peer.hello_count = static_cast<std::uint8_t>(std::min<unsigned>(peer.hello_count + 1U, 16));
+        peer.hello_due = true;
+        peer.hello_is_reply = false;
+        peer.hello_at = now + std::min<Duration>(std::chrono::milliseconds(1) * (1U << peer.hello_count),
+                                                 hello_interval_max);
+        activate(index);
+    }
+    if (peer.rnr_at <= now) {
+        peer.rnr_at = time_never;
+        peer.rnr_blocked = false;
+        if (now - peer.rnr_since >= tuning.rnr_timeout) {
+            fail_peer(index, Cause::peer_out_of_memory, now);
+            return;
+        }
+        resend_all(index);
+    }
+    if (peer.loss_at <= now) {
+        detect_losses(index, now);
+    }
+    if (peer.probe_at <= now) {
+        on_probe_timer(index, now);
+    }
+    if (peer.pace_blocked && peer.pace_at <= now) {
+        peer.pace_blocked = false;
+        activate(index);
+    }
+    if (peer.liveness_at <= now) {
+        check_silence(index, now);
+    }
+    arm(index);
+}
+
+/// Keeps one timer per peer, at or before the earliest of its deadlines. A
+/// deadline that has moved back is noticed when the timer fires.
+void Engine::Impl::arm(std::uint32_t index)
+{
+    Peer& peer = peers[index];
+    const Time deadline = std::min({peer.ack_at, peer.hello_at, peer.rnr_at, peer.loss_at, peer.probe_at,
+                                    peer.liveness_at, peer.pace_blocked ? peer.pace_at : time_never});
+    if (deadline < peer.armed_at) {
+        peer.armed_at = deadline;
+        wheel.arm(index, deadline);
+    }
+}
+
+} // namespace srd

@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Outgoing messages: from submit() to slots, and from finished slots to
+// send_done.
+//
+// A short message is copied into the peer's open slot at once, next to others.
+// A longer one waits on tx_queue and is framed when its packets can be sent;
+// its payload stays in the user's memory. Beyond eager_size only a request is
+// framed, and the payload waits for the receiver's grants.
+#include "engine_impl.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace srd {
+
+namespace {
+
+std::uint64_t total_length(std::span<const iovec> iov) noexcept
+{
+    std::uint64_t total = 0;
+    for (const iovec& piece : iov) {
+        total += piece.iov_len;
+    }
+    return total;
+}
+
+void copy_range(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length,
+                std::byte* out) noexcept
+{
+    for (const iovec& piece : iov) {
+        if (length == 0) {
+            return;
+        }
+        if (offset >= piece.iov_len) {
+            offset -= piece.iov_len;
+            continue;
+        }
+        const std::uint64_t take = std::min<std::uint64_t>(length, piece.iov_len - offset);
+        std::memcpy(out, static_cast<const std::byte*>(piece.iov_base) + offset, take);
+        out += take;
+        length -= take;
+        offset = 0;
+    }
+}
+
+std::uint8_t flags_on_wire(const MessageFlags& flags, bool want_delivered) noexcept
+{
+    return static_cast<std::uint8_t>((flags.tagged ? wire::frame_flag::tagged : 0) |
+                                     (flags.has_data ? wire::frame_flag::has_data : 0) |
+                                     (want_delivered ? wire::frame_flag::want_delivered : 0));
+}
+
+template <typename T>
+std::byte* put(std::byte* out, const T& value) noexcept
+{
+    std::memcpy(out, &value, sizeof(T));
+    return out + sizeof(T);
+}
+
+} // namespace
+
+std::size_t optional_fields_size(const MessageFlags& flags, bool want_delivered) noexcept
+{
+    return (flags.has_data ? sizeof(wire::MessageData) : 0) +
+           (want_delivered ? sizeof(wire::MessageHandle) : 0);
+}
+
+/// Writes the frame of one piece of an eager message, without the payload.
+std::byte* write_eager_frame(std::byte* out, const EagerFrame& frame) noexcept
+{
+    const std::uint8_t flags = flags_on_wire(frame.flags, frame.handle != no_index);
+    const auto length = static_cast<std::uint16_t>(frame.length);
+    if (frame.length == frame.total) {
+        wire::MessageFrame header;
+        header.flags = flags;
+        header.length = length;
+        header.sequence = frame.sequence;
+        header.tag = frame.tag;
+        out = put(out, header);
+    } else {
+        wire::PartFrame header;
+        header.flags = flags;
+        header.length = length;
+        header.sequence = frame.sequence;
+        header.tag = frame.tag;
+        header.offset = static_cast<std::uint32_t>(frame.offset);
+        header.total = static_cast<std::uint32_t>(frame.total);
+        out = put(out, header);
+    }
+    if (frame.flags.has_data) {
+        out = put(out, wire::MessageData{frame.data});
+    }
+    if (frame.handle != no_index) {
+        out = put(out, wire::MessageHandle{frame.handle});
+    }
+    return out;
+}
+
+Status Engine::Impl::submit(const Operation& operation, Time now)
+{
+    const auto index = static_cast<std::uint32_t>(index_of(operation.peer));
+    SRD_CHECK(peers.live(index));
+    now_ = now;
+    if (operation.iov.size() > max_iov || closing) {
+        return Status::invalid;
+    }
+    const std::uint64_t total = total_length(operation.iov);
+    if (operation.copy_payload && total > max_inject_size) {
+        return Status::invalid;
+    }
+    Peer& peer = peers[index];
+    if (peer.message_next - peer.message_delivered >= message_window) {
+        count.tx_again.add();
+        return Status::again;
+    }
+
+    const bool small =
+        operation.copy_payload || total <= std::min<std::size_t>(tuning.copy_size, max_inject_size);
+    const bool needs_record = operation.level != CompletionLevel::none || !small;
+    std::uint32_t record = no_index;
+    TxMessage* message = nullptr;
+    if (needs_record) {
+        record = tx_messages.alloc();
+        if (record == no_index) {
+            count.tx_again.add();
+            return Status::again;
+        }
+        message = &tx_messages[record];
+        message->peer = index;
+        message->sequence = peer.message_next;
+        message->level = operation.level;
+        message->flags = operation.flags;
+        message->tag = operation.tag;
+        message->data = operation.data;
+        message->cookie = operation.cookie;
+        message->total = total;
+        message->iov_count = static_cast<std::uint8_t>(operation.iov.size());
+        std::copy(operation.iov.begin(), operation.iov.end(), message->iov.begin());
+    }
+
+    const bool framed = small && frame_small(index, record, operation, total);
+    if (!framed) {
+        if (operation.copy_payload) {
+            if (record != no_index) {
+                tx_messages.release(record);
+            }
+            count.tx_again.add();
+            return Status::again;
+        }
+        message->requested = total > std::min(tuning.eager_size, PayloadPool::max_chunk);
+        peer.tx_queue.push_back(tx_messages, record);
+    }
+    if (record != no_index) {
+        ++outstanding_messages;
+        peer.tx_messages.push_back(tx_messages, record);
+        if (framed && operation.level == CompletionLevel::inject) {
+            complete_tx(record, Cause::none);
+        }
+    }
+    ++peer.message_next;
+    count.tx_messages.add();
+    count.tx_message_bytes.add(total);
+
+    if (peer.state == Peer::State::idle) {
+        start_greeting(index, now);
+        transmit_due = true;
+        return Status::ok;
+    }
+    activate(index);
+    // Nagle's rule: with nothing in flight no acknowledgement is coming that
+    // would trigger a pass; and a full packet gains nothing by waiting.
+    if (peer.in_flight.empty() || !peer.ready.empty() || !framed) {
+        transmit_due = true;
+    }
+    return Status::ok;
+}
+
+/// Copies a short message into the open slot (several slots if it is longer
+/// than a packet). False, with nothing changed, when there is no room.
+bool Engine::Impl::frame_small(std::uint32_t peer_index, std::uint32_t record, const Operation& operation,
+                               std::uint64_t total)
+{
+    Peer& peer = peers[peer_index];
+    EagerFrame frame;
+    frame.flags = operation.flags;
+    frame.sequence = peer.message_next;
+    frame.tag = operation.tag;
+    frame.data = operation.data;
+    frame.total = total;
+    frame.handle = operation.level == CompletionLevel::delivery ? record : no_index;
+    const std::size_t extra = optional_fields_size(frame.flags, frame.handle != no_index);
+
+    const std::size_t whole = sizeof(wire::MessageFrame) + extra + total;
+    if (whole <= std::min(frame_capacity(peer), chunk_size)) {
+        std::byte* out = small_space(peer_index, whole);
+        if (out == nullptr) {
+            return false;
+        }
+        frame.length = total;
+        copy_range(operation.iov, 0, total, write_eager_frame(out, frame));
+        if (record != no_index) {
+            TxMessage& message = tx_messages[record];
+            message.state = TxMessage::State::framed;
+            message.framed = total;
+            if (operation.level == CompletionLevel::transmit) {
+                TxSlot& slot = slots[peer.open_slot];
+                message.queue.next = slot.message;
+                slot.message = record;
+            }
+        }
+        return true;
+    }
+
+    const std::uint64_t piece = std::min(frame_capacity(peer), chunk_size) - sizeof(wire::PartFrame) - extra;
+    const auto needed = static_cast<std::uint32_t>((total + piece - 1) / piece);
+    if (!window_has_room(peer, needed + 1)) {
+        return false;
+    }
+    close_open_slot(peer);
+    for (std::uint64_t offset = 0; offset < total; offset += piece) {
+        frame.offset = offset;
+        frame.length = std::min(piece, total - offset);
+        std::byte* out = small_space(peer_index, sizeof(wire::PartFrame) + extra + frame.length);
+        SRD_CHECK(out != nullptr);
+        copy_range(operation.iov, offset, frame.length, write_eager_frame(out, frame));
+        if (record != no_index) {
+            TxSlot& slot = slots[peer.open_slot];
+            slot.bulk = true;
+            slot.message = record;
+            ++tx_messages[record].unacked;
+        }
+        close_open_slot(peer);
+    }
+    if (record != no_index) {
+        tx_messages[record].state = TxMessage::State::framed;
+        tx_messages[record].framed = total;
+    }
+    return true;
+}
+
+bool Engine::Impl::window_has_room(const Peer& peer, std::uint32_t wanted) const noexcept
+{
+    return peer.tx_next - peer.tx_una + wanted <= packet_window &&
+           slots.in_use() + wanted <= slots.capacity() &&
+           (peer.window != no_index || windows.in_use() < windows.capacity());
+}
+
+/// The next sequenced packet of `peer`. The caller has made sure of room.
+std::uint32_t Engine::Impl::new_slot(std::uint32_t peer_index)
+{
+    Peer& peer = peers[peer_index];
+    close_open_slot(peer);
+    if (peer.window == no_index) {
+        peer.window = windows.alloc();
+        SRD_CHECK(peer.window != no_index);
+        windows[peer.window].slots.fill(no_index);
+    }
+    const std::uint32_t index = slots.alloc();
+    SRD_CHECK(index != no_index);
+    ++outstanding_slots;
+    TxSlot& slot = slots[index];
+    slot.peer = peer_index;
+    slot.psn = peer.tx_next++;
+    windows[peer.window].slots[slot.psn % packet_window] = index;
+    return index;
+}
+
+void Engine::Impl::close_open_slot(Peer& peer)
+{
+    if (peer.open_slot == no_index) {
+        return;
+    }
+    slots[peer.open_slot].state = TxSlot::State::ready;
+    peer.ready.push_back(slots, peer.open_slot);
+    peer.open_slot = no_index;
+}
+
+/// `bytes` of frame memory in the open slot, or in a new one; nullptr when there is no room.
+std::byte* Engine::Impl::small_space(std::uint32_t peer_index, std::size_t bytes)
+{
+    Peer& peer = peers[peer_index];
+    const std::size_t capacity = std::min(frame_capacity(peer), chunk_size);
+    SRD_DCHECK(bytes <= capacity);
+    if (peer.open_slot == no_index || slots[peer.open_slot].length + bytes > capacity) {
+        if (!window_has_room(peer, 1)) {
+            return nullptr;
+        }
+        const std::uint32_t index = new_slot(peer_index);
+        slots[index].chunk = chunks.alloc();
+        SRD_CHECK(slots[index].chunk != no_index); // as many chunks as slots
+        peer.open_slot = index;
+    }
+    TxSlot& slot = slots[peer.open_slot];
+    std::byte* out = chunks.data(slot.chunk) + slot.length;
+    slot.length += static_cast<std::uint32_t>(bytes);
+    return out;
+}
+
+/// Bytes of `message`'s payload that fit one packet of their own.
+std::uint32_t Engine::Impl::bulk_payload(const Peer& peer, const TxMessage& message) const noexcept
+{
+    const std::size_t frame =
+        message.requested
+            ? sizeof(wire::DataFrame)
+            : sizeof(wire::PartFrame) +
+                  optional_fields_size(message.flags, message.level == CompletionLevel::delivery);
+    return peer.mtu - static_cast<std::uint32_t>(sizeof(wire::PacketHeader) + frame);
+}
+
+/// Frames one packet's worth of what waits: control, then eager, then granted
+/// data. False when nothing waits or nothing fits.
+bool Engine::Impl::frame_next(std::uint32_t peer_index)
+{
+    Peer& peer = peers[peer_index];
+    if (!peer.control.empty()) {
+        return frame_control(peer_index);
+    }
+    if (!window_has_room(peer, 2)) {
+        return false;
+    }
+    const std::uint32_t eager = peer.tx_queue.front();
+    if (eager != no_index) {
+        const TxMessage& message = tx_messages[eager];
+        return message.requested ? frame_request(peer_index, eager)
+                                 : frame_bulk(peer_index, eager, message.total);
+    }
+    const std::uint32_t granted = peer.grant_queue.front();
+    if (granted != no_index) {
+        return frame_bulk(peer_index, granted, tx_messages[granted].granted);
+    }
+    return false;
+}
+
+bool Engine::Impl::frame_request(std::uint32_t peer_index, std::uint32_t message_index)
+{
+    Peer& peer = peers[peer_index];
+    TxMessage& message = tx_messages[message_index];
+    std::byte* out = small_space(peer_index, sizeof(wire::RequestFrame) +
+                                                 (message.flags.has_data ? sizeof(wire::MessageData) : 0));
+    if (out == nullptr) {
+        return false;
+    }
+    wire::RequestFrame frame;
+    frame.flags = flags_on_wire(message.flags, false);
+    frame.sequence = message.sequence;
+    frame.tag = message.tag;
+    frame.total = message.total;
+    frame.handle = message_index;
+    out = put(out, frame);
+    if (message.flags.has_data) {
+        put(out, wire::MessageData{message.data});
+    }
+    peer.tx_queue.erase(tx_messages, message_index);
+    message.state = TxMessage::State::waiting;
+    return true;
+}
+
+bool Engine::Impl::frame_bulk(std::uint32_t peer_index, std::uint32_t message_index, std::uint64_t limit)
+{
+    Peer& peer = peers[peer_index];
+    TxMessage& message = tx_messages[message_index];
+    const std::uint32_t slot_index = new_slot(peer_index);
+    TxSlot& slot = slots[slot_index];
+    slot.bulk = true;
+    slot.message = message_index;
+    slot.offset = message.framed;
+    const std::uint64_t payload =
+        std::min<std::uint64_t>(bulk_payload(peer, message), limit - message.framed);
+    slot.length = static_cast<std::uint32_t>(payload);
+    slot.state = TxSlot::State::ready;
+    peer.ready.push_back(slots, slot_index);
+    message.framed += payload;
+    ++message.unacked;
+    if (message.framed == limit) {
+        if (message.requested) {
+            peer.grant_queue.erase(tx_messages, message_index);
+            message.state =
+                message.framed == message.total ? TxMessage::State::framed : TxMessage::State::waiting;
+        } else {
+            peer.tx_queue.erase(tx_messages, message_index);
+            message.state = TxMessage::State::framed;
+        }
+    }
+    return true;
+}
+
+/// Puts owed grants and delivered frames into the open slot.
+bool Engine::Impl::frame_control(std::uint32_t peer_index)
+{
+    Peer& peer = peers[peer_index];
+    bool any = false;
+    for (std::uint32_t at = peer.control.front(); at != no_index; at = peer.control.front()) {
+        RxMessage& message = rx_messages[at];
+        std::byte* out = small_space(peer_index, message.grant_due ? sizeof(wire::GrantFrame)
+                                                                   : sizeof(wire::DeliveredFrame));
+        if (out == nullptr) {
+            break;
+        }
+        any = true;
+        peer.control.erase(rx_messages, at);
+        message.on_control = false;
+        if (message.grant_due) {
+            wire::GrantFrame frame;
+            frame.sequence = message.sequence;
+            frame.sender_handle = message.sender_handle;
+            frame.receiver_handle = at;
+            frame.limit = message.limit;
+            put(out, frame);
+            message.grant_due = false;
+        } else {
+            wire::DeliveredFrame frame;
+            frame.sequence = message.sequence;
+            frame.handle = message.sender_handle;
+            put(out, frame);
+            message.delivered_due = false;
+            if (message.state == RxMessage::State::settling) {
+                release_rx(at);
+            }
+        }
+    }
+    if (any) {
+        close_open_slot(peer);
+    }
+    return any;
+}
+
+/// The packet is acknowledged, or its peer has failed. Its messages move on and
+/// its memory is free as soon as the backend has returned every copy.
+void Engine::Impl::finish_slot(std::uint32_t slot_index)
+{
+    TxSlot& slot = slots[slot_index];
+    slot.state = TxSlot::State::acked;
+    if (!slot.bulk) {
+        // Their payload was copied, so they need not wait for the backend.
+        for (std::uint32_t at = slot.message; at != no_index;) {
+            const std::uint32_t next = tx_messages[at].queue.next;
+            tx_messages[at].queue = Link{};
+            complete_tx(at, tx_messages[at].cause);
+            at = next;
+        }
+        slot.message = no_index;
+    }
+    if (slot.nic_refs != 0) {
+        return; // release_desc() comes back to it
+    }
+    if (slot.bulk) {
+        TxMessage& message = tx_messages[slot.message];
+        SRD_DCHECK(message.unacked != 0);
+        --message.unacked;
+        message_progress(slot.message);
+    }
+    if (slot.chunk != no_index) {
+        chunks.release(slot.chunk);
+    }
+    slots.release(slot_index);
+    --outstanding_slots;
+}
+
+/// Completes the message if nothing of it is outstanding.
+void Engine::Impl::message_progress(std::uint32_t message_index)
+{
+    const TxMessage& message = tx_messages[message_index];
+    if (message.unacked != 0) {
+        return;
+    }
+    if (message.cause != Cause::none) {
+        complete_tx(message_index, message.cause);
+        return;
+    }
+    // Granted data is placed before it is acknowledged; eager data is not.
+    const bool done = message.state == TxMessage::State::framed &&
+                      (message.level != CompletionLevel::delivery || message.requested || message.delivered);
+    if (done) {
+        complete_tx(message_index, Cause::none);
+    }
+}
+
+void Engine::Impl::complete_tx(std::uint32_t message_index, Cause cause)
+{
+    TxMessage& message = tx_messages[message_index];
+    SRD_DCHECK(message.state != TxMessage::State::done);
+    peers[message.peer].tx_messages.erase(tx_messages, message_index);
+    message.state = TxMessage::State::done;
+    message.cause = cause;
+    tx_done.push_back(tx_messages, message_index);
+}
+
+} // namespace srd

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The engine's records: what is kept per packet in flight, per message and per
+// peer. All live in slabs and name each other by index.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <variant>
+
+#include <sys/uio.h>
+
+#include <srd/intrusive_list.hpp>
+#include <srd/limits.hpp>
+#include <srd/seq_bitmap.hpp>
+#include <srd/status.hpp>
+#include <srd/time.hpp>
+#include <srd/types.hpp>
+#include <srd/wire.hpp>
+
+#include "cc/fixed_window.hpp"
+#include "cc/swift.hpp"
+#include "engine.hpp"
+#include "lb/adaptive.hpp"
+#include "lb/round_robin.hpp"
+#include "lb/single.hpp"
+#include "rtt.hpp"
+
+namespace srd {
+
+using Congestion = std::variant<Swift, FixedWindow>;
+using Paths = std::variant<AdaptivePaths, RoundRobinPaths, SinglePath>;
+static_assert(CongestionControl<Swift> && CongestionControl<FixedWindow>);
+static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && PathSelector<SinglePath>);
+
+/// One sequenced packet, from the first frame put into it until it is
+/// acknowledged and every copy has been returned by the backend. Its frames
+/// never change, so a retransmission is the same packet under the same psn.
+///
+/// Not kept: the header and the acknowledgement block, which are made anew for
+/// every transmission.
+struct TxSlot {
+    enum class State : std::uint8_t { open, ready, in_flight, lost, acked };
+
+    Link link;                ///< on the peer's ready, in_flight or lost list
+    Time sent_at{};           ///< of the latest transmission
+    std::uint64_t offset = 0; ///< bulk: where in the message the payload starts
+    std::uint32_t psn = 0;
+    std::uint32_t peer = no_index;
+    std::uint32_t length = 0;       ///< bytes of frames and payload, without header and acknowledgement block
+    std::uint32_t chunk = no_index; ///< frames: the memory that holds them
+    std::uint32_t message =
+        no_index; ///< bulk: the message; frames: head of the messages complete in this packet
+    PathId path{};
+    std::uint8_t attempt = 0;
+    State state = State::open;
+    bool bulk = false;          ///< one frame generated from `message`, payload in the user's memory
+    bool probed = false;        ///< the latest transmission was a probe: its loss is not a congestion signal
+    std::uint16_t nic_refs = 0; ///< transmissions the backend has not returned
+};
+static_assert(sizeof(TxSlot) <= 64);
+
+/// An operation between submit() and send_done.
+struct TxMessage {
+    enum class State : std::uint8_t {
+        queued,  ///< on the peer's tx_queue, not (entirely) framed
+        waiting, ///< requested, waiting for a grant
+        granted, ///< on the peer's grant_queue
+        framed,  ///< every byte is in some slot
+        done,    ///< on the engine's done list
+    };
+
+    Link all;   ///< the peer's list of all its messages
+    Link queue; ///< tx_queue, grant_queue, a slot's completion chain (next only) or the done list
+    std::array<iovec, max_iov> iov{};
+    std::uint64_t total = 0;
+    std::uint64_t framed = 0;  ///< bytes already in slots
+    std::uint64_t granted = 0; ///< request protocol: bytes the receiver allows
+    std::uint64_t cookie = 0;
+    std::uint64_t tag = 0;
+    std::uint64_t data = 0;
+    std::uint32_t peer = no_index;
+    std::uint32_t sequence = 0;
+    std::uint32_t remote_handle = no_index; ///< request protocol: the receiver's name for it
+    std::uint32_t unacked = 0;              ///< bulk slots not finished
+    std::uint8_t iov_count = 0;
+    State state = State::queued;
+    CompletionLevel level = CompletionLevel::none;
+    Cause cause = Cause::none;
+    MessageFlags flags;
+    bool requested = false; ///< uses the request protocol
+    bool delivered = false; ///< a delivered frame has come
+};
+
+/// An incoming message that cannot be handed over at once.
+struct RxMessage {
+    enum class State : std::uint8_t {
+        reordered, ///< arrived before its turn
+        parked,    ///< announced, no buffer yet
+        receiving, ///< announced, buffer known, bytes missing
+        settling,  ///< complete; only its delivered frame is still to be sent
+    };
+
+    Link hash;    ///< bucket of (peer, sequence)
+    Link all;     ///< the peer's list of all its incoming messages
+    Link control; ///< the peer's list of grants and delivered frames to send
+    Link grant;   ///< the engine's list of messages that want more grants
+    Link done;    ///< the engine's list of receive_done / message_lost events to report
+    std::array<iovec, max_iov> iov{};
+    std::uint64_t total = 0;
+    std::uint64_t received = 0; ///< bytes arrived (placed, stored or discarded beyond the buffer)
+    std::uint64_t limit = 0;    ///< request protocol: granted so far
+    std::uint64_t cookie = 0;
+    std::uint64_t tag = 0;
+    std::uint64_t data = 0;
+    std::uint32_t peer = no_index;
+    std::uint32_t sequence = 0;
+    std::uint32_t sender_handle = 0;
+    std::uint32_t chunk = no_index; ///< payload of a reordered or parked eager message
+    std::uint8_t chunk_class = 0;
+    std::uint8_t iov_count = 0;
+    State state = State::reordered;
+    Cause cause = Cause::none;
+    MessageFlags flags;
+    bool requested = false; ///< request protocol
+    bool want_delivered = false;
+    bool hashed = false;
+    bool on_control = false;
+    bool on_grant = false;
+    bool reporting = false;   ///< on the engine's list of events to report
+    bool report_lost = false; ///< report message_lost instead of receive_done
+    bool silent = false;      ///< discarded: nobody waits for it
+    bool delivered_due = false;
+    bool grant_due = false;
+};
+
+/// psn → slot, for the packets in flight to one peer. Taken from a pool while
+/// anything is in flight.
+struct TxWindow {
+    std::array<std::uint32_t, packet_window> slots; ///< index psn % packet_window; no_index once acknowledged
+};
+
+/// A remote endpoint.
+///
+/// Lifecycle: idle → greeting (our hello is out) → established; a failure
+/// returns it to idle with new connection identifiers, so that the next
+/// operation starts afresh. `successor` records (a restarted process has said
+/// hello, but has not yet proved that it received our answer) wait beside the
+/// peer they may replace.
+struct Peer {
+    enum class State : std::uint8_t { unused, idle, greeting, established };
+
+    Peer() noexcept {} // the policies' constructors do not throw, though they do not say so
+
+    // Hot on transmit.
+    State state = State::unused;
+    bool active = false; ///< on the engine's list of peers with something to send
+    bool hello_due = false;
+    bool hello_is_reply = false;
+    bool ack_now = false;
+    bool rnr_owed = false;    ///< we refuse messages: say so in acknowledgements
+    bool rnr_blocked = false; ///< the peer refuses ours
+    bool closing = false;     ///< send a close frame
+    bool confirmed = false;   ///< the remote has proved to know our connection identifier
+    bool has_remote = false;  ///< tx_connection and the remote's incarnation are known
+    bool heard = false;       ///< anything has ever come from this incarnation
+    bool is_successor = false;
+    bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement
+    bool pace_blocked = false;
+    std::uint8_t probe_count = 0; ///< probes and timeouts since the last progress
+    std::uint8_t rnr_count = 0;
+    std::uint8_t hello_count = 0;
+    PathId burst_path{};
+    std::uint16_t burst_left = 0; ///< packets the current burst may still put on burst_path
+    Link active_link;
+    RouteId route{};
+    std::uint32_t mtu = 0;           ///< largest packet, bytes
+    std::uint32_t window = no_index; ///< TxWindow
+    std::uint32_t tx_next = 0;       ///< psn of the next new packet
+    std::uint32_t tx_una = 0;        ///< lowest psn not acknowledged
+    std::uint32_t open_slot = no_index;
+    std::uint32_t in_flight_bytes = 0;
+    std::uint32_t since_request = 0; ///< bytes sent since we last asked for an acknowledgement
+    IndexList<&TxSlot::link> ready;
+    IndexList<&TxSlot::link> in_flight; ///< in order of sent_at
+    IndexList<&TxSlot::link> lost;
+    IndexList<&TxMessage::queue> tx_queue;
+    IndexList<&TxMessage::queue> grant_queue;
+    IndexList<&TxMessage::all> tx_messages;
+    IndexList<&RxMessage::control> control;
+    IndexList<&RxMessage::all> rx_messages;
+    std::uint32_t message_next = 0;      ///< sequence of the next message to send
+    std::uint32_t message_delivered = 0; ///< the peer delivered every earlier one in order
+    std::uint64_t tx_connection = 0;
+
+    // Hot on receive.
+    std::uint64_t rx_connection = 0;
+    std::uint64_t remote_incarnation = 0;
+    std::uint32_t rx_message_next = 0; ///< sequence of the next message to announce
+    std::uint32_t reordered = 0;       ///< messages held for their turn
+    std::uint32_t ack_packets = 0;     ///< sequenced packets not yet acknowledged
+    std::uint32_t ack_bytes = 0;
+    std::uint32_t echo_psn = 0;
+    std::uint8_t echo_attempt = 0;
+    std::uint8_t echo_path = 0;
+    bool echo_valid = false;
+    bool echo_marked = false;
+    std::uint32_t duplicates = 0;
+    std::uint32_t remote_duplicates = 0; ///< AckBlock::duplicates as last seen
+    Time echo_arrived{};
+    SeqBitmap<packet_window> rx{0};
+
+    // Recovery and timers.
+    Time rack_sent_at{};       ///< latest sent_at of any acknowledged packet
+    Time ack_at = time_never;  ///< delayed acknowledgement
+    Time loss_at = time_never; ///< a packet will be lost if not acknowledged by then
+    Time probe_at = time_never;
+    Time pace_at{}; ///< nothing new before
+    Time hello_at = time_never;
+    Time rnr_at = time_never;
+    Time rnr_since{};
+    Time heard_at{};               ///< last valid packet
+    Time waiting_since{};          ///< since when something is outstanding without a sign of life
+    Time alive_at{};               ///< last evidence that the process exists
+    Time liveness_at = time_never; ///< next question for such evidence
+    Time armed_at = time_never;
+    std::uint8_t reorder_factor = 1; ///< widens the reordering window after spurious retransmissions
+    std::uint16_t reorder_rounds = 0;
+
+    std::uint32_t peer_buffer = 0; ///< bytes the remote can queue, 0 = unknown
+    std::uint32_t successor = no_index;
+    RttEstimator rtt;
+    Congestion congestion{FixedWindow(CongestionLimits{})};
+    Paths paths{SinglePath(1, 0)};
+};
+
+} // namespace srd

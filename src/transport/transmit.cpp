@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Packets out. Peers with something to send take turns; within a turn a hello
+// goes first, then what was lost, then what is new as far as the windows allow,
+// and at last a bare acknowledgement if no packet could carry it.
+#include "engine_impl.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace srd {
+
+namespace {
+
+/// Most packets a peer sends before the next peer's turn.
+constexpr std::size_t turn_packets = 64;
+/// A pacing gap shorter than this is not waited for: it is cheaper to send a little early than to wake for
+/// it.
+constexpr Duration pace_slack = std::chrono::microseconds(10);
+/// The most bytes the kernel takes as one batch.
+constexpr std::uint32_t batch_bytes = 65507;
+
+template <typename T>
+std::byte* put(std::byte* out, const T& value) noexcept
+{
+    std::memcpy(out, &value, sizeof(T));
+    return out + sizeof(T);
+}
+
+} // namespace
+
+void Engine::Impl::activate(std::uint32_t index)
+{
+    Peer& peer = peers[index];
+    if (!peer.active) {
+        peer.active = true;
+        active.push_back(peers, index);
+    }
+}
+
+void Engine::Impl::deactivate(std::uint32_t index)
+{
+    Peer& peer = peers[index];
+    if (peer.active) {
+        peer.active = false;
+        active.erase(peers, index);
+    }
+}
+
+bool Engine::Impl::has_work(const Peer& peer) const noexcept
+{
+    if (peer.hello_due || peer.closing) {
+        return true;
+    }
+    return peer.state == Peer::State::established &&
+           (peer.ack_now || !peer.lost.empty() || !peer.ready.empty() || peer.open_slot != no_index ||
+            !peer.tx_queue.empty() || !peer.grant_queue.empty() || !peer.control.empty());
+}
+
+std::size_t Engine::Impl::poll_transmit(std::span<TxPacket> packets, Time now)
+{
+    now_ = now;
+    transmit_due = false;
+    std::size_t built = 0;
+    std::uint32_t last = active.back(); // one turn for each peer that is active now
+    bool more = last != no_index;
+    while (more && built < packets.size()) {
+        const std::uint32_t index = active.front();
+        more = index != last;
+        const std::size_t room = std::min(packets.size() - built, turn_packets);
+        const std::size_t emitted = transmit_peer(index, packets.subspan(built, room), now);
+        built += emitted;
+        deactivate(index);
+        if (emitted == room || sendable(peers[index], now)) {
+            activate(index);
+            if (!more && emitted == room) {
+                last = active.back();
+                more = true; // alone, or everybody had a turn: go on while there is room
+            }
+        }
+        arm(index);
+    }
+    return built;
+}
+
+/// True if another turn now would send something, or may when a shared pool recovers.
+bool Engine::Impl::sendable(const Peer& peer, Time now) const noexcept
+{
+    if (peer.hello_due || peer.closing) {
+        return true;
+    }
+    if (peer.state != Peer::State::established) {
+        return false;
+    }
+    if (peer.ack_now) {
+        return true;
+    }
+    if (!has_work(peer) || peer.rnr_blocked || peer.window_limited ||
+        (peer.pace_blocked && peer.pace_at > now)) {
+        return false; // an acknowledgement or a timer comes back to it
+    }
+    // The peer's own packet window is reopened by acknowledgements; shared pools are not.
+    return peer.tx_next - peer.tx_una + 2 <= packet_window;
+}
+
+std::size_t Engine::Impl::transmit_peer(std::uint32_t index, std::span<TxPacket> packets, Time now)
+{
+    Peer& peer = peers[index];
+    std::size_t built = 0;
+    peer.burst_left = 0;
+    if (peer.hello_due && emit_hello(index, packets[built], now)) {
+        ++built;
+    }
+    if (peer.closing && built < packets.size() && emit_close(index, packets[built], now)) {
+        ++built;
+    }
+    if (peer.state != Peer::State::established) {
+        return built;
+    }
+    while (built < packets.size()) {
+        const std::uint32_t slot = next_slot(index, now);
+        if (slot == no_index || !emit_slot(index, slot, packets[built], now)) {
+            break;
+        }
+        ++built;
+    }
+    if (peer.ack_now && built < packets.size() && emit_ack(index, packets[built], now)) {
+        ++built;
+    }
+    return built;
+}
+
+/// May a packet be sent now, by congestion window and pacing? `slot`: a retransmission.
+bool Engine::Impl::window_open(Peer& peer, const TxSlot* slot, Time now) const noexcept
+{
+    if (slot != nullptr && slot->probed) {
+        return true; // probes and refused packets are not held back
+    }
+    if (!peer.in_flight.empty() && peer.in_flight_bytes + peer.mtu > window_bytes(peer)) {
+        peer.window_limited = true;
+        return false;
+    }
+    if (peer.pace_at > now + pace_slack) {
+        peer.pace_blocked = true;
+        return false;
+    }
+    return true;
+}
+
+/// The packet to send next, or no_index. It stays on its list until it is sent.
+std::uint32_t Engine::Impl::next_slot(std::uint32_t index, Time now)
+{
+    Peer& peer = peers[index];
+    if (peer.rnr_blocked) {
+        return no_index;
+    }
+    if (!peer.lost.empty()) {
+        const std::uint32_t at = peer.lost.front();
+        return window_open(peer, &slots[at], now) ? at : no_index;
+    }
+    if (peer.ready.empty() && peer.open_slot == no_index && peer.tx_queue.empty() &&
+        peer.grant_queue.empty() && peer.control.empty()) {
+        return no_index;
+    }
+    if (!window_open(peer, nullptr, now)) {
+        return no_index;
+    }
+    while (peer.ready.empty() && frame_next(index)) {
+    }
+    if (peer.ready.empty()) {
+        close_open_slot(peer);
+    }
+    return peer.ready.front();
+}
+
+PathId Engine::Impl::choose_path(Peer& peer, const TxSlot& slot, Time now)
+{
+    if (slot.state == TxSlot::State::lost) {
+        return std::visit([&](auto& paths) { return paths.next_avoiding(slot.path, now); }, peer.paths);
+    }
+    if (peer.burst_left != 0) {
+        --peer.burst_left;
+        return peer.burst_path;
+    }
+    peer.burst_path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
+    if (slot.bulk) {
+        // What the backend sends as one batch is one path; the next batch takes another.
+        const std::uint32_t fit =
+            batch_bytes / (slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader)));
+        peer.burst_left = static_cast<std::uint16_t>(
+            std::max<std::uint32_t>(std::min<std::uint32_t>(caps.burst_packets, fit), 1) - 1);
+    }
+    return peer.burst_path;
+}
+
+/// A descriptor for one more transmission to `peer`, linked into the chain of this burst.
+std::uint32_t Engine::Impl::alloc_desc(const Peer& peer, TxPacket& packet)
+{
+    const std::uint32_t desc = descs.alloc();
+    if (desc == no_index) {
+        return no_index;
+    }
+    if (!caps.keeps_tx_memory) {
+        descs[desc].next = sent_descs;
+        sent_descs = desc;
+    }
+    packet.route = peer.route;
+    packet.desc = DescId{desc};
+    packet.length = 0;
+    packet.iov_count = 0;
+    return desc;
+}
+
+void Engine::Impl::release_desc(std::uint32_t desc)
+{
+    const std::uint32_t slot_index = descs[desc].slot;
+    descs.release(desc);
+    if (slot_index == no_index || !caps.keeps_tx_memory) {
+        return;
+    }
+    TxSlot& slot = slots[slot_index];
+    SRD_DCHECK(slot.nic_refs != 0);
+    if (--slot.nic_refs == 0 && slot.state == TxSlot::State::acked) {
+        finish_slot(slot_index);
+    }
+}
+
+void Engine::Impl::on_tx_done() noexcept
+{
+    while (sent_descs != no_index) {
+        const std::uint32_t desc = sent_descs;
+        sent_descs = descs[desc].next;
+        descs.release(desc);
+    }
+}
+
+void Engine::Impl::finish_packet_out(Peer& peer, TxPacket& packet)
+{
+    for (std::size_t i = 0; i < packet.iov_count; ++i) {
+        packet.length += static_cast<std::uint32_t>(packet.iov[i].iov_len);
+    }
+    SRD_DCHECK(packet.length <= caps.max_packet);
+    count.tx_packets.add();
+    count.tx_bytes.add(packet.length);
+    (void)peer;
+}
+
+void Engine::Impl::gather(const TxMessage& message, std::uint64_t offset, std::uint32_t length,
+                          TxPacket& packet) const
+{
+    std::uint64_t left = length;
+    for (std::size_t i = 0; i < message.iov_count && left != 0; ++i) {
+        const iovec& piece = message.iov[i];
+        if (offset >= piece.iov_len) {
+            offset -= piece.iov_len;
+            continue;
+        }
+        const std::uint64_t take = std::min<std::uint64_t>(left, piece.iov_len - offset);
+        packet.iov[packet.iov_count++] = {static_cast<std::byte*>(piece.iov_base) + offset, take};
+        left -= take;
+        offset = 0;
+    }
+    SRD_DCHECK(left == 0);
+}
+
+std::byte* Engine::Impl::write_bulk_frame(const TxSlot& slot, std::byte* out) const
+{
+    const TxMessage& message = tx_messages[slot.message];
+    if (message.requested) {
+        wire::DataFrame frame;
+        frame.length = static_cast<std::uint16_t>(slot.length);
+        frame.sequence = message.sequence;
+        frame.receiver_handle = message.remote_handle;
+        frame.offset = slot.offset;
+        return put(out, frame);
+    }
+    EagerFrame frame;
+    frame.flags = message.flags;
+    frame.tag = message.tag;
+    frame.data = message.data;
+    frame.offset = slot.offset;
+    frame.length = slot.length;
+    frame.total = message.total;
+    frame.sequence = message.sequence;
+    frame.handle = message.level == CompletionLevel::delivery ? slot.message : no_index;
+    return write_eager_frame(out, frame);
+}
+
+bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPacket& packet, Time now)
+{
+    Peer& peer = peers[index];
+    TxSlot& slot = slots[slot_index];
+    const std::uint32_t desc = alloc_desc(peer, packet);
+    if (desc == no_index) {
+        return false;
+    }
+    descs[desc].slot = slot_index;
+    const bool again = slot.state == TxSlot::State::lost;
+    slot.path = choose_path(peer, slot, now);
+    if (again && slot.attempt < 255) {
+        ++slot.attempt;
+    }
+    packet.path = slot.path;
+
+    const bool generated = slot.bulk && slot.chunk == no_index;
+    // Ask at once where waiting would stall: a full window, a repair, the end of a large message.
+    peer.since_request += slot.length;
+    const std::uint32_t window = window_bytes(peer);
+    bool request = again || (peer.in_flight_bytes + slot.length + 2 * peer.mtu > window &&
+                             peer.since_request >= window / 4);
+    bool train = false;
+    if (generated) {
+        const TxMessage& message = tx_messages[slot.message];
+        request = request || (message.requested && slot.offset + slot.length == message.total);
+        train = slot.length != message.total; // packets of one batch must be of equal size
+    }
+    if (request) {
+        peer.since_request = 0;
+    }
+
+    wire::PacketHeader header;
+    header.flags = static_cast<std::uint8_t>(wire::packet_flag::sequenced |
+                                             (request ? wire::packet_flag::ack_requested : 0));
+    header.path = static_cast<std::uint8_t>(index_of(slot.path));
+    header.attempt = slot.attempt;
+    header.psn = slot.psn;
+    header.connection = peer.tx_connection;
+    std::byte* const start = descs[desc].bytes.data();
+    std::byte* out = start + sizeof(header);
+    const std::size_t frame_room =
+        generated ? sizeof(wire::PartFrame) + sizeof(wire::MessageData) + sizeof(wire::MessageHandle) : 0;
+    const std::size_t fixed = sizeof(header) + slot.length + frame_room;
+    if (ack_pending(peer) && !train && fixed + sizeof(wire::AckBlock) <= peer.mtu) {
+        header.flags |= wire::packet_flag::has_ack;
+        out = write_ack(peer, out, peer.mtu - fixed, now);
+    }
+    put(start, header);
+    if (generated) {
+        out = write_bulk_frame(slot, out);
+    }
+    packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
+    if (generated) {
+        gather(tx_messages[slot.message], slot.offset, slot.length, packet);
+    } else {
+        packet.iov[packet.iov_count++] = {chunks.data(slot.chunk), slot.length};
+    }
+    finish_packet_out(peer, packet);
+    note_sent(peer, slot_index, now);
+    return true;
+}
+
+/// Books the slot as in flight from now on.
+void Engine::Impl::note_sent(Peer& peer, std::uint32_t slot_index, Time now)
+{
+    TxSlot& slot = slots[slot_index];
+    const std::uint32_t bytes = slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
+    (slot.state == TxSlot::State::lost ? peer.lost : peer.ready).erase(slots, slot_index);
+    if (peer.in_flight.empty()) {
+        peer.waiting_since = now;
+        peer.liveness_at = std::min(peer.liveness_at, now + std::chrono::milliseconds(500));
+    }
+    slot.state = TxSlot::State::in_flight;
+    slot.sent_at = now;
+    peer.in_flight.push_back(slots, slot_index);
+    peer.in_flight_bytes += bytes;
+    if (caps.keeps_tx_memory) {
+        ++slot.nic_refs;
+    }
+    if (peer.probe_at == time_never) {
+        peer.probe_at = now + probe_delay(peer);
+    }
+    const Duration gap =
+        std::visit([&](const auto& policy) { return policy.pacing_gap(bytes); }, peer.congestion);
+    if (gap != Duration{}) {
+        peer.pace_at = std::max(peer.pace_at, now) + gap;
+    }
+}
+
+std::byte* Engine::Impl::write_ack(Peer& peer, std::byte* out, std::size_t room, Time now)
+{
+    std::array<std::uint64_t, wire::max_ack_words> words;
+    const std::size_t max_words =
+        std::min((room - sizeof(wire::AckBlock)) / sizeof(std::uint64_t), words.size());
+    const unsigned used = peer.rx.export_words(std::span(words).first(max_words));
+    wire::AckBlock block;
+    block.cumulative = peer.rx.cumulative();
+    block.message_next = peer.rx_message_next;
+    block.duplicates = peer.duplicates;
+    block.words = static_cast<std::uint8_t>(used);
+    if (peer.echo_valid) {
+        const Duration hold = std::clamp<Duration>(now - peer.echo_arrived, Duration{}, Duration(0xffffffff));
+        block.flags |= wire::ack_flag::echo;
+        block.flags |= peer.echo_marked ? wire::ack_flag::marked : std::uint8_t{0};
+        block.echo_psn = peer.echo_psn;
+        block.echo_attempt = peer.echo_attempt;
+        block.echo_path = peer.echo_path;
+        block.hold_ns = static_cast<std::uint32_t>(hold.count());
+    }
+    if (peer.rnr_owed) {
+        block.flags |= wire::ack_flag::receiver_not_ready;
+    }
+    out = put(out, block);
+    std::memcpy(out, words.data(), used * sizeof(std::uint64_t));
+    peer.ack_now = false;
+    peer.ack_packets = 0;
+    peer.ack_bytes = 0;
+    peer.ack_at = time_never;
+    return out + used * sizeof(std::uint64_t);
+}
+
+bool Engine::Impl::emit_ack(std::uint32_t index, TxPacket& packet, Time now)
+{
+    Peer& peer = peers[index];
+    const std::uint32_t desc = alloc_desc(peer, packet);
+    if (desc == no_index) {
+        return false;
+    }
+    packet.path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
+    wire::PacketHeader header;
+    header.flags = wire::packet_flag::has_ack;
+    header.path = static_cast<std::uint8_t>(index_of(packet.path));
+    header.connection = peer.tx_connection;
+    std::byte* const start = descs[desc].bytes.data();
+    put(start, header);
+    std::byte* const end = write_ack(peer, start + sizeof(header), peer.mtu - sizeof(header), now);
+    packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
+    finish_packet_out(peer, packet);
+    count.tx_acks.add();
+    return true;
+}
+
+std::byte* Engine::Impl::write_hello(const Peer& peer, std::byte* out) const
+{
+    wire::HelloFrame frame;
+    frame.flags = peer.hello_is_reply ? 0 : wire::hello_flag::answer_wanted;
+    frame.address_length = local_address_length;
+    frame.address = local_address;
+    frame.first_psn = peer.tx_una; // nothing earlier is ever sent on this connection
+    frame.incarnation = incarnation;
+    frame.connection = peer.rx_connection;
+    frame.max_packet = caps.max_packet;
+    frame.rx_buffer = tuning.rx_buffer != 0 ? tuning.rx_buffer : caps.rx_buffer;
+    return put(out, frame);
+}
+
+bool Engine::Impl::emit_hello(std::uint32_t index, TxPacket& packet, Time now)
+{
+    Peer& peer = peers[index];
+    const std::uint32_t desc = alloc_desc(peer, packet);
+    if (desc == no_index) {
+        return false;
+    }
+    peer.hello_due = false;
+    packet.path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
+    wire::PacketHeader header;
+    header.path = static_cast<std::uint8_t>(index_of(packet.path));
+    header.connection = peer.tx_connection; // 0 until we know it
+    std::byte* const start = descs[desc].bytes.data();
+    std::byte* const end = write_hello(peer, put(start, header));
+    packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
+    finish_packet_out(peer, packet);
+    return true;
+}
+
+bool Engine::Impl::emit_close(std::uint32_t index, TxPacket& packet, Time now)
+{
+    Peer& peer = peers[index];
+    const std::uint32_t desc = alloc_desc(peer, packet);
+    if (desc == no_index) {
+        return false;
+    }
+    peer.closing = false;
+    packet.path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
+    wire::PacketHeader header;
+    header.flags = wire::packet_flag::has_ack;
+    header.path = static_cast<std::uint8_t>(index_of(packet.path));
+    header.connection = peer.tx_connection;
+    std::byte* const start = descs[desc].bytes.data();
+    std::byte* const block = write_ack(peer, start + sizeof(header), peer.mtu - sizeof(header), now);
+    std::byte* const end = put(block, wire::CloseFrame{});
+    packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
+    finish_packet_out(peer, packet);
+    return true;
+}
+
+/// Books back, in reverse order, what the backend did not take.
+void Engine::Impl::return_unsent(std::span<const TxPacket> packets, Time now)
+{
+    now_ = now;
+    for (std::size_t i = packets.size(); i-- != 0;) {
+        const TxPacket& packet = packets[i];
+        const auto desc = static_cast<std::uint32_t>(index_of(packet.desc));
+        const std::uint32_t slot_index = descs[desc].slot;
+        count.tx_unsent.add();
+        count.tx_packets.undo();
+        count.tx_bytes.undo(packet.length);
+        const std::uint32_t index = peer_of_route(packet.route);
+        if (slot_index != no_index) {
+            TxSlot& slot = slots[slot_index];
+            Peer& peer = peers[slot.peer];
+            SRD_DCHECK(slot.state == TxSlot::State::in_flight);
+            peer.in_flight.erase(slots, slot_index);
+            peer.in_flight_bytes -= slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
+            if (slot.attempt == 0) {
+                slot.state = TxSlot::State::ready;
+                peer.ready.push_front(slots, slot_index);
+            } else {
+                --slot.attempt;
+                slot.state = TxSlot::State::lost;
+                peer.lost.push_front(slots, slot_index);
+            }
+            activate(slot.peer);
+        } else if (index != no_index) {
+            Peer& peer = peers[index];
+            if (peer.state == Peer::State::established) {
+                peer.ack_now = true;
+            }
+            // A hello that was not sent is repeated by its timer.
+            activate(index);
+        }
+        if (caps.keeps_tx_memory) {
+            release_desc(desc);
+        }
+    }
+}
+
+} // namespace srd
