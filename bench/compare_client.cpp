@@ -40,6 +40,8 @@ constexpr std::uint64_t tag_ignore = tag_last | tag_count_mask;
 constexpr std::size_t verify_messages = 16;
 constexpr std::size_t guard_bytes = 64;
 constexpr std::size_t cq_batch = 32;
+constexpr std::size_t min_samples =
+    200; ///< of a ping-pong, though one lost packet may cost a peer the whole time
 constexpr std::size_t max_samples = std::size_t{1} << 21;
 
 struct CloseFid {
@@ -111,7 +113,10 @@ public:
     /// Polls until `done()`; throws when nothing at all completes for the timeout.
     template <typename Done>
     void wait(const char* what, Done&& done);
-    void wait_sent() { wait("send completions", [&] { return free_tx_.size() == tx_contexts_.size(); }); }
+    void wait_sent()
+    {
+        wait("send completions", [&] { return free_tx_.size() == tx_contexts_.size(); });
+    }
     /// Both ranks meet, progressing meanwhile, so neither starves the other of acknowledgements.
     void meet();
     void verify(std::size_t size, int rank);
@@ -160,12 +165,13 @@ private:
 
 Link::Link(const Options& options, const Control& control, std::size_t largest)
     : control_(control), timeout_ns_(options.timeout_ns()), largest_(largest),
-      tx_memory_((largest + guard_bytes) * verify_messages), rx_memory_(tx_memory_.size()), window_(options.window)
+      tx_memory_((largest + guard_bytes) * verify_messages), rx_memory_(tx_memory_.size()),
+      window_(options.window)
 {
     open(options);
-    window_ = std::min(window_, info_->tx_attr->size);
+    window_ = std::max<std::size_t>(1, std::min({window_, info_->tx_attr->size, info_->rx_attr->size / 2}));
     tx_contexts_.resize(window_);
-    rx_contexts_.resize(std::min(2 * window_, info_->rx_attr->size));
+    rx_contexts_.resize(std::max(2 * window_, verify_messages));
     for (fi_context2& context : tx_contexts_) {
         free_tx_.push_back(&context);
     }
@@ -220,8 +226,8 @@ void Link::open(const Options& options)
 void Link::register_memory(std::vector<std::byte>& memory, Handle<fid_mr>& region, std::uint64_t key)
 {
     fid_mr* mr = nullptr;
-    check("fi_mr_reg", fi_mr_reg(domain_.get(), memory.data(), memory.size(), FI_SEND | FI_RECV, 0, key, 0, &mr,
-                                 nullptr));
+    check("fi_mr_reg",
+          fi_mr_reg(domain_.get(), memory.data(), memory.size(), FI_SEND | FI_RECV, 0, key, 0, &mr, nullptr));
     region.reset(mr);
 }
 
@@ -262,7 +268,8 @@ void Link::begin(std::size_t size, std::size_t receives)
 
 bool Link::try_receive(std::byte* buffer, std::size_t length, std::uint64_t tag, std::uint64_t ignore)
 {
-    const ssize_t result = fi_trecv(endpoint_.get(), buffer, length, rx_desc_, peer_, tag, ignore, free_rx_.back());
+    const ssize_t result =
+        fi_trecv(endpoint_.get(), buffer, length, rx_desc_, peer_, tag, ignore, free_rx_.back());
     if (result == -FI_EAGAIN) {
         return false;
     }
@@ -360,7 +367,10 @@ void Link::wait(const char* what, Done&& done)
             since = now;
         }
         if (now - since > timeout_ns_) {
-            throw Error(std::string("no progress while waiting for ") + what);
+            throw Error(std::string("no progress while waiting for ") + what +
+                        "; sends outstanding: " + std::to_string(tx_contexts_.size() - free_tx_.size()) +
+                        ", receives posted: " + std::to_string(receives_posted_) + ", messages received: " +
+                        std::to_string(received_) + (last_seen_ ? " of " + std::to_string(last_count_) : ""));
         }
         if (now - checked > 100'000'000) {
             checked = now;
@@ -388,10 +398,12 @@ void Link::verify(std::size_t size, int rank)
     verifying_ = true;
     received_ = 0;
     if (rank == 1) {
-        std::fill(rx_memory_.begin(), rx_memory_.begin() + static_cast<std::ptrdiff_t>(stride * verify_messages),
+        std::fill(rx_memory_.begin(),
+                  rx_memory_.begin() + static_cast<std::ptrdiff_t>(stride * verify_messages),
                   std::byte{0xA5});
         for (std::size_t i = 0; i < verify_messages; ++i) {
-            wait("room to receive", [&] { return try_receive(&rx_memory_[i * stride], size, tag_verify | i, 0); });
+            wait("room to receive",
+                 [&] { return try_receive(&rx_memory_[i * stride], size, tag_verify | i, 0); });
         }
     }
     meet();
@@ -399,9 +411,8 @@ void Link::verify(std::size_t size, int rank)
         for (std::size_t offset = 0; offset < size; ++offset) {
             tx_memory_[i * stride + offset] = pattern(i, offset);
         }
-        wait("room to send", [&] {
-            return !free_tx_.empty() && try_send(&tx_memory_[i * stride], size, tag_verify | i);
-        });
+        wait("room to send",
+             [&] { return !free_tx_.empty() && try_send(&tx_memory_[i * stride], size, tag_verify | i); });
     }
     if (rank == 1) {
         wait("the messages to verify", [&] { return received_ == verify_messages; });
@@ -420,7 +431,8 @@ void Link::verify(std::size_t size, int rank)
     verifying_ = false;
 }
 
-/// Rank 0: round-trip times of messages of `size` bytes for `duration_ns`, after a tenth of it as warm-up.
+/// Rank 0: round-trip times of messages of `size` bytes for `duration_ns` (longer for min_samples of them, up
+/// to four times as long), after a tenth of it as warm-up.
 void ping_pong(Link& link, std::size_t size, int rank, std::int64_t duration_ns)
 {
     link.begin(size, 2);
@@ -433,7 +445,8 @@ void ping_pong(Link& link, std::size_t size, int rank, std::int64_t duration_ns)
         const std::int64_t record_from = begin + duration_ns / 10;
         const std::int64_t end = record_from + duration_ns;
         for (std::int64_t before = begin; !last;) {
-            last = before >= end || samples.size() == max_samples;
+            last = (before >= end && (samples.size() >= min_samples || before >= end + 3 * duration_ns)) ||
+                   samples.size() == max_samples;
             link.send(size, tag_data | (last ? tag_last : 0));
             link.refill();
             ++turn;
@@ -459,40 +472,61 @@ void ping_pong(Link& link, std::size_t size, int rank, std::int64_t duration_ns)
     }
 }
 
-/// Rank 0 keeps its window of sends posted for `duration_ns`; time ends with rank 1's answer to the last message.
-/// Returns rank 0's elapsed nanoseconds and sets `messages`.
-std::int64_t stream(Link& link, std::size_t size, int rank, std::int64_t duration_ns, std::uint64_t& messages)
+/// Keeps the window of sends posted for `duration_ns`, but never more messages on the way than the receiver
+/// has receives posted: each of its one-byte answers tells that another window's worth is posted again.
+/// Returns the nanoseconds until the receiver's final answer; sets `messages`.
+std::int64_t send_stream(Link& link, std::size_t size, std::int64_t duration_ns, std::uint64_t& messages)
+{
+    const std::uint64_t window = link.window();
+    const auto room = [&] { return messages < (link.received() + 2) * window; };
+    link.begin(1, link.window());
+    messages = 0;
+    const std::int64_t begin = now_ns();
+    while (now_ns() - begin < duration_ns) {
+        while (room() && link.free_sends() != 0 && link.try_send(size, tag_data)) {
+            ++messages;
+        }
+        link.poll();
+        link.refill();
+    }
+    link.wait("room for the last message", room);
+    ++messages;
+    link.send(size, tag_data | tag_last | messages);
+    link.refill();
+    link.wait("the answer to the last message", [&] {
+        link.refill();
+        return link.received() == messages / window + 1;
+    });
+    return now_ns() - begin;
+}
+
+void receive_stream(Link& link, std::size_t size)
 {
     link.begin(size, 2 * link.window());
-    std::int64_t elapsed = 0;
-    messages = 0;
-    if (rank == 0) {
-        const std::int64_t begin = now_ns();
-        for (bool last = false; !last;) {
-            last = now_ns() - begin >= duration_ns;
-            while (!last && link.free_sends() != 0 && link.try_send(size, tag_data)) {
-                ++messages;
-            }
-            if (!last) {
-                const std::size_t before = link.free_sends();
-                link.wait("send completions",
-                          [&] { return link.free_sends() > before || link.free_sends() == link.window(); });
-            }
-        }
-        ++messages;
-        link.send(size, tag_data | tag_last | messages);
-        link.wait("the answer to the last message", [&] { return link.received() == 1; });
-        elapsed = now_ns() - begin;
+    std::uint64_t answered = 0;
+    while (!link.last_seen() || link.received() != link.last_count()) {
+        const std::uint64_t before = link.received();
+        link.wait("the stream", [&] { return link.received() != before; });
         link.refill();
+        for (; link.received() - answered >= link.window(); answered += link.window()) {
+            link.send(1, tag_data);
+        }
+    }
+    link.send(1, tag_data);
+}
+
+/// One way from rank 0 to rank 1. Returns rank 0's elapsed nanoseconds and sets `messages`.
+std::int64_t stream(Link& link, std::size_t size, int rank, std::int64_t duration_ns, std::uint64_t& messages)
+{
+    std::int64_t elapsed = 0;
+    if (rank == 0) {
+        elapsed = send_stream(link, size, duration_ns, messages);
     } else {
-        link.wait("the stream", [&] {
-            link.refill();
-            return link.last_seen() && link.received() == link.last_count();
-        });
-        link.send(size, tag_data);
+        receive_stream(link, size);
     }
     link.wait_sent();
     link.meet();
+    link.refill();
     if (rank == 1) {
         link.control().write_number(link.received());
     } else if (link.control().read_number() != messages) {

@@ -149,10 +149,11 @@ inline void print_latency(std::size_t size, std::vector<std::int64_t>& round_tri
         const auto index = static_cast<std::size_t>(quantile * (count - 1) + 0.5);
         return static_cast<double>(round_trips[index]) / 2000.0;
     };
-    std::printf("{\"test\": \"latency\", \"size\": %zu, \"samples\": %zu, \"mean_us\": %.3f, \"min_us\": %.3f, "
-                "\"p50_us\": %.3f, \"p99_us\": %.3f, \"p999_us\": %.3f, \"max_us\": %.3f}\n",
-                size, round_trips.size(), sum / count / 2000.0, half_us(0), half_us(0.5), half_us(0.99),
-                half_us(0.999), half_us(1));
+    std::printf(
+        "{\"test\": \"latency\", \"size\": %zu, \"samples\": %zu, \"mean_us\": %.3f, \"min_us\": %.3f, "
+        "\"p50_us\": %.3f, \"p99_us\": %.3f, \"p999_us\": %.3f, \"max_us\": %.3f}\n",
+        size, round_trips.size(), sum / count / 2000.0, half_us(0), half_us(0.5), half_us(0.99),
+        half_us(0.999), half_us(1));
     std::fflush(stdout);
 }
 

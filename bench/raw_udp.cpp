@@ -32,7 +32,8 @@ constexpr std::int64_t quiet_ns = 100'000'000; ///< a stream is over when nothin
 /// An unconnected socket is connected to the peer once addresses are known: send() is the cheapest call.
 class Socket {
 public:
-    Socket(const Options& options, const Control& control) : fd_(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0))
+    Socket(const Options& options, const Control& control)
+        : fd_(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0))
     {
         if (fd_ < 0) {
             fail_errno("socket");
@@ -93,7 +94,8 @@ bool receive_until(const Socket& socket, std::span<std::byte> buffer, std::int64
 
 /// The first byte of the last question is 1. A datagram lost on the way (which a busy machine may do even on
 /// loopback) is asked for again and its sample thrown away.
-void ping_pong(const Socket& socket, const Control& control, std::size_t size, int rank, std::int64_t duration_ns)
+void ping_pong(const Socket& socket, const Control& control, std::size_t size, int rank,
+               std::int64_t duration_ns)
 {
     std::vector<std::byte> buffer(std::max<std::size_t>(size, 1));
     std::vector<std::int64_t> samples;

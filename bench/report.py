@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+"""Medians, tables with ratios, and the project's figures, from the raw runs of bench/compare."""
+import statistics
+
+METRICS = {"latency": ("mean_us", "p50_us", "p99_us", "p999_us", "min_us", "max_us"),
+           "rate": ("mmsg_s", "gb_s"), "bandwidth": ("gb_s", "mmsg_s")}
+KEY = {"latency": "mean_us", "rate": "mmsg_s", "bandwidth": "gb_s"}
+TITLE = {"latency": "tagged ping-pong, one way, us (ratio: srd / peer of the mean; below 1 srd is faster)",
+         "rate": "message rate, million/s (in brackets: srd / peer; above 1 srd is faster)",
+         "bandwidth": "bandwidth, GB/s (in brackets: srd / peer; above 1 srd is faster)"}
+
+
+def medians(runs):
+    """{(environment, provider, test, size): {metric: median over the repetitions}}"""
+    samples = {}
+    for one in runs:
+        for result in one["results"]:
+            key = (one["environment"], one["provider"], result["test"], result["size"])
+            for metric in METRICS[result["test"]]:
+                samples.setdefault(key, {}).setdefault(metric, []).append(result[metric])
+    return {key: {metric: statistics.median(values) for metric, values in by_metric.items()}
+            for key, by_metric in samples.items()}
+
+
+def ordered(keys):
+    return list(dict.fromkeys(keys))
+
+
+def show_latency(table, environment, sizes, providers):
+    print(f"    {'size':>8}  {'provider':<12}{'mean':>10}{'p50':>10}{'p99':>10}{'p99.9':>10}   ratio")
+    for size in sizes:
+        own = table.get((environment, "srd", "latency", size))
+        for provider in providers:
+            row = table.get((environment, provider, "latency", size))
+            if row is None:
+                continue
+            ratio = f"{own['mean_us'] / row['mean_us']:8.2f}" if own and provider != "srd" else ""
+            print(f"    {size:>8}  {provider:<12}" +
+                  "".join(f"{row[metric]:10.2f}" for metric in METRICS["latency"][:4]) + ratio)
+
+
+def show_stream(table, environment, test, sizes, providers):
+    print(f"    {'size':>8}" + "".join(f"{provider:>20}" for provider in providers))
+    for size in sizes:
+        own = table.get((environment, "srd", test, size))
+        cells = []
+        for provider in providers:
+            row = table.get((environment, provider, test, size))
+            if row is None:
+                cells.append("-")
+            elif own is None or provider == "srd":
+                cells.append(f"{row[KEY[test]]:.3f}")
+            else:
+                cells.append(f"{row[KEY[test]]:.3f} ({own[KEY[test]] / row[KEY[test]]:.2f})")
+        print(f"    {size:>8}" + "".join(f"{cell:>20}" for cell in cells))
+
+
+def show(runs, table):
+    for environment in ordered(key[0] for key in table):
+        print(f"\n== {environment}")
+        for test in KEY:
+            here = [key for key in table if key[0] == environment and key[2] == test]
+            if not here:
+                continue
+            print(f"  {TITLE[test]}")
+            sizes, providers = sorted({key[3] for key in here}), ordered(key[1] for key in here)
+            if test == "latency":
+                show_latency(table, environment, sizes, providers)
+            else:
+                show_stream(table, environment, test, sizes, providers)
+    failed = [one for one in runs if one["error"]]
+    if failed:
+        print(f"\n== {len(failed)} of {len(runs)} runs failed (their earlier points are in the tables)")
+        for reason, count in ordered_count(f"{one['environment']}, {one['provider']}: {one['error']}"
+                                           for one in failed):
+            print(f"    {count} x {reason}")
+
+
+def ordered_count(items):
+    counts = {}
+    for item in items:
+        counts[item] = counts.get(item, 0) + 1
+    return [(item, count) for item, count in counts.items()]
+
+
+def figures(runs, table, engine):
+    """The issue's figures: a list of {name, measured, limit, better, verdict}."""
+    result = []
+
+    def value(environment, provider, test, size, metric=None):
+        row = table.get((environment, provider, test, size))
+        return row[metric or KEY[test]] if row else None
+
+    def judge(name, measured, limit, at_most=True, unit=""):
+        verdict = "n/a" if measured is None else \
+            "PASS" if (measured <= limit if at_most else measured >= limit) else "MISS"
+        result.append({"name": name, "measured": measured, "limit": limit,
+                       "bound": "at most" if at_most else "at least", "unit": unit, "verdict": verdict})
+
+    def ratio(over, under):
+        return over / under if over is not None and under else None
+
+    for net in ("loopback", "veth9000"):
+        own = value(net, "srd", "latency", 64)
+        judge(f"{net}: 64 B ping-pong / raw UDP", ratio(own, value(net, "raw-udp", "latency", 64)), 1.2)
+        judge(f"{net}: 64 B ping-pong / tcp", ratio(own, value(net, "tcp", "latency", 64)), 1.0)
+        judge(f"{net}: 64 B message rate / tcp",
+              ratio(value(net, "srd", "rate", 64), value(net, "tcp", "rate", 64)), 10, False)
+        judge(f"{net}: 1 MiB bandwidth / tcp",
+              ratio(value(net, "srd", "bandwidth", 1 << 20), value(net, "tcp", "bandwidth", 1 << 20)), 0.8, False)
+    for mtu in (9000, 1500):
+        clean, lossy = f"veth{mtu}-noseg", f"veth{mtu}-noseg-loss1"
+        judge(f"1 % loss, MTU {mtu}: mean 64 B ping-pong / lossless",
+              ratio(value(lossy, "srd", "latency", 64), value(clean, "srd", "latency", 64)), 3)
+        tail = value(lossy, "srd", "latency", 64, "p999_us")
+        judge(f"1 % loss, MTU {mtu}: p99.9 of the 64 B round trip", tail and 2 * tail, 2000, unit="us")
+        judge(f"1 % loss, MTU {mtu}: 1 MiB bandwidth / lossless",
+              ratio(value(lossy, "srd", "bandwidth", 1 << 20), value(clean, "srd", "bandwidth", 1 << 20)), 0.9, False)
+    startups = [one["info"]["startup_ms"] for one in runs if one["provider"] == "srd" and "startup_ms" in one["info"]]
+    judge("start-up: fi_getinfo to enabled endpoint, median", statistics.median(startups) if startups else None, 20,
+          unit="ms")
+    for figure in (engine or {}).get("figures", []):
+        judge(f"engine: {figure['name']}", figure["measured"], figure["limit"], unit=figure["unit"])
+    return result
+
+
+def show_figures(rows):
+    print("\n== figures")
+    for row in rows:
+        measured = "not measured in this run" if row["measured"] is None else f"{row['measured']:.3g} {row['unit']}"
+        print(f"    {row['verdict']:<5}{row['name']:<58}{measured:>26}   ({row['bound']} {row['limit']:g} "
+              f"{row['unit']})".replace(" )", ")"))
