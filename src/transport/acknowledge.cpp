@@ -317,7 +317,7 @@ void Engine::Impl::on_peer_timer(std::uint32_t index, Time now)
     if (peer.is_successor) {
         if (peer.liveness_at <= now) {
             peers[peer_of_route(peer.route)].successor = no_index; // it never proved itself
-            drop_connection(index, Cause::never_answered, now);
+            drop_connection(index, Cause::never_answered);
             release_peer(index);
             return;
         }

@@ -122,7 +122,7 @@ void Engine::Impl::init_connection(std::uint32_t index, Time now)
 
 /// Ends the connection: everything outstanding to and from the peer is
 /// finished with `cause`; complete unexpected messages stay.
-void Engine::Impl::drop_connection(std::uint32_t index, Cause cause, Time now)
+void Engine::Impl::drop_connection(std::uint32_t index, Cause cause)
 {
     Peer& peer = peers[index];
     connections.erase(peer.rx_connection);
@@ -176,13 +176,12 @@ void Engine::Impl::drop_connection(std::uint32_t index, Cause cause, Time now)
     if (peer.rnr_owed) {
         --refusing_peers;
     }
-    (void)now;
 }
 
 void Engine::Impl::fail_peer(std::uint32_t index, Cause cause, Time now)
 {
     count.peer_failures.add();
-    drop_connection(index, cause, now);
+    drop_connection(index, cause);
     init_connection(index, now);
     issue_grants();
 }
@@ -222,7 +221,7 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
                       notice.kind == RouteNotice::Kind::process_gone ? Cause::refused : Cause::unreachable,
                       now);
         } else if (peer.state == Peer::State::established && notice.kind == RouteNotice::Kind::process_gone) {
-            drop_connection(index, Cause::refused, now);
+            drop_connection(index, Cause::refused);
             init_connection(index, now);
         }
         break;
@@ -254,7 +253,7 @@ void Engine::close_peer(PeerId peer, Time now)
 {
     const auto index = static_cast<std::uint32_t>(index_of(peer));
     SRD_CHECK(impl_->peers.live(index));
-    impl_->drop_connection(index, Cause::removed, now);
+    impl_->drop_connection(index, Cause::removed);
     impl_->init_connection(index, now);
     impl_->issue_grants();
 }
@@ -295,10 +294,10 @@ Status Engine::park(MessageId& message, Time /*now*/)
     return impl_->park(message);
 }
 
-void Engine::refuse(MessageId message, Time now)
+void Engine::refuse(MessageId message, Time /*now*/)
 {
     SRD_CHECK(message == current_message);
-    impl_->refuse(now);
+    impl_->refuse();
 }
 
 void Engine::discard(MessageId message, Time /*now*/)
@@ -372,7 +371,7 @@ void Engine::close(Time now)
         Peer& peer = impl_->peers[index];
         const bool tell = peer.state == Peer::State::established && !peer.is_successor;
         const Peer before = peer;
-        impl_->drop_connection(index, Cause::removed, now);
+        impl_->drop_connection(index, Cause::removed);
         impl_->init_connection(index, now);
         if (tell) {
             // The farewell carries the last acknowledgement.

@@ -4,7 +4,8 @@
 //   engine.cpp       construction, peers, failure, closing, inspection
 //   handshake.cpp    hello, restart detection, liveness
 //   messages.cpp     submit and framing of outgoing messages
-//   receive.cpp      packets and frames in, events out
+//   receive.cpp      packets in, events out
+//   frames.cpp       frame by frame: check and act
 //   placement.cpp    accept, park, refuse; incoming messages; grants
 //   acknowledge.cpp  acknowledgements in, loss detection, timers
 //   transmit.cpp     packets out
@@ -86,7 +87,7 @@ struct Engine::Impl {
     // -- engine.cpp
     std::uint32_t open_peer(RouteId route, std::uint32_t mtu, Time now);
     void init_connection(std::uint32_t index, Time now);
-    void drop_connection(std::uint32_t index, Cause cause, Time now);
+    void drop_connection(std::uint32_t index, Cause cause);
     void fail_peer(std::uint32_t index, Cause cause, Time now);
     void release_peer(std::uint32_t index);
     void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);
@@ -153,7 +154,7 @@ struct Engine::Impl {
     // -- placement.cpp
     Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome);
     Status park(MessageId& message);
-    void refuse(Time now);
+    void refuse();
     void discard(MessageId message);
     std::uint32_t new_rx_message(bool reserve);
     bool store_payload(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload);
@@ -206,7 +207,7 @@ struct Engine::Impl {
     std::byte* write_bulk_frame(const TxSlot& slot, std::byte* out) const;
     void gather(const TxMessage& message, std::uint64_t offset, std::uint32_t length, TxPacket& packet) const;
     std::uint32_t alloc_desc(const Peer& peer, TxPacket& packet);
-    void finish_packet_out(Peer& peer, TxPacket& packet);
+    void finish_packet_out(TxPacket& packet);
     void release_desc(std::uint32_t desc);
     bool ack_pending(const Peer& peer) const noexcept { return peer.ack_now || peer.ack_packets != 0; }
     bool sendable(const Peer& peer, Time now) const noexcept;

@@ -98,7 +98,7 @@ void Engine::Impl::accept_hello(RouteId route, std::uint32_t mtu, Time now)
         if (!same(peers[index])) {
             std::uint32_t successor = peers[index].successor;
             if (successor != no_index && !same(peers[successor])) {
-                drop_connection(successor, Cause::restarted, now);
+                drop_connection(successor, Cause::restarted);
                 release_peer(successor);
                 peers[index].successor = successor = no_index;
             }
@@ -163,7 +163,7 @@ void Engine::Impl::promote_successor(std::uint32_t successor, Time now)
     const bool same_process = peers[index].remote_incarnation == peers[successor].remote_incarnation;
     peers[index].successor = no_index;
     count.peer_failures.add();
-    drop_connection(index, same_process ? Cause::stopped_answering : Cause::restarted, now);
+    drop_connection(index, same_process ? Cause::stopped_answering : Cause::restarted);
     init_connection(index, now);
     Peer& heir = peers[index];
     Peer& from = peers[successor];

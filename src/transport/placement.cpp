@@ -381,10 +381,9 @@ Status Engine::Impl::park(MessageId& id)
 /// The announced message and the rest of its packet are not taken. The packet
 /// stays unacknowledged; what was already taken from it is recognised when it
 /// comes again.
-void Engine::Impl::refuse(Time now)
+void Engine::Impl::refuse()
 {
     SRD_CHECK(cursor.awaiting && cursor.record == no_index);
-    (void)now;
     cursor.awaiting = false;
     cursor.in_packet = false;
     count.rx_refused_messages.add();

@@ -234,7 +234,7 @@ void Engine::Impl::on_tx_done() noexcept
     }
 }
 
-void Engine::Impl::finish_packet_out(Peer& peer, TxPacket& packet)
+void Engine::Impl::finish_packet_out(TxPacket& packet)
 {
     for (std::size_t i = 0; i < packet.iov_count; ++i) {
         packet.length += static_cast<std::uint32_t>(packet.iov[i].iov_len);
@@ -242,7 +242,6 @@ void Engine::Impl::finish_packet_out(Peer& peer, TxPacket& packet)
     SRD_DCHECK(packet.length <= caps.max_packet);
     count.tx_packets.add();
     count.tx_bytes.add(packet.length);
-    (void)peer;
 }
 
 void Engine::Impl::gather(const TxMessage& message, std::uint64_t offset, std::uint32_t length,
@@ -344,7 +343,7 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
     } else {
         packet.iov[packet.iov_count++] = {chunks.data(slot.chunk), slot.length};
     }
-    finish_packet_out(peer, packet);
+    finish_packet_out(packet);
     note_sent(peer, slot_index, now);
     return true;
 }
@@ -424,7 +423,7 @@ bool Engine::Impl::emit_ack(std::uint32_t index, TxPacket& packet, Time now)
     put(start, header);
     std::byte* const end = write_ack(peer, start + sizeof(header), peer.mtu - sizeof(header), now);
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
-    finish_packet_out(peer, packet);
+    finish_packet_out(packet);
     count.tx_acks.add();
     return true;
 }
@@ -458,7 +457,7 @@ bool Engine::Impl::emit_hello(std::uint32_t index, TxPacket& packet, Time now)
     std::byte* const start = descs[desc].bytes.data();
     std::byte* const end = write_hello(peer, put(start, header));
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
-    finish_packet_out(peer, packet);
+    finish_packet_out(packet);
     return true;
 }
 
@@ -479,7 +478,7 @@ bool Engine::Impl::emit_close(std::uint32_t index, TxPacket& packet, Time now)
     std::byte* const block = write_ack(peer, start + sizeof(header), peer.mtu - sizeof(header), now);
     std::byte* const end = put(block, wire::CloseFrame{});
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
-    finish_packet_out(peer, packet);
+    finish_packet_out(packet);
     return true;
 }
 
