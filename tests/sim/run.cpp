@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "sim/run.hpp"
+
+#include <algorithm>
+#include <memory>
+
+namespace srd::sim {
+
+namespace {
+
+/// How long a closed endpoint keeps polling before its process exits.
+constexpr Duration linger = std::chrono::milliseconds(20);
+
+/// Everything of one run. Member order: what is used outlives its users.
+class World final : public SimTarget {
+public:
+    explicit World(const RunConfig& config);
+
+    void play();
+    void report(RunResult& result) const;
+    void fire(std::uint32_t what, std::uint64_t value) override;
+
+private:
+    enum What : std::uint32_t { apply_fault, exit_closed };
+
+    void apply(const Fault& fault);
+    void run_until_settled();
+    void run_until_drained();
+    void close_all();
+    void check_error_times() const;
+    bool all_drained() const;
+    void end_process(std::uint32_t host, ProcessState afterwards);
+
+    const RunConfig& config_;
+    SimClock clock_;
+    LossyNet net_;
+    Ledger ledger_;
+    std::vector<std::unique_ptr<Workload>> apps_;
+    std::vector<std::unique_ptr<SimHost>> hosts_;
+    std::vector<bool> dead_;
+    std::vector<Time> died_at_;
+    Time calm_from_{};
+};
+
+World::World(const RunConfig& config)
+    : config_(config), net_(clock_, config.hosts, config.net, mix64(config.seed ^ 1)),
+      ledger_(config.seed, config.messages, config.hosts), dead_(config.hosts),
+      died_at_(config.hosts, time_never)
+{
+    for (std::uint32_t host = 0; host < config.hosts; ++host) {
+        ledger_.allow(host, host < config.allowed.size() ? config.allowed[host] : 0);
+        apps_.push_back(std::make_unique<Workload>(ledger_, host, config.work));
+        hosts_.push_back(std::make_unique<SimHost>(net_, host, config.host, *apps_.back(),
+                                                   mix64(config.seed ^ mix64(host + 2))));
+        apps_.back()->set_hosts(&hosts_);
+    }
+    for (std::size_t index = 0; index < config.faults.size(); ++index) {
+        clock_.at(config.faults[index].at, *this, apply_fault, index);
+        calm_from_ = std::max(calm_from_, config.faults[index].at);
+        if (config.faults[index].kind == Fault::Kind::host_stop) {
+            calm_from_ =
+                std::max(calm_from_, config.faults[index].at +
+                                         Duration(static_cast<std::int64_t>(config.faults[index].value)));
+        }
+    }
+    for (const MessagePlan& plan : config.messages) {
+        calm_from_ = std::max({calm_from_, plan.submit_at, plan.receive_at});
+    }
+}
+
+void World::fire(std::uint32_t what, std::uint64_t value)
+{
+    if (what == exit_closed) {
+        const auto host = static_cast<std::uint32_t>(value);
+        for (std::uint32_t id = 0; id < ledger_.size(); ++id) {
+            const Ledger::Record& record = ledger_.record(id);
+            if (record.plan.source == host && record.submitted && !record.completed &&
+                record.plan.level != CompletionLevel::none) {
+                throw SimFailure("message " + std::to_string(id) +
+                                 " did not complete when its endpoint was closed");
+            }
+        }
+        end_process(host, ProcessState::gone);
+        return;
+    }
+    apply(config_.faults.at(value));
+}
+
+void World::end_process(std::uint32_t host, ProcessState afterwards)
+{
+    hosts_[host]->kill(afterwards);
+    apps_[host]->on_killed();
+    dead_[host] = true;
+    died_at_[host] = std::min(died_at_[host], clock_.now());
+}
+
+void World::apply(const Fault& fault)
+{
+    switch (fault.kind) {
+    case Fault::Kind::spine_down:
+        return net_.set_spine_down(fault.a, true);
+    case Fault::Kind::spine_up:
+        return net_.set_spine_down(fault.a, false);
+    case Fault::Kind::host_stop:
+        return hosts_[fault.a]->stop(clock_.now() + Duration(static_cast<std::int64_t>(fault.value)));
+    case Fault::Kind::host_kill:
+        return end_process(fault.a, fault.value != 0 ? ProcessState::gone : ProcessState::silent);
+    case Fault::Kind::host_restart:
+        dead_[fault.a] = false;
+        died_at_[fault.a] = time_never;
+        apps_[fault.a]->on_restarted();
+        return hosts_[fault.a]->restart();
+    case Fault::Kind::host_close:
+        apps_[fault.a]->stop_submitting();
+        dead_[fault.a] = true;
+        died_at_[fault.a] = clock_.now();
+        hosts_[fault.a]->close();
+        hosts_[fault.a]->wake(clock_.now());
+        return clock_.at(clock_.now() + linger, *this, exit_closed, fault.a);
+    case Fault::Kind::host_cut:
+        return net_.set_host_cut(fault.a, true);
+    case Fault::Kind::host_mend:
+        return net_.set_host_cut(fault.a, false);
+    case Fault::Kind::mtu:
+        hosts_[fault.a]->io().set_mtu(fault.b, static_cast<std::uint32_t>(fault.value), clock_.now());
+        return hosts_[fault.a]->wake(clock_.now());
+    case Fault::Kind::remove_peer:
+        hosts_[fault.a]->close_peer(hosts_[fault.a]->open_peer(fault.b));
+        return hosts_[fault.a]->wake(clock_.now());
+    case Fault::Kind::calm:
+        net_.config().loss = net_.config().corrupt = net_.config().duplicate = 0;
+        return;
+    }
+}
+
+void World::run_until_settled()
+{
+    const Time limit = calm_from_ + config_.patience;
+    bool more = true;
+    while (more) {
+        for (int events = 0; more && events < 1000; ++events) {
+            more = clock_.step(limit);
+        }
+        if (clock_.now() >= calm_from_ && ledger_.settled(dead_)) {
+            return;
+        }
+    }
+    throw SimFailure("not settled " + std::to_string(to_us(config_.patience) / 1'000'000) +
+                     " s after the last fault: " + ledger_.first_unsettled(dead_));
+}
+
+bool World::all_drained() const
+{
+    return std::all_of(hosts_.begin(), hosts_.end(),
+                       [](const auto& host) { return !host->running() || host->drained(); });
+}
+
+void World::run_until_drained()
+{
+    const Time limit = clock_.now() + config_.patience;
+    while (!all_drained()) {
+        if (!clock_.step(limit)) {
+            break;
+        }
+    }
+    for (const auto& host : hosts_) {
+        if (host->running() && !host->drained()) {
+            throw SimFailure("host " + std::to_string(host->index()) +
+                             " is not drained, though every message has been settled");
+        }
+        if (host->running()) {
+            host->engine().check_invariants();
+        }
+        if (ledger_.allowed(host->index()) == 0 && host->running() && apps_[host->index()]->parked() != 0 &&
+            std::all_of(config_.allowed.begin(), config_.allowed.end(),
+                        [](CauseSet set) { return set == 0; })) {
+            throw SimFailure("messages are still parked at host " + std::to_string(host->index()));
+        }
+    }
+}
+
+void World::close_all()
+{
+    const Time limit = clock_.now() + std::chrono::milliseconds(100);
+    for (const auto& host : hosts_) {
+        if (host->running()) {
+            ledger_.allow(host->index(),
+                          ~CauseSet{0}); // nothing is outstanding but what an earlier failure left
+            host->close();
+            host->wake(clock_.now());
+        }
+    }
+    while (clock_.step(limit)) {
+    }
+    for (const auto& host : hosts_) {
+        if (host->running()) {
+            host->engine().check_invariants();
+            if (!host->drained()) {
+                throw SimFailure("host " + std::to_string(host->index()) + " is not drained after close()");
+            }
+        }
+    }
+}
+
+void World::check_error_times() const
+{
+    for (std::uint32_t id = 0; id < ledger_.size(); ++id) {
+        const Ledger::Record& record = ledger_.record(id);
+        const Time death = died_at_[record.plan.destination];
+        if (record.completed && record.cause != Cause::none && death != time_never) {
+            const Duration waited = record.completed_at - std::max(death, record.submitted_at);
+            if (waited > config_.error_bound) {
+                throw SimFailure("message " + std::to_string(id) + " failed only " +
+                                 std::to_string(to_us(waited) / 1000) + " ms after its destination's death");
+            }
+        }
+    }
+}
+
+void World::play()
+{
+    run_until_settled();
+    ledger_.check_end(dead_);
+    check_error_times();
+    run_until_drained();
+    close_all();
+}
+
+void World::report(RunResult& result) const
+{
+    result.ended = clock_.now();
+    result.events = clock_.fired();
+    result.net = net_.totals();
+    for (const auto& host : hosts_) {
+        for_each_counter(host->counters(), [&](const char* name, const char*, std::uint64_t value) {
+            result.counters[name] += value;
+        });
+    }
+    for (std::uint32_t id = 0; id < ledger_.size(); ++id) {
+        const Ledger::Record& record = ledger_.record(id);
+        result.failed_operations += record.completed && record.cause != Cause::none;
+        result.received_bytes += record.received ? record.plan.length : 0;
+    }
+}
+
+} // namespace
+
+RunResult run(const RunConfig& config)
+{
+    RunResult result;
+    World world(config);
+    try {
+        world.play();
+        result.ok = true;
+    } catch (const SimFailure& failure) {
+        result.failure = failure.what();
+    }
+    world.report(result);
+    return result;
+}
+
+} // namespace srd::sim

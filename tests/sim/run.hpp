@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// One simulated run: hosts, traffic and faults in, a verdict out. A run is a
+// function of its RunConfig, and scenarios.hpp makes that a function of a name and a seed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "sim/workload.hpp"
+#include "support/checkers.hpp"
+#include "support/sim_host.hpp"
+#include "support/sim_net.hpp"
+
+namespace srd::sim {
+
+struct Fault {
+    enum class Kind : std::uint8_t {
+        spine_down,   ///< a: spine
+        spine_up,     ///< a: spine
+        host_stop,    ///< a: host; value: nanoseconds
+        host_kill,    ///< a: host; value: 1 if its machine then says that the address is free
+        host_restart, ///< a: host
+        host_close,   ///< a: host; it closes its endpoint in good order, and exits soon after
+        host_cut,     ///< a: host; the network no longer reaches it
+        host_mend,    ///< a: host
+        mtu,          ///< a: host, b: host, value: bytes, from a to b
+        remove_peer,  ///< a: host, b: host; a forgets b
+        calm,         ///< chance strikes no more: no loss, corruption, duplication
+    };
+    Time at{};
+    Kind kind{};
+    std::uint32_t a = 0;
+    std::uint32_t b = 0;
+    std::uint64_t value = 0;
+};
+
+struct RunConfig {
+    std::string scenario;
+    std::uint64_t seed = 0;
+    std::uint32_t hosts = 2;
+    LossyNet::Config net;
+    SimHostOptions host;
+    Workload::Options work;
+    std::vector<MessagePlan> messages;
+    std::vector<Fault> faults;
+    std::vector<CauseSet> allowed; ///< per host: causes with which operations that involve it may fail
+    Duration patience =
+        std::chrono::seconds(30); ///< after the last fault and submission: all must be settled
+    Duration error_bound = std::chrono::seconds(40); ///< from a host's death (or the submission) to the error
+};
+
+struct RunResult {
+    bool ok = false;
+    std::string failure;
+    Time ended{};
+    std::uint64_t events = 0;
+    LossyNet::Totals net;
+    std::uint64_t failed_operations = 0;
+    std::map<std::string, std::uint64_t> counters; ///< summed over all hosts
+    std::uint64_t received_bytes = 0;
+};
+
+RunResult run(const RunConfig& config);
+
+} // namespace srd::sim

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Named cases in simulation: laws with a figure, and the canaries that prove
+// that the checkers see.
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "sim/scenarios.hpp"
+#include "support/catch.hpp"
+#include "support/sim_clock.hpp"
+
+using namespace srd;
+using namespace srd::sim;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+/// Two hosts, 64 paths, 10 Gbit/s, and `count` messages of `length` from host 0 to host 1.
+RunConfig bulk(std::uint64_t seed, std::uint32_t count, std::uint64_t length)
+{
+    RunConfig config = make_run(*find_scenario("lossless"), seed);
+    config.hosts = 2;
+    config.host.io.caps.max_packet = 4096;
+    config.host.check_period = 64;
+    config.messages.clear();
+    for (std::uint32_t id = 0; id < count; ++id) {
+        MessagePlan plan;
+        plan.source = 0;
+        plan.destination = 1;
+        plan.length = length;
+        plan.capacity = length;
+        plan.flags.tagged = true;
+        plan.tag = id;
+        config.messages.push_back(plan);
+    }
+    return config;
+}
+
+RunResult must_pass(const RunConfig& config)
+{
+    RunResult result = run(config);
+    INFO(config.scenario << " seed " << config.seed << ": " << result.failure);
+    REQUIRE(result.ok);
+    return result;
+}
+
+std::uint64_t retransmits(const RunResult& result)
+{
+    return result.counters.at("retransmits_rack") + result.counters.at("retransmits_probe") +
+           result.counters.at("retransmits_timeout");
+}
+
+} // namespace
+
+TEST_CASE("loss detection: 1 % loss over 64 unequal paths repeats almost nothing in vain")
+{
+    const Duration spread =
+        GENERATE(Duration(microseconds(20)), Duration(microseconds(100)), Duration(microseconds(500)));
+    RunConfig config = bulk(11, 64, 1 << 20);
+    config.net.loss = 0.01;
+    config.net.spine_spread = spread;
+    const RunResult result = must_pass(config);
+    INFO("spread " << to_us(spread) << " us, " << result.counters.at("tx_packets") << " packets, "
+                   << result.counters.at("retransmits_spurious") << " spurious of " << retransmits(result));
+    CHECK(result.net.lost > 100);
+    CHECK(retransmits(result) >= result.net.lost / 2);
+    CHECK(result.counters.at("retransmits_spurious") * 100 <= result.counters.at("tx_packets"));
+}
+
+TEST_CASE("loss detection: without loss nothing is repeated, whatever the skew of the paths")
+{
+    RunConfig config = bulk(12, 32, 1 << 20);
+    config.net.spine_spread = microseconds(100);
+    const RunResult result = must_pass(config);
+    CHECK(result.net.lost == 0);
+    CHECK(result.counters.at("retransmits_spurious") * 100 <= result.counters.at("tx_packets"));
+}
+
+TEST_CASE("recovery: 1 % loss costs bulk transfer little time")
+{
+    const RunResult clean = must_pass(bulk(13, 64, 1 << 20));
+    RunConfig lossy_config = bulk(13, 64, 1 << 20);
+    lossy_config.net.loss = 0.01;
+    const RunResult lossy = must_pass(lossy_config);
+    // Virtual time: no property of the machine that runs the test.
+    const auto clean_us = to_us(clean.ended.time_since_epoch());
+    const auto lossy_us = to_us(lossy.ended.time_since_epoch());
+    INFO("clean " << clean_us << " us, lossy " << lossy_us << " us");
+    CHECK(lossy_us - 100'000 <= (clean_us - 100'000) * 5 / 4 + 2000); // 100 ms: the closing phase of a run
+}
+
+TEST_CASE("paths: a quarter of the paths dies for good and the transfer goes on")
+{
+    RunConfig config = bulk(14, 64, 1 << 20);
+    for (std::uint32_t spine = 0; spine < 16; ++spine) {
+        config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, spine * 4});
+    }
+    const RunResult result = must_pass(config);
+    INFO("ended at " << to_us(result.ended.time_since_epoch()) << " us, blackholed "
+                     << result.net.blackholed);
+    CHECK(result.net.blackholed > 0);
+    CHECK(result.counters.at("path_blackouts") > 0);
+    // A dead path is taken out of use rather than tried again and again.
+    CHECK(result.net.blackholed < result.counters.at("tx_packets") / 20);
+    CHECK(result.ended < Time(milliseconds(100 + 60 + 100)));
+}
+
+TEST_CASE("peers: a silent death is an error within peer_timeout")
+{
+    RunConfig config = bulk(15, 64, 1 << 20);
+    config.allowed = {0, cause_bit(Cause::stopped_answering)};
+    config.faults.push_back({Time(milliseconds(5)), Fault::Kind::host_kill, 1, 0, 0});
+    config.host.tuning.peer_timeout = seconds(5);
+    config.error_bound = seconds(6);
+    const RunResult result = must_pass(config);
+    CHECK(result.failed_operations > 0);
+}
+
+TEST_CASE("peers: an address that never answered is an error within connect_timeout")
+{
+    RunConfig config = bulk(16, 4, 1000);
+    config.allowed = {0, cause_bit(Cause::never_answered)};
+    config.faults.push_back({Time(Duration(0)), Fault::Kind::host_kill, 1, 0, 0});
+    config.host.tuning.connect_timeout = seconds(3);
+    config.error_bound = seconds(4);
+    for (MessagePlan& plan : config.messages) {
+        plan.submit_at = Time(milliseconds(1));
+    }
+    const RunResult result = must_pass(config);
+    CHECK(result.failed_operations == 4);
+}
+
+TEST_CASE("peers: a process stopped for 20 s loses nothing")
+{
+    RunConfig config = bulk(17, 64, 1 << 20);
+    config.host.io.answers_liveness = true;
+    config.host.tuning.peer_timeout = seconds(5);
+    const std::uint32_t host = GENERATE(0U, 1U);
+    config.faults.push_back({Time(milliseconds(5)), Fault::Kind::host_stop, host, 0, 20'000'000'000});
+    const RunResult result = must_pass(config);
+    CHECK(result.failed_operations == 0);
+    CHECK(result.ended > Time(seconds(20)));
+}
+
+TEST_CASE("congestion: an incast of large messages overruns neither queue nor socket for long")
+{
+    RunConfig config = bulk(18, 0, 0);
+    config.hosts = 9;
+    config.net.down.queue_bytes = 200'000;
+    config.net.down.mark_bytes = 60'000;
+    config.host.io.caps.rx_buffer = 256 << 10;
+    for (std::uint32_t id = 0; id < 32; ++id) {
+        MessagePlan plan;
+        plan.source = 1 + id % 8;
+        plan.destination = 0;
+        plan.length = plan.capacity = 1 << 20;
+        plan.flags.tagged = true;
+        plan.tag = id;
+        config.messages.push_back(plan);
+    }
+    const RunResult result = must_pass(config);
+    INFO("tail-dropped " << result.net.tail_dropped << " of " << result.net.sent << ", ended at "
+                         << to_us(result.ended.time_since_epoch()) << " us");
+    CHECK(result.net.tail_dropped * 20 < result.net.sent);
+}
+
+TEST_CASE("replay: a seed gives the same run every time")
+{
+    for (const Scenario& scenario : scenarios()) {
+        if (std::string(scenario.name) != "chaos" && std::string(scenario.name) != "restart") {
+            continue;
+        }
+        const RunResult first = run(make_run(scenario, 5));
+        const RunResult second = run(make_run(scenario, 5));
+        CHECK(first.failure == second.failure);
+        CHECK(first.ended == second.ended);
+        CHECK(first.events == second.events);
+        CHECK(first.counters == second.counters);
+    }
+}
+
+TEST_CASE("canary: a backend that delivers corrupted datagrams is caught")
+{
+    const RunResult result = run(make_run(*find_scenario("canary_checksum"), 1));
+    INFO(result.failure);
+    CHECK_FALSE(result.ok);
+}
+
+TEST_CASE("canary: a provider that loses completions is caught")
+{
+    const RunResult result = run(make_run(*find_scenario("canary_completion"), 1));
+    INFO(result.failure);
+    REQUIRE_FALSE(result.ok);
+    CHECK(result.failure.find("not completed") != std::string::npos);
+}
+
+TEST_CASE("ledger: what the law forbids is reported")
+{
+    MessagePlan plan;
+    plan.source = 0;
+    plan.destination = 1;
+    plan.length = 16;
+    plan.flags.tagged = true;
+    MessagePlan second = plan;
+    second.tag = 1;
+    Ledger ledger(7, {plan, second}, 2);
+    ledger.on_submitted(0, 1, 0, Time{});
+    ledger.on_submitted(1, 1, 0, Time{});
+    Event event;
+    event.kind = Event::Kind::message;
+    event.flags.tagged = true;
+    event.length = 16;
+    std::array<std::byte, 16> bytes{};
+
+    SECTION("order")
+    {
+        event.tag = 1;
+        CHECK_THROWS_AS(ledger.on_announced(0, 1, event), SimFailure);
+    }
+    SECTION("wrong bytes, a second reception, a second announcement")
+    {
+        CHECK(ledger.on_announced(0, 1, event) == 0);
+        ledger.on_taken(0, 1);
+        CHECK_THROWS_AS(ledger.on_received(0, 16, bytes), SimFailure);
+        pattern_fill(bytes, 7, 0);
+        ledger.on_received(0, 16, bytes);
+        CHECK_THROWS_AS(ledger.on_received(0, 16, bytes), SimFailure);
+        CHECK_THROWS_AS(ledger.on_announced(0, 1, event), SimFailure);
+    }
+    SECTION("transmitted before arrival, failed without a reason, completed twice")
+    {
+        CHECK_THROWS_AS(ledger.on_completed(0, Cause::none, 15, Time{}), SimFailure);
+        CHECK_THROWS_AS(ledger.on_completed(0, Cause::stopped_answering, 16, Time{}), SimFailure);
+        ledger.on_completed(0, Cause::none, 16, Time{});
+        CHECK_THROWS_AS(ledger.on_completed(0, Cause::none, 16, Time{}), SimFailure);
+    }
+    SECTION("never finished")
+    {
+        CHECK_FALSE(ledger.settled({false, false}));
+        CHECK_THROWS_AS(ledger.check_end({false, false}), SimFailure);
+    }
+}
+
+TEST_CASE("link: drops at the tail, marks above the threshold, keeps its rate")
+{
+    SimLink link({.ps_per_byte = 1000, .queue_bytes = 3000, .mark_bytes = 1500, .delay = microseconds(1)});
+    bool marked = false;
+    CHECK(link.push(1000, Time{}, marked) == Time(microseconds(2)));
+    CHECK(link.push(1000, Time{}, marked) == Time(microseconds(3)));
+    CHECK_FALSE(marked);
+    CHECK(link.push(1000, Time{}, marked) == Time(microseconds(4)));
+    CHECK(marked);
+    CHECK_FALSE(link.push(1000, Time{}, marked).has_value());
+    CHECK(link.backlog(Time(microseconds(2))) == 1000);
+}
