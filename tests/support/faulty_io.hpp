@@ -64,7 +64,7 @@ public:
         return inner_->poll_notices(notices, now);
     }
     int wait_fd() const noexcept override { return inner_->wait_fd(); }
-    bool arm_wait() override { return held_.empty() && inner_->arm_wait(); }
+    bool arm_wait() override { return inner_->arm_wait() && held_.empty(); }
     void notify() noexcept override { inner_->notify(); }
 
 private:

@@ -168,6 +168,11 @@ std::size_t UdpTransmitter::flush(std::span<const TxPacket> packets, UdpSender& 
             for (int i = 0; i < sent; ++i) {
                 accepted += message_packets_[message++];
             }
+            if (message < message_count_) {
+                // sendmmsg keeps the reason of a partial success to itself. A lasting one comes again
+                // with the next call; an asynchronous report is used up and only its queue tells.
+                collect_errors(sender);
+            }
             attempts = 0;
             continue;
         }

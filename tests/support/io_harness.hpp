@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What tests of backends need: the clock, packets with checkable content, and
+// loops that wait for something with a bound (of patience, not of correctness).
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "io/packet_io.hpp"
+#include "io/udp_io.hpp"
+
+namespace srd::test {
+
+inline Time clock_now()
+{
+    return Time(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+/// Repeats `step` until it returns true; false after ten seconds without.
+template <typename Step>
+bool eventually(Step&& step)
+{
+    const Time end = clock_now() + std::chrono::seconds(10);
+    while (!step()) {
+        if (clock_now() > end) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// A packet whose content follows from its number and length, cut into `pieces` iovecs.
+class TestPacket {
+public:
+    TestPacket(std::uint32_t number, std::size_t length, std::size_t pieces = 1) : bytes_(length)
+    {
+        for (std::size_t i = 0; i < length; ++i) {
+            bytes_[i] = pattern(number, i);
+        }
+        if (length >= sizeof(number)) {
+            std::memcpy(bytes_.data(), &number, sizeof(number));
+        }
+        pieces_ = pieces;
+    }
+
+    TxPacket to(RouteId route, PathId path)
+    {
+        TxPacket packet;
+        packet.route = route;
+        packet.path = path;
+        packet.length = static_cast<std::uint32_t>(bytes_.size());
+        packet.iov_count = static_cast<std::uint8_t>(pieces_);
+        std::size_t offset = 0;
+        for (std::size_t i = 0; i < pieces_; ++i) {
+            const std::size_t end = bytes_.size() * (i + 1) / pieces_;
+            packet.iov[i] = {bytes_.data() + offset, end - offset};
+            offset = end;
+        }
+        return packet;
+    }
+
+    std::size_t size() const { return bytes_.size(); }
+
+    /// The number of an intact test packet of at least four bytes; -1 if its bytes are wrong.
+    static std::int64_t number_of(const RxPacket& packet)
+    {
+        std::uint32_t number = 0;
+        if (packet.length < sizeof(number)) {
+            return -1;
+        }
+        std::memcpy(&number, packet.data, sizeof(number));
+        for (std::size_t i = sizeof(number); i < packet.length; ++i) {
+            if (packet.data[i] != pattern(number, i)) {
+                return -1;
+            }
+        }
+        return number;
+    }
+
+private:
+    static std::byte pattern(std::uint32_t number, std::size_t at)
+    {
+        return static_cast<std::byte>((number * 2654435761U + at * 131U) >> 7);
+    }
+
+    std::vector<std::byte> bytes_;
+    std::size_t pieces_ = 1;
+};
+
+inline sockaddr_storage make_address(const char* text, std::uint16_t port = 0)
+{
+    sockaddr_storage storage{};
+    auto& in4 = reinterpret_cast<sockaddr_in&>(storage);
+    auto& in6 = reinterpret_cast<sockaddr_in6&>(storage);
+    if (::inet_pton(AF_INET, text, &in4.sin_addr) == 1) {
+        in4.sin_family = AF_INET;
+        in4.sin_port = htons(port);
+    } else {
+        ::inet_pton(AF_INET6, text, &in6.sin6_addr);
+        in6.sin6_family = AF_INET6;
+        in6.sin6_port = htons(port);
+    }
+    return storage;
+}
+
+/// The port inside a backend's local_address().
+inline std::uint16_t port_of(std::span<const std::byte> address)
+{
+    sockaddr_in in4{}; // the port is at the same place in sockaddr_in6
+    std::memcpy(&in4, address.data(), sizeof(in4));
+    return ntohs(in4.sin_port);
+}
+
+} // namespace srd::test

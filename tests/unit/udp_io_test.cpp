@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What only the UDP backend does: errors that say what to do, source ports,
+// ECN, MTU changes, ICMP, and telling a stopped process from a dead one.
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <exception>
+#include <set>
+#include <thread>
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <srd/counters.hpp>
+
+#include "io/interfaces.hpp"
+#include "io/udp_io.hpp"
+#include "io/udp_senders.hpp"
+#include "io/udp_socket.hpp"
+
+#include "support/catch.hpp"
+#include "support/io_harness.hpp"
+
+using namespace srd;
+using namespace srd::test;
+
+namespace {
+
+struct Opened {
+    int code = 0;
+    std::string error;
+    std::vector<std::string> warnings;
+    Counters counters;
+    std::unique_ptr<PacketIo> io;
+};
+
+std::unique_ptr<Opened> open_udp(const sockaddr_storage& address, UdpConfig config = {})
+{
+    auto opened = std::make_unique<Opened>();
+    config.local_address = address;
+    config.warn = [target = opened.get()](const char* text) { target->warnings.emplace_back(text); };
+    opened->code = make_udp_io(config, opened->counters, opened->io, opened->error);
+    return opened;
+}
+
+bool contains(const std::string& text, const char* part)
+{
+    return text.find(part) != std::string::npos;
+}
+
+/// A plain UDP socket at `address`.
+FileDescriptor plain_socket(const sockaddr_storage& address, SocketAddress& bound)
+{
+    SocketAddress wanted;
+    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&address, 1)), wanted));
+    FileDescriptor fd(::socket(wanted.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    REQUIRE(fd.valid());
+    REQUIRE(::bind(fd.get(), wanted.raw(), wanted.length()) == 0);
+    REQUIRE(SocketAddress::of_socket(fd.get(), bound));
+    return fd;
+}
+
+/// An address of this host that is not a loopback one; family AF_UNSPEC if there is none.
+sockaddr_storage outer_address()
+{
+    for (const NetInterface& entry : list_interfaces()) {
+        if (!entry.is_loopback && entry.is_up && entry.address.ss_family == AF_INET) {
+            return entry.address;
+        }
+    }
+    WARN("SKIPPED: this host has no IPv4 address but loopback's");
+    return {};
+}
+
+/// True if `kind` is noticed about `route` while `step` runs repeatedly.
+template <typename Step>
+bool noticed(PacketIo& io, RouteId route, RouteNotice::Kind kind, Step&& step)
+{
+    return eventually([&] {
+        step();
+        std::array<RouteNotice, 8> notices;
+        const std::size_t count = io.poll_notices(notices, clock_now());
+        for (const RouteNotice& notice : std::span(notices).first(count)) {
+            if (notice.route == route && notice.kind == kind) {
+                return true;
+            }
+        }
+        return false;
+    });
+}
+
+/// Runs `body` in a thread with a network namespace of its own; loudly not where that is not allowed.
+template <typename Body>
+void in_private_network(Body&& body)
+{
+    std::exception_ptr failure;
+    std::thread([&] {
+        if (::unshare(CLONE_NEWNET) != 0) {
+            WARN("SKIPPED: no right to make a network namespace (" << std::strerror(errno) << ")");
+            return;
+        }
+        try {
+            body();
+        } catch (...) {
+            failure = std::current_exception(); // a failed REQUIRE belongs to the test's thread
+        }
+    }).join();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+/// Sets loopback's MTU in the calling thread's network namespace and brings it up.
+bool set_loopback_mtu(int mtu)
+{
+    const FileDescriptor fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    std::memcpy(request.ifr_name, "lo", 3);
+    request.ifr_mtu = mtu;
+    if (::ioctl(fd.get(), SIOCSIFMTU, &request) != 0) {
+        return false;
+    }
+    request.ifr_flags = IFF_UP;
+    return ::ioctl(fd.get(), SIOCSIFFLAGS, &request) == 0;
+}
+
+} // namespace
+
+TEST_CASE("udp: a port in use is refused by name")
+{
+    const auto first = open_udp(make_address("127.0.0.1"));
+    REQUIRE(first->code == 0);
+    const std::uint16_t port = port_of(first->io->local_address());
+    CHECK(port != 0);
+    const auto second = open_udp(make_address("127.0.0.1", port));
+    CHECK(second->code == EADDRINUSE);
+    CHECK(second->io == nullptr);
+    CHECK(contains(second->error, std::to_string(port).c_str()));
+    CHECK(contains(second->error, "in use"));
+}
+
+TEST_CASE("udp: addresses that nobody can be bound to are refused")
+{
+    for (const char* text :
+         {"0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:127.0.0.1"}) {
+        INFO(text);
+        const auto opened = open_udp(make_address(text));
+        CHECK(opened->code == EINVAL);
+        CHECK_FALSE(opened->error.empty());
+    }
+    const auto foreign = open_udp(make_address("192.0.2.77"));
+    CHECK(foreign->code == EADDRNOTAVAIL);
+    CHECK(contains(foreign->error, "192.0.2.77"));
+    UdpConfig config;
+    config.path_count = 65;
+    CHECK(open_udp(make_address("127.0.0.1"), config)->code == EINVAL);
+}
+
+TEST_CASE("udp: destinations that no datagram can have are invalid")
+{
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    const auto resolve = [&](const char* text, std::uint16_t port) {
+        const sockaddr_storage address = make_address(text, port);
+        RouteId route{};
+        return opened->io->resolve(std::as_bytes(std::span(&address, 1)), route);
+    };
+    CHECK(resolve("127.0.0.1", 0) == Status::invalid);
+    CHECK(resolve("0.0.0.0", 7) == Status::invalid);
+    CHECK(resolve("224.0.0.1", 7) == Status::invalid);
+    CHECK(resolve("::1", 7) == Status::invalid);
+    CHECK(resolve("127.0.0.2", 7) == Status::ok);
+}
+
+TEST_CASE("udp: the table of routes is bounded")
+{
+    UdpConfig config;
+    config.max_routes = 3;
+    const auto opened = open_udp(make_address("127.0.0.1"), config);
+    REQUIRE(opened->code == 0);
+    for (std::uint16_t port = 1; port <= 4; ++port) {
+        const sockaddr_storage address = make_address("127.0.0.1", port);
+        RouteId route{};
+        const Status status = opened->io->resolve(std::as_bytes(std::span(&address, 1)), route);
+        CHECK(status == (port <= 3 ? Status::ok : Status::no_memory));
+        CHECK((status != Status::ok || index_of(route) == port - 1U));
+    }
+}
+
+TEST_CASE("udp: running out of descriptors says so")
+{
+    rlimit old{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &old) == 0);
+    const int next = ::dup(0); // the lowest free descriptor
+    REQUIRE(next >= 0);
+    ::close(next);
+    for (rlim_t spare = 0; spare < 5; ++spare) {
+        const rlimit low{static_cast<rlim_t>(next) + spare, old.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
+        const auto opened = open_udp(make_address("127.0.0.1"));
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &old) == 0);
+        CHECK(opened->code == EMFILE);
+        CHECK(opened->io == nullptr);
+        CHECK(contains(opened->error, "ulimit -n"));
+    }
+    CHECK(open_udp(make_address("127.0.0.1"))->code == 0);
+}
+
+TEST_CASE("udp: loopback has one path and 64 KiB packets")
+{
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    RouteId route{};
+    REQUIRE(opened->io->resolve(opened->io->local_address(), route) == Status::ok);
+    CHECK(opened->io->caps().path_count == 1);
+    CHECK(opened->io->route_mtu(route) == 65507);
+    CHECK(opened->io->caps().rx_buffer > 0);
+
+    UdpConfig config;
+    config.max_packet = 2000;
+    const auto small = open_udp(make_address("127.0.0.1"), config);
+    REQUIRE(small->code == 0);
+    REQUIRE(small->io->resolve(small->io->local_address(), route) == Status::ok);
+    CHECK(small->io->route_mtu(route) == 2000);
+}
+
+TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
+{
+    SocketAddress address;
+    FileDescriptor tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_storage any_port = make_address("127.0.0.1");
+    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&any_port, 1)), address));
+    REQUIRE(::bind(tcp.get(), address.raw(), address.length()) == 0);
+    REQUIRE(::listen(tcp.get(), 1) == 0);
+    REQUIRE(SocketAddress::of_socket(tcp.get(), address));
+    const auto opened = open_udp(make_address("127.0.0.1", address.port()));
+    REQUIRE(opened->code == 0);
+    bool warned = false;
+    for (const std::string& warning : opened->warnings) {
+        warned = warned || contains(warning, "TCP port");
+    }
+    CHECK(warned);
+}
+
+TEST_CASE("udp: each path is a source port, and endpoints of a process share them")
+{
+    const sockaddr_storage address = outer_address();
+    if (address.ss_family != AF_INET) {
+        return;
+    }
+    SocketAddress sink_address;
+    const FileDescriptor sink = plain_socket(address, sink_address);
+    const auto ports_used = [&](PacketIo& io) {
+        RouteId route{};
+        REQUIRE(io.resolve(sink_address.bytes(), route) == Status::ok);
+        CHECK(io.caps().path_count == 64);
+        std::vector<std::uint16_t> ports;
+        for (std::uint8_t path = 0; path < 64; ++path) {
+            TestPacket packet(path, 100);
+            const TxPacket sent = packet.to(route, PathId{path});
+            REQUIRE(io.tx_burst({&sent, 1}) == 1);
+            std::array<std::byte, 200> buffer;
+            sockaddr_storage from{};
+            socklen_t length = sizeof(from);
+            REQUIRE(eventually([&] {
+                return ::recvfrom(sink.get(), buffer.data(), buffer.size(), 0,
+                                  reinterpret_cast<sockaddr*>(&from), &length) == 100;
+            }));
+            ports.push_back(port_of(std::as_bytes(std::span(&from, 1))));
+        }
+        CHECK(std::set(ports.begin(), ports.end()).size() == 64);
+        CHECK(ports[0] == port_of(io.local_address()));
+        return ports;
+    };
+    const auto first = open_udp(address);
+    const auto second = open_udp(address);
+    REQUIRE(first->code == 0);
+    REQUIRE(second->code == 0);
+    const std::vector<std::uint16_t> ports = ports_used(*first->io);
+    const std::vector<std::uint16_t> others = ports_used(*second->io);
+    CHECK(ports[0] != others[0]);
+    CHECK(std::equal(ports.begin() + 1, ports.end(), others.begin() + 1));
+}
+
+TEST_CASE("udp: fewer paths when descriptors run out, with one warning, and packets still go")
+{
+    const sockaddr_storage address = outer_address();
+    if (address.ss_family != AF_INET) {
+        return;
+    }
+    const auto opened = open_udp(address);
+    REQUIRE(opened->code == 0);
+    RouteId self{};
+    REQUIRE(opened->io->resolve(opened->io->local_address(), self) == Status::ok);
+    rlimit old{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &old) == 0);
+    const int next = ::dup(0);
+    ::close(next);
+    const rlimit low{static_cast<rlim_t>(next) + 3, old.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
+    std::size_t sent = 0;
+    for (std::uint8_t path = 0; path < 64; ++path) {
+        TestPacket packet(path, 100);
+        const TxPacket burst = packet.to(self, PathId{path});
+        sent += opened->io->tx_burst({&burst, 1});
+    }
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &old) == 0);
+    CHECK(sent == 64);
+    std::size_t warnings = 0;
+    for (const std::string& warning : opened->warnings) {
+        warnings += contains(warning, "ulimit -n") ? 1 : 0;
+    }
+    CHECK(warnings == 1);
+    std::set<std::int64_t> arrived;
+    CHECK(eventually([&] {
+        std::array<RxPacket, 64> packets;
+        const std::size_t count = opened->io->rx_burst(packets, clock_now());
+        for (const RxPacket& packet : std::span(packets).first(count)) {
+            arrived.insert(TestPacket::number_of(packet));
+        }
+        opened->io->rx_release();
+        return arrived.size() == 64;
+    }));
+}
+
+TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
+{
+    for (const char* text : {"127.0.0.1", "::1"}) {
+        INFO(text);
+        const auto opened = open_udp(make_address(text));
+        if (opened->code == EADDRNOTAVAIL || opened->code == EAFNOSUPPORT) {
+            WARN("SKIPPED: " << opened->error);
+            continue;
+        }
+        REQUIRE(opened->code == 0);
+        SocketAddress bound;
+        const FileDescriptor source = plain_socket(make_address(text), bound);
+        SocketAddress target;
+        REQUIRE(SocketAddress::parse(opened->io->local_address(), target));
+        for (const int ecn : {0, 3, 2, 3, 1}) {
+            REQUIRE(set_option(source.get(), IPPROTO_IP, IP_TOS, ecn));
+            set_option(source.get(), IPPROTO_IPV6, IPV6_TCLASS, ecn);
+            REQUIRE(::sendto(source.get(), &ecn, sizeof(ecn), 0, target.raw(), target.length()) ==
+                    sizeof(ecn));
+            std::array<RxPacket, 4> packets;
+            std::size_t count = 0;
+            REQUIRE(eventually([&] { return (count = opened->io->rx_burst(packets, clock_now())) != 0; }));
+            CHECK(count == 1);
+            CHECK(packets[0].marked == (ecn == 3));
+            opened->io->rx_release();
+        }
+    }
+}
+
+TEST_CASE("udp: empty datagrams are dropped and counted")
+{
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    SocketAddress bound, target;
+    const FileDescriptor source = plain_socket(make_address("127.0.0.1"), bound);
+    REQUIRE(SocketAddress::parse(opened->io->local_address(), target));
+    REQUIRE(::sendto(source.get(), nullptr, 0, 0, target.raw(), target.length()) == 0);
+    REQUIRE(eventually([&] {
+        std::array<RxPacket, 4> packets;
+        CHECK(opened->io->rx_burst(packets, clock_now()) == 0);
+        return opened->counters.io_rx_dropped.value() == 1;
+    }));
+}
+
+TEST_CASE("udp: what the kernel drops at a full socket is counted")
+{
+    UdpConfig config;
+    config.socket_buffer = 8192;
+    const auto receiver = open_udp(make_address("127.0.0.1"), config);
+    const auto sender = open_udp(make_address("127.0.0.1"));
+    REQUIRE(receiver->code == 0);
+    REQUIRE(sender->code == 0);
+    RouteId route{};
+    REQUIRE(sender->io->resolve(receiver->io->local_address(), route) == Status::ok);
+    REQUIRE(eventually([&] {
+        TestPacket packet(1, 4000);
+        const TxPacket sent = packet.to(route, PathId{0});
+        for (int i = 0; i < 64; ++i) {
+            sender->io->tx_burst({&sent, 1});
+        }
+        std::array<RxPacket, 64> packets;
+        while (receiver->io->rx_burst(packets, clock_now()) != 0) {
+            receiver->io->rx_release();
+        }
+        return receiver->counters.io_rx_dropped.value() > 0;
+    }));
+}
+
+TEST_CASE("udp: a closed port is noticed by the packets sent to it, on any path")
+{
+    std::vector<sockaddr_storage> addresses{make_address("127.0.0.1")};
+    const sockaddr_storage outer = outer_address();
+    if (outer.ss_family == AF_INET) {
+        addresses.push_back(outer);
+    }
+    for (const sockaddr_storage& address : addresses) {
+        const auto opened = open_udp(address);
+        const auto victim = open_udp(address);
+        const auto friendly = open_udp(address);
+        REQUIRE(opened->code == 0);
+        REQUIRE(victim->code == 0);
+        RouteId route{}, other{};
+        REQUIRE(opened->io->resolve(victim->io->local_address(), route) == Status::ok);
+        REQUIRE(opened->io->resolve(friendly->io->local_address(), other) == Status::ok);
+        victim->io.reset();
+        TestPacket packet(1, 100);
+        const std::uint8_t last = static_cast<std::uint8_t>(opened->io->caps().path_count - 1);
+        for (const std::uint8_t path : {std::uint8_t{0}, last}) {
+            CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [&] {
+                const std::array<TxPacket, 2> burst{packet.to(route, PathId{path}),
+                                                    packet.to(other, PathId{path})};
+                CHECK(opened->io->tx_burst(burst) == 2);
+            }));
+        }
+        // The other peer on the same sockets is not affected.
+        std::array<RxPacket, 64> packets;
+        CHECK(friendly->io->rx_burst(packets, clock_now()) != 0);
+        friendly->io->rx_release();
+        CHECK(opened->counters.io_tx_errors.value() == 0);
+    }
+}
+
+TEST_CASE("udp: packets built before the MTU shrank still arrive, and the change is noticed")
+{
+    in_private_network([] {
+        REQUIRE(set_loopback_mtu(9000));
+        const auto a = open_udp(make_address("127.0.0.1"));
+        const auto b = open_udp(make_address("127.0.0.1"));
+        REQUIRE(a->code == 0);
+        REQUIRE(b->code == 0);
+        RouteId route{};
+        REQUIRE(a->io->resolve(b->io->local_address(), route) == Status::ok);
+        CHECK(a->io->route_mtu(route) == 8972);
+        REQUIRE(set_loopback_mtu(1500));
+        for (const std::size_t length : std::array<std::size_t, 5>{8972, 3000, 1473, 1472, 100}) {
+            INFO(length);
+            std::vector<TestPacket> sources;
+            for (std::uint32_t i = 0; i < 5; ++i) {
+                sources.emplace_back(i, length, 2);
+            }
+            std::vector<TxPacket> burst;
+            for (TestPacket& source : sources) {
+                burst.push_back(source.to(route, PathId{0}));
+            }
+            CHECK(a->io->tx_burst(burst) == burst.size());
+            std::set<std::int64_t> arrived;
+            CHECK(eventually([&] {
+                std::array<RxPacket, 64> packets;
+                const std::size_t count = b->io->rx_burst(packets, clock_now());
+                for (const RxPacket& packet : std::span(packets).first(count)) {
+                    CHECK(packet.length == length);
+                    arrived.insert(TestPacket::number_of(packet));
+                }
+                b->io->rx_release();
+                return arrived.size() == burst.size();
+            }));
+            CHECK_FALSE(arrived.contains(-1));
+        }
+        CHECK(noticed(*a->io, route, RouteNotice::Kind::mtu_changed, [] {}));
+        CHECK(a->io->route_mtu(route) == 1472);
+        CHECK(a->counters.io_tx_errors.value() == 0);
+    });
+}
+
+TEST_CASE("udp: a stopped process is alive, a killed one is gone")
+{
+    std::array<int, 2> channel{};
+    REQUIRE(::pipe2(channel.data(), O_CLOEXEC) == 0);
+    const FileDescriptor from_child(channel[0]);
+    FileDescriptor to_parent(channel[1]);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        const auto opened = open_udp(make_address("127.0.0.1"));
+        const auto address = opened->code == 0 ? opened->io->local_address() : std::span<const std::byte>();
+        if (::write(to_parent.get(), address.data(), address.size()) <= 0) {
+            ::_exit(1);
+        }
+        for (;;) {
+            ::pause();
+        }
+    }
+    to_parent = FileDescriptor();
+    std::array<std::byte, max_address_size> address{};
+    const ssize_t length = ::read(from_child.get(), address.data(), address.size());
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    RouteId route{};
+    bool resolved = false;
+    if (length > 0 && opened->code == 0) {
+        resolved = opened->io->resolve(std::span(address).first(static_cast<std::size_t>(length)), route) ==
+                   Status::ok;
+    }
+    bool alive = true;
+    ::kill(child, SIGSTOP);
+    // More often than the accept queue is long: probes must leave nothing behind at a stopped process.
+    for (int i = 0; i < 2000 && resolved && alive; ++i) {
+        opened->io->probe_liveness(route, clock_now());
+        // virtual time, because looks at pending probes are rate limited
+        Time now = clock_now();
+        alive = noticed(*opened->io, route, RouteNotice::Kind::process_alive, [&] {
+            now += std::chrono::microseconds(1);
+            opened->io->arm_wait();
+        });
+    }
+    ::kill(child, SIGKILL);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(resolved);
+    CHECK(alive);
+    opened->io->probe_liveness(route, clock_now());
+    CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [] {}));
+}
+
+TEST_CASE("udp: an answer to a probe wakes a sleeper")
+{
+    const auto a = open_udp(make_address("127.0.0.1"));
+    const auto b = open_udp(make_address("127.0.0.1"));
+    REQUIRE(a->code == 0);
+    REQUIRE(b->code == 0);
+    RouteId route{};
+    REQUIRE(a->io->resolve(b->io->local_address(), route) == Status::ok);
+    a->io->probe_liveness(route, clock_now());
+    pollfd polled{a->io->wait_fd(), POLLIN, 0};
+    CHECK(::poll(&polled, 1, 5000) == 1);
+    CHECK_FALSE(a->io->arm_wait());
+    std::array<RouteNotice, 4> notices;
+    REQUIRE(a->io->poll_notices(notices, clock_now()) == 1);
+    CHECK(notices[0].kind == RouteNotice::Kind::process_alive);
+    CHECK(a->io->arm_wait());
+    CHECK(::poll(&polled, 1, 0) == 0);
+}
+
+TEST_CASE("interfaces: every entry can be bound, loopback comes last")
+{
+    const std::vector<NetInterface> list = list_interfaces();
+    REQUIRE_FALSE(list.empty());
+    bool loopback_seen = false;
+    for (const NetInterface& entry : list) {
+        INFO(entry.name);
+        CHECK(entry.index == ::if_nametoindex(entry.name.c_str()));
+        CHECK(entry.mtu >= 576);
+        CHECK((entry.is_loopback || !loopback_seen));
+        loopback_seen = loopback_seen || entry.is_loopback;
+        if (entry.is_up) {
+            const auto opened = open_udp(entry.address);
+            INFO(opened->error);
+            CHECK(opened->code == 0);
+        }
+        if (entry.is_loopback) {
+            const bool ipv4 = entry.address.ss_family == AF_INET;
+            CHECK(subnet_text(entry) == (ipv4 ? "127.0.0.0/8" : "::1/128"));
+        }
+    }
+}
