@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# shellcheck shell=bash
+#
+# What the scripts in this folder share: messages, Debian packages, an
+# unprivileged user to run things as, and the proof that srd carried the bytes.
+# Sourced, never run. Expects `set -u`; every function returns a status.
+
+SRD_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# ctest's SKIP_RETURN_CODE in this project.
+readonly SRD_SKIP=77
+
+if [ -t 1 ]; then
+    SRD_BOLD=$(printf '\033[1m') SRD_RED=$(printf '\033[31m') SRD_GREEN=$(printf '\033[32m')
+    SRD_YELLOW=$(printf '\033[33m') SRD_PLAIN=$(printf '\033[0m')
+else
+    SRD_BOLD='' SRD_RED='' SRD_GREEN='' SRD_YELLOW='' SRD_PLAIN=''
+fi
+
+say() { printf '%s==>%s %s\n' "$SRD_BOLD" "$SRD_PLAIN" "$*"; }
+note() { printf '    %s\n' "$*"; }
+warn() { printf '%swarning:%s %s\n' "$SRD_YELLOW" "$SRD_PLAIN" "$*" >&2; }
+die() {
+    printf '%serror:%s %s\n' "$SRD_RED" "$SRD_PLAIN" "$*" >&2
+    exit 1
+}
+
+# A test that cannot run here ends with this: the reason on a line of its own
+# that tools/test collects, and the exit status that ctest counts as skipped.
+skip() {
+    printf 'SKIPPED: %s\n' "$*"
+    exit "$SRD_SKIP"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" -eq 0 ]; }
+# Creating a namespace needs more than uid 0: containers often take the right away.
+can_unshare() { is_root && unshare --mount --net true 2>/dev/null; }
+
+# --- Debian packages --------------------------------------------------------
+
+# Prefix that gives a command root's rights: empty for root, sudo if it exists.
+root_prefix() {
+    if is_root; then
+        :
+    elif have sudo; then
+        echo sudo
+    else
+        return 1
+    fi
+}
+
+packages_missing() {
+    local name
+    for name in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || echo "$name"
+    done
+}
+
+# Installs what is missing of the given packages. $1 is the log's file name.
+packages_install() {
+    local log=$1 prefix missing
+    shift
+    have dpkg-query || die "this is not a Debian system (no dpkg); install by hand: $*"
+    missing=$(packages_missing "$@" | tr '\n' ' ')
+    if [ -z "$missing" ]; then
+        note "all ${#} packages are there already"
+        return 0
+    fi
+    prefix=$(root_prefix) || die "these packages are missing and there is neither root nor sudo to
+       install them. Ask an administrator for:
+           apt-get install --no-install-recommends $missing"
+    note "installing: $missing"
+    # A local cache of package lists may be empty or old on a fresh machine.
+    if ! { $prefix apt-get -qq update && apt_install "$prefix" "$missing"; } >"$log" 2>&1 </dev/null; then
+        tail -n 20 "$log" >&2
+        die "apt-get failed (whole log: $log)"
+    fi
+}
+
+apt_install() {
+    # shellcheck disable=SC2086 # both are lists of words
+    $1 env DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o Dpkg::Use-Pty=0 \
+        install --no-install-recommends $2
+}
+
+# The Debian archive this machine installs from, as debootstrap wants it.
+debian_mirror() {
+    local mirror
+    mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        awk '$1 == "Debian" { print $2; exit }')
+    if [ -z "$mirror" ]; then
+        mirror=$(sed -n -E 's/^URIs:[[:space:]]*([^[:space:]]+).*/\1/p; s/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+).*/\2/p' \
+            /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -n 1)
+    fi
+    [ -n "$mirror" ] && echo "${mirror%/}"
+}
+
+# --- running unprivileged ---------------------------------------------------
+
+# Runs a command as the user $SRD_RUN_AS (only root may; others run it as they are).
+as_user() {
+    if is_root && [ "${SRD_RUN_AS:-root}" != root ]; then
+        local uid gid
+        uid=$(id -u "$SRD_RUN_AS") gid=$(id -g "$SRD_RUN_AS") || return 1
+        setpriv --reuid "$uid" --regid "$gid" --clear-groups --no-new-privs --bounding-set=-all \
+            --inh-caps=-all env HOME="${SRD_RUN_HOME:-/tmp}" USER="$SRD_RUN_AS" LOGNAME="$SRD_RUN_AS" "$@"
+    else
+        "$@"
+    fi
+}
+
+# --- the proof --------------------------------------------------------------
+
+# Sum of a counter over the JSON files srd wrote at endpoint close.
+#   counter_sum tx_message_bytes DIR
+counter_sum() {
+    cat "$2"/srd.*.json 2>/dev/null |
+        grep -oE "\"$1\"[[:space:]]*:[[:space:]]*[0-9]+" | awk -F: '{ sum += $2 } END { printf "%d\n", sum }'
+}
+
+# Fails unless srd sent at least $2 payload bytes, by the counters in folder $1.
+carried_at_least() {
+    local files bytes packets
+    files=$(find "$1" -name 'srd.*.json' -size +0 2>/dev/null | wc -l)
+    bytes=$(counter_sum tx_message_bytes "$1")
+    packets=$(counter_sum tx_packets "$1")
+    if [ "$files" -eq 0 ]; then
+        echo "NOT PROVEN: no endpoint of srd wrote its counters into $1" >&2
+        return 1
+    fi
+    if [ "$bytes" -lt "$2" ]; then
+        echo "NOT PROVEN: srd's counters show $bytes payload bytes, the program sent $2" >&2
+        return 1
+    fi
+    echo "proof: srd's own counters of $files endpoints: $bytes payload bytes (the program sent $2) in $packets packets"
+}
+
+human_bytes() {
+    awk -v n="$1" 'BEGIN { split("B KiB MiB GiB TiB", u, " "); i = 1; while (n >= 1024 && i < 5) { n /= 1024; i++ }
+        printf (i == 1 ? "%d %s\n" : "%.1f %s\n"), n, u[i] }'
+}
