@@ -3,7 +3,8 @@
 // FI_EP_RDM endpoints: the progress unit {Engine, PacketIo, matching, lock}.
 //
 //   endpoint.cpp          open, bind, enable, close, options
-//   transfer.cpp          send, receive, peek, and what the engine's events do
+//   transfer.cpp          passes, addresses, sends, the engine's events
+//   receive.cpp           receives: matching, placing, completing, peeking
 //   ops_msg.cpp, ops_tagged.cpp   the libfabric calls, which only fill in arguments
 //
 // Threading: the calls of libfabric that move data, and progress(), may be made by
@@ -24,6 +25,7 @@
 
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
+#include <srd/slab.hpp>
 #include <srd/time.hpp>
 
 #include "address.hpp"
@@ -32,13 +34,13 @@
 #include "io/packet_io.hpp"
 #include "match.hpp"
 #include "progress_lock.hpp"
-#include "record_pool.hpp"
 
 namespace srd {
 
 struct Domain;
 struct CompletionQueue;
 struct CompletionCounter;
+struct Completion;
 struct CompletionError;
 struct EventQueue;
 class ProgressGroup;
@@ -94,7 +96,7 @@ struct Endpoint {
 
     // -- Control (endpoint.cpp): 0 or a negative fi_errno ---------------------
 
-    int bind(fid& object, std::uint64_t flags);
+    int bind(::fid& object, std::uint64_t flags);
     int enable();
     int close() noexcept;
     int control(int command, void* argument) noexcept;
@@ -114,7 +116,6 @@ struct Endpoint {
 private:
     /// What the application wants to know when a send completes.
     struct SendRecord {
-        std::uint32_t next_free;
         bool wants_completion;
         bool silent;
         void* context;
@@ -152,37 +153,39 @@ private:
     int open_io();
     std::vector<ProgressGroup*> groups() const;
     void linger() noexcept;
-    bool progress_domain() noexcept;
     void flush_engine() noexcept SRD_EXCLUDES(lock);
     void write_stats() noexcept;
 
     // transfer.cpp
-    void pass(Time now) noexcept SRD_REQUIRES(lock);
+    bool pass(Time now) noexcept SRD_REQUIRES(lock);
     void flush(Time now) noexcept SRD_REQUIRES(lock);
     void wake_sleepers() noexcept SRD_REQUIRES(lock);
     void on_event(const Event& event, Time now) noexcept SRD_REQUIRES(lock);
     void on_message(const Event& event, Time now) noexcept SRD_REQUIRES(lock);
-    void park(const Event& event, RouteId from, Time now) noexcept SRD_REQUIRES(lock);
     void on_message_lost(const Event& event) noexcept SRD_REQUIRES(lock);
     void on_send_done(const Event& event) noexcept SRD_REQUIRES(lock);
 
     ssize_t check_send(const SendArguments& arguments, std::size_t& length) const noexcept;
-    ssize_t refuse_send(const SendArguments& arguments, Time now) noexcept SRD_REQUIRES(lock);
     ssize_t check_receive(const ReceiveArguments& arguments, std::size_t& capacity) const noexcept;
     ssize_t search(const ReceiveArguments& arguments, RouteId source, Time now) noexcept SRD_REQUIRES(lock);
     ssize_t retrieve_claimed(const ReceiveArguments& arguments, std::size_t capacity, Time now) noexcept
         SRD_REQUIRES(lock);
-    std::uint32_t new_receive(const ReceiveArguments& arguments, RouteId source, std::size_t capacity) noexcept
-        SRD_REQUIRES(lock);
+    std::uint32_t new_receive(const ReceiveArguments& arguments, RouteId source,
+                              std::size_t capacity) noexcept SRD_REQUIRES(lock);
     bool deliver(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
         SRD_REQUIRES(lock);
     bool deliver_share(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
         SRD_REQUIRES(lock);
+    bool take_unexpected(std::uint32_t index, std::uint32_t found, Time now) noexcept SRD_REQUIRES(lock);
     void complete_receive(std::uint32_t index, Cause cause, std::uint64_t length) noexcept SRD_REQUIRES(lock);
-    bool release_share(std::uint32_t parent) noexcept SRD_REQUIRES(lock);
-    void deliver_unexpected(std::uint32_t index, Time now) noexcept SRD_REQUIRES(lock);
-    void take_unexpected(std::uint32_t index, Time now) noexcept SRD_REQUIRES(lock);
-    void report_failure(CompletionQueue* cq, CompletionError& failure, RouteId route) noexcept SRD_REQUIRES(lock);
+    void report_receive(const ReceiveRecord& record, Completion& completion, Cause cause, bool wanted,
+                        std::uint64_t length) noexcept SRD_REQUIRES(lock);
+    void report_cancel(const ReceiveRecord& record) noexcept SRD_REQUIRES(lock);
+    void report_message(const ReceiveArguments& arguments, const UnexpectedRecord& record) noexcept
+        SRD_REQUIRES(lock);
+    void report_failure(CompletionQueue* cq, CompletionError& failure, RouteId route) noexcept
+        SRD_REQUIRES(lock);
+    void warn_of_peer(RouteId route, Cause cause) noexcept SRD_REQUIRES(lock);
     bool wants_entry(std::uint64_t flags, bool selective) const noexcept
     {
         return !selective || (flags & FI_COMPLETION) != 0;
@@ -199,15 +202,14 @@ private:
     }
     ssize_t open_peer(fi_addr_t fi_addr, PeerId& peer, Time now) noexcept SRD_REQUIRES(lock);
     ssize_t find_route(fi_addr_t fi_addr, RouteId& route) noexcept SRD_REQUIRES(lock);
-    void forget_destination(fi_addr_t fi_addr, std::span<const std::byte> address) noexcept SRD_EXCLUDES(lock);
+    void forget_destination(fi_addr_t fi_addr, std::span<const std::byte> address) noexcept
+        SRD_EXCLUDES(lock);
     fi_addr_t source_of(RouteId route) noexcept SRD_REQUIRES(lock);
-    SocketAddress address_of(RouteId route) const noexcept SRD_REQUIRES(lock);
 
     // From fi_info.
     const std::uint64_t caps_;
     const std::size_t inject_limit_;
     const std::size_t message_limit_;
-    const std::size_t tx_size_;
     const std::size_t rx_size_;
     SocketAddress wanted_address_;
     std::atomic<std::size_t> min_multi_receive_;
@@ -222,7 +224,7 @@ private:
     bool rx_selective_ = false;
     CompletionCounter* send_counter_ = nullptr;
     CompletionCounter* receive_counter_ = nullptr;
-    std::vector<CompletionCounter*> other_counters_; ///< bound for operations that are not served
+    std::vector<CompletionCounter*> counters_bound_; ///< each once
 
     std::atomic<bool> enabled_{false};
     int io_fd_ = -1;
@@ -231,9 +233,9 @@ private:
     Counters counters_;
     std::unique_ptr<PacketIo> io_ SRD_GUARDED_BY(lock);
     std::optional<Engine> engine_ SRD_GUARDED_BY(lock);
-    std::optional<Matcher> matcher_ SRD_GUARDED_BY(lock);
-    std::optional<RecordPool<SendRecord>> sends_ SRD_GUARDED_BY(lock);
-    std::uint32_t receive_limit_ = 0; ///< receives that may be posted at one time
+    std::unique_ptr<Matcher> matcher_ SRD_GUARDED_BY(lock);
+    std::optional<Slab<SendRecord>> sends_ SRD_GUARDED_BY(lock);
+    std::uint32_t receive_limit_ = 0;                            ///< receives that may be posted at one time
     std::vector<Destination> destinations_ SRD_GUARDED_BY(lock); ///< by fi_addr_t
     std::vector<KnownSource> sources_ SRD_GUARDED_BY(lock);      ///< by RouteId; only with FI_SOURCE
 

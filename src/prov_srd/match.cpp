@@ -194,16 +194,19 @@ void Matcher::claim(std::uint32_t index, void* context) noexcept
     claimed_.push_back(unexpected, index);
 }
 
-std::uint32_t Matcher::take_claimed(const void* context) noexcept
+std::uint32_t Matcher::find_claimed(const void* context) noexcept
 {
-    for (std::uint32_t index = claimed_.front(); index != no_index;
-         index = claimed_.next(unexpected, index)) {
-        if (unexpected[index].claimed_by == context) {
-            claimed_.erase(unexpected, index);
-            return index;
-        }
+    std::uint32_t index = claimed_.front();
+    while (index != no_index && unexpected[index].claimed_by != context) {
+        index = claimed_.next(unexpected, index);
     }
-    return no_index;
+    return index;
+}
+
+void Matcher::release_claimed(std::uint32_t index) noexcept
+{
+    claimed_.erase(unexpected, index);
+    unexpected.release(index);
 }
 
 } // namespace srd

@@ -29,10 +29,9 @@
 
 #include <srd/intrusive_list.hpp>
 #include <srd/limits.hpp>
+#include <srd/slab.hpp>
 #include <srd/status.hpp>
 #include <srd/types.hpp>
-
-#include "record_pool.hpp"
 
 namespace srd {
 
@@ -41,7 +40,6 @@ inline constexpr RouteId any_source = no_id<RouteId>;
 /// A receive from its posting to its completion, or one message's share of an FI_MULTI_RECV buffer.
 struct ReceiveRecord {
     Link link; ///< while posted: of its bucket or the list of receives without a table
-    std::uint32_t next_free;
 
     // What was posted.
     std::uint64_t order; ///< of posting; never reused
@@ -75,7 +73,6 @@ struct UnexpectedRecord {
     Link all; ///< of all messages in the order of arrival, or of those claimed
     Link by_tag;
     Link by_source;
-    std::uint32_t next_free;
     MessageId message;
     std::uint64_t arrival; ///< order of arrival; never reused
     std::uint64_t tag;
@@ -95,8 +92,8 @@ public:
     /// buffers.
     Matcher(std::uint32_t receives, std::uint32_t unexpected);
 
-    RecordPool<ReceiveRecord> receives;
-    RecordPool<UnexpectedRecord> unexpected;
+    Slab<ReceiveRecord> receives;
+    Slab<UnexpectedRecord> unexpected;
 
     // -- Posted receives ----------------------------------------------------
 
@@ -122,8 +119,10 @@ public:
     std::uint32_t find_message(MessageId message) noexcept;
     /// FI_PEEK | FI_CLAIM: takes the message off the lists and keeps it for `context`.
     void claim(std::uint32_t index, void* context) noexcept;
-    /// FI_CLAIM: the message kept for `context`, which the caller now owns; no_index if there is none.
-    std::uint32_t take_claimed(const void* context) noexcept;
+    /// FI_CLAIM: the message kept for `context`; no_index if there is none.
+    std::uint32_t find_claimed(const void* context) noexcept;
+    /// Forgets a claimed message.
+    void release_claimed(std::uint32_t index) noexcept;
 
 private:
     static constexpr std::size_t bucket_count = 1024;

@@ -25,6 +25,11 @@ namespace srd {
 struct Endpoint;
 struct Domain;
 
+/// CLOCK_MONOTONIC. The only clock of the provider.
+Time clock_now() noexcept;
+/// Sleeps until `descriptor` is readable, `deadline`, or a signal.
+void sleep_on(int descriptor, Time deadline) noexcept;
+
 class ProgressGroup {
 public:
     explicit ProgressGroup(const Domain& domain) noexcept;
@@ -38,6 +43,8 @@ public:
     void attach(Endpoint& endpoint) SRD_EXCLUDES(members_lock);
     /// On return nobody touches `endpoint` through this group.
     void detach(Endpoint& endpoint) noexcept SRD_EXCLUDES(members_lock);
+    /// `endpoint` has a descriptor now.
+    void endpoint_enabled(const Endpoint& endpoint) noexcept SRD_EXCLUDES(members_lock);
     bool has_members() const noexcept { return member_count_.load(std::memory_order_relaxed) != 0; }
 
     /// One pass over every enabled endpoint, unless another thread is at it.
@@ -54,8 +61,7 @@ public:
     /// (nothing is armed). `deadline` is set to the latest time to wake.
     bool arm(Time& deadline) noexcept SRD_EXCLUDES(members_lock);
     void disarm() noexcept SRD_EXCLUDES(members_lock);
-    /// Sleeps until the descriptor is readable, or `deadline`.
-    void sleep(Time deadline) const noexcept;
+    void sleep(Time deadline) const noexcept { sleep_on(fd(), deadline); }
     /// For an application that sleeps on fd(): like arm(), with the deadline as a timer in the descriptor;
     /// lasts until the next progress().
     bool arm_for_fd() noexcept;
@@ -69,7 +75,6 @@ public:
     }
     /// Makes the descriptor readable until the next arm().
     void wake() noexcept;
-    int sleepers() const noexcept { return sleepers_.load(std::memory_order_relaxed); }
 
     ProgressLock members_lock;
 
@@ -81,14 +86,10 @@ private:
     std::vector<Endpoint*> members_ SRD_GUARDED_BY(members_lock);
     std::atomic<std::size_t> member_count_{0};
     std::atomic<bool> armed_{false};
-    std::atomic<int> sleepers_{0};
     std::atomic<bool> fd_armed_{false}; ///< arm_for_fd() counts as a sleeper until the next progress()
     std::atomic<int> epoll_fd_{-1};
     int event_fd_ = -1;
     int timer_fd_ = -1;
 };
-
-/// CLOCK_MONOTONIC. The only clock of the provider.
-Time clock_now() noexcept;
 
 } // namespace srd

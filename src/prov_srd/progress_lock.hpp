@@ -28,6 +28,8 @@
 #define SRD_RELEASE(...) SRD_THREAD_SAFETY(release_capability(__VA_ARGS__))
 #define SRD_TRY_ACQUIRE(...) SRD_THREAD_SAFETY(try_acquire_capability(__VA_ARGS__))
 #define SRD_ACQUIRED_BEFORE(...) SRD_THREAD_SAFETY(acquired_before(__VA_ARGS__))
+/// For a function that is called under the lock by code that does not know of it.
+#define SRD_LOCK_HELD_BY_CALLER SRD_THREAD_SAFETY(no_thread_safety_analysis)
 
 namespace srd {
 

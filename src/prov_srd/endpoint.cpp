@@ -1,0 +1,678 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// An endpoint's life: open, bind, enable, options, close.
+#include "endpoint.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <thread>
+
+#include <rdma/fi_cm.h>
+
+#include "boundary.hpp"
+#include "cntr.hpp"
+#include "cq.hpp"
+#include "eq.hpp"
+#include "fabric_domain.hpp"
+#include "io/udp_io.hpp"
+#include "log.hpp"
+#include "params.hpp"
+#include "progress.hpp"
+#include "progress_group.hpp"
+#include "progress_thread.hpp"
+#include "stats.hpp"
+#include "stubs.hpp"
+
+namespace srd {
+namespace {
+
+/// fi_close() waits for acknowledgements as long as something still comes in within this time, ...
+constexpr Duration linger_silence = std::chrono::milliseconds(400);
+/// ... but no longer than this.
+constexpr Duration linger_limit = std::chrono::seconds(5);
+
+constexpr std::size_t default_min_multi_receive = 64;
+/// Applications post more receives than they ask for (Open MPI: without a limit), so this many are always
+/// taken.
+constexpr std::size_t least_receives = 65536;
+constexpr std::size_t most_receives = std::size_t{1} << 22;
+
+constexpr std::uint64_t transmit_caps = FI_SEND | FI_READ | FI_WRITE;
+constexpr std::uint64_t receive_caps = FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE;
+
+/// fi_getinfo(3): without a direction both are meant.
+constexpr bool needs_transmit(std::uint64_t caps) noexcept
+{
+    return (caps & transmit_caps) != 0 || (caps & receive_caps) == 0;
+}
+constexpr bool needs_receive(std::uint64_t caps) noexcept
+{
+    return (caps & FI_RECV) != 0 || (caps & (transmit_caps | receive_caps)) == 0;
+}
+
+SocketAddress choose_address(const Domain& domain, const fi_info& info)
+{
+    SocketAddress address;
+    if (info.src_addr == nullptr || !SocketAddress::parse(info.src_addr, info.src_addrlen, address)) {
+        address = domain.local_address;
+        address.set_port(0); // a port that was chosen belongs to the endpoint whose info names it
+    }
+    if (address.is_wildcard()) {
+        const std::uint16_t port = address.port();
+        address = domain.local_address;
+        address.set_port(port);
+    }
+    return address;
+}
+
+std::size_t or_default(std::size_t value, std::size_t fallback) noexcept
+{
+    return value != 0 ? value : fallback;
+}
+
+} // namespace
+
+Endpoint::Endpoint(Domain& owner, const fi_info& info, void* context)
+    : domain(owner), lock(owner.threading != FI_THREAD_DOMAIN || owner.data_progress == FI_PROGRESS_AUTO),
+      tx_flags(info.tx_attr != nullptr ? info.tx_attr->op_flags : 0),
+      rx_flags(info.rx_attr != nullptr ? info.rx_attr->op_flags : 0), caps_(info.caps),
+      inject_limit_(info.tx_attr != nullptr ? std::min(info.tx_attr->inject_size, max_inject_size)
+                                            : max_inject_size),
+      message_limit_(or_default(info.ep_attr != nullptr ? info.ep_attr->max_msg_size : 0, SIZE_MAX)),
+      rx_size_(std::clamp(info.rx_attr != nullptr ? info.rx_attr->size : 0, least_receives, most_receives)),
+      wanted_address_(choose_address(owner, info)), min_multi_receive_(default_min_multi_receive)
+{
+    fid.fid.fclass = FI_CLASS_EP;
+    fid.fid.context = context;
+    domain.retain();
+}
+
+Endpoint::~Endpoint()
+{
+    domain.release();
+}
+
+// -- Bind and enable ----------------------------------------------------------
+
+int Endpoint::bind_cq(CompletionQueue& cq, std::uint64_t flags)
+{
+    if (&cq.domain != &domain) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the completion queue belongs to another domain");
+        return -FI_EINVAL;
+    }
+    if ((flags & ~(FI_TRANSMIT | FI_RECV | FI_SELECTIVE_COMPLETION)) != 0 ||
+        (flags & (FI_TRANSMIT | FI_RECV)) == 0) {
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_ep_bind: a completion queue takes FI_TRANSMIT, FI_RECV and "
+                 "FI_SELECTIVE_COMPLETION; flags are %#llx",
+                 static_cast<unsigned long long>(flags));
+        return -FI_EBADFLAGS;
+    }
+    if (((flags & FI_TRANSMIT) != 0 && tx_cq_ != nullptr) || ((flags & FI_RECV) != 0 && rx_cq_ != nullptr)) {
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_ep_bind: the endpoint has a completion queue for that direction already");
+        return -FI_EINVAL;
+    }
+    if (&cq != tx_cq_ && &cq != rx_cq_) {
+        cq.group.attach(*this);
+    }
+    const bool selective = (flags & FI_SELECTIVE_COMPLETION) != 0;
+    if ((flags & FI_TRANSMIT) != 0) {
+        tx_cq_ = &cq;
+        tx_selective_ = selective;
+    }
+    if ((flags & FI_RECV) != 0) {
+        rx_cq_ = &cq;
+        rx_selective_ = selective;
+    }
+    return 0;
+}
+
+int Endpoint::bind_cntr(CompletionCounter& cntr, std::uint64_t flags)
+{
+    constexpr std::uint64_t served = FI_SEND | FI_RECV | FI_TRANSMIT;
+    constexpr std::uint64_t others = FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+    if (&cntr.domain != &domain) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the counter belongs to another domain");
+        return -FI_EINVAL;
+    }
+    if ((flags & ~(served | others)) != 0 || flags == 0) {
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_ep_bind: a counter takes FI_SEND, FI_RECV, FI_READ, FI_WRITE, FI_REMOTE_READ "
+                 "and FI_REMOTE_WRITE; flags are %#llx",
+                 static_cast<unsigned long long>(flags));
+        return -FI_EBADFLAGS;
+    }
+    const bool sends = (flags & (FI_SEND | FI_TRANSMIT)) != 0;
+    const bool receives = (flags & FI_RECV) != 0;
+    if ((sends && send_counter_ != nullptr) || (receives && receive_counter_ != nullptr)) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the endpoint has a counter for that kind of operation already");
+        return -FI_EINVAL;
+    }
+    if (std::find(counters_bound_.begin(), counters_bound_.end(), &cntr) == counters_bound_.end()) {
+        counters_bound_.push_back(&cntr);
+        cntr.group.attach(*this);
+    }
+    send_counter_ = sends ? &cntr : send_counter_;
+    receive_counter_ = receives ? &cntr : receive_counter_;
+    return 0;
+}
+
+int Endpoint::bind(::fid& object, std::uint64_t flags)
+{
+    if (enabled()) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the endpoint is enabled; bind everything before fi_enable");
+        return -FI_EOPBADSTATE;
+    }
+    void* const pointer = &object;
+    switch (object.fclass) {
+    case FI_CLASS_AV: {
+        AddressVector& av = av_from(static_cast<fid_av*>(pointer));
+        if (&av.domain != &domain || av_ != nullptr) {
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: %s",
+                     av_ != nullptr ? "the endpoint has an address vector already"
+                                    : "the address vector belongs to another domain");
+            return -FI_EINVAL;
+        }
+        av.attach(observer_);
+        av_ = &av;
+        return 0;
+    }
+    case FI_CLASS_CQ:
+        return bind_cq(cq_from(static_cast<fid_cq*>(pointer)), flags);
+    case FI_CLASS_CNTR:
+        return bind_cntr(cntr_from(static_cast<fid_cntr*>(pointer)), flags);
+    case FI_CLASS_EQ:
+        if (event_queue_ != nullptr) {
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the endpoint has an event queue already");
+            return -FI_EINVAL;
+        }
+        event_queue_ = &eq_from(static_cast<fid_eq*>(pointer));
+        event_queue_->bound.fetch_add(1);
+        return 0;
+    default:
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_ep_bind: objects of class %zu cannot be bound to an endpoint; bind address "
+                 "vectors, completion queues, counters and event queues",
+                 object.fclass);
+        return -FI_EINVAL;
+    }
+}
+
+int Endpoint::check_bindings() const
+{
+    if (av_ == nullptr) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_enable: bind an address vector first");
+        return -FI_ENOAV;
+    }
+    if ((needs_transmit(caps_) && tx_cq_ == nullptr) || (needs_receive(caps_) && rx_cq_ == nullptr)) {
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_enable: bind a completion queue with FI_TRANSMIT and one (or the same) with "
+                 "FI_RECV first");
+        return -FI_ENOCQ;
+    }
+    return 0;
+}
+
+int Endpoint::open_io()
+{
+    {
+        ProgressGuard guard(lock);
+        if (io_ != nullptr) {
+            return 0;
+        }
+    }
+    const Params& settings = params();
+    UdpConfig config;
+    std::memcpy(&config.local_address, wanted_address_.get(), wanted_address_.size());
+    config.path_count = static_cast<std::uint16_t>(settings.path_count);
+    config.socket_buffer = settings.socket_buffer;
+    config.max_packet = settings.mtu;
+    config.max_routes = settings.limits.max_routes;
+    config.warn = [](const char* text) { SRD_WARN(FI_LOG_EP_CTRL, "%s", text); };
+    std::unique_ptr<PacketIo> io;
+    std::string error;
+    if (const int code = make_udp_io(config, counters_, io, error); code != 0) {
+        SRD_WARN(FI_LOG_EP_CTRL, "%s: %s", wanted_address_.text().c_str(), error.c_str());
+        return -code;
+    }
+    io_fd_ = io->wait_fd();
+    ProgressGuard guard(lock);
+    io_ = std::move(io);
+    return 0;
+}
+
+int Endpoint::enable()
+{
+    if (enabled()) {
+        return 0;
+    }
+    if (const int error = check_bindings(); error != 0) {
+        return error;
+    }
+    if (const int error = open_io(); error != 0) {
+        return error;
+    }
+    const std::lock_guard domain_guard(domain.endpoints_mutex);
+    domain.endpoints.reserve(domain.endpoints.size() + 1);
+    if (domain.data_progress == FI_PROGRESS_AUTO && domain.progress_thread == nullptr) {
+        domain.progress_thread = std::make_shared<ProgressThread>(domain);
+    }
+    {
+        ProgressGuard guard(lock);
+        Limits limits = params().limits;
+        limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
+        engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address(),
+                        Domain::random_seed());
+        sends_.emplace(limits.tx_messages);
+        // Beside the posted ones: receives that are being filled, and shares of FI_MULTI_RECV buffers.
+        matcher_ = std::make_unique<Matcher>(static_cast<std::uint32_t>(rx_size_) + limits.rx_messages,
+                                             limits.rx_messages);
+        receive_limit_ = static_cast<std::uint32_t>(rx_size_);
+        destinations_.resize(64);
+        sources_.resize(64);
+        enabled_.store(true, std::memory_order_release);
+    }
+    domain.endpoints.push_back(this);
+    if (domain.progress_thread != nullptr) {
+        domain.progress_thread->watch(io_fd_);
+    }
+    for (ProgressGroup* group : groups()) {
+        group->endpoint_enabled(*this);
+    }
+    return 0;
+}
+
+std::vector<ProgressGroup*> Endpoint::groups() const
+{
+    std::vector<ProgressGroup*> all;
+    if (tx_cq_ != nullptr) {
+        all.push_back(&tx_cq_->group);
+    }
+    if (rx_cq_ != nullptr && rx_cq_ != tx_cq_) {
+        all.push_back(&rx_cq_->group);
+    }
+    for (CompletionCounter* counter : counters_bound_) {
+        all.push_back(&counter->group);
+    }
+    return all;
+}
+
+// -- Close --------------------------------------------------------------------
+
+/// Messages that were handed to us may still be on their way, or in our memory only (fi_inject): they are
+/// delivered before the endpoint goes, as long as the peers take them. Progress is made for the
+/// whole domain, because a peer may be another endpoint of this very thread.
+void Endpoint::linger() noexcept
+{
+    const Time end = clock_now() + linger_limit;
+    Time heard = clock_now();
+    std::uint64_t received = counters_.rx_packets.value();
+    while (true) {
+        const Time now = clock_now();
+        bool busy = false;
+        {
+            const std::lock_guard guard(domain.endpoints_mutex);
+            for (Endpoint* endpoint : domain.endpoints) {
+                busy |= endpoint->progress(now);
+            }
+        }
+        Time deadline = time_never;
+        {
+            ProgressGuard guard(lock);
+            if (engine_->drained()) {
+                return;
+            }
+            deadline = engine_->next_timeout();
+        }
+        if (counters_.rx_packets.value() != received) {
+            received = counters_.rx_packets.value();
+            heard = now;
+        }
+        if (now >= end || now - heard >= linger_silence) {
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_close: some messages were not acknowledged in time and are dropped");
+            return;
+        }
+        if (!busy) {
+            // Other endpoints of the domain wait on descriptors of their own: look at them now and then.
+            sleep_on(io_fd_, std::min(deadline, now + std::chrono::milliseconds(1)));
+        }
+    }
+}
+
+/// Says goodbye to the peers. What was outstanding is discarded without completions, as fi_endpoint(3) has
+/// it.
+void Endpoint::flush_engine() noexcept
+{
+    ProgressGuard guard(lock);
+    enabled_.store(false, std::memory_order_release);
+    const Time now = clock_now();
+    engine_->close(now);
+    constexpr int rounds =
+        64; // of 4 × tx_burst_size packets: far more than there are peers to tell in most cases
+    for (int i = 0; i < rounds; ++i) {
+        Event event;
+        while (engine_->poll_event(event)) {
+        }
+        if (flush_transmit(*engine_, *io_, now) == 0) {
+            break;
+        }
+    }
+}
+
+int Endpoint::close() noexcept
+{
+    if (enabled()) {
+        linger();
+        {
+            const std::lock_guard guard(domain.endpoints_mutex);
+            std::erase(domain.endpoints, this);
+            if (domain.progress_thread != nullptr) {
+                domain.progress_thread->unwatch(io_fd_);
+            }
+        }
+        for (ProgressGroup* group : groups()) {
+            group->detach(*this);
+        }
+        flush_engine();
+        if (!params().stats.empty()) {
+            write_stats();
+        }
+    } else {
+        for (ProgressGroup* group : groups()) {
+            group->detach(*this);
+        }
+    }
+    if (av_ != nullptr) {
+        av_->detach(observer_);
+    }
+    if (event_queue_ != nullptr) {
+        event_queue_->bound.fetch_sub(1);
+    }
+    delete this;
+    return 0;
+}
+
+void Endpoint::write_stats() noexcept
+{
+    ProgressGuard guard(lock);
+    SocketAddress address;
+    const std::span<const std::byte> own = io_->local_address();
+    SocketAddress::parse(own.data(), own.size(), address);
+    try {
+        stats_write(params().stats, stats_json(counters_, address.text()));
+    } catch (const std::bad_alloc&) {
+        SRD_WARN(FI_LOG_EP_CTRL, "FI_SRD_STATS: out of memory");
+    }
+}
+
+// -- Names and options ----------------------------------------------------------
+
+int Endpoint::get_name(void* address, std::size_t* size)
+{
+    if (size == nullptr || (address == nullptr && *size != 0)) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_getname: the buffer or its size is NULL");
+        return -FI_EINVAL;
+    }
+    if (const int error = open_io(); error != 0) { // binds the port, so that there is a name
+        return error;
+    }
+    ProgressGuard guard(lock);
+    const std::span<const std::byte> own = io_->local_address();
+    const std::size_t given = std::exchange(*size, own.size());
+    if (address != nullptr) {
+        std::memcpy(address, own.data(), std::min(given, own.size()));
+    }
+    return given < own.size() ? -FI_ETOOSMALL : 0;
+}
+
+int Endpoint::set_name(const void* address, std::size_t size)
+{
+    SocketAddress wanted;
+    if (address == nullptr || !SocketAddress::parse(address, size, wanted) ||
+        wanted.family() != domain.local_address.family()) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_setname: not a socket address of the domain's family");
+        return -FI_EINVAL;
+    }
+    ProgressGuard guard(lock);
+    if (io_ != nullptr) {
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_setname: the endpoint has its name; set it before fi_enable and fi_getname");
+        return -FI_EOPBADSTATE;
+    }
+    if (wanted.is_wildcard()) {
+        const std::uint16_t port = wanted.port();
+        wanted = domain.local_address;
+        wanted.set_port(port);
+    }
+    wanted_address_ = wanted;
+    return 0;
+}
+
+int Endpoint::control(int command, void* argument) noexcept
+{
+    switch (command) {
+    case FI_ENABLE:
+        return guarded([&] { return enable(); });
+    case FI_GETOPSFLAG:
+    case FI_SETOPSFLAG: {
+        auto* flags = static_cast<std::uint64_t*>(argument);
+        const std::uint64_t direction = flags != nullptr ? *flags & (FI_TRANSMIT | FI_RECV) : 0;
+        if (direction != FI_TRANSMIT && direction != FI_RECV) {
+            SRD_WARN(FI_LOG_EP_CTRL,
+                     "FI_GETOPSFLAG, FI_SETOPSFLAG: the flags must name FI_TRANSMIT or FI_RECV");
+            return -FI_EINVAL;
+        }
+        std::uint64_t& current = direction == FI_TRANSMIT ? tx_flags : rx_flags;
+        if (command == FI_SETOPSFLAG) {
+            current = *flags & ~direction;
+        } else {
+            *flags = current;
+        }
+        return 0;
+    }
+    default:
+        return -FI_ENOSYS;
+    }
+}
+
+namespace {
+
+// Options of libfabric 2.x, by number, because 1.17 has no names for them.
+enum Option : int {
+    opt_min_multi_recv = 0,
+    opt_cm_data_size = 1,
+    opt_tx_size = 6,
+    opt_rx_size = 7,
+    opt_cuda_api_permitted = 10,
+    opt_shared_memory_permitted = 11,
+    opt_max_msg_size = 12,
+    opt_max_tagged_size = 13,
+    opt_inject_msg_size = 16,
+    opt_inject_tagged_size = 17,
+};
+static_assert(static_cast<int>(FI_OPT_MIN_MULTI_RECV) == opt_min_multi_recv);
+static_assert(static_cast<int>(FI_OPT_CM_DATA_SIZE) == opt_cm_data_size);
+static_assert(static_cast<int>(FI_OPT_TX_SIZE) == opt_tx_size &&
+              static_cast<int>(FI_OPT_RX_SIZE) == opt_rx_size);
+
+template <typename T>
+int put_option(T value, void* to, std::size_t* size) noexcept
+{
+    const std::size_t given = std::exchange(*size, sizeof(T));
+    if (given < sizeof(T)) {
+        return -FI_ETOOSMALL;
+    }
+    std::memcpy(to, &value, sizeof(T));
+    return 0;
+}
+
+} // namespace
+
+int Endpoint::get_option(int level, int option, void* value, std::size_t* size) noexcept
+{
+    if (level != FI_OPT_ENDPOINT) {
+        return -FI_ENOPROTOOPT;
+    }
+    if (value == nullptr || size == nullptr) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_getopt: the value or its size is NULL");
+        return -FI_EINVAL;
+    }
+    switch (option) {
+    case opt_min_multi_recv:
+        return put_option(min_multi_receive_.load(), value, size);
+    case opt_cm_data_size:
+        return put_option(std::size_t{0}, value, size);
+    case opt_tx_size:
+        return put_option<std::size_t>(params().limits.tx_messages, value, size);
+    case opt_rx_size:
+        return put_option(rx_size_, value, size);
+    case opt_max_msg_size:
+    case opt_max_tagged_size:
+        return put_option(message_limit_, value, size);
+    case opt_inject_msg_size:
+    case opt_inject_tagged_size:
+        return put_option(inject_limit_, value, size);
+    case opt_cuda_api_permitted:
+    case opt_shared_memory_permitted:
+        return put_option(false, value, size);
+    default:
+        return -FI_ENOPROTOOPT;
+    }
+}
+
+int Endpoint::set_option(int level, int option, const void* value, std::size_t size) noexcept
+{
+    if (level != FI_OPT_ENDPOINT) {
+        return -FI_ENOPROTOOPT;
+    }
+    if (value == nullptr) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_setopt: the value is NULL");
+        return -FI_EINVAL;
+    }
+    const auto get = [&](auto& to) {
+        if (size != sizeof(to)) {
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_setopt: option %d has %zu bytes, not %zu", option, sizeof(to), size);
+            return false;
+        }
+        std::memcpy(&to, value, sizeof(to));
+        return true;
+    };
+    std::size_t bytes = 0;
+    switch (option) {
+    case opt_min_multi_recv:
+        if (!get(bytes)) {
+            return -FI_EINVAL;
+        }
+        min_multi_receive_.store(bytes);
+        return 0;
+    case opt_max_msg_size: // promises not to send more: nothing changes for us
+    case opt_max_tagged_size:
+    case opt_inject_msg_size:
+    case opt_inject_tagged_size: {
+        const bool inject = option == opt_inject_msg_size || option == opt_inject_tagged_size;
+        if (!get(bytes) || bytes > (inject ? inject_limit_ : message_limit_)) {
+            return -FI_EINVAL;
+        }
+        return 0;
+    }
+    case opt_cuda_api_permitted: // neither CUDA nor shared memory is used whatever the application permits
+    case opt_shared_memory_permitted:
+        return size == sizeof(bool) ? 0 : -FI_EINVAL;
+    default:
+        return -FI_ENOPROTOOPT;
+    }
+}
+
+// -- Tables -------------------------------------------------------------------
+
+namespace {
+
+Endpoint& self(fid* object) noexcept
+{
+    return *static_cast<Endpoint*>(static_cast<void*>(object));
+}
+
+int ep_close(fid* object)
+{
+    return self(object).close();
+}
+
+int ep_bind(fid* object, fid* other, uint64_t flags)
+{
+    if (other == nullptr) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the object is NULL");
+        return -FI_EINVAL;
+    }
+    return guarded([&] { return self(object).bind(*other, flags); });
+}
+
+int ep_control(fid* object, int command, void* argument)
+{
+    return self(object).control(command, argument);
+}
+
+ssize_t ep_cancel(fid_t object, void* context)
+{
+    return self(object).cancel(context);
+}
+
+int ep_getopt(fid_t object, int level, int option, void* value, size_t* size)
+{
+    return self(object).get_option(level, option, value, size);
+}
+
+int ep_setopt(fid_t object, int level, int option, const void* value, size_t size)
+{
+    return self(object).set_option(level, option, value, size);
+}
+
+int ep_getname(fid_t object, void* address, size_t* size)
+{
+    return guarded([&] { return self(object).get_name(address, size); });
+}
+
+int ep_setname(fid_t object, void* address, size_t size)
+{
+    return guarded([&] { return self(object).set_name(address, size); });
+}
+
+fi_ops ep_fid_ops = {sizeof(fi_ops), ep_close, ep_bind, ep_control, stubs::ops_open, nullptr, nullptr};
+
+fi_ops_ep ep_ops = {sizeof(fi_ops_ep), ep_cancel,     ep_getopt,        ep_setopt,
+                    stubs::tx_ctx,     stubs::rx_ctx, stubs::size_left, stubs::size_left};
+
+fi_ops_cm ep_cm_ops = {sizeof(fi_ops_cm),  ep_setname,         ep_getname,         stubs::unsupported,
+                       stubs::unsupported, stubs::unsupported, stubs::unsupported, stubs::unsupported,
+                       stubs::unsupported, stubs::unsupported};
+
+} // namespace
+
+int endpoint_open(fid_domain* domain, fi_info* info, fid_ep** endpoint, void* context) noexcept
+{
+    return guarded([&]() -> int {
+        if (info == nullptr || endpoint == nullptr) {
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: the info or the result pointer is NULL");
+            return -FI_EINVAL;
+        }
+        if (info->ep_attr != nullptr && info->ep_attr->type != FI_EP_RDM &&
+            info->ep_attr->type != FI_EP_UNSPEC) {
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: only FI_EP_RDM is served; take the info from fi_getinfo");
+            return -FI_EINVAL;
+        }
+        auto object = std::make_unique<Endpoint>(domain_from(domain), *info, context);
+        object->fid.fid.ops = &ep_fid_ops;
+        object->fid.ops = &ep_ops;
+        object->fid.cm = &ep_cm_ops;
+        object->fid.msg = &msg_ops;
+        object->fid.tagged = &tagged_ops;
+        object->fid.rma = &stubs::rma;
+        object->fid.atomic = &stubs::atomic;
+        object->fid.collective = &stubs::collective;
+        *endpoint = &object.release()->fid;
+        return 0;
+    });
+}
+
+} // namespace srd
