@@ -58,6 +58,9 @@ std::uint32_t Engine::Impl::open_peer(RouteId route, std::uint32_t mtu, Time now
     if (known != no_index) {
         return known;
     }
+    if (peers.in_use() == peers.capacity()) {
+        evict_departed();
+    }
     const std::uint32_t index = peers.alloc();
     if (index == no_index) {
         return no_index;
@@ -69,6 +72,26 @@ std::uint32_t Engine::Impl::open_peer(RouteId route, std::uint32_t mtu, Time now
     route_peer[index_of(route)] = index + 1;
     init_connection(index, now);
     return index;
+}
+
+/// Frees the records of peers that introduced themselves, have gone, and left nothing behind:
+/// a server meets far more clients in its life than it serves at one time.
+void Engine::Impl::evict_departed()
+{
+    if (!tx_done.empty() || !rx_done.empty()) {
+        return; // an event still to be reported may name one of them
+    }
+    for (std::uint32_t index = 0; index < peers.watermark(); ++index) {
+        if (!peers.live(index)) {
+            continue;
+        }
+        const Peer& peer = peers[index];
+        if (peer.state == Peer::State::idle && !peer.pinned && !peer.is_successor && !peer.closing &&
+            peer.successor == no_index && peer_drained(peer) && peer.rx_messages.empty()) {
+            drop_connection(index, Cause::closed);
+            release_peer(index);
+        }
+    }
 }
 
 /// Fresh identifiers and sequence numbers; nothing outstanding.
@@ -84,6 +107,7 @@ void Engine::Impl::init_connection(std::uint32_t index, Time now)
     fresh.route = peer.route;
     fresh.mtu = peer.mtu;
     fresh.successor = peer.successor;
+    fresh.pinned = peer.pinned;
     fresh.is_successor = peer.is_successor;
     fresh.tx_messages = peer.tx_messages; // those whose memory the backend still holds
     fresh.rx_messages = peer.rx_messages; // complete unexpected ones, and those about to be reported
@@ -246,13 +270,18 @@ Engine::~Engine() = default;
 PeerId Engine::open_peer(RouteId route, std::uint32_t mtu, Time now)
 {
     const std::uint32_t index = impl_->open_peer(route, mtu, now);
-    return index == no_index ? no_id<PeerId> : PeerId{index};
+    if (index == no_index) {
+        return no_id<PeerId>;
+    }
+    impl_->peers[index].pinned = true;
+    return PeerId{index};
 }
 
 void Engine::close_peer(PeerId peer, Time now)
 {
     const auto index = static_cast<std::uint32_t>(index_of(peer));
     SRD_CHECK(impl_->peers.live(index));
+    impl_->peers[index].pinned = false;
     impl_->drop_connection(index, Cause::removed);
     impl_->init_connection(index, now);
     impl_->issue_grants();

@@ -100,6 +100,8 @@ public:
 
     /// The peer behind `route`; makes its state on first use (nothing is sent yet).
     /// `mtu` is PacketIo::route_mtu(route). Returns no_id<PeerId> when max_peers are in use.
+    /// The id stays valid until close_peer(); the id of a peer that was only met in events may be
+    /// given to another peer after it has gone, so name peers by route where it must last.
     PeerId open_peer(RouteId route, std::uint32_t mtu, Time now);
 
     /// Forgets `peer`: its operations fail with Cause::removed.

@@ -90,6 +90,7 @@ struct Engine::Impl {
     void drop_connection(std::uint32_t index, Cause cause);
     void fail_peer(std::uint32_t index, Cause cause, Time now);
     void release_peer(std::uint32_t index);
+    void evict_departed();
     void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);
     std::uint32_t peer_of_route(RouteId route) const noexcept;
     void check_invariants() const;

@@ -166,6 +166,7 @@ struct Peer {
     bool has_remote = false;  ///< tx_connection and the remote's incarnation are known
     bool heard = false;       ///< anything has ever come from this incarnation
     bool is_successor = false;
+    bool pinned = false;           ///< the application named it: its PeerId stays
     bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement
     bool pace_blocked = false;
     std::uint8_t probe_count = 0; ///< probes and timeouts since the last progress
