@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -49,8 +50,9 @@ struct RegionSpec {
 /// domain check and the key check are one. Any thread.
 class MrTable {
 public:
-    /// `seed` makes keys unpredictable: take it from the operating system.
-    explicit MrTable(std::uint64_t seed);
+    /// `random` gives 64 unpredictable bits per call (a peer must not be able to guess a key from
+    /// others that it was given). It is called with the table's lock held.
+    explicit MrTable(std::function<std::uint64_t()> random);
     ~MrTable();
     MrTable(const MrTable&) = delete;
     MrTable& operator=(const MrTable&) = delete;

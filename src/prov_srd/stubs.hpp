@@ -5,16 +5,32 @@
 // entry that is missing would be a crash in the application.
 #pragma once
 
+#include <cstdint>
+
 #include <rdma/fabric.h>
 #include <rdma/fi_atomic.h>
 #include <rdma/fi_cm.h>
 #include <rdma/fi_collective.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
+#include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
 #include <rdma/fi_tagged.h>
 
 namespace srd::stubs {
+
+template <typename Result, typename... Arguments>
+using Function = Result (*)(Arguments...);
+
+/// Turns into a function of whatever type an entry has, which returns -FI_ENOSYS.
+struct Unsupported {
+    template <typename Result, typename... Arguments>
+    constexpr operator Function<Result, Arguments...>() const noexcept
+    {
+        return [](Arguments...) -> Result { return -FI_ENOSYS; };
+    }
+};
+inline constexpr Unsupported unsupported;
 
 extern fi_ops_cm cm;
 extern fi_ops_msg msg;
@@ -23,7 +39,7 @@ extern fi_ops_rma rma;
 extern fi_ops_atomic atomic;
 extern fi_ops_collective collective;
 
-// Entries, for tables that are served in part.
+// The same as plain functions, for tables that are served in part.
 int bind(fid* object, fid* other, std::uint64_t flags);
 int control(fid* object, int command, void* argument);
 int ops_open(fid* object, const char* name, std::uint64_t flags, void** ops, void* context);

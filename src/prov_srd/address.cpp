@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "address.hpp"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+namespace srd {
+
+namespace {
+
+template <typename Sockaddr>
+Sockaddr load(std::span<const std::byte> bytes) noexcept
+{
+    Sockaddr value{};
+    std::memcpy(&value, bytes.data(), sizeof(value));
+    return value;
+}
+
+/// The host part, in network byte order.
+template <typename Bytes>
+auto host_of(Bytes& bytes, int family) noexcept
+{
+    return family == AF_INET ? std::span(bytes).subspan(offsetof(sockaddr_in, sin_addr), sizeof(in_addr))
+                             : std::span(bytes).subspan(offsetof(sockaddr_in6, sin6_addr), sizeof(in6_addr));
+}
+
+static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+constexpr std::size_t port_offset = offsetof(sockaddr_in, sin_port);
+
+} // namespace
+
+bool SocketAddress::parse(const void* data, std::size_t size, SocketAddress& address) noexcept
+{
+    address = SocketAddress{};
+    if (data == nullptr || size < sizeof(sa_family_t)) {
+        return false;
+    }
+    const std::span<const std::byte> bytes(static_cast<const std::byte*>(data), size);
+    const auto family = load<sa_family_t>(bytes);
+    if (family == AF_INET && size >= sizeof(sockaddr_in)) {
+        auto value = load<sockaddr_in>(bytes);
+        std::memset(value.sin_zero, 0, sizeof(value.sin_zero));
+        std::memcpy(address.bytes_.data(), &value, sizeof(value));
+        address.size_ = sizeof(value);
+        return true;
+    }
+    if (family == AF_INET6 && size >= sizeof(sockaddr_in6)) {
+        auto value = load<sockaddr_in6>(bytes);
+        value.sin6_flowinfo = 0;
+        if (!IN6_IS_ADDR_LINKLOCAL(&value.sin6_addr)) {
+            value.sin6_scope_id = 0;
+        }
+        std::memcpy(address.bytes_.data(), &value, sizeof(value));
+        address.size_ = sizeof(value);
+        return true;
+    }
+    return false;
+}
+
+std::uint16_t SocketAddress::port() const noexcept
+{
+    return ntohs(load<std::uint16_t>(std::span(bytes_).subspan(port_offset)));
+}
+
+void SocketAddress::set_port(std::uint16_t port) noexcept
+{
+    const std::uint16_t value = htons(port);
+    std::memcpy(bytes_.data() + port_offset, &value, sizeof(value));
+}
+
+bool SocketAddress::add_to_host(std::size_t count) noexcept
+{
+    const auto host = host_of(bytes_, family());
+    for (std::size_t i = host.size(); i-- > 0 && count != 0;) {
+        count += std::to_integer<std::size_t>(host[i]);
+        host[i] = static_cast<std::byte>(count & 0xff);
+        count >>= 8;
+    }
+    return count == 0;
+}
+
+bool SocketAddress::is_wildcard() const noexcept
+{
+    const auto host = host_of(bytes_, family());
+    return std::all_of(host.begin(), host.end(), [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+bool SocketAddress::is_loopback() const noexcept
+{
+    if (family() == AF_INET) {
+        return bytes_[offsetof(sockaddr_in, sin_addr)] == std::byte{127};
+    }
+    const auto value = load<sockaddr_in6>(bytes_);
+    return IN6_IS_ADDR_LOOPBACK(&value.sin6_addr);
+}
+
+bool SocketAddress::same_host(const SocketAddress& other) const noexcept
+{
+    if (size_ != other.size_) {
+        return false;
+    }
+    const auto host = host_of(bytes_, family());
+    const auto other_host = host_of(other.bytes_, family());
+    return std::equal(host.begin(), host.end(), other_host.begin());
+}
+
+std::size_t SocketAddress::hash() const noexcept
+{
+    std::uint64_t value = 0x9e3779b97f4a7c15U;
+    static_assert(sizeof(bytes_) % 4 == 0);
+    for (std::size_t i = 0; i < bytes_.size(); i += 4) {
+        value = (value ^ load<std::uint32_t>(std::span(bytes_).subspan(i))) * 0xff51afd7ed558ccdU;
+        value ^= value >> 32;
+    }
+    return value;
+}
+
+std::string SocketAddress::host_text() const
+{
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    if (size_ == 0 ||
+        inet_ntop(family(), host_of(bytes_, family()).data(), text.data(), text.size()) == nullptr) {
+        return "none";
+    }
+    return text.data();
+}
+
+std::string SocketAddress::text() const
+{
+    const std::string host = family() == AF_INET6 ? "[" + host_text() + "]" : host_text();
+    return host + ":" + std::to_string(port());
+}
+
+} // namespace srd

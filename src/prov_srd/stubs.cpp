@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "stubs.hpp"
+
+namespace srd::stubs {
+
+namespace {
+constexpr Unsupported no;
+}
+
+fi_ops_cm cm = {sizeof(fi_ops_cm), no, no, no, no, no, no, no, no, no};
+fi_ops_msg msg = {sizeof(fi_ops_msg), no, no, no, no, no, no, no, no, no};
+fi_ops_tagged tagged = {sizeof(fi_ops_tagged), no, no, no, no, no, no, no, no, no};
+fi_ops_rma rma = {sizeof(fi_ops_rma), no, no, no, no, no, no, no, no, no};
+fi_ops_atomic atomic = {sizeof(fi_ops_atomic), no, no, no, no, no, no, no, no, no, no, no, no, no};
+fi_ops_collective collective = {sizeof(fi_ops_collective), no, no, no, no, no, no, no, no, no, no, no};
+
+int bind(fid*, fid*, std::uint64_t)
+{
+    return -FI_ENOSYS;
+}
+
+int control(fid*, int, void*)
+{
+    return -FI_ENOSYS;
+}
+
+int ops_open(fid*, const char*, std::uint64_t, void**, void*)
+{
+    return -FI_ENOSYS;
+}
+
+int tx_ctx(fid_ep*, int, fi_tx_attr*, fid_ep**, void*)
+{
+    return -FI_ENOSYS;
+}
+
+int rx_ctx(fid_ep*, int, fi_rx_attr*, fid_ep**, void*)
+{
+    return -FI_ENOSYS;
+}
+
+ssize_t size_left(fid_ep*)
+{
+    return -FI_ENOSYS;
+}
+
+} // namespace srd::stubs
