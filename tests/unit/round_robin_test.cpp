@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+// Path selection that does not look at what becomes of packets.
+#include <array>
+
+#include "lb/round_robin.hpp"
+#include "lb/single.hpp"
+#include "support/catch.hpp"
+
+using srd::PathId;
+using srd::PathOutcome;
+using srd::RoundRobinPaths;
+using srd::SinglePath;
+using srd::Time;
+
+TEST_CASE("RoundRobinPaths: every path in turn, from an offset the seed sets")
+{
+    for (const std::uint32_t count : {1U, 2U, 3U, 63U, 64U}) {
+        RoundRobinPaths paths(count, 1000003);
+        for (std::uint32_t i = 0; i < 3 * count; ++i) {
+            REQUIRE(srd::index_of(paths.next(Time{})) == (1000003 + i) % count);
+            paths.feedback(PathId{0}, PathOutcome::lost, Time{});
+        }
+    }
+}
+
+TEST_CASE("RoundRobinPaths: a retransmission goes elsewhere where there is an elsewhere")
+{
+    RoundRobinPaths two(2, 0);
+    for (int i = 0; i < 10; ++i) {
+        REQUIRE(two.next_avoiding(PathId{1}, Time{}) == PathId{0});
+        REQUIRE(two.next_avoiding(PathId{0}, Time{}) == PathId{1});
+    }
+    RoundRobinPaths one(1, 5);
+    CHECK(one.next_avoiding(PathId{0}, Time{}) == PathId{0});
+}
+
+TEST_CASE("RoundRobinPaths: impossible counts are brought within bounds")
+{
+    RoundRobinPaths none(0, 9);
+    CHECK(none.next(Time{}) == PathId{0});
+    RoundRobinPaths many(1000, 0);
+    std::array<bool, srd::max_paths> seen{};
+    for (std::uint32_t i = 0; i < 1000; ++i) {
+        const std::size_t path = srd::index_of(many.next(Time{}));
+        REQUIRE(path < srd::max_paths);
+        seen[path] = true;
+    }
+    CHECK(seen[63]);
+}
+
+TEST_CASE("SinglePath: always the same path")
+{
+    SinglePath path(64, 130);
+    for (int i = 0; i < 10; ++i) {
+        REQUIRE(path.next(Time{}) == PathId{2});
+        REQUIRE(path.next_avoiding(PathId{2}, Time{}) == PathId{2});
+        path.feedback(PathId{2}, PathOutcome::lost, Time{});
+    }
+    CHECK(SinglePath(0, 7).next(Time{}) == PathId{0});
+}
