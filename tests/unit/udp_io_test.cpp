@@ -57,14 +57,14 @@ bool contains(const std::string& text, const char* part)
 }
 
 /// A plain UDP socket at `address`.
-FileDescriptor plain_socket(const sockaddr_storage& address, SocketAddress& bound)
+FileDescriptor plain_socket(const sockaddr_storage& address, UdpAddress& bound)
 {
-    SocketAddress wanted;
-    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&address, 1)), wanted));
+    UdpAddress wanted;
+    REQUIRE(UdpAddress::parse(std::as_bytes(std::span(&address, 1)), wanted));
     FileDescriptor fd(::socket(wanted.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     REQUIRE(fd.valid());
     REQUIRE(::bind(fd.get(), wanted.raw(), wanted.length()) == 0);
-    REQUIRE(SocketAddress::of_socket(fd.get(), bound));
+    REQUIRE(UdpAddress::of_socket(fd.get(), bound));
     return fd;
 }
 
@@ -234,13 +234,13 @@ TEST_CASE("udp: loopback has one path and 64 KiB packets")
 
 TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
 {
-    SocketAddress address;
+    UdpAddress address;
     FileDescriptor tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const sockaddr_storage any_port = make_address("127.0.0.1");
-    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&any_port, 1)), address));
+    REQUIRE(UdpAddress::parse(std::as_bytes(std::span(&any_port, 1)), address));
     REQUIRE(::bind(tcp.get(), address.raw(), address.length()) == 0);
     REQUIRE(::listen(tcp.get(), 1) == 0);
-    REQUIRE(SocketAddress::of_socket(tcp.get(), address));
+    REQUIRE(UdpAddress::of_socket(tcp.get(), address));
     const auto opened = open_udp(make_address("127.0.0.1", address.port()));
     REQUIRE(opened->code == 0);
     bool warned = false;
@@ -256,7 +256,7 @@ TEST_CASE("udp: each path is a source port, and endpoints of a process share the
     if (address.ss_family != AF_INET) {
         return;
     }
-    SocketAddress sink_address;
+    UdpAddress sink_address;
     const FileDescriptor sink = plain_socket(address, sink_address);
     const auto ports_used = [&](PacketIo& io) {
         RouteId route{};
@@ -341,10 +341,10 @@ TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
             continue;
         }
         REQUIRE(opened->code == 0);
-        SocketAddress bound;
+        UdpAddress bound;
         const FileDescriptor source = plain_socket(make_address(text), bound);
-        SocketAddress target;
-        REQUIRE(SocketAddress::parse(opened->io->local_address(), target));
+        UdpAddress target;
+        REQUIRE(UdpAddress::parse(opened->io->local_address(), target));
         for (const int ecn : {0, 3, 2, 3, 1}) {
             REQUIRE(set_option(source.get(), IPPROTO_IP, IP_TOS, ecn));
             set_option(source.get(), IPPROTO_IPV6, IPV6_TCLASS, ecn);
@@ -364,9 +364,9 @@ TEST_CASE("udp: empty datagrams are dropped and counted")
 {
     const auto opened = open_udp(make_address("127.0.0.1"));
     REQUIRE(opened->code == 0);
-    SocketAddress bound, target;
+    UdpAddress bound, target;
     const FileDescriptor source = plain_socket(make_address("127.0.0.1"), bound);
-    REQUIRE(SocketAddress::parse(opened->io->local_address(), target));
+    REQUIRE(UdpAddress::parse(opened->io->local_address(), target));
     REQUIRE(::sendto(source.get(), nullptr, 0, 0, target.raw(), target.length()) == 0);
     REQUIRE(eventually([&] {
         std::array<RxPacket, 4> packets;

@@ -48,7 +48,7 @@ void warn_capped_buffer(const UdpConfig& config, const char* direction, const ch
 }
 
 /// A sentence for errno `error` of making or binding a socket at `address`.
-std::string explain(int error, const SocketAddress& address)
+std::string explain(int error, const UdpAddress& address)
 {
     const std::string where = address.text();
     switch (error) {
@@ -77,7 +77,7 @@ std::string explain(int error, const SocketAddress& address)
 
 class UdpIo final : public PacketIo {
 public:
-    UdpIo(const UdpConfig& config, const SocketAddress& wanted, Counters& counters)
+    UdpIo(const UdpConfig& config, const UdpAddress& wanted, Counters& counters)
         : config_(config), counters_(counters), local_(wanted)
     {
     }
@@ -126,7 +126,7 @@ private:
 
     const UdpConfig config_;
     Counters& counters_;
-    SocketAddress local_;
+    UdpAddress local_;
     IoCaps caps_;
     UdpSender main_;
     FileDescriptor listener_;
@@ -197,7 +197,7 @@ int UdpIo::open_sockets()
     if (!probe_.valid()) {
         return errno;
     }
-    SocketAddress source = local_;
+    UdpAddress source = local_;
     source.set_port(0);
     set_option(probe_.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     return ::bind(probe_.get(), source.raw(), source.length()) == 0 ? 0 : errno;
@@ -215,7 +215,7 @@ int UdpIo::try_open_ports(bool& port_taken)
     if (::bind(fd.get(), local_.raw(), local_.length()) != 0) {
         return errno;
     }
-    if (!SocketAddress::of_socket(fd.get(), local_)) {
+    if (!UdpAddress::of_socket(fd.get(), local_)) {
         return errno;
     }
     main_.socket = std::move(fd);
@@ -326,8 +326,8 @@ void UdpIo::notify() noexcept
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                 std::string& error)
 {
-    SocketAddress local;
-    if (!SocketAddress::parse(std::as_bytes(std::span(&config.local_address, 1)), local) ||
+    UdpAddress local;
+    if (!UdpAddress::parse(std::as_bytes(std::span(&config.local_address, 1)), local) ||
         !local.is_unicast()) {
         error = "an endpoint needs one IPv4 or IPv6 address of this host, neither a wildcard nor a multicast "
                 "address";

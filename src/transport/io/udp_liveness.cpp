@@ -35,7 +35,7 @@ bool classify(int error, RouteNotice::Kind& kind) noexcept
 
 } // namespace
 
-FileDescriptor open_liveness_listener(const SocketAddress& address, int& error)
+FileDescriptor open_liveness_listener(const UdpAddress& address, int& error)
 {
     FileDescriptor fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd.valid()) {
@@ -52,7 +52,7 @@ FileDescriptor open_liveness_listener(const SocketAddress& address, int& error)
     return FileDescriptor();
 }
 
-void UdpLiveness::probe(RouteId route, const SocketAddress& address, NoticeQueue& notices, Time now)
+void UdpLiveness::probe(RouteId route, const UdpAddress& address, NoticeQueue& notices, Time now)
 {
     for (std::size_t i = 0; i < probe_count_; ++i) {
         if (probes_[i].route == route) {
@@ -69,7 +69,7 @@ void UdpLiveness::probe(RouteId route, const SocketAddress& address, NoticeQueue
     const linger reset{1, 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     set_option(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    SocketAddress source = local_;
+    UdpAddress source = local_;
     source.set_port(0);
     if (::bind(fd.get(), source.raw(), source.length()) != 0) {
         return;

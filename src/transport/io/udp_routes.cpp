@@ -31,8 +31,8 @@ std::size_t NoticeQueue::take(std::span<RouteNotice> notices) noexcept
 
 Status UdpRoutes::resolve(std::span<const std::byte> bytes, int probe, RouteId& route)
 {
-    SocketAddress address;
-    if (!SocketAddress::parse(bytes, address) || address.family() != local_.family() ||
+    UdpAddress address;
+    if (!UdpAddress::parse(bytes, address) || address.family() != local_.family() ||
         !address.is_unicast() || address.port() == 0) {
         return Status::invalid;
     }
@@ -70,7 +70,7 @@ Status UdpRoutes::resolve(std::span<const std::byte> bytes, int probe, RouteId& 
     return Status::ok;
 }
 
-RouteId UdpRoutes::find(const SocketAddress& address) const noexcept
+RouteId UdpRoutes::find(const UdpAddress& address) const noexcept
 {
     const auto found = by_address_.find(address);
     return found == by_address_.end() ? no_id<RouteId> : found->second;
@@ -87,7 +87,7 @@ bool UdpRoutes::refresh_mtu(RouteId route, int probe) noexcept
     return true;
 }
 
-std::uint32_t UdpRoutes::query_mtu(const SocketAddress& address, int probe) const noexcept
+std::uint32_t UdpRoutes::query_mtu(const UdpAddress& address, int probe) const noexcept
 {
     // Connecting a datagram socket sends nothing: it looks the route up and keeps it, MTU included.
     if (::connect(probe, address.raw(), address.length()) != 0) {

@@ -13,12 +13,12 @@ namespace srd {
 namespace {
 
 struct AddressHash {
-    std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
+    std::size_t operator()(const UdpAddress& address) const noexcept { return address.hash(); }
 };
 
 struct Registry {
     std::mutex mutex;
-    std::unordered_map<SocketAddress, std::weak_ptr<UdpSenders>, AddressHash> sets;
+    std::unordered_map<UdpAddress, std::weak_ptr<UdpSenders>, AddressHash> sets;
 };
 
 Registry& registry()
@@ -29,7 +29,7 @@ Registry& registry()
 }
 
 /// A bound sending socket; `error` is errno if it is not valid.
-FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error)
+FileDescriptor open_sending_socket(const UdpAddress& local, std::uint32_t socket_buffer, int& error)
 {
     FileDescriptor fd(::socket(local.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd.valid()) {
@@ -51,9 +51,9 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
 
 } // namespace
 
-std::shared_ptr<UdpSenders> UdpSenders::attach(const SocketAddress& local, std::uint32_t socket_buffer)
+std::shared_ptr<UdpSenders> UdpSenders::attach(const UdpAddress& local, std::uint32_t socket_buffer)
 {
-    SocketAddress key = local;
+    UdpAddress key = local;
     key.set_port(0);
     Registry& known = registry();
     const std::lock_guard lock(known.mutex);

@@ -49,7 +49,7 @@ FileDescriptor::~FileDescriptor()
     }
 }
 
-bool SocketAddress::parse(std::span<const std::byte> bytes, SocketAddress& address) noexcept
+bool UdpAddress::parse(std::span<const std::byte> bytes, UdpAddress& address) noexcept
 {
     sa_family_t family = 0;
     if (bytes.size() < sizeof(family)) {
@@ -57,7 +57,7 @@ bool SocketAddress::parse(std::span<const std::byte> bytes, SocketAddress& addre
     }
     static_assert(offsetof(sockaddr, sa_family) == 0);
     std::memcpy(&family, bytes.data(), sizeof(family));
-    SocketAddress parsed;
+    UdpAddress parsed;
     if (family == AF_INET && bytes.size() >= sizeof(sockaddr_in)) {
         std::memcpy(&parsed.in4_, bytes.data(), sizeof(sockaddr_in));
         std::memset(parsed.in4_.sin_zero, 0, sizeof(parsed.in4_.sin_zero));
@@ -71,7 +71,7 @@ bool SocketAddress::parse(std::span<const std::byte> bytes, SocketAddress& addre
     return true;
 }
 
-bool SocketAddress::of_socket(int fd, SocketAddress& address) noexcept
+bool UdpAddress::of_socket(int fd, UdpAddress& address) noexcept
 {
     sockaddr_storage storage{};
     socklen_t length = sizeof(storage);
@@ -81,25 +81,25 @@ bool SocketAddress::of_socket(int fd, SocketAddress& address) noexcept
     return parse(std::as_bytes(std::span(&storage, 1)), address);
 }
 
-std::uint16_t SocketAddress::port() const noexcept
+std::uint16_t UdpAddress::port() const noexcept
 {
     static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
     return ntohs(in4_.sin_port);
 }
 
-void SocketAddress::set_port(std::uint16_t port) noexcept
+void UdpAddress::set_port(std::uint16_t port) noexcept
 {
     in4_.sin_port = htons(port);
 }
 
-void SocketAddress::set_scope_id(std::uint32_t scope_id) noexcept
+void UdpAddress::set_scope_id(std::uint32_t scope_id) noexcept
 {
     if (family() == AF_INET6) {
         in6_.sin6_scope_id = scope_id;
     }
 }
 
-bool SocketAddress::is_loopback() const noexcept
+bool UdpAddress::is_loopback() const noexcept
 {
     if (family() == AF_INET) {
         return (ntohl(in4_.sin_addr.s_addr) >> 24) == 127;
@@ -107,12 +107,12 @@ bool SocketAddress::is_loopback() const noexcept
     return family() == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6_.sin6_addr);
 }
 
-bool SocketAddress::is_link_local() const noexcept
+bool UdpAddress::is_link_local() const noexcept
 {
     return family() == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&in6_.sin6_addr);
 }
 
-bool SocketAddress::is_unicast() const noexcept
+bool UdpAddress::is_unicast() const noexcept
 {
     if (family() == AF_INET) {
         const std::uint32_t address = ntohl(in4_.sin_addr.s_addr);
@@ -123,12 +123,12 @@ bool SocketAddress::is_unicast() const noexcept
            !IN6_IS_ADDR_V4MAPPED(&address);
 }
 
-std::span<const std::byte> SocketAddress::bytes() const noexcept
+std::span<const std::byte> UdpAddress::bytes() const noexcept
 {
     return {reinterpret_cast<const std::byte*>(&any_), length()};
 }
 
-std::string SocketAddress::text() const
+std::string UdpAddress::text() const
 {
     std::array<char, INET6_ADDRSTRLEN> buffer{};
     if (family() == AF_INET) {
@@ -143,14 +143,14 @@ std::string SocketAddress::text() const
     return "[" + std::string(buffer.data()) + scope + "]:" + std::to_string(port());
 }
 
-std::size_t SocketAddress::hash() const noexcept
+std::size_t UdpAddress::hash() const noexcept
 {
     const std::span<const std::byte> content = bytes();
     return std::hash<std::string_view>{}(
         std::string_view(reinterpret_cast<const char*>(content.data()), content.size()));
 }
 
-bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept
+bool operator==(const UdpAddress& a, const UdpAddress& b) noexcept
 {
     return a.family() == b.family() && std::ranges::equal(a.bytes(), b.bytes());
 }
@@ -215,7 +215,7 @@ bool read_error_queue(int fd, SocketError& error) noexcept
             sock_extended_err detail{};
             std::memcpy(&detail, CMSG_DATA(item), sizeof(detail));
             if (classify(detail, error.kind) &&
-                SocketAddress::parse(std::as_bytes(std::span(&destination, 1)), error.destination)) {
+                UdpAddress::parse(std::as_bytes(std::span(&destination, 1)), error.destination)) {
                 return true;
             }
         }

@@ -41,15 +41,15 @@ private:
 };
 
 /// An IPv4 or IPv6 address with a port, in the kernel's form. 28 bytes.
-class SocketAddress {
+class UdpAddress {
 public:
-    SocketAddress() noexcept : in6_{} {}
+    UdpAddress() noexcept : in6_{} {}
 
     /// Reads a sockaddr_in or sockaddr_in6; false if the bytes are neither. Fields that do not name the
     /// endpoint (padding, flow information) are cleared, so that equal addresses are equal bytes.
-    static bool parse(std::span<const std::byte> bytes, SocketAddress& address) noexcept;
+    static bool parse(std::span<const std::byte> bytes, UdpAddress& address) noexcept;
     /// The address that `fd` is bound to; false if the kernel does not say.
-    static bool of_socket(int fd, SocketAddress& address) noexcept;
+    static bool of_socket(int fd, UdpAddress& address) noexcept;
 
     int family() const noexcept { return any_.sa_family; }
     socklen_t length() const noexcept { return family() == AF_INET ? sizeof(in4_) : sizeof(in6_); }
@@ -67,7 +67,7 @@ public:
     std::span<const std::byte> bytes() const noexcept;
     std::string text() const; ///< "192.0.2.1:7000", "[2001:db8::1]:7000"
     std::size_t hash() const noexcept;
-    friend bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept;
+    friend bool operator==(const UdpAddress& a, const UdpAddress& b) noexcept;
 
 private:
     union {
@@ -97,7 +97,7 @@ constexpr std::uint32_t udp_overhead(int family) noexcept
 
 /// One entry of a socket's error queue: what happened to a datagram sent to `destination`.
 struct SocketError {
-    SocketAddress destination;
+    UdpAddress destination;
     RouteNotice::Kind kind{};
 };
 

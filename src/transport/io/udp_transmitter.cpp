@@ -15,14 +15,14 @@ namespace srd {
 
 namespace {
 
-void set_destination(msghdr& header, const SocketAddress& address) noexcept
+void set_destination(msghdr& header, const UdpAddress& address) noexcept
 {
     header.msg_name = const_cast<sockaddr*>(address.raw()); // the kernel only reads it
     header.msg_namelen = address.length();
 }
 
 /// A message of one packet, pointing at the packet's own pieces.
-msghdr single_message(const TxPacket& packet, const SocketAddress& address) noexcept
+msghdr single_message(const TxPacket& packet, const UdpAddress& address) noexcept
 {
     msghdr header{};
     set_destination(header, address);
@@ -44,7 +44,7 @@ ssize_t send_message(int fd, const msghdr& header) noexcept
 } // namespace
 
 UdpTransmitter::UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe,
-                               const SocketAddress& local, UdpRoutes& routes, NoticeQueue& notices,
+                               const UdpAddress& local, UdpRoutes& routes, NoticeQueue& notices,
                                Counters& counters, Settings settings)
     : main_(main), others_(std::move(others)), probe_(probe), local_(local), routes_(routes),
       notices_(notices), counters_(counters), settings_(std::move(settings))
@@ -278,7 +278,7 @@ bool UdpTransmitter::send_fragmented(const TxPacket& packet)
 {
     if (!fragmenting_.valid()) {
         FileDescriptor fd(::socket(local_.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        SocketAddress address = local_;
+        UdpAddress address = local_;
         address.set_port(0);
         if (!fd.valid() || ::bind(fd.get(), address.raw(), address.length()) != 0) {
             return false;
