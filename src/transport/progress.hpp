@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <span>
+#include <type_traits>
 
 #include "engine.hpp"
 #include "io/packet_io.hpp"
@@ -16,17 +17,31 @@ namespace srd {
 inline constexpr std::size_t rx_burst_size = 256;
 inline constexpr std::size_t tx_burst_size = 128;
 
+/// Room for a burst, not cleared first: clearing these arrays would cost a pass with
+/// one packet more than everything else it does. Who fills a burst sets every member.
+template <typename Item, std::size_t count>
+class BurstMemory {
+    static_assert(std::is_aggregate_v<Item> && std::is_trivially_destructible_v<Item>); // implicit lifetime
+
+public:
+    std::span<Item> items() noexcept { return {reinterpret_cast<Item*>(memory_.data()), count}; }
+
+private:
+    alignas(Item) std::array<std::byte, sizeof(Item) * count> memory_;
+};
+
 /// Sends what the engine has to send. Returns the number of packets.
 inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
 {
-    std::array<TxPacket, tx_burst_size> packets;
+    BurstMemory<TxPacket, tx_burst_size> memory;
+    const std::span<TxPacket> packets = memory.items();
     std::size_t total = 0;
     for (int round = 0; round < 4; ++round) {
         const std::size_t built = engine.poll_transmit(packets, now);
         if (built == 0) {
             break;
         }
-        const std::span<const TxPacket> burst(packets.data(), built);
+        const std::span<const TxPacket> burst = packets.first(built);
         const std::size_t accepted = io.tx_burst(burst);
         if (accepted < built) {
             engine.return_unsent(burst.subspan(accepted), now);
@@ -56,17 +71,19 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
         work += count;
     }
 
-    std::array<RouteNotice, 16> notices;
+    BurstMemory<RouteNotice, 16> notice_memory;
+    const std::span<RouteNotice> notices = notice_memory.items();
     const std::size_t noticed = io.poll_notices(notices, now);
-    for (const RouteNotice& notice : std::span(notices).first(noticed)) {
+    for (const RouteNotice& notice : notices.first(noticed)) {
         engine.on_route_notice(notice, io.route_mtu(notice.route), now);
     }
     work += noticed;
 
-    std::array<RxPacket, rx_burst_size> packets;
+    BurstMemory<RxPacket, rx_burst_size> packet_memory;
+    const std::span<RxPacket> packets = packet_memory.items();
     const std::size_t received = io.rx_burst(packets, now);
     if (received != 0) {
-        engine.on_packets(std::span(packets).first(received), now);
+        engine.on_packets(packets.first(received), now);
         work += received;
     }
     if (engine.next_timeout() <= now) {
