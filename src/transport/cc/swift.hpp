@@ -25,8 +25,10 @@
 // round trip, bursts of many senders into one port are what remains of incast,
 // so these few are spread over the round trip.
 //
-// Not done: windows below one packet (window_min rules), and a separate target
-// for delay inside the hosts (the peer's hold time is already out of the samples).
+// Not done: windows below one packet (window_min rules); a separate target for
+// delay inside the hosts (the peer's hold time is already out of the samples);
+// draining the path from time to time to see its base: a flow that has only ever
+// seen a full queue takes the queue for distance until a decrease shows it.
 #pragma once
 
 #include <algorithm>
@@ -63,7 +65,8 @@ public:
         } else if (ack.window_limited) {
             grow(ack.acked_bytes);
         }
-        if (ack.now >= round_end_) {
+        // The latest round trip counts too: not to linger in a delay that is over.
+        if (ack.now - round_start_ >= Duration(std::min(smoothed_, ring_[head_]))) {
             end_round(ack.now);
         }
     }
@@ -210,7 +213,7 @@ private:
     // Once per round trip.
     void end_round(Time now) noexcept
     {
-        round_end_ = now + Duration(smoothed_);
+        round_start_ = now;
         if (count_ != 0 && delay() < target_ / 2) {
             clean_rounds_ = static_cast<std::uint8_t>(std::min(clean_rounds_ + 1U, max_clean_rounds));
         } else {
@@ -247,7 +250,7 @@ private:
     std::uint32_t base_previous_ = max_ns;
     Time base_start_{};
     Time decrease_after_{};
-    Time round_end_{};
+    Time round_start_{};
     std::uint32_t acked_ = 0; // bytes in this loss round
     std::uint32_t lost_ = 0;
     std::array<std::uint32_t, ring_size> ring_{};
