@@ -128,8 +128,12 @@ std::string SocketAddress::host_text() const
 
 std::string SocketAddress::text() const
 {
-    const std::string host = family() == AF_INET6 ? "[" + host_text() + "]" : host_text();
-    return host + ":" + std::to_string(port());
+    std::string result = host_text();
+    if (family() == AF_INET6) {
+        result.insert(result.begin(), '[');
+        result.push_back(']');
+    }
+    return result.append(":").append(std::to_string(port()));
 }
 
 } // namespace srd
