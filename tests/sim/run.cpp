@@ -2,7 +2,10 @@
 #include "sim/run.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <memory>
+
+#include <srd/wire.hpp>
 
 namespace srd::sim {
 
@@ -10,6 +13,45 @@ namespace {
 
 /// How long a closed endpoint keeps polling before its process exits.
 constexpr Duration linger = std::chrono::milliseconds(20);
+
+/// Prints what happens to every datagram.
+class Trace final : public LossyNet::Tap {
+public:
+    explicit Trace(const SimClock& clock) : clock_(clock) {}
+
+    void on_packet(const char* fate, const SimPacket& packet) override
+    {
+        wire::Reader reader(packet.bytes);
+        const auto header = reader.take<wire::PacketHeader>();
+        if (!header) {
+            return;
+        }
+        std::printf("%12.3f %-12s %u -> %u path %u attempt %u flags %u", to_us_exact(), fate, packet.source,
+                    packet.destination, static_cast<unsigned>(header->path),
+                    static_cast<unsigned>(header->attempt), static_cast<unsigned>(header->flags));
+        if ((header->flags & wire::packet_flag::sequenced) != 0) {
+            std::printf(" psn %u", static_cast<unsigned>(header->psn));
+        }
+        if ((header->flags & wire::packet_flag::has_ack) != 0) {
+            if (const auto block = reader.take<wire::AckBlock>()) {
+                std::printf(" [ack %u flags %u words %u messages %u dup %u]",
+                            static_cast<unsigned>(block->cumulative), static_cast<unsigned>(block->flags),
+                            static_cast<unsigned>(block->words), static_cast<unsigned>(block->message_next),
+                            static_cast<unsigned>(block->duplicates));
+                (void)reader.take_bytes(block->words * sizeof(std::uint64_t));
+            }
+        }
+        if (const auto type = reader.peek()) {
+            std::printf(" frame %u of %zu bytes", static_cast<unsigned>(*type), reader.remaining());
+        }
+        std::printf("\n");
+    }
+
+private:
+    double to_us_exact() const { return static_cast<double>(clock_.now().time_since_epoch().count()) * 1e-3; }
+
+    const SimClock& clock_;
+};
 
 /// Everything of one run. Member order: what is used outlives its users.
 class World final : public SimTarget {
@@ -34,6 +76,7 @@ private:
     const RunConfig& config_;
     SimClock clock_;
     LossyNet net_;
+    Trace trace_{clock_};
     Ledger ledger_;
     std::vector<std::unique_ptr<Workload>> apps_;
     std::vector<std::unique_ptr<SimHost>> hosts_;
@@ -47,6 +90,10 @@ World::World(const RunConfig& config)
       ledger_(config.seed, config.messages, config.hosts), dead_(config.hosts),
       died_at_(config.hosts, time_never)
 {
+    if (config.trace) {
+        net_.set_tap(&trace_);
+        ledger_.set_trace(true);
+    }
     for (std::uint32_t host = 0; host < config.hosts; ++host) {
         ledger_.allow(host, host < config.allowed.size() ? config.allowed[host] : 0);
         apps_.push_back(std::make_unique<Workload>(ledger_, host, config.work));

@@ -28,6 +28,7 @@ constexpr const char* usage =
     "  --check N        check the engine's invariants at every N-th opportunity (16; 1 when one run is asked "
     "for)\n"
     "  --verbose        print each run's figures\n"
+    "  --trace          print every datagram and every step of every message\n"
     "  --list           name the scenarios and end\n";
 
 struct Options {
@@ -37,6 +38,7 @@ struct Options {
     double seconds = 0;
     std::uint32_t check_period = 0;
     bool verbose = false;
+    bool trace = false;
 };
 
 std::string current_command; ///< for the signal handler
@@ -85,6 +87,8 @@ Options parse(int argc, char** argv)
             list_and_exit();
         } else if (name == "--verbose") {
             options.verbose = true;
+        } else if (name == "--trace") {
+            options.trace = true;
         } else if (index + 1 >= argc) {
             die(usage);
         } else if (const char* value = argv[++index]; name == "--scenario") {
@@ -153,6 +157,7 @@ bool run_one(const Scenario& scenario, std::uint64_t seed, const Options& option
     if (options.check_period != 0) {
         config.host.check_period = options.check_period;
     }
+    config.trace = options.trace;
     const double start = cpu_seconds();
     const RunResult result = run(config);
     const bool expected = result.ok != scenario.canary;

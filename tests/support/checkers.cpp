@@ -2,6 +2,7 @@
 #include "support/checkers.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "support/sim_io.hpp"
@@ -87,6 +88,16 @@ void Ledger::fail(std::uint32_t id, const std::string& what) const
                      std::to_string(record.position) + "): " + what);
 }
 
+void Ledger::tell(std::uint32_t id, const char* what) const
+{
+    if (trace_) {
+        const MessagePlan& plan = records_.at(id).plan;
+        std::printf("             message %u (%u -> %u, %llu bytes, level %d) %s\n", id, plan.source,
+                    plan.destination, static_cast<unsigned long long>(plan.length),
+                    static_cast<int>(plan.level), what);
+    }
+}
+
 bool Ledger::may_fail(const MessagePlan& plan) const
 {
     return (allowed_.at(plan.source) | allowed_.at(plan.destination)) != 0;
@@ -102,6 +113,7 @@ void Ledger::on_submitted(std::uint32_t id, std::uint8_t incarnation, std::uint6
     record.bytes_before = bytes_before;
     record.position = pair.submitted.size();
     pair.submitted.push_back(id);
+    tell(id, "submitted");
 }
 
 std::uint32_t Ledger::on_announced(std::uint32_t source, std::uint32_t destination, const Event& event)
@@ -137,6 +149,7 @@ std::uint32_t Ledger::on_announced(std::uint32_t source, std::uint32_t destinati
                      std::to_string(event.tag) + ", data " + std::to_string(event.data) + " or other flags");
     }
     require_order(id);
+    tell(id, "announced");
     return id;
 }
 
@@ -156,6 +169,7 @@ void Ledger::require_order(std::uint32_t id)
 
 void Ledger::on_taken(std::uint32_t id, std::uint8_t incarnation)
 {
+    tell(id, "taken");
     Record& record = records_.at(id);
     record.taken = true;
     record.destination_incarnation = incarnation;
@@ -164,6 +178,7 @@ void Ledger::on_taken(std::uint32_t id, std::uint8_t incarnation)
 
 void Ledger::on_received(std::uint32_t id, std::uint64_t length, std::span<const std::byte> placed)
 {
+    tell(id, "received");
     Record& record = records_.at(id);
     if (record.received || record.lost || !record.taken) {
         fail(id, "received, though it was received before, lost or never taken");
@@ -179,6 +194,7 @@ void Ledger::on_received(std::uint32_t id, std::uint64_t length, std::span<const
 
 void Ledger::on_discarded(std::uint32_t id)
 {
+    tell(id, "discarded");
     Record& record = records_.at(id);
     if (record.received || record.lost || !record.taken) {
         fail(id, "discarded, though it was received before, lost or never taken");
@@ -188,6 +204,7 @@ void Ledger::on_discarded(std::uint32_t id)
 
 void Ledger::on_lost(std::uint32_t id, Cause cause)
 {
+    tell(id, "lost");
     Record& record = records_.at(id);
     const CauseSet causes = allowed_.at(record.plan.source) | allowed_.at(record.plan.destination);
     if (record.received || record.lost || !record.taken) {
@@ -201,6 +218,7 @@ void Ledger::on_lost(std::uint32_t id, Cause cause)
 
 void Ledger::on_completed(std::uint32_t id, Cause cause, std::uint64_t bytes_now, Time now)
 {
+    tell(id, "completed");
     Record& record = records_.at(id);
     const MessagePlan& plan = record.plan;
     if (!record.submitted || record.completed) {

@@ -87,6 +87,9 @@ public:
     void allow(std::uint32_t host, CauseSet causes) { allowed_.at(host) |= causes; }
     CauseSet allowed(std::uint32_t host) const { return allowed_.at(host); }
 
+    /// Prints every observation.
+    void set_trace(bool on) noexcept { trace_ = on; }
+
     // -- Observations
 
     void on_submitted(std::uint32_t id, std::uint8_t incarnation, std::uint64_t bytes_before, Time now);
@@ -112,6 +115,7 @@ private:
     bool may_fail(const MessagePlan& plan) const;
     bool unsettled(const Record& record, const std::vector<bool>& dead) const;
     void require_order(std::uint32_t id);
+    void tell(std::uint32_t id, const char* what) const;
 
     struct Pair {
         std::vector<std::uint32_t> submitted; ///< identities in order
@@ -122,6 +126,7 @@ private:
     std::vector<Record> records_;
     std::map<std::uint64_t, Pair> pairs_;
     std::vector<CauseSet> allowed_;
+    bool trace_ = false;
 };
 
 } // namespace srd::sim

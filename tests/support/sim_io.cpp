@@ -33,6 +33,7 @@ SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& option
 
 SimIo::~SimIo()
 {
+    hook_ = nullptr; // the engine it looks at may be gone already
     rx_release();
     for (SimPacket* packet : rx_queue_) {
         network_.release(packet);

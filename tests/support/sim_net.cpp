@@ -97,6 +97,7 @@ void LossyNet::hop(SimLink& link, SimPacket* packet, Duration extra)
     const auto arrival = link.push(bytes, clock_.now(), packet->marked);
     if (!arrival) {
         ++totals_.tail_dropped;
+        tell("tail-dropped", *packet);
         release(packet);
         return;
     }
@@ -111,9 +112,7 @@ bool LossyNet::send(SimPacket* packet)
         return false;
     }
     ++totals_.sent;
-    if (tap_ != nullptr) {
-        tap_->on_send(*packet);
-    }
+    tell("sent", *packet);
     packet->stage = at_spine;
     hop(link, packet, Duration{});
     return true;
@@ -130,12 +129,14 @@ void LossyNet::pass_spine(SimPacket* packet)
     const std::uint32_t spine = spine_of(*packet);
     if (spine_down_.at(spine) || host_cut_.at(packet->source) || host_cut_.at(packet->destination)) {
         ++totals_.blackholed;
+        tell("blackholed", *packet);
         release(packet);
         return;
     }
     if (burst_left_ != 0 || strikes(config_.loss)) {
         burst_left_ = burst_left_ != 0 ? burst_left_ - 1 : config_.loss_burst - 1;
         ++totals_.lost;
+        tell("lost", *packet);
         release(packet);
         return;
     }
@@ -175,6 +176,7 @@ void LossyNet::finish(SimPacket* packet)
     if (receiver->process_state() == ProcessState::alive) {
         ++totals_.delivered;
         packet->arrived = clock_.now();
+        tell("arrived", *packet);
         receiver->deliver(packet);
         return;
     }

@@ -149,10 +149,10 @@ public:
     Config& config() noexcept { return config_; }
     const Totals& totals() const noexcept { return totals_; }
 
-    /// Sees every datagram as it is sent; for tests that capture traffic.
+    /// Sees every datagram and its fate; for traces and for tests that capture traffic.
     class Tap {
     public:
-        virtual void on_send(const SimPacket& packet) = 0;
+        virtual void on_packet(const char* fate, const SimPacket& packet) = 0;
 
     protected:
         ~Tap() = default;
@@ -174,6 +174,13 @@ private:
     std::uint32_t burst_left_ = 0;
     Totals totals_;
     Tap* tap_ = nullptr;
+
+    void tell(const char* fate, const SimPacket& packet)
+    {
+        if (tap_ != nullptr) {
+            tap_->on_packet(fate, packet);
+        }
+    }
 };
 
 } // namespace srd::sim
