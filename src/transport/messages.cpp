@@ -224,7 +224,8 @@ bool Engine::Impl::frame_small(std::uint32_t peer_index, std::uint32_t record, c
         std::byte* out = small_space(peer_index, sizeof(wire::PartFrame) + extra + frame.length);
         SRD_CHECK(out != nullptr);
         copy_range(operation.iov, offset, frame.length, write_eager_frame(out, frame));
-        if (record != no_index) {
+        // A message that completes at once (inject) leaves nothing behind that a slot may refer to.
+        if (record != no_index && operation.level != CompletionLevel::inject) {
             TxSlot& slot = slots[peer.open_slot];
             slot.bulk = true;
             slot.message = record;

@@ -182,6 +182,18 @@ TEST_CASE("replay: a seed gives the same run every time")
     }
 }
 
+TEST_CASE("regressions: seeds that once broke the law")
+{
+    struct Seed {
+        const char* scenario;
+        std::uint64_t seed;
+    };
+    const Seed seed = GENERATE(values<Seed>({
+        {"many_small", 2}, // a copied inject of two packets: its slots named a record that was in use again
+    }));
+    must_pass(make_run(*find_scenario(seed.scenario), seed.seed));
+}
+
 TEST_CASE("canary: a backend that delivers corrupted datagrams is caught")
 {
     const RunResult result = run(make_run(*find_scenario("canary_checksum"), 1));

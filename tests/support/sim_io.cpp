@@ -26,7 +26,7 @@ std::array<std::byte, 8> SimIo::address_of(std::uint32_t host)
 SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& options, Counters& counters,
              std::uint64_t seed)
     : network_(network), host_(host), options_(options), counters_(counters), random_(seed),
-      address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet),
+      address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet), mtu_true_(mtu_to_),
       bytes_from_(network.host_count())
 {
 }
@@ -149,8 +149,8 @@ bool SimIo::transmit(const TxPacket& packet)
     datagram->source = host_;
     datagram->destination = destination;
     datagram->path = packet.path;
-    if (packet.length > mtu_to_[destination]) {
-        counters_.io_tx_errors.add(); // as EMSGSIZE: accepted and lost
+    if (packet.length > mtu_true_[destination] && mtu_to_[destination] > mtu_true_[destination]) {
+        counters_.io_tx_errors.add(); // as EMSGSIZE from a router: accepted and lost
         network_.release(datagram);
     } else if (!network_.send(datagram)) {
         network_.release(datagram);
@@ -235,6 +235,9 @@ void SimIo::probe_liveness(RouteId route, Time now)
 void SimIo::push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due)
 {
     const auto place = routes_.find(about_host);
+    if (place == routes_.end() && kind == RouteNotice::Kind::mtu_changed) {
+        mtu_to_[about_host] = mtu_true_[about_host]; // found when the route is first used
+    }
     if (place != routes_.end()) {
         notices_.push_back({due, {place->second, kind}});
     }
@@ -242,7 +245,7 @@ void SimIo::push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time d
 
 void SimIo::set_mtu(std::uint32_t host, std::uint32_t mtu, Time now)
 {
-    mtu_to_.at(host) = mtu;
+    mtu_true_.at(host) = mtu;
     push_notice(host, RouteNotice::Kind::mtu_changed, now + options_.liveness_delay);
 }
 
@@ -253,6 +256,10 @@ std::size_t SimIo::poll_notices(std::span<RouteNotice> notices, Time now)
     std::size_t count = 0;
     for (auto place = notices_.begin(); place != notices_.end() && count < notices.size();) {
         if (place->due <= now) {
+            if (place->notice.kind == RouteNotice::Kind::mtu_changed) {
+                const std::uint32_t about = route_hosts_[index_of(place->notice.route)];
+                mtu_to_[about] = mtu_true_[about];
+            }
             notices[count++] = place->notice;
             place = notices_.erase(place);
         } else {

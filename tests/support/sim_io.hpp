@@ -64,7 +64,8 @@ public:
     /// Queues an arrived datagram, or drops it (checksum, full socket).
     void deliver(SimPacket* packet);
     void push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due);
-    /// Changes the MTU towards `host`; the engine learns by a notice, and packets that are too long are lost.
+    /// Changes the MTU towards `host`. Packets that are too long are lost until the backend finds out
+    /// and tells the engine; then those that were built before go as fragments.
     void set_mtu(std::uint32_t host, std::uint32_t mtu, Time now);
     /// When a pass would find something to do here; time_never if nothing is foreseen.
     Time next_due() const;
@@ -114,7 +115,8 @@ private:
     std::array<std::byte, 8> address_;
     std::vector<std::uint32_t> route_hosts_;
     std::vector<std::array<std::byte, 8>> route_addresses_;
-    std::vector<std::uint32_t> mtu_to_;
+    std::vector<std::uint32_t> mtu_to_;   ///< that the backend knows
+    std::vector<std::uint32_t> mtu_true_; ///< that the path has
     std::vector<std::uint64_t> bytes_from_;
     std::map<std::uint32_t, RouteId> routes_;
     std::deque<SimPacket*> rx_queue_;
