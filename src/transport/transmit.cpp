@@ -302,15 +302,19 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
     packet.path = slot.path;
 
     const bool generated = slot.bulk && slot.chunk == no_index;
-    // Ask at once where waiting would stall: a full window, a repair, the end of a large message.
+    // Ask for an acknowledgement at once where waiting would stall: a full window, a repair, and every
+    // packet that ends a message whose completion the application waits for. The receiver may make no
+    // further progress after the pass that delivers it (FI_PROGRESS_MANUAL), so a delayed
+    // acknowledgement might never be sent.
     peer.since_request += slot.length;
     const std::uint32_t window = window_bytes(peer);
-    bool request = again || (peer.in_flight_bytes + slot.length + 2 * peer.mtu > window &&
-                             peer.since_request >= window / 4);
+    bool request =
+        again || (!slot.bulk && slot.message != no_index) ||
+        (peer.in_flight_bytes + slot.length + 2 * peer.mtu > window && peer.since_request >= window / 4);
     bool train = false;
     if (generated) {
         const TxMessage& message = tx_messages[slot.message];
-        request = request || (message.requested && slot.offset + slot.length == message.total);
+        request = request || slot.offset + slot.length == message.total;
         train = slot.length != message.total; // packets of one batch must be of equal size
     }
     if (request) {
