@@ -4,6 +4,7 @@ network namespaces, with or without segmentation offloads and random loss."""
 import dataclasses
 import os
 import subprocess
+import time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,18 @@ class Network:
                         f"numgen random mod 10000 < {round(self.environment.loss * 10000)} counter drop; }}; }}")
                 run(*inside, "nft", rule)
             sides.append(Side(inside, address))
+        self._wait_for_carrier()
         return sides
+
+    def _wait_for_carrier(self):
+        """The kernel marks an interface as running up to a second after its partner came up."""
+        for name in self.names:
+            deadline = time.monotonic() + 5
+            while "state UP" not in subprocess.run(["ip", "-n", name, "link", "show", "veth0"], check=True,
+                                                   capture_output=True, text=True).stdout:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"veth0 in {name} does not come up")
+                time.sleep(0.02)
 
     def _remove(self):
         for name in self.names:
