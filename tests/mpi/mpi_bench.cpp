@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Latency, bandwidth and message rate by message size. The first half of the
+// ranks is paired with the second half; all pairs run at the same time, and
+// the figures are the mean latency and the sum of the bandwidths.
+//   mpi_bench [--max-bytes N] [--milliseconds-per-size N]
+// Figures are shown, never judged; that the data is right is mpi_ring's work.
+#include "mpi_support.hpp"
+
+#include <algorithm>
+
+namespace {
+
+using namespace mpi_test;
+
+constexpr int window = 64;
+constexpr int tag_ping = 1;
+constexpr int tag_flood = 2;
+constexpr int tag_done = 3;
+
+struct Pair {
+    int rank = 0;
+    int size = 0;
+    int peer = 0;
+    bool first = false; // sends first
+};
+
+/// Seconds per round trip.
+double ping_pong(const Pair& pair, Bytes& buffer, std::size_t size, int rounds)
+{
+    const int count = static_cast<int>(size);
+    MPI_Barrier(MPI_COMM_WORLD);
+    const double start = MPI_Wtime();
+    for (int i = 0; i < rounds; ++i) {
+        if (pair.first) {
+            MPI_Send(buffer.data(), count, MPI_BYTE, pair.peer, tag_ping, MPI_COMM_WORLD);
+            MPI_Recv(buffer.data(), count, MPI_BYTE, pair.peer, tag_ping, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        } else {
+            MPI_Recv(buffer.data(), count, MPI_BYTE, pair.peer, tag_ping, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+            MPI_Send(buffer.data(), count, MPI_BYTE, pair.peer, tag_ping, MPI_COMM_WORLD);
+        }
+    }
+    count_sent(size * static_cast<std::size_t>(rounds));
+    return (MPI_Wtime() - start) / rounds;
+}
+
+/// Seconds per message, one way, with a window of messages in flight.
+double stream(const Pair& pair, Bytes& buffer, std::size_t size, int windows)
+{
+    const int count = static_cast<int>(size);
+    MPI_Request requests[window];
+    char done = 0;
+    MPI_Barrier(MPI_COMM_WORLD);
+    const double start = MPI_Wtime();
+    for (int i = 0; i < windows; ++i) {
+        for (MPI_Request& request : requests) {
+            if (pair.first) {
+                MPI_Isend(buffer.data(), count, MPI_BYTE, pair.peer, tag_flood, MPI_COMM_WORLD, &request);
+            } else {
+                MPI_Irecv(buffer.data(), count, MPI_BYTE, pair.peer, tag_flood, MPI_COMM_WORLD, &request);
+            }
+        }
+        MPI_Waitall(window, requests, MPI_STATUSES_IGNORE);
+    }
+    // A sender is done when the receiver says that all has arrived.
+    if (pair.first) {
+        MPI_Recv(&done, 1, MPI_CHAR, pair.peer, tag_done, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        count_sent(size * static_cast<std::size_t>(window) * static_cast<std::size_t>(windows));
+    } else {
+        MPI_Send(&done, 1, MPI_CHAR, pair.peer, tag_done, MPI_COMM_WORLD);
+    }
+    return (MPI_Wtime() - start) / windows / window;
+}
+
+/// How many repetitions fill the time, agreed among all ranks.
+int repetitions(double seconds_each, double budget, int most)
+{
+    double slowest = 0;
+    MPI_Allreduce(&seconds_each, &slowest, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    return std::clamp(static_cast<int>(budget / std::max(slowest, 1e-7)), 2, most);
+}
+
+void measure(const Pair& pair, Bytes& buffer, std::size_t size, double budget)
+{
+    const double trip_guess = ping_pong(pair, buffer, size, size < 65536 ? 20 : 2);
+    const double trip = ping_pong(pair, buffer, size, repetitions(trip_guess, budget / 2, 20000));
+    const double each_guess = stream(pair, buffer, size, 1);
+    const double each = stream(pair, buffer, size, repetitions(each_guess * window, budget / 2, 2000));
+
+    double sums[2] = {trip / 2 * 1e6, 1.0 / each};
+    double totals[2] = {0, 0};
+    if (!pair.first) {
+        sums[0] = sums[1] = 0;
+    }
+    MPI_Reduce(sums, totals, 2, MPI_DOUBLE, MPI_SUM, 0, MPI_COMM_WORLD);
+    if (pair.rank == 0) {
+        std::printf("%10zu %14.2f %14.1f %16.0f\n", size, totals[0] / (pair.size / 2),
+                    totals[1] * static_cast<double>(size) / 1e6, totals[1]);
+        std::fflush(stdout);
+    }
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    MPI_Init(&argc, &argv);
+    Pair pair;
+    MPI_Comm_rank(MPI_COMM_WORLD, &pair.rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &pair.size);
+    require(pair.size >= 2 && pair.size % 2 == 0, "needs an even number of ranks", pair.size);
+    pair.first = pair.rank < pair.size / 2;
+    pair.peer = (pair.rank + pair.size / 2) % pair.size;
+    const std::size_t max_bytes = option(argc, argv, "--max-bytes", 4U << 20U);
+    const double budget = static_cast<double>(option(argc, argv, "--milliseconds-per-size", 400)) / 1000;
+
+    Bytes buffer(std::max<std::size_t>(max_bytes, 1));
+    fill(buffer.data(), buffer.size(), {pair.rank, pair.peer, 0});
+    if (pair.rank == 0) {
+        std::printf("%10s %14s %14s %16s\n", "bytes", "latency us", "MB/s", "messages/s");
+    }
+    for (std::size_t size = 0; size <= max_bytes; size = size == 0 ? 8 : size * 4) {
+        measure(pair, buffer, size, budget);
+    }
+    report_bytes_sent();
+    MPI_Finalize();
+    return 0;
+}
