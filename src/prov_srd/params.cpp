@@ -94,9 +94,9 @@ using std::chrono::milliseconds;
 
 // The defaults are those of Limits, Tuning and Params; a test compares them with these texts.
 constexpr Variable variables[] = {
-    {"EAGER_SIZE", "0..1048576 bytes",
+    {"EAGER_SIZE", "0..131072 bytes",
      "longest message that is sent without asking the receiver, bytes (default 16384)",
-     [](Params& p, std::string_view t) { return to_field<0, 1048576>(t, p.tuning.eager_size); }},
+     [](Params& p, std::string_view t) { return to_field<0, 131072>(t, p.tuning.eager_size); }},
     {"WINDOW", "16384..1073741824 bytes",
      "upper bound of the congestion window per peer, bytes (default 8388608)",
      [](Params& p, std::string_view t) { return to_field<16384, 1U << 30>(t, p.tuning.window_max); }},
@@ -194,8 +194,16 @@ void load()
             load_result = -FI_EINVAL;
         }
     }
+    if (values.tuning.eager_size > values.limits.unexpected_bytes) {
+        SRD_WARN(
+            FI_LOG_CORE,
+            "FI_SRD_EAGER_SIZE is larger than FI_SRD_UNEXPECTED_BYTES, so that such a message could never be "
+            "taken in: lower the one or raise the other; srd is not offered until then");
+        load_result = -FI_EINVAL;
+    }
     values.limits.max_packet = values.mtu;
     values.limits.max_routes = std::max(values.limits.max_routes, values.limits.max_peers);
+    values.tuning.rto_max = std::max(values.tuning.rto_max, values.tuning.rto_min);
     values.tuning.window_start = std::min(values.tuning.window_start, values.tuning.window_max);
     storage() = values;
 }
