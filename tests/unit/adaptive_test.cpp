@@ -230,6 +230,21 @@ TEST_CASE("AdaptivePaths: random loss of one percent blacks out next to nothing"
     CHECK(paths.blackouts() < 20); // expected: 0.2
 }
 
+TEST_CASE("AdaptivePaths: a mark takes back the same acknowledgement's good word")
+{
+    AdaptivePaths paths(1, 0);
+    paths.feedback(PathId{0}, PathOutcome::good, start);
+    paths.feedback(PathId{0}, PathOutcome::marked, start);
+    CHECK(paths.switches() == 0); // the only path cannot rest
+    AdaptivePaths two(2, 0);
+    two.feedback(PathId{1}, PathOutcome::marked, start); // rests: the other may not
+    two.feedback(PathId{0}, PathOutcome::good, start);
+    two.feedback(PathId{0}, PathOutcome::marked, start);
+    CHECK(two.switches() == 1);
+    two.feedback(PathId{1}, PathOutcome::good, start);
+    CHECK(two.next(start + 1ms) == PathId{1}); // proven, unlike the other
+}
+
 TEST_CASE("AdaptivePaths: timeouts alone condemn no path")
 {
     AdaptivePaths paths(8, 0);

@@ -135,6 +135,7 @@ private:
             count_ = static_cast<std::uint8_t>(std::min(count_ + 1U, ring_size));
         }
         ring_[head_] = rtt;
+        fresh_ = static_cast<std::uint8_t>(std::min(fresh_ + 1U, ring_size));
         set_bit(marks_, ack.marked);
         set_bit(late_, rtt - base() > target_);
     }
@@ -160,6 +161,19 @@ private:
         const auto middle = sorted.begin() + count_ / 2;
         std::nth_element(sorted.begin(), middle, sorted.begin() + count_);
         return *middle - std::min(base(), *middle); // the base may have been forgotten and found higher
+    }
+
+    // Keeps the samples of the round that ends, or the last eight: with few acknowledgements per round
+    // trip the median would otherwise tell of round trips long ago.
+    void age_samples() noexcept
+    {
+        const unsigned keep = std::max<unsigned>(fresh_, ring_size / 2);
+        fresh_ = 0;
+        for (; count_ > keep; --count_) {
+            const unsigned oldest = 1U << ((head_ + ring_size + 1 - count_) % ring_size);
+            marks_ = static_cast<std::uint16_t>(marks_ & ~oldest);
+            late_ = static_cast<std::uint16_t>(late_ & ~oldest);
+        }
     }
 
     void forget_samples() noexcept
@@ -214,6 +228,7 @@ private:
     void end_round(Time now) noexcept
     {
         round_start_ = now;
+        age_samples();
         if (count_ != 0 && delay() < target_ / 2) {
             clean_rounds_ = static_cast<std::uint8_t>(std::min(clean_rounds_ + 1U, max_clean_rounds));
         } else {
@@ -258,6 +273,7 @@ private:
     std::uint16_t late_ = 0;  // and which were over the target
     std::uint8_t count_ = 0;
     std::uint8_t head_ = 0;
+    std::uint8_t fresh_ = 0; // samples in this round
     std::uint8_t clean_rounds_ = 0;
     PathId last_path_ = no_path;
 };

@@ -91,6 +91,7 @@ public:
             break;
         case PathOutcome::marked:
             alive(path);
+            proven_ &= ~bit(path); // also when it is not allowed to rest
             rest(path, mark_rest, now);
             break;
         case PathOutcome::lost:
@@ -149,6 +150,7 @@ private:
         if ((dark_ & bit(path)) != 0) {
             return; // sent before the blackout, or the probe: its back-off runs already
         }
+        proven_ &= ~bit(path);
         const unsigned in_a_row = std::min(losses(path) + 1, blackout_losses);
         set_health(path, in_a_row, doublings(path));
         if (in_a_row < blackout_losses || (all() & ~dark_) == bit(path)) {
@@ -157,7 +159,6 @@ private:
         }
         wait_until(path, now + blackout_first * (1 << doublings(path)), now);
         resting_ &= ~bit(path);
-        proven_ &= ~bit(path);
         dark_ |= bit(path);
         ++blackouts_;
     }
@@ -172,7 +173,6 @@ private:
         }
         wait_until(path, now + duration, now);
         resting_ |= bit(path);
-        proven_ &= ~bit(path);
     }
 
     // To be called before the path's bit is set: with no bit set, review_at_ says nothing.
