@@ -68,12 +68,31 @@ def show(runs, table):
                 show_latency(table, environment, sizes, providers)
             else:
                 show_stream(table, environment, test, sizes, providers)
+    show_statistics(runs)
     failed = [one for one in runs if one["error"]]
     if failed:
         print(f"\n== {len(failed)} of {len(runs)} runs failed (their earlier points are in the tables)")
         for reason, count in ordered_count(f"{one['environment']}, {one['provider']}: {one['error']}"
                                            for one in failed):
             print(f"    {count} x {reason}")
+
+
+def show_statistics(runs):
+    """What srd's own counters say, both sides and all repetitions of a network together."""
+    names = ("retransmits_rack", "retransmits_probe", "retransmits_timeout", "retransmits_spurious", "rx_duplicates",
+             "io_rx_dropped", "tx_acks")
+    rows = {}
+    for one in runs:
+        for endpoint in one.get("srd_statistics", []):
+            row = rows.setdefault(one["environment"], dict.fromkeys(names + ("tx_packets",), 0))
+            for name in row:
+                row[name] += endpoint[name]
+    if rows:
+        print("\n== srd's own counters, in % of the packets it sent")
+        print(f"    {'':<22}{'packets':>10}" + "".join(f"{name.removeprefix('retransmits_'):>14}" for name in names))
+    for environment, row in rows.items():
+        share = [100 * row[name] / max(row["tx_packets"], 1) for name in names]
+        print(f"    {environment:<22}{row['tx_packets']:>10}" + "".join(f"{value:>14.3f}" for value in share))
 
 
 def ordered_count(items):
