@@ -336,7 +336,8 @@ private:
             set_reason_once(std::string("fabric_attr->name asks for \"") + fabric +
                             "\"; srd's fabrics are subnets of this host, as fi_info -p srd lists them");
         } else if (!is_allowed(entry)) {
-            reason_ = "FI_SRD_INTERFACE excludes interface " + entry.name;
+            set_reason_once("FI_SRD_INTERFACE names no interface that is up and leads there; it leaves out " +
+                            entry.name);
         } else if ((query_.comm_caps() & ~comm_caps) != 0) {
             set_reason_once("caps asks for FI_REMOTE_COMM, which loopback does not have");
         } else {

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What every test through libfabric needs: the provider of this build and no
+// other, and objects that close themselves.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <rdma/fabric.h>
+#include <rdma/fi_cm.h>
+#include <rdma/fi_domain.h>
+#include <rdma/fi_endpoint.h>
+#include <rdma/fi_eq.h>
+#include <rdma/fi_errno.h>
+
+#include "support/catch.hpp"
+
+namespace fabric_test {
+
+/// Before libfabric looks: at static initialization.
+inline const bool environment_is_set = [] {
+    setenv("FI_PROVIDER_PATH", SRD_PROVIDER_DIR, 1);
+    setenv("FI_PROVIDER", "srd", 1);
+    return true;
+}();
+
+using InfoPtr = std::unique_ptr<fi_info, decltype(&fi_freeinfo)>;
+
+inline InfoPtr make_hints(std::uint64_t caps = FI_MSG | FI_TAGGED)
+{
+    InfoPtr hints(fi_allocinfo(), &fi_freeinfo);
+    hints->caps = caps;
+    hints->ep_attr->type = FI_EP_RDM;
+    return hints;
+}
+
+/// fi_getinfo(); the result is null unless `code` is 0.
+inline InfoPtr get_info(int& code, const fi_info* hints, const char* node = nullptr,
+                        const char* service = nullptr, std::uint64_t flags = 0,
+                        std::uint32_t version = FI_VERSION(1, 17))
+{
+    fi_info* info = nullptr;
+    code = fi_getinfo(version, node, service, flags, hints, &info);
+    return InfoPtr(info, &fi_freeinfo);
+}
+
+/// An open libfabric object; closing it must succeed.
+template <typename Object>
+class Handle {
+public:
+    Handle() = default;
+    Handle(Handle&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+    Handle& operator=(Handle&& other) noexcept
+    {
+        std::swap(object_, other.object_);
+        return *this;
+    }
+    ~Handle()
+    {
+        if (object_ != nullptr) {
+            CHECK(close() == 0);
+        }
+    }
+    int close()
+    {
+        const int code = fi_close(&object_->fid);
+        if (code == 0) {
+            object_ = nullptr;
+        }
+        return code;
+    }
+    Object** out() { return &object_; }
+    Object* get() const { return object_; }
+    Object* operator->() const { return object_; }
+
+private:
+    Object* object_ = nullptr;
+};
+
+/// A domain on the first interface that `node` leads to.
+struct OpenDomain {
+    explicit OpenDomain(const char* node = "127.0.0.1", InfoPtr hints = make_hints(),
+                        std::uint32_t version = FI_VERSION(1, 17))
+    {
+        int code = 0;
+        info = get_info(code, hints.get(), node, nullptr, FI_SOURCE, version);
+        REQUIRE(code == 0);
+        REQUIRE(std::string(info->fabric_attr->prov_name) == "srd");
+        REQUIRE(fi_fabric(info->fabric_attr, fabric.out(), this) == 0);
+        REQUIRE(fi_domain(fabric.get(), info.get(), domain.out(), this) == 0);
+    }
+    OpenDomain(const OpenDomain&) = delete;
+    OpenDomain& operator=(const OpenDomain&) = delete;
+
+    InfoPtr info{nullptr, &fi_freeinfo};
+    Handle<fid_fabric> fabric;
+    Handle<fid_domain> domain;
+};
+
+inline sockaddr_in make_ipv4(const char* host, std::uint16_t port)
+{
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    REQUIRE(inet_pton(AF_INET, host, &address.sin_addr) == 1);
+    return address;
+}
+
+inline sockaddr_in6 make_ipv6(const char* host, std::uint16_t port)
+{
+    sockaddr_in6 address{};
+    address.sin6_family = AF_INET6;
+    address.sin6_port = htons(port);
+    REQUIRE(inet_pton(AF_INET6, host, &address.sin6_addr) == 1);
+    return address;
+}
+
+} // namespace fabric_test
