@@ -73,6 +73,7 @@ void Engine::Impl::on_heard(std::uint32_t index, Time now)
 {
     Peer& peer = peers[index];
     peer.heard = true;
+    peer.last_call = false;
     peer.heard_at = now;
     peer.waiting_since = now;
     peer.liveness_at = now + liveness_interval;
@@ -198,13 +199,17 @@ bool Engine::Impl::awaits_answer(const Peer& peer) const noexcept
 
 /// Decides, on a timer, whether a silent peer is dead. A process that is
 /// stopped, or computes without making progress, is silent too: as long as the
-/// backend sees that it exists, it gets stopped_timeout.
+/// backend sees that it exists, it gets stopped_timeout. It may also be us who
+/// were stopped, with the peer's answers unread: so nobody is given up before a
+/// last question has gone unanswered for a whole interval.
 void Engine::Impl::check_silence(std::uint32_t index, Time now)
 {
     Peer& peer = peers[index];
-    const bool silent_matters =
+    const bool unanswered =
         peer.state == Peer::State::greeting || !peer.in_flight.empty() || !peer.lost.empty();
-    if (!silent_matters) {
+    // Nothing is in flight, but a grant or a delivery is awaited, which only a living peer can send.
+    const bool owed = peer.state == Peer::State::established && !peer.tx_messages.empty();
+    if (!unanswered && !owed) {
         peer.liveness_at = time_never;
         return;
     }
@@ -218,12 +223,21 @@ void Engine::Impl::check_silence(std::uint32_t index, Time now)
         liveness_questions[liveness_count++] = peer.route;
         count.liveness_probes.add();
     }
+    if (!unanswered || silence >= bound) {
+        peer.hello_due = true;
+        peer.hello_is_reply = false;
+        activate(index);
+    }
     if (silence < bound) {
         return;
     }
     const bool exists = peer.alive_at != Time{} && now - peer.alive_at < bound;
     if (exists && silence < tuning.stopped_timeout) {
         count.liveness_extensions.add();
+        return;
+    }
+    if (!peer.last_call) {
+        peer.last_call = true;
         return;
     }
     fail_peer(index, peer.heard ? Cause::stopped_answering : Cause::never_answered, now);

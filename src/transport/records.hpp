@@ -165,6 +165,7 @@ struct Peer {
     bool confirmed = false;   ///< the remote has proved to know our connection identifier
     bool has_remote = false;  ///< tx_connection and the remote's incarnation are known
     bool heard = false;       ///< anything has ever come from this incarnation
+    bool last_call = false;        ///< silent for too long; one last question is out
     bool is_successor = false;
     bool pinned = false;           ///< the application named it: its PeerId stays
     bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement

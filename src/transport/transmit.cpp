@@ -357,8 +357,9 @@ void Engine::Impl::note_sent(Peer& peer, std::uint32_t slot_index, Time now)
 {
     TxSlot& slot = slots[slot_index];
     const std::uint32_t bytes = slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
-    (slot.state == TxSlot::State::lost ? peer.lost : peer.ready).erase(slots, slot_index);
-    if (peer.in_flight.empty()) {
+    const bool again = slot.state == TxSlot::State::lost;
+    (again ? peer.lost : peer.ready).erase(slots, slot_index);
+    if (!again && peer.in_flight.empty() && peer.lost.empty()) { // a repetition is no new wait
         peer.waiting_since = now;
         peer.liveness_at = std::min(peer.liveness_at, now + std::chrono::milliseconds(500));
     }
