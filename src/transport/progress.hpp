@@ -71,14 +71,6 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
         work += count;
     }
 
-    BurstMemory<RouteNotice, 16> notice_memory;
-    const std::span<RouteNotice> notices = notice_memory.items();
-    const std::size_t noticed = io.poll_notices(notices, now);
-    for (const RouteNotice& notice : notices.first(noticed)) {
-        engine.on_route_notice(notice, io.route_mtu(notice.route), now);
-    }
-    work += noticed;
-
     BurstMemory<RxPacket, rx_burst_size> packet_memory;
     const std::span<RxPacket> packets = packet_memory.items();
     const std::size_t received = io.rx_burst(packets, now);
@@ -90,20 +82,38 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
         engine.on_timeout(now);
     }
 
-    Event event;
-    while (engine.poll_event(event)) {
-        ++work;
-        if (event.kind == Event::Kind::hello) {
-            RouteId route{};
-            if (io.resolve(event.payload, route) == Status::ok) {
-                engine.accept_hello(route, io.route_mtu(route), now);
+    const auto drain_events = [&] {
+        Event event;
+        while (engine.poll_event(event)) {
+            ++work;
+            if (event.kind == Event::Kind::hello) {
+                RouteId route{};
+                if (io.resolve(event.payload, route) == Status::ok) {
+                    engine.accept_hello(route, io.route_mtu(route), now);
+                }
+                continue;
             }
-            continue;
+            handle(engine, event);
         }
-        handle(engine, event);
-    }
+    };
+    drain_events();
     if (received != 0) {
         io.rx_release();
+    }
+
+    // A notice that a peer is gone was caused after everything that the peer has sent: its last
+    // acknowledgement and its goodbye may still be in the socket, so the socket is emptied first.
+    if (received < packets.size()) {
+        BurstMemory<RouteNotice, 16> notice_memory;
+        const std::span<RouteNotice> notices = notice_memory.items();
+        const std::size_t noticed = io.poll_notices(notices, now);
+        for (const RouteNotice& notice : notices.first(noticed)) {
+            engine.on_route_notice(notice, io.route_mtu(notice.route), now);
+        }
+        if (noticed != 0) {
+            work += noticed;
+            drain_events();
+        }
     }
 
     RouteId probe{};
