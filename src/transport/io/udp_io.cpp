@@ -163,8 +163,9 @@ int UdpIo::open(std::string& error)
     errors_seen_ = senders_->error_count();
     routes_.emplace(local_, caps_.max_packet, config_.max_routes);
     receiver_.emplace(main_.socket.get(), counters_);
-    transmitter_.emplace(main_, senders_, probe_.get(), local_, *routes_, notices_, counters_,
-                         UdpTransmitter::Settings{caps_.path_count, segmentation, config_.warn});
+    transmitter_.emplace(
+        main_, senders_, probe_.get(), local_, *routes_, notices_, counters_,
+        UdpTransmitter::Settings{caps_.path_count, config_.socket_buffer, segmentation, config_.warn});
     liveness_.emplace(local_, epoll_.get(), tag_probe);
     liveness_->set_listener(std::move(listener_));
     return 0;

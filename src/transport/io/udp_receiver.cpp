@@ -20,6 +20,7 @@ namespace {
 
 constexpr unsigned ecn_mask = 3;
 constexpr unsigned ecn_congestion_experienced = 3;
+constexpr Duration offset_interval = std::chrono::milliseconds(1);
 
 std::int64_t clock_ns(clockid_t clock) noexcept
 {
@@ -111,12 +112,15 @@ bool UdpReceiver::receive(Time now, bool& socket_error)
         offered_ = 1;
         return false;
     }
-    const std::int64_t offset = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+    if (now >= next_offset_) {
+        realtime_offset_ = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+        next_offset_ = now + offset_interval;
+    }
     const auto received = static_cast<std::size_t>(got);
     for (std::size_t i = 0; i < received; ++i) {
         msghdr& header = messages_[i].msg_hdr;
         const bool truncated = (header.msg_flags & MSG_TRUNC) != 0;
-        describe(i, truncated ? 0 : messages_[i].msg_len, offset, now);
+        describe(i, truncated ? 0 : messages_[i].msg_len, now);
         header.msg_controllen = control_size;
     }
     next_ = 0;
@@ -130,7 +134,7 @@ bool UdpReceiver::receive(Time now, bool& socket_error)
     return true;
 }
 
-void UdpReceiver::describe(std::size_t index, std::size_t length, std::int64_t offset, Time now)
+void UdpReceiver::describe(std::size_t index, std::size_t length, Time now)
 {
     Buffer& buffer = buffers_[index];
     buffer = {static_cast<std::uint32_t>(length), 0, static_cast<std::uint32_t>(length), false, now};
@@ -139,7 +143,7 @@ void UdpReceiver::describe(std::size_t index, std::size_t length, std::int64_t o
         if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_TIMESTAMPNS) {
             const auto stamp = read_control<timespec>(*item);
             const std::int64_t monotonic =
-                static_cast<std::int64_t>(stamp.tv_sec) * 1'000'000'000 + stamp.tv_nsec - offset;
+                static_cast<std::int64_t>(stamp.tv_sec) * 1'000'000'000 + stamp.tv_nsec - realtime_offset_;
             // The realtime clock can be stepped; the receive order bounds what can be true.
             buffer.arrived = std::clamp(Time(Duration(monotonic)), std::min(drained_at_, now), now);
         } else if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SO_RXQ_OVFL) {

@@ -58,8 +58,8 @@ private:
 
     /// Receives into the buffers; true if anything came.
     bool receive(Time now, bool& socket_error);
-    /// Fills in buffers_[index] from the message's control data. `offset`: realtime minus monotonic, ns.
-    void describe(std::size_t index, std::size_t length, std::int64_t offset, Time now);
+    /// Fills in buffers_[index] from the message's control data.
+    void describe(std::size_t index, std::size_t length, Time now);
     void count_drops(std::uint32_t total);
 
     int fd_;
@@ -74,7 +74,9 @@ private:
     std::size_t next_ = 0;    // the buffer to hand out from
     bool held_ = false;       // packets are handed out and not released
     std::uint32_t drops_seen_ = 0;
-    Time drained_at_{}; // the socket was last seen empty: what comes now arrived later
+    std::int64_t realtime_offset_ = 0; // CLOCK_REALTIME minus CLOCK_MONOTONIC, ns
+    Time next_offset_{};               // when to read it again: it changes only when somebody sets the clock
+    Time drained_at_{};                // the socket was last seen empty: what comes now arrived later
 };
 
 } // namespace srd

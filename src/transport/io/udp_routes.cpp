@@ -32,8 +32,8 @@ std::size_t NoticeQueue::take(std::span<RouteNotice> notices) noexcept
 Status UdpRoutes::resolve(std::span<const std::byte> bytes, int probe, RouteId& route)
 {
     UdpAddress address;
-    if (!UdpAddress::parse(bytes, address) || address.family() != local_.family() ||
-        !address.is_unicast() || address.port() == 0) {
+    if (!UdpAddress::parse(bytes, address) || address.family() != local_.family() || !address.is_unicast() ||
+        address.port() == 0) {
         return Status::invalid;
     }
     // A link-local peer names its own interface; only ours means anything here. Others have none.

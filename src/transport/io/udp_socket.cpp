@@ -189,6 +189,26 @@ std::uint32_t set_socket_buffer(int fd, int name, int force_name, std::uint32_t 
     return static_cast<std::uint32_t>(granted) / 2; // the kernel doubles requests for its own overhead
 }
 
+FileDescriptor open_sending_socket(const UdpAddress& local, std::uint32_t socket_buffer, int& error)
+{
+    FileDescriptor fd(::socket(local.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd.valid()) {
+        error = errno;
+        return fd;
+    }
+    if (local.family() == AF_INET6) {
+        set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    }
+    prepare_sending_socket(fd.get(), local.family(), Fragmentation::forbidden);
+    set_socket_buffer(fd.get(), SO_SNDBUF, SO_SNDBUFFORCE, socket_buffer);
+    set_option(fd.get(), SOL_SOCKET, SO_RCVBUF, 0); // the kernel's minimum: nobody reads it
+    if (::bind(fd.get(), local.raw(), local.length()) != 0) {
+        error = errno;
+        return FileDescriptor();
+    }
+    return fd;
+}
+
 bool read_error_queue(int fd, SocketError& error) noexcept
 {
     for (;;) {

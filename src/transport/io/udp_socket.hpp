@@ -89,6 +89,9 @@ void prepare_sending_socket(int fd, int family, Fragmentation fragmentation) noe
 /// Returns what the kernel granted, in the unit of the request.
 std::uint32_t set_socket_buffer(int fd, int name, int force_name, std::uint32_t wanted) noexcept;
 
+/// A socket bound to `local` that only sends, unfragmented; if it is not valid, `error` is errno.
+FileDescriptor open_sending_socket(const UdpAddress& local, std::uint32_t socket_buffer, int& error);
+
 /// IP header and UDP header, bytes.
 constexpr std::uint32_t udp_overhead(int family) noexcept
 {

@@ -157,8 +157,52 @@ int UdpTransmitter::send_messages(int fd, std::size_t first) noexcept
     return ::sendmmsg(fd, &messages_[first], static_cast<unsigned>(count), MSG_DONTWAIT);
 }
 
-std::size_t UdpTransmitter::flush(std::span<const TxPacket> packets, UdpSender& sender)
+UdpSender& UdpTransmitter::prefer_connected(UdpSender& sender, RouteId route)
 {
+    if (settings_.path_count != 1 || message_count_ != 1) {
+        return sender;
+    }
+    if (route == connected_route_) {
+        candidate_streak_ = 0;
+    } else {
+        if (route != candidate_) {
+            candidate_ = route;
+            candidate_streak_ = 0;
+        }
+        if (++candidate_streak_ < connect_after) {
+            return sender;
+        }
+        candidate_streak_ = 0;
+        if (!connect_to(route)) {
+            return sender;
+        }
+    }
+    messages_[0].msg_hdr.msg_name = nullptr;
+    messages_[0].msg_hdr.msg_namelen = 0;
+    return connected_;
+}
+
+bool UdpTransmitter::connect_to(RouteId route)
+{
+    connected_route_ = no_id<RouteId>;
+    if (!connected_.socket.valid()) {
+        int error = 0;
+        UdpAddress source = local_;
+        source.set_port(0);
+        connected_.socket = open_sending_socket(source, settings_.socket_buffer, error);
+    }
+    const UdpAddress& address = routes_.address(route);
+    if (!connected_.socket.valid() ||
+        ::connect(connected_.socket.get(), address.raw(), address.length()) != 0) {
+        return false;
+    }
+    connected_route_ = route;
+    return true;
+}
+
+std::size_t UdpTransmitter::flush(std::span<const TxPacket> packets, UdpSender& unconnected)
+{
+    UdpSender& sender = prefer_connected(unconnected, packets.front().route);
     std::size_t accepted = 0; // packets
     std::size_t message = 0;
     int attempts = 0;
@@ -301,7 +345,7 @@ bool UdpTransmitter::send_fragmented(const TxPacket& packet)
 
 bool UdpTransmitter::collect_errors(UdpSender& sender)
 {
-    if (&sender != &main_) {
+    if (&sender != &main_ && &sender != &connected_) {
         return others_->collect_errors(sender);
     }
     bool any = false;
