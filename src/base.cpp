@@ -12,7 +12,8 @@ namespace srd {
 
 void check_failed(const char* expression, const char* file, int line) noexcept
 {
-    std::fprintf(stderr, "srd: internal error: %s is false at %s:%d; please report it\n", expression, file, line);
+    std::fprintf(stderr, "srd: internal error: %s is false at %s:%d; please report it\n", expression, file,
+                 line);
     std::abort();
 }
 
@@ -20,13 +21,13 @@ const char* to_string(Cause cause) noexcept
 {
     static constexpr std::array texts{
         "no error",
-        "the peer has never answered (is it running, and does a firewall let UDP through?)",
+        "the peer has never answered (is it running, with the same version of srd, and does a firewall let "
+        "UDP through?)",
         "the peer stopped answering",
         "the peer's process was replaced by another one at the same address",
         "nobody listens at the peer's address any more (its process has exited)",
         "the peer closed its endpoint",
         "the peer was removed from the address vector, or this endpoint was closed",
-        "the peer speaks another version of the srd protocol",
         "this host has no network route to the peer",
         "the peer had no memory for the message for too long (receives not posted)",
         "the message was longer than the receive buffer",

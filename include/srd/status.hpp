@@ -25,7 +25,6 @@ enum class Cause : std::uint8_t {
     refused,           ///< the peer's host says that nobody listens at the address
     closed,            ///< the peer closed its endpoint
     removed,           ///< the application removed the peer or closed its own endpoint
-    incompatible,      ///< the peer speaks another protocol version
     unreachable,       ///< this host has no way to the peer
     peer_out_of_memory,///< the peer answered receiver-not-ready for longer than Tuning::rnr_timeout
     truncated,         ///< the message was longer than the receive buffer

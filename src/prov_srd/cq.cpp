@@ -73,8 +73,6 @@ int error_of(Cause cause) noexcept
     case Cause::removed:
     case Cause::canceled:
         return FI_ECANCELED;
-    case Cause::incompatible:
-        return FI_EOPNOTSUPP;
     case Cause::unreachable:
         return FI_EHOSTUNREACH;
     case Cause::peer_out_of_memory:

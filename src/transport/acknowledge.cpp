@@ -201,7 +201,7 @@ void Engine::Impl::detect_losses(std::uint32_t index, Time now)
             peer.loss_at = slot.sent_at + delay;
             break;
         }
-        sample.lost_bytes += slot.length;
+        sample.lost_bytes += slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
         std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::lost, now); }, peer.paths);
         mark_lost(index, at);
     }

@@ -22,7 +22,6 @@ namespace srd {
 namespace {
 
 constexpr Duration hello_interval_first = std::chrono::milliseconds(1);
-constexpr Duration hello_interval_max = std::chrono::milliseconds(200);
 constexpr Duration liveness_interval = std::chrono::milliseconds(500);
 
 } // namespace
