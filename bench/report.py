@@ -146,6 +146,9 @@ def figures(runs, table, engine):
 def show_figures(rows):
     print("\n== figures")
     for row in rows:
-        measured = "not measured in this run" if row["measured"] is None else f"{row['measured']:.3g} {row['unit']}"
-        print(f"    {row['verdict']:<5}{row['name']:<58}{measured:>26}   ({row['bound']} {row['limit']:g} "
-              f"{row['unit']})".replace(" )", ")"))
+        if row["measured"] is not None:
+            bound = f"{row['bound']} {row['limit']:g} {row['unit']}".rstrip()
+            print(f"    {row['verdict']}  {row['name']:<72}{row['measured']:>10.4g} {row['unit']:<6}({bound})")
+    missing = sum(row["measured"] is None for row in rows)
+    if missing:
+        print(f"    {missing} more figures need networks, tests or providers that were not part of this run")
