@@ -73,7 +73,7 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
         const std::uint32_t sent = peer.tx_next - peer.tx_una;
         const std::uint32_t prefix = cumulative - peer.tx_una;
         for (std::uint32_t i = 0; i < prefix; ++i) {
-            release_acked(index, una_before + i, now, sample.acked_bytes);
+            release_acked(index, una_before + i, block, now, sample.acked_bytes);
         }
         for (std::uint32_t word = 0; word < block.words; ++word) {
             std::uint64_t bits = 0;
@@ -84,7 +84,7 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
                 if (offset >= sent) {
                     break;
                 }
-                release_acked(index, una_before + offset, now, sample.acked_bytes);
+                release_acked(index, una_before + offset, block, now, sample.acked_bytes);
             }
         }
         const auto& ring = windows[peer.window].slots;
@@ -135,7 +135,8 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
     arm(index);
 }
 
-void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, Time now, std::uint32_t& acked_bytes)
+void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const wire::AckBlock& block, Time now,
+                                 std::uint32_t& acked_bytes)
 {
     Peer& peer = peers[index];
     std::uint32_t& entry = windows[peer.window].slots[psn % packet_window];
@@ -160,8 +161,11 @@ void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, Time no
     }
     entry = no_index;
     acked_bytes += bytes;
-    // Karn: an answer sooner than any round trip was to the original, not to the retransmission.
-    const bool ambiguous = slot.attempt != 0 && now - slot.sent_at < peer.rtt.min();
+    // Karn: of a packet sent more than once, only the echo tells which copy arrived. Taking the
+    // original's arrival for the latest copy's would make everything sent in between look lost.
+    const bool echoed = (block.flags & wire::ack_flag::echo) != 0 && block.echo_psn == psn &&
+                        block.echo_attempt == slot.attempt;
+    const bool ambiguous = slot.attempt != 0 && !echoed;
     if (!ambiguous) {
         peer.rack_sent_at = std::max(peer.rack_sent_at, slot.sent_at);
         std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::good, now); }, peer.paths);

@@ -180,7 +180,8 @@ struct Engine::Impl {
     // -- acknowledge.cpp
     void on_ack(std::uint32_t index, const wire::AckBlock& block, const std::byte* words, Time arrived,
                 Time now);
-    void release_acked(std::uint32_t index, std::uint32_t psn, Time now, std::uint32_t& acked_bytes);
+    void release_acked(std::uint32_t index, std::uint32_t psn, const wire::AckBlock& block, Time now,
+                       std::uint32_t& acked_bytes);
     Duration loss_delay(const Peer& peer) const noexcept;
     void detect_losses(std::uint32_t index, Time now);
     void mark_lost(std::uint32_t index, std::uint32_t slot_index);

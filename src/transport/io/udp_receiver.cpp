@@ -6,8 +6,10 @@
 #include <cstring>
 #include <ctime>
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <srd/check.hpp>
@@ -20,13 +22,19 @@ namespace {
 
 constexpr unsigned ecn_mask = 3;
 constexpr unsigned ecn_congestion_experienced = 3;
-constexpr Duration offset_interval = std::chrono::milliseconds(1);
+// A poll this long after the last empty one asks when its packets came; sooner, `now` is as good.
+constexpr Duration late_poll = std::chrono::microseconds(20);
+
+std::int64_t to_ns(const timespec& time) noexcept
+{
+    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
 
 std::int64_t clock_ns(clockid_t clock) noexcept
 {
     timespec time{};
     ::clock_gettime(clock, &time);
-    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+    return to_ns(time);
 }
 
 template <typename T>
@@ -60,7 +68,8 @@ void UdpReceiver::prepare_socket(int fd, int family, bool offload) noexcept
     } else {
         set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
     }
-    set_option(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
+    timespec stamp{};
+    ::ioctl(fd, SIOCGSTAMPNS, &stamp); // from now on the kernel remembers when packets came
     set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
     if (offload) {
         set_option(fd, IPPROTO_UDP, UDP_GRO, 1);
@@ -112,15 +121,12 @@ bool UdpReceiver::receive(Time now, bool& socket_error)
         offered_ = 1;
         return false;
     }
-    if (now >= next_offset_) {
-        realtime_offset_ = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
-        next_offset_ = now + offset_interval;
-    }
+    const Time arrived = now - drained_at_ > late_poll ? arrival_time(now) : now;
     const auto received = static_cast<std::size_t>(got);
     for (std::size_t i = 0; i < received; ++i) {
         msghdr& header = messages_[i].msg_hdr;
         const bool truncated = (header.msg_flags & MSG_TRUNC) != 0;
-        describe(i, truncated ? 0 : messages_[i].msg_len, now);
+        describe(i, truncated ? 0 : messages_[i].msg_len, arrived);
         header.msg_controllen = control_size;
     }
     next_ = 0;
@@ -134,19 +140,13 @@ bool UdpReceiver::receive(Time now, bool& socket_error)
     return true;
 }
 
-void UdpReceiver::describe(std::size_t index, std::size_t length, Time now)
+void UdpReceiver::describe(std::size_t index, std::size_t length, Time arrived)
 {
     Buffer& buffer = buffers_[index];
-    buffer = {static_cast<std::uint32_t>(length), 0, static_cast<std::uint32_t>(length), false, now};
+    buffer = {static_cast<std::uint32_t>(length), 0, static_cast<std::uint32_t>(length), false, arrived};
     msghdr& header = messages_[index].msg_hdr;
     for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
-        if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_TIMESTAMPNS) {
-            const auto stamp = read_control<timespec>(*item);
-            const std::int64_t monotonic =
-                static_cast<std::int64_t>(stamp.tv_sec) * 1'000'000'000 + stamp.tv_nsec - realtime_offset_;
-            // The realtime clock can be stepped; the receive order bounds what can be true.
-            buffer.arrived = std::clamp(Time(Duration(monotonic)), std::min(drained_at_, now), now);
-        } else if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SO_RXQ_OVFL) {
+        if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SO_RXQ_OVFL) {
             count_drops(read_control<std::uint32_t>(*item));
         } else if (item->cmsg_level == IPPROTO_UDP && item->cmsg_type == UDP_GRO) {
             const int segment_size = read_control<int>(*item);
@@ -159,6 +159,18 @@ void UdpReceiver::describe(std::size_t index, std::size_t length, Time now)
             buffer.marked = (read_control<unsigned>(*item) & ecn_mask) == ecn_congestion_experienced;
         }
     }
+}
+
+Time UdpReceiver::arrival_time(Time now) const noexcept
+{
+    timespec stamp{};
+    if (::ioctl(fd_, SIOCGSTAMPNS, &stamp) != 0) {
+        return now;
+    }
+    const std::int64_t age = clock_ns(CLOCK_REALTIME) - to_ns(stamp);
+    const std::int64_t arrived = clock_ns(CLOCK_MONOTONIC) - age;
+    // The realtime clock can be stepped; the order of the calls bounds what can be true.
+    return std::clamp(Time(Duration(arrived)), std::min(drained_at_, now), now);
 }
 
 void UdpReceiver::count_drops(std::uint32_t total)

@@ -9,6 +9,11 @@
 // An empty poll is one system call. The number of buffers offered to the
 // kernel follows the load (1 when idle, so that a lone packet costs one
 // recvmsg), because offering more makes the kernel look once more in vain.
+//
+// Arrival times: a caller that polls all the time gets its own `now`. One that
+// comes late gets the kernel's time of arrival, so that the peer does not take the
+// pause for congestion. It is asked for by an ioctl then, because a timestamp with
+// every packet costs 4 % of a ping-pong.
 #pragma once
 
 #include <array>
@@ -46,7 +51,7 @@ private:
     static constexpr std::size_t buffer_size = 65536; // the largest datagram or GRO batch
     // Not a power of two: the headers of neighbouring buffers shall not meet in one cache set.
     static constexpr std::size_t buffer_stride = buffer_size + 192;
-    static constexpr std::size_t control_size = 256; // timestamp, TOS, GRO size, drop count
+    static constexpr std::size_t control_size = 256; // TOS, GRO size, drop count
 
     struct Buffer {
         std::uint32_t length = 0;       // bytes received
@@ -59,7 +64,9 @@ private:
     /// Receives into the buffers; true if anything came.
     bool receive(Time now, bool& socket_error);
     /// Fills in buffers_[index] from the message's control data.
-    void describe(std::size_t index, std::size_t length, Time now);
+    void describe(std::size_t index, std::size_t length, Time arrived);
+    /// When the last packet received came in, by the kernel's clock.
+    Time arrival_time(Time now) const noexcept;
     void count_drops(std::uint32_t total);
 
     int fd_;
@@ -74,9 +81,7 @@ private:
     std::size_t next_ = 0;    // the buffer to hand out from
     bool held_ = false;       // packets are handed out and not released
     std::uint32_t drops_seen_ = 0;
-    std::int64_t realtime_offset_ = 0; // CLOCK_REALTIME minus CLOCK_MONOTONIC, ns
-    Time next_offset_{};               // when to read it again: it changes only when somebody sets the clock
-    Time drained_at_{};                // the socket was last seen empty: what comes now arrived later
+    Time drained_at_{}; // the socket was last seen empty: what comes now arrived later
 };
 
 } // namespace srd
