@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # used by the scripts that source this
+#
+# The Debian 12 packages that the project needs; the one place where they are listed.
+
+# To build the provider.
+packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libnuma-dev)
+# To use it from the command line and under Open MPI.
+packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)
+# To build and run the tests.
+packages_test=(catch2 nlohmann-json3-dev ccache clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+    iproute2 nftables ethtool procps debootstrap debian-archive-keyring util-linux
+    hpcc netpipe-openmpi python3 python3-mpi4py man-db)
