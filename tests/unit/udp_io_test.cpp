@@ -360,6 +360,33 @@ TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
     }
 }
 
+TEST_CASE("udp: a late poll learns when the packet came")
+{
+    for (const char* text : {"127.0.0.1", "::1"}) {
+        INFO(text);
+        const auto opened = open_udp(make_address(text));
+        if (opened->code == EADDRNOTAVAIL || opened->code == EAFNOSUPPORT) {
+            WARN("SKIPPED: " << opened->error);
+            continue;
+        }
+        REQUIRE(opened->code == 0);
+        RouteId self{};
+        REQUIRE(opened->io->resolve(opened->io->local_address(), self) == Status::ok);
+        std::array<RxPacket, 4> packets;
+        const Time before = clock_now();
+        REQUIRE(opened->io->rx_burst(packets, before) == 0);
+        TestPacket packet(1, 64);
+        const TxPacket burst = packet.to(self, PathId{0});
+        REQUIRE(opened->io->tx_burst({&burst, 1}) == 1);
+        const Time sent = clock_now();
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        REQUIRE(opened->io->rx_burst(packets, clock_now()) == 1);
+        CHECK(packets[0].arrived >= before);
+        CHECK(packets[0].arrived <= sent + std::chrono::milliseconds(25)); // two clocks, read apart
+        opened->io->rx_release();
+    }
+}
+
 TEST_CASE("udp: empty datagrams are dropped and counted")
 {
     const auto opened = open_udp(make_address("127.0.0.1"));
