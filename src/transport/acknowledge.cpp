@@ -59,7 +59,7 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
     const bool echo = (block.flags & wire::ack_flag::echo) != 0;
     const std::uint32_t echo_distance = block.echo_psn - peer.tx_una;
     if (echo && peer.window != no_index && echo_distance < peer.tx_next - peer.tx_una) {
-        const std::uint32_t at = windows[peer.window].slots[block.echo_psn % packet_window];
+        const std::uint32_t at = windows[peer.window].at(block.echo_psn);
         if (at != no_index && slots[at].attempt == block.echo_attempt && slots[at].sent_at != Time{}) {
             const Duration rtt = arrived - slots[at].sent_at - Duration(block.hold_ns);
             sample.rtt = std::max(rtt, Duration(1));
@@ -87,8 +87,8 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
                 release_acked(index, una_before + offset, block, now, sample.acked_bytes);
             }
         }
-        const auto& ring = windows[peer.window].slots;
-        while (peer.tx_una != peer.tx_next && ring[peer.tx_una % packet_window] == no_index) {
+        const TxWindow& window = windows[peer.window];
+        while (peer.tx_una != peer.tx_next && window.at(peer.tx_una) == no_index) {
             ++peer.tx_una;
         }
         if (peer.tx_una == peer.tx_next) {
@@ -139,11 +139,11 @@ void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const w
                                  std::uint32_t& acked_bytes)
 {
     Peer& peer = peers[index];
-    std::uint32_t& entry = windows[peer.window].slots[psn % packet_window];
-    if (entry == no_index) {
+    TxWindow& window = windows[peer.window];
+    const std::uint32_t slot_index = window.at(psn);
+    if (slot_index == no_index) {
         return;
     }
-    const std::uint32_t slot_index = entry;
     TxSlot& slot = slots[slot_index];
     const std::uint32_t bytes = slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
     switch (slot.state) {
@@ -159,7 +159,7 @@ void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const w
     case TxSlot::State::acked:
         return; // was never sent: a forged acknowledgement
     }
-    entry = no_index;
+    window.clear(psn);
     acked_bytes += bytes;
     // Karn: of a packet sent more than once, only the echo tells which copy arrived. Taking the
     // original's arrival for the latest copy's would make everything sent in between look lost.

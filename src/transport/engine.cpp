@@ -188,6 +188,9 @@ void Engine::Impl::drop_connection(std::uint32_t index, Cause cause)
         at = next;
     }
     if (peer.window != no_index) {
+        for (std::uint32_t psn = peer.tx_una; psn != peer.tx_next; ++psn) {
+            windows[peer.window].clear(psn);
+        }
         windows.release(peer.window);
         peer.window = no_index;
     }
@@ -238,8 +241,13 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
     case RouteNotice::Kind::process_alive:
         peer.alive_at = now;
         break;
-    case RouteNotice::Kind::process_gone:
     case RouteNotice::Kind::unreachable:
+        // A router of one path may say so while the others work (RFC 1122, 4.2.3.9: a hint, not a verdict).
+        if (peer.heard && now - std::max(peer.heard_at, peer.waiting_since) < tuning.peer_timeout) {
+            break;
+        }
+        [[fallthrough]];
+    case RouteNotice::Kind::process_gone:
         if (awaits_answer(peer)) {
             fail_peer(index,
                       notice.kind == RouteNotice::Kind::process_gone ? Cause::refused : Cause::unreachable,

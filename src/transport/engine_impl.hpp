@@ -59,6 +59,7 @@ std::size_t optional_fields_size(const MessageFlags& flags, bool want_delivered)
 
 /// The header memory of one transmission.
 struct TxDesc {
+    TxDesc() noexcept {} // the bytes are written before they are read
     alignas(8) std::array<std::byte, sizeof(wire::PacketHeader) + sizeof(wire::AckBlock) +
                                          wire::max_ack_words * sizeof(std::uint64_t) +
                                          sizeof(wire::HelloFrame)> bytes;
@@ -234,7 +235,7 @@ struct Engine::Impl {
     Slab<TxSlot> slots;
     Slab<TxMessage> tx_messages;
     Slab<RxMessage> rx_messages;
-    Slab<TxWindow> windows;
+    TxWindowPool windows;
     Slab<TxDesc> descs;
     ByteSlab chunks;
     PayloadPool payloads;

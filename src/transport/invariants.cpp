@@ -52,7 +52,7 @@ void Engine::Impl::check_peer(std::uint32_t index) const
     const std::uint32_t sent = peer.tx_next - peer.tx_una;
     SRD_CHECK(sent <= packet_window);
     SRD_CHECK((sent == 0) == (peer.window == no_index));
-    SRD_CHECK(sent == 0 || windows[peer.window].slots[peer.tx_una % packet_window] != no_index);
+    SRD_CHECK(sent == 0 || windows[peer.window].at(peer.tx_una) != no_index);
 
     std::uint32_t bytes = 0;
     std::uint32_t listed = peer.open_slot != no_index ? 1 : 0;
@@ -76,7 +76,7 @@ void Engine::Impl::check_peer(std::uint32_t index) const
     }
     std::uint32_t held = 0;
     for (std::uint32_t i = 0; i < sent; ++i) {
-        const std::uint32_t at = windows[peer.window].slots[(peer.tx_una + i) % packet_window];
+        const std::uint32_t at = windows[peer.window].at(peer.tx_una + i);
         held += at != no_index ? 1U : 0U;
         SRD_CHECK(at == no_index || slots[at].psn == peer.tx_una + i);
     }

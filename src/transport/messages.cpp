@@ -244,7 +244,7 @@ bool Engine::Impl::window_has_room(const Peer& peer, std::uint32_t wanted) const
 {
     return peer.tx_next - peer.tx_una + wanted <= packet_window &&
            slots.in_use() + wanted <= slots.capacity() &&
-           (peer.window != no_index || windows.in_use() < windows.capacity());
+           (peer.window != no_index || !windows.empty());
 }
 
 /// The next sequenced packet of `peer`. The caller has made sure of room.
@@ -255,7 +255,6 @@ std::uint32_t Engine::Impl::new_slot(std::uint32_t peer_index)
     if (peer.window == no_index) {
         peer.window = windows.alloc();
         SRD_CHECK(peer.window != no_index);
-        windows[peer.window].slots.fill(no_index);
     }
     const std::uint32_t index = slots.alloc();
     SRD_CHECK(index != no_index);
@@ -263,7 +262,7 @@ std::uint32_t Engine::Impl::new_slot(std::uint32_t peer_index)
     TxSlot& slot = slots[index];
     slot.peer = peer_index;
     slot.psn = peer.tx_next++;
-    windows[peer.window].slots[slot.psn % packet_window] = index;
+    windows[peer.window].set(slot.psn, index);
     return index;
 }
 

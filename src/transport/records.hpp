@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include <srd/intrusive_list.hpp>
+#include <srd/lazy_array.hpp>
 #include <srd/limits.hpp>
 #include <srd/seq_bitmap.hpp>
 #include <srd/status.hpp>
@@ -136,9 +137,32 @@ struct RxMessage {
 };
 
 /// psn → slot, for the packets in flight to one peer. Taken from a pool while
-/// anything is in flight.
-struct TxWindow {
-    std::array<std::uint32_t, packet_window> slots; ///< index psn % packet_window; no_index once acknowledged
+/// anything is in flight. Every entry is empty when a window is taken, and its
+/// user leaves it so: clearing 4 KiB for each single packet would cost more
+/// than the packet.
+class TxWindow {
+public:
+    std::uint32_t at(std::uint32_t psn) const noexcept { return entries_[psn % packet_window] - 1; }
+    void set(std::uint32_t psn, std::uint32_t slot) noexcept { entries_[psn % packet_window] = slot + 1; }
+    void clear(std::uint32_t psn) noexcept { entries_[psn % packet_window] = 0; }
+
+private:
+    std::array<std::uint32_t, packet_window> entries_; ///< slot + 1, 0: acknowledged or never used
+};
+
+class TxWindowPool {
+public:
+    explicit TxWindowPool(std::uint32_t capacity) : indices_(capacity), windows_(capacity) {}
+
+    std::uint32_t alloc() noexcept { return indices_.alloc(); }
+    void release(std::uint32_t index) noexcept { indices_.release(index); }
+    bool empty() const noexcept { return indices_.in_use() == indices_.capacity(); }
+    TxWindow& operator[](std::uint32_t index) noexcept { return windows_[index]; }
+    const TxWindow& operator[](std::uint32_t index) const noexcept { return windows_[index]; }
+
+private:
+    IndexPool indices_;
+    LazyArray<TxWindow> windows_;
 };
 
 /// A remote endpoint.
