@@ -122,4 +122,22 @@ inline std::uint16_t port_of(std::span<const std::byte> address)
     return ntohs(in4.sin_port);
 }
 
+/// A UDP endpoint, or why there is none.
+struct Opened {
+    int code = 0;
+    std::string error;
+    std::vector<std::string> warnings;
+    Counters counters;
+    std::unique_ptr<PacketIo> io;
+};
+
+inline std::unique_ptr<Opened> open_udp(const sockaddr_storage& address, UdpConfig config = {})
+{
+    auto opened = std::make_unique<Opened>();
+    config.local_address = address;
+    config.warn = [target = opened.get()](const char* text) { target->warnings.emplace_back(text); };
+    opened->code = make_udp_io(config, opened->counters, opened->io, opened->error);
+    return opened;
+}
+
 } // namespace srd::test

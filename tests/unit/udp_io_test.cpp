@@ -34,23 +34,6 @@ using namespace srd::test;
 
 namespace {
 
-struct Opened {
-    int code = 0;
-    std::string error;
-    std::vector<std::string> warnings;
-    Counters counters;
-    std::unique_ptr<PacketIo> io;
-};
-
-std::unique_ptr<Opened> open_udp(const sockaddr_storage& address, UdpConfig config = {})
-{
-    auto opened = std::make_unique<Opened>();
-    config.local_address = address;
-    config.warn = [target = opened.get()](const char* text) { target->warnings.emplace_back(text); };
-    opened->code = make_udp_io(config, opened->counters, opened->io, opened->error);
-    return opened;
-}
-
 bool contains(const std::string& text, const char* part)
 {
     return text.find(part) != std::string::npos;
@@ -612,27 +595,4 @@ TEST_CASE("udp: an answer to a probe wakes a sleeper")
     CHECK(notices[0].kind == RouteNotice::Kind::process_alive);
     CHECK(a->io->arm_wait());
     CHECK(::poll(&polled, 1, 0) == 0);
-}
-
-TEST_CASE("interfaces: every entry can be bound, loopback comes last")
-{
-    const std::vector<NetInterface> list = list_interfaces();
-    REQUIRE_FALSE(list.empty());
-    bool loopback_seen = false;
-    for (const NetInterface& entry : list) {
-        INFO(entry.name);
-        CHECK(entry.index == ::if_nametoindex(entry.name.c_str()));
-        CHECK(entry.mtu >= 576);
-        CHECK((entry.is_loopback || !loopback_seen));
-        loopback_seen = loopback_seen || entry.is_loopback;
-        if (entry.is_up) {
-            const auto opened = open_udp(entry.address);
-            INFO(opened->error);
-            CHECK(opened->code == 0);
-        }
-        if (entry.is_loopback) {
-            const bool ipv4 = entry.address.ss_family == AF_INET;
-            CHECK(subnet_text(entry) == (ipv4 ? "127.0.0.0/8" : "::1/128"));
-        }
-    }
 }
