@@ -477,9 +477,9 @@ int av_open(fid_domain* domain, fi_av_attr* attr, fid_av** av, void* context) no
         if (attr == nullptr || av == nullptr) {
             return -FI_EINVAL;
         }
-        if (attr->type != FI_AV_UNSPEC && attr->type != FI_AV_MAP && attr->type != FI_AV_TABLE) {
-            SRD_WARN(FI_LOG_AV, "unknown address vector type %d; use FI_AV_TABLE or FI_AV_MAP",
-                     static_cast<int>(attr->type));
+        if (raw(attr->type) > FI_AV_TABLE) {
+            SRD_WARN(FI_LOG_AV, "unknown address vector type %u; use FI_AV_TABLE or FI_AV_MAP",
+                     raw(attr->type));
             return -FI_EINVAL;
         }
         if (attr->name != nullptr) {

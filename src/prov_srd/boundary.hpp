@@ -3,6 +3,7 @@
 // C++ meets C: no exception may leave a function that libfabric calls.
 #pragma once
 
+#include <cstring>
 #include <exception>
 #include <new>
 #include <system_error>
@@ -13,6 +14,18 @@
 #include "log.hpp"
 
 namespace srd {
+
+/// A C enumeration as the number that the caller put there, which need not be one that this
+/// header's type has: reading such a one as the type would be undefined.
+template <typename Enum>
+    requires std::is_enum_v<Enum>
+unsigned raw(const Enum& field) noexcept
+{
+    unsigned value = 0;
+    static_assert(sizeof(field) == sizeof(value));
+    std::memcpy(&value, &field, sizeof(value));
+    return value;
+}
 
 /// Runs `body` (which returns int or ssize_t) and turns what it throws into a negative fi_errno.
 template <typename Body>

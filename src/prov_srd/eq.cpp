@@ -261,11 +261,11 @@ int eq_open(fid_fabric* fabric, fi_eq_attr* attr, fid_eq** eq, void* context) no
             return -FI_EINVAL;
         }
         const fi_eq_attr wanted = attr != nullptr ? *attr : fi_eq_attr{};
-        if (wanted.wait_obj != FI_WAIT_NONE && wanted.wait_obj != FI_WAIT_UNSPEC &&
-            wanted.wait_obj != FI_WAIT_FD) {
+        const unsigned wait_obj = raw(wanted.wait_obj);
+        if (wait_obj != FI_WAIT_NONE && wait_obj != FI_WAIT_UNSPEC && wait_obj != FI_WAIT_FD) {
             SRD_WARN(FI_LOG_EQ,
-                     "wait object %d is not served; use FI_WAIT_NONE, FI_WAIT_UNSPEC or FI_WAIT_FD",
-                     static_cast<int>(wanted.wait_obj));
+                     "wait object %u is not served; use FI_WAIT_NONE, FI_WAIT_UNSPEC or FI_WAIT_FD",
+                     wait_obj);
             return -FI_ENOSYS;
         }
         if ((wanted.flags & ~(FI_WRITE | FI_AFFINITY)) != 0) {

@@ -389,8 +389,8 @@ int get_info(std::uint32_t version, const char* node, const char* service, std::
 {
     return guarded([&] {
         // ofi_rxm and ofi_rxd probe every provider for endpoint types that are not ours: say nothing.
-        if (hints != nullptr && hints->ep_attr != nullptr && hints->ep_attr->type != FI_EP_UNSPEC &&
-            hints->ep_attr->type != FI_EP_RDM) {
+        if (hints != nullptr && hints->ep_attr != nullptr && raw(hints->ep_attr->type) != FI_EP_UNSPEC &&
+            raw(hints->ep_attr->type) != FI_EP_RDM) {
             return -FI_ENODATA;
         }
         if (const int code = params_load(); code != 0) {

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "boundary.hpp"
 #include "info.hpp"
 #include "provider.hpp"
 
@@ -56,7 +57,8 @@ std::string first_of(Reasons&&... reasons)
 
 std::string check_ep_type(const fi_info& hints)
 {
-    if (hints.ep_attr == nullptr || hints.ep_attr->type == FI_EP_UNSPEC || hints.ep_attr->type == FI_EP_RDM) {
+    if (hints.ep_attr == nullptr || raw(hints.ep_attr->type) == FI_EP_UNSPEC ||
+        raw(hints.ep_attr->type) == FI_EP_RDM) {
         return {};
     }
     return "ep_attr->type asks for another endpoint type; srd offers FI_EP_RDM";
@@ -101,18 +103,18 @@ std::string check_mr_mode(std::uint32_t version, int mode)
 
 std::string check_models(const fi_domain_attr& attr)
 {
-    if (attr.threading > FI_THREAD_ENDPOINT) {
+    if (raw(attr.threading) > FI_THREAD_ENDPOINT) {
         return "domain_attr->threading is unknown; srd offers all from FI_THREAD_SAFE on";
     }
-    constexpr auto last_progress = static_cast<fi_progress>(3); // FI_PROGRESS_CONTROL_UNIFIED of libfabric 2
-    if (attr.control_progress > last_progress || attr.data_progress > last_progress) {
+    constexpr unsigned last_progress = 3; // FI_PROGRESS_CONTROL_UNIFIED of libfabric 2
+    if (raw(attr.control_progress) > last_progress || raw(attr.data_progress) > last_progress) {
         return "domain_attr->control_progress or data_progress is unknown; srd offers FI_PROGRESS_AUTO and "
                "_MANUAL";
     }
-    if (attr.resource_mgmt > FI_RM_ENABLED) {
+    if (raw(attr.resource_mgmt) > FI_RM_ENABLED) {
         return "domain_attr->resource_mgmt is unknown; srd offers FI_RM_ENABLED";
     }
-    if (attr.av_type > FI_AV_TABLE) {
+    if (raw(attr.av_type) > FI_AV_TABLE) {
         return "domain_attr->av_type is unknown; srd offers FI_AV_MAP and FI_AV_TABLE";
     }
     return {};

@@ -90,7 +90,7 @@ int check_registration(const fid* object, const fi_mr_attr& attr, std::uint64_t 
                  static_cast<unsigned long long>(attr.access & ~known_access));
         return -FI_EINVAL;
     }
-    if (attr.iface != FI_HMEM_SYSTEM) {
+    if (raw(attr.iface) != FI_HMEM_SYSTEM) {
         SRD_WARN(FI_LOG_MR, "only host memory (FI_HMEM_SYSTEM) can be registered");
         return -FI_ENOSYS;
     }
