@@ -102,6 +102,7 @@ void CompletionQueue::write(const Completion& completion) noexcept
     {
         ProgressGuard guard(lock);
         completions_.push(completion);
+        ++written_;
     }
     group.notify();
 }
@@ -111,6 +112,7 @@ void CompletionQueue::write_error(const CompletionError& failure) noexcept
     {
         ProgressGuard guard(lock);
         errors_.push(failure);
+        errors_.back().position = written_;
     }
     group.notify();
 }
@@ -123,13 +125,18 @@ bool CompletionQueue::has_entries() noexcept
 
 ssize_t CompletionQueue::take(void* entries, std::size_t count, fi_addr_t* sources)
 {
-    if (!errors_.empty()) {
-        return -FI_EAVAIL;
+    std::size_t taken = std::min(count, completions_.size());
+    if (!errors_.empty()) [[unlikely]] {
+        const std::uint64_t position = errors_.front().position;
+        taken = position <= taken_ ? 0 : std::min<std::size_t>(taken, position - taken_);
+        if (taken == 0) {
+            return -FI_EAVAIL;
+        }
     }
-    if (completions_.empty()) {
+    if (taken == 0) {
         return -FI_EAGAIN;
     }
-    const std::size_t taken = std::min(count, completions_.size());
+    taken_ += taken;
     auto* to = static_cast<std::byte*>(entries);
     for (std::size_t i = 0; i < taken; ++i) {
         const Completion& completion = completions_.front();
@@ -319,10 +326,10 @@ const char* cq_strerror(fid_cq*, int prov_errno, const void* err_data, char* buf
         SocketAddress address;
         if ((family == AF_INET && SocketAddress::parse(err_data, sizeof(sockaddr_in), address)) ||
             (family == AF_INET6 && SocketAddress::parse(err_data, sizeof(sockaddr_in6), address))) {
-            std::snprintf(peer.data(), peer.size(), " (peer %s)", address.text().c_str());
+            std::snprintf(peer.data(), peer.size(), "peer %s: ", address.text().c_str());
         }
     }
-    std::snprintf(text, size, "%s%s", to_string(static_cast<Cause>(prov_errno)), peer.data());
+    std::snprintf(text, size, "%s%s", peer.data(), to_string(static_cast<Cause>(prov_errno)));
     return text;
 }
 

@@ -53,6 +53,7 @@ struct CompletionError {
     Cause cause = Cause::none;     ///< reported as prov_errno
     std::uint8_t address_size = 0; ///< the peer's address, reported as err_data
     std::array<std::byte, max_address_size> address{};
+    std::uint64_t position = 0; ///< completions written before it; set by the queue
 };
 
 /// A queue of T that doubles when it is full.
@@ -68,6 +69,7 @@ public:
     std::size_t size() const noexcept { return tail_ - head_; }
     std::size_t capacity() const noexcept { return mask_ + 1; }
     T& front() noexcept { return items_[head_ & mask_]; }
+    T& back() noexcept { return items_[(tail_ - 1) & mask_]; }
     void pop() noexcept { ++head_; }
     void push(const T& item)
     {
@@ -126,7 +128,11 @@ private:
     bool has_entries() noexcept SRD_EXCLUDES(lock);
 
     GrowingRing<Completion> completions_ SRD_GUARDED_BY(lock);
+    // Errors have a queue of their own, but are reported in the order in which they happened: an
+    // FI_MULTI_RECV buffer must not be released before its messages are reported.
     GrowingRing<CompletionError> errors_ SRD_GUARDED_BY(lock);
+    std::uint64_t written_ SRD_GUARDED_BY(lock) = 0; ///< completions
+    std::uint64_t taken_ SRD_GUARDED_BY(lock) = 0;
     std::array<std::byte, max_address_size> error_data_{}; ///< what the last read error's err_data points to
     std::uint32_t reads_without_pass_ SRD_GUARDED_BY(lock) = 0;
     std::atomic<std::uint32_t> signals_{0};

@@ -13,7 +13,9 @@ namespace srd {
 
 std::string stats_json(const Counters& counters, std::string_view address)
 {
-    std::string line = "{\"provider\":\"srd\",\"pid\":" + std::to_string(getpid()) + ",\"address\":\"";
+    std::string line = "{\"provider\":\"srd\",\"pid\":";
+    line += std::to_string(getpid());
+    line += ",\"address\":\"";
     line += address;
     line += '"';
     for_each_counter(counters, [&](const char* name, const char*, std::uint64_t value) {
