@@ -49,6 +49,7 @@ private:
     X(retransmits_rack, "packets retransmitted because later packets were acknowledged")                     \
     X(retransmits_probe, "packets retransmitted by the tail probe")                                          \
     X(retransmits_timeout, "packets retransmitted by the retransmission timeout")                            \
+    X(retransmits_refused, "packets retransmitted after the peer answered receiver-not-ready")               \
     X(retransmits_spurious, "retransmissions that turned out to have been unnecessary")                      \
     X(rx_duplicates, "packets dropped because they had arrived before")                                      \
     X(rx_out_of_order, "packets that arrived after a later one")                                             \

@@ -135,8 +135,8 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
     arm(index);
 }
 
-void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const wire::AckBlock& block, Time now,
-                                 std::uint32_t& acked_bytes)
+void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const wire::AckBlock& block,
+                                 Time now, std::uint32_t& acked_bytes)
 {
     Peer& peer = peers[index];
     TxWindow& window = windows[peer.window];
@@ -224,9 +224,8 @@ void Engine::Impl::mark_lost(std::uint32_t index, std::uint32_t slot_index)
     peer.in_flight.erase(slots, slot_index);
     peer.in_flight_bytes -= slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
     slot.state = TxSlot::State::lost;
-    slot.probed = false;
+    slot.repair = TxSlot::Repair::rack;
     peer.lost.push_back(slots, slot_index);
-    count.retransmits_rack.add();
 }
 
 /// The peer refuses (or takes again) messages. Nothing is lost and nothing is
@@ -257,7 +256,7 @@ void Engine::Impl::resend_all(std::uint32_t index)
     for (std::uint32_t at = peer.in_flight.pop_front(slots); at != no_index;
          at = peer.in_flight.pop_front(slots)) {
         slots[at].state = TxSlot::State::lost;
-        slots[at].probed = false;
+        slots[at].repair = TxSlot::Repair::refused;
         peer.lost.push_back(slots, at);
     }
     peer.in_flight_bytes = 0;
@@ -292,9 +291,8 @@ void Engine::Impl::on_probe_timer(std::uint32_t index, Time now)
     peer.in_flight.erase(slots, at);
     peer.in_flight_bytes -= slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
     slot.state = TxSlot::State::lost;
-    slot.probed = true;
+    slot.repair = peer.probe_count == 0 ? TxSlot::Repair::probe : TxSlot::Repair::timeout;
     peer.lost.push_front(slots, at);
-    (peer.probe_count == 0 ? count.retransmits_probe : count.retransmits_timeout).add();
     if (peer.probe_count < 255) {
         ++peer.probe_count;
     }

@@ -243,8 +243,7 @@ bool Engine::Impl::frame_small(std::uint32_t peer_index, std::uint32_t record, c
 bool Engine::Impl::window_has_room(const Peer& peer, std::uint32_t wanted) const noexcept
 {
     return peer.tx_next - peer.tx_una + wanted <= packet_window &&
-           slots.in_use() + wanted <= slots.capacity() &&
-           (peer.window != no_index || !windows.empty());
+           slots.in_use() + wanted <= slots.capacity() && (peer.window != no_index || !windows.empty());
 }
 
 /// The next sequenced packet of `peer`. The caller has made sure of room.

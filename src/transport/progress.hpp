@@ -4,6 +4,7 @@
 // the correctness argument; see docs/architecture.md.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <span>
@@ -14,7 +15,9 @@
 
 namespace srd {
 
-inline constexpr std::size_t rx_burst_size = 256;
+inline constexpr std::size_t rx_burst_size = 64;
+/// A pass takes in no more than this, so that acknowledgements, built at its end, are not late.
+inline constexpr std::size_t rx_burst_bytes = 512U << 10;
 inline constexpr std::size_t tx_burst_size = 128;
 
 /// Room for a burst, not cleared first: clearing these arrays would cost a pass with
@@ -72,7 +75,8 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
     }
 
     BurstMemory<RxPacket, rx_burst_size> packet_memory;
-    const std::span<RxPacket> packets = packet_memory.items();
+    const std::size_t room = std::clamp<std::size_t>(rx_burst_bytes / io.caps().max_packet, 8, rx_burst_size);
+    const std::span<RxPacket> packets = packet_memory.items().first(room);
     const std::size_t received = io.rx_burst(packets, now);
     if (received != 0) {
         engine.on_packets(packets.first(received), now);

@@ -241,8 +241,7 @@ bool Engine::Impl::next_packet()
             return true;
         case SeqBitmap<packet_window>::Mark::duplicate:
             count.rx_duplicates.add();
-            ++peer.duplicates;
-            note_echo(peer, packet);
+            ++peer.duplicates; // and no echo: it would vouch for a copy that was not the first to arrive
             peer.ack_now = true;
             activate(packet.peer);
             break;

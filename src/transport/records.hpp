@@ -43,6 +43,7 @@ static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && Pa
 /// every transmission.
 struct TxSlot {
     enum class State : std::uint8_t { open, ready, in_flight, lost, acked };
+    enum class Repair : std::uint8_t { none, rack, probe, timeout, refused };
 
     Link link;                ///< on the peer's ready, in_flight or lost list
     Time sent_at{};           ///< of the latest transmission
@@ -56,9 +57,9 @@ struct TxSlot {
     PathId path{};
     std::uint8_t attempt = 0;
     State state = State::open;
-    bool bulk = false;          ///< one frame generated from `message`, payload in the user's memory
-    bool probed = false;        ///< the latest transmission was a probe: its loss is not a congestion signal
-    std::uint16_t nic_refs = 0; ///< transmissions the backend has not returned
+    bool bulk = false;            ///< one frame generated from `message`, payload in the user's memory
+    Repair repair = Repair::none; ///< why it is sent again
+    std::uint16_t nic_refs = 0;   ///< transmissions the backend has not returned
 };
 static_assert(sizeof(TxSlot) <= 64);
 
@@ -189,9 +190,9 @@ struct Peer {
     bool confirmed = false;   ///< the remote has proved to know our connection identifier
     bool has_remote = false;  ///< tx_connection and the remote's incarnation are known
     bool heard = false;       ///< anything has ever come from this incarnation
-    bool last_call = false;        ///< silent for too long; one last question is out
+    bool last_call = false;   ///< silent for too long; one last question is out
     bool is_successor = false;
-    bool pinned = false;           ///< the application named it: its PeerId stays
+    bool pinned = false;         ///< the application named it: its PeerId stays
     bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement
     bool pace_blocked = false;
     std::uint8_t probe_count = 0; ///< probes and timeouts since the last progress

@@ -133,8 +133,9 @@ std::size_t Engine::Impl::transmit_peer(std::uint32_t index, std::span<TxPacket>
 /// May a packet be sent now, by congestion window and pacing? `slot`: a retransmission.
 bool Engine::Impl::window_open(Peer& peer, const TxSlot* slot, Time now) const noexcept
 {
-    if (slot != nullptr && slot->probed) {
-        return true; // probes and refused packets are not held back
+    if (slot != nullptr &&
+        (slot->repair == TxSlot::Repair::probe || slot->repair == TxSlot::Repair::timeout)) {
+        return true; // probes are not held back
     }
     if (!peer.in_flight.empty() && peer.in_flight_bytes + peer.mtu > window_bytes(peer)) {
         peer.window_limited = true;
@@ -362,6 +363,25 @@ void Engine::Impl::note_sent(Peer& peer, std::uint32_t slot_index, Time now)
     if (!again && peer.in_flight.empty() && peer.lost.empty()) { // a repetition is no new wait
         peer.waiting_since = now;
         peer.liveness_at = std::min(peer.liveness_at, now + std::chrono::milliseconds(500));
+    }
+    if (slot.state == TxSlot::State::lost) {
+        switch (slot.repair) {
+        case TxSlot::Repair::rack:
+            count.retransmits_rack.add();
+            break;
+        case TxSlot::Repair::probe:
+            count.retransmits_probe.add();
+            break;
+        case TxSlot::Repair::timeout:
+            count.retransmits_timeout.add();
+            break;
+        case TxSlot::Repair::refused:
+            count.retransmits_refused.add();
+            break;
+        case TxSlot::Repair::none:
+            SRD_DCHECK(false);
+            break;
+        }
     }
     slot.state = TxSlot::State::in_flight;
     slot.sent_at = now;
