@@ -112,11 +112,11 @@ as_user() {
 
 # --- the proof --------------------------------------------------------------
 
-# Sum of a counter over the JSON files srd wrote at endpoint close.
+# Sum of a counter (mawk's %d ends at 2^31, so %.0f) over the JSON files srd wrote at endpoint close.
 #   counter_sum tx_message_bytes DIR
 counter_sum() {
     cat "$2"/srd.*.json 2>/dev/null |
-        grep -oE "\"$1\"[[:space:]]*:[[:space:]]*[0-9]+" | awk -F: '{ sum += $2 } END { printf "%d\n", sum }'
+        grep -oE "\"$1\"[[:space:]]*:[[:space:]]*[0-9]+" | awk -F: '{ sum += $2 } END { printf "%.0f\n", sum }'
 }
 
 # Fails unless srd sent at least $2 payload bytes, by the counters in folder $1.
@@ -176,4 +176,16 @@ prove() {
         return 0
     fi
     carried_at_least "$@"
+}
+
+# Waits until somebody listens on a TCP port of this namespace, at most 10 s.
+wait_for_listener() {
+    local hex tries
+    hex=$(printf '%04X' "$1")
+    for tries in $(seq 100); do
+        awk -v port=":$hex" '$4 == "0A" && $2 ~ port "$" { found = 1 } END { exit !found }' \
+            /proc/net/tcp /proc/net/tcp6 2>/dev/null && return 0
+        sleep 0.1
+    done
+    return 1
 }

@@ -4,11 +4,12 @@
 #
 # The Debian 12 packages that the project needs; the one place where they are listed.
 
-# To build the provider.
-packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libnuma-dev)
+# To configure the project and build the provider.
+packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libnuma-dev
+    catch2 nlohmann-json3-dev)
 # To use it from the command line and under Open MPI.
 packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)
 # To build and run the tests.
-packages_test=(catch2 nlohmann-json3-dev ccache clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+packages_test=(ccache clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
     iproute2 nftables ethtool procps debootstrap debian-archive-keyring util-linux
     hpcc netpipe-openmpi python3 python3-mpi4py man-db)
