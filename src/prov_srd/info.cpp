@@ -332,7 +332,7 @@ private:
             set_reason_once(
                 std::string("domain_attr->name asks for \"") + domain +
                 "\"; srd's domains are network interfaces that are up, as fi_info -p srd lists them");
-        } else if (fabric != nullptr && strcasecmp(fabric, subnet_text(entry).c_str()) != 0) {
+        } else if (fabric != nullptr && strcasecmp(fabric, fabric_name_of(entry).c_str()) != 0) {
             set_reason_once(std::string("fabric_attr->name asks for \"") + fabric +
                             "\"; srd's fabrics are subnets of this host, as fi_info -p srd lists them");
         } else if (!is_allowed(entry)) {
@@ -404,6 +404,12 @@ int get_info(std::uint32_t version, const char* node, const char* service, std::
         }
         return answer({version, node, service, flags, hints}, info);
     });
+}
+
+std::string fabric_name_of(const NetInterface& entry)
+{
+    // Every link has the same link-local subnet, and none of them leads to another.
+    return is_link_local(entry) ? subnet_text(entry) + "%" + entry.name : subnet_text(entry);
 }
 
 SocketAddress interface_address(const std::string& name, int family)

@@ -65,6 +65,9 @@ std::string info_mismatch(std::uint32_t version, const fi_info& hints);
 fi_info* build_info(std::uint32_t version, const NetInterface& entry, const SocketAddress& source,
                     const SocketAddress& destination, std::uint64_t comm_caps, const fi_info* hints);
 
+/// The subnet as text: endpoints of one fabric reach each other.
+std::string fabric_name_of(const NetInterface& entry);
+
 /// The address of the interface `name` in `family`, port 0; empty if there is none.
 SocketAddress interface_address(const std::string& name, int family);
 

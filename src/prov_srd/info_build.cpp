@@ -186,7 +186,7 @@ fi_info* build_info(std::uint32_t version, const NetInterface& entry, const Sock
     fill_domain(*info.domain_attr, version, hints != nullptr ? hints->domain_attr : nullptr);
     info.domain_attr->caps = comm_caps;
     info.domain_attr->name = copy_text(entry.name);
-    info.fabric_attr->name = copy_text(subnet_text(entry)); // prov_name stays null: the core writes it
+    info.fabric_attr->name = copy_text(fabric_name_of(entry)); // prov_name stays null: the core writes it
     info.nic = make_nic(entry, source);
     return owner.release();
 }
