@@ -250,14 +250,29 @@ void Engine::Impl::on_rnr(std::uint32_t index, bool not_ready, Time now)
     }
 }
 
+/// Control first, then the oldest first: the receiver's next message is in the oldest packet, and
+/// anything else it can only refuse again.
 void Engine::Impl::resend_all(std::uint32_t index)
 {
     Peer& peer = peers[index];
-    for (std::uint32_t at = peer.in_flight.pop_front(slots); at != no_index;
-         at = peer.in_flight.pop_front(slots)) {
-        slots[at].state = TxSlot::State::lost;
-        slots[at].repair = TxSlot::Repair::refused;
-        peer.lost.push_back(slots, at);
+    for (const bool control : {true, false}) {
+        for (std::uint32_t psn = peer.tx_una; psn != peer.tx_next; ++psn) {
+            const std::uint32_t at = windows[peer.window].at(psn);
+            if (at == no_index || slots[at].control != control) {
+                continue;
+            }
+            TxSlot& slot = slots[at];
+            if (slot.state == TxSlot::State::in_flight) {
+                peer.in_flight.erase(slots, at);
+                slot.state = TxSlot::State::lost;
+            } else if (slot.state == TxSlot::State::lost) {
+                peer.lost.erase(slots, at);
+            } else {
+                continue;
+            }
+            slot.repair = TxSlot::Repair::refused;
+            peer.lost.push_back(slots, at);
+        }
     }
     peer.in_flight_bytes = 0;
     peer.loss_at = time_never;

@@ -118,6 +118,7 @@ struct Engine::Impl {
     std::byte* small_space(std::uint32_t peer_index, std::size_t bytes);
     bool window_has_room(const Peer& peer, std::uint32_t slots) const noexcept;
     bool frame_next(std::uint32_t peer_index);
+    bool frame_queued(std::uint32_t peer_index);
     bool frame_request(std::uint32_t peer_index, std::uint32_t message_index);
     bool frame_bulk(std::uint32_t peer_index, std::uint32_t message_index, std::uint64_t limit);
     bool frame_control(std::uint32_t peer_index);
@@ -167,6 +168,7 @@ struct Engine::Impl {
     void release_rx(std::uint32_t index);
     void settle_rx(std::uint32_t index);
     void owe_delivered(std::uint32_t index);
+    void forget_held(const RxMessage& message) noexcept;
     void abandon_rx(std::uint32_t index, Cause cause);
     void report_rx(std::uint32_t index);
     void want_grant(std::uint32_t index);
@@ -198,6 +200,7 @@ struct Engine::Impl {
     // -- transmit.cpp
     std::size_t poll_transmit(std::span<TxPacket> packets, Time now);
     std::size_t transmit_peer(std::uint32_t index, std::span<TxPacket> packets, Time now);
+    std::uint32_t next_control_slot(std::uint32_t index);
     std::uint32_t next_slot(std::uint32_t index, Time now);
     bool emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPacket& packet, Time now);
     void note_sent(Peer& peer, std::uint32_t slot_index, Time now);
@@ -254,6 +257,8 @@ struct Engine::Impl {
     std::uint64_t grant_budget = 0;
     std::uint32_t outstanding_messages = 0; ///< TxMessages neither done nor reported
     std::uint32_t outstanding_slots = 0;    ///< TxSlots in use
+    std::uint64_t held_bytes = 0;           ///< payload of messages that wait for their turn
+    std::uint32_t held_messages = 0;        ///< messages that wait for their turn
     std::uint32_t refusing_peers = 0;       ///< peers with rnr_owed
     std::uint32_t sent_descs = no_index;    ///< chain of descriptors handed out since on_tx_done()
     bool transmit_due = false;

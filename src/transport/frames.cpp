@@ -167,6 +167,11 @@ Engine::Impl::FrameResult Engine::Impl::hold()
     if (hash_find(cursor.peer, cursor.sequence) != no_index) {
         return FrameResult::next; // taken from an earlier copy of the packet
     }
+    // At most half of the memory: what waits for its turn must not keep out what has it.
+    const std::uint64_t bytes = cursor.requested ? 0 : cursor.total;
+    if (held_bytes + bytes > payloads.budget() / 2 || held_messages >= rx_messages.capacity() / 2) {
+        return FrameResult::refuse;
+    }
     const std::uint32_t index = new_rx_message(true);
     if (index == no_index) {
         return FrameResult::refuse;
@@ -179,6 +184,8 @@ Engine::Impl::FrameResult Engine::Impl::hold()
     message.state = RxMessage::State::reordered;
     hash_insert(index);
     ++peer.reordered;
+    ++held_messages;
+    held_bytes += bytes;
     count.rx_reordered_messages.add();
     return FrameResult::next;
 }

@@ -90,6 +90,7 @@ void Engine::Impl::check_peer(std::uint32_t index) const
         reordered += rx_messages[at].state == RxMessage::State::reordered ? 1U : 0U;
     }
     SRD_CHECK(reordered == peer.reordered);
+    SRD_CHECK(peer.reordered <= held_messages);
 }
 
 } // namespace srd

@@ -139,7 +139,11 @@ Status Engine::Impl::submit(const Operation& operation, Time now)
         std::copy(operation.iov.begin(), operation.iov.end(), message->iov.begin());
     }
 
-    const bool framed = small && frame_small(index, record, operation, total);
+    // Packets are numbered in the order of the messages in them: what the receiver lacks for its
+    // next announcement is then never behind what it must hold until that.
+    while (small && !peer.tx_queue.empty() && window_has_room(peer, 2) && frame_queued(index)) {
+    }
+    const bool framed = small && peer.tx_queue.empty() && frame_small(index, record, operation, total);
     if (!framed) {
         if (operation.copy_payload) {
             if (record != no_index) {
@@ -318,17 +322,22 @@ bool Engine::Impl::frame_next(std::uint32_t peer_index)
     if (!window_has_room(peer, 2)) {
         return false;
     }
-    const std::uint32_t eager = peer.tx_queue.front();
-    if (eager != no_index) {
-        const TxMessage& message = tx_messages[eager];
-        return message.requested ? frame_request(peer_index, eager)
-                                 : frame_bulk(peer_index, eager, message.total);
+    if (!peer.tx_queue.empty()) {
+        return frame_queued(peer_index);
     }
     const std::uint32_t granted = peer.grant_queue.front();
     if (granted != no_index) {
         return frame_bulk(peer_index, granted, tx_messages[granted].granted);
     }
     return false;
+}
+
+/// The next packet of the oldest message on tx_queue.
+bool Engine::Impl::frame_queued(std::uint32_t peer_index)
+{
+    const std::uint32_t at = peers[peer_index].tx_queue.front();
+    const TxMessage& message = tx_messages[at];
+    return message.requested ? frame_request(peer_index, at) : frame_bulk(peer_index, at, message.total);
 }
 
 bool Engine::Impl::frame_request(std::uint32_t peer_index, std::uint32_t message_index)
@@ -389,6 +398,9 @@ bool Engine::Impl::frame_control(std::uint32_t peer_index)
 {
     Peer& peer = peers[peer_index];
     bool any = false;
+    if (peer.rnr_blocked) {
+        close_open_slot(peer); // control goes out, the messages in the open slot do not
+    }
     for (std::uint32_t at = peer.control.front(); at != no_index; at = peer.control.front()) {
         RxMessage& message = rx_messages[at];
         std::byte* out = small_space(peer_index, message.grant_due ? sizeof(wire::GrantFrame)
@@ -397,6 +409,7 @@ bool Engine::Impl::frame_control(std::uint32_t peer_index)
             break;
         }
         any = true;
+        slots[peer.open_slot].control = peer.rnr_blocked;
         peer.control.erase(rx_messages, at);
         message.on_control = false;
         if (message.grant_due) {

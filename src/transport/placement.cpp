@@ -224,6 +224,13 @@ void Engine::Impl::settle_rx(std::uint32_t index)
     release_rx(index);
 }
 
+/// The message's turn has come, or will never come.
+void Engine::Impl::forget_held(const RxMessage& message) noexcept
+{
+    --held_messages;
+    held_bytes -= message.requested ? 0 : message.total;
+}
+
 /// The peer's connection has ended: what can no longer be completed is reported
 /// or forgotten; whole unexpected messages stay for their receive.
 void Engine::Impl::abandon_rx(std::uint32_t index, Cause cause)
@@ -254,6 +261,9 @@ void Engine::Impl::abandon_rx(std::uint32_t index, Cause cause)
         }
         break;
     case RxMessage::State::reordered:
+        forget_held(message);
+        release_rx(index);
+        return;
     case RxMessage::State::settling:
         release_rx(index);
         return;

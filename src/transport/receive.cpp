@@ -179,6 +179,7 @@ bool Engine::Impl::poll_reordered(Event& event)
     RxMessage& message = rx_messages[at];
     SRD_CHECK(message.state == RxMessage::State::reordered);
     --peer.reordered;
+    forget_held(message);
     if (message.requested || message.received >= message.total) {
         hash_erase(at);
     }

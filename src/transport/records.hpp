@@ -57,7 +57,8 @@ struct TxSlot {
     PathId path{};
     std::uint8_t attempt = 0;
     State state = State::open;
-    bool bulk = false;            ///< one frame generated from `message`, payload in the user's memory
+    bool control = false; ///< grants and delivered frames only: goes out even while the peer refuses messages
+    bool bulk = false;    ///< one frame generated from `message`, payload in the user's memory
     Repair repair = Repair::none; ///< why it is sent again
     std::uint16_t nic_refs = 0;   ///< transmissions the backend has not returned
 };

@@ -95,8 +95,10 @@ bool Engine::Impl::sendable(const Peer& peer, Time now) const noexcept
     if (peer.ack_now) {
         return true;
     }
-    if (!has_work(peer) || peer.rnr_blocked || peer.window_limited ||
-        (peer.pace_blocked && peer.pace_at > now)) {
+    if (peer.rnr_blocked) {
+        return !peer.control.empty() && peer.tx_next - peer.tx_una + 2 <= packet_window;
+    }
+    if (!has_work(peer) || peer.window_limited || (peer.pace_blocked && peer.pace_at > now)) {
         return false; // an acknowledgement or a timer comes back to it
     }
     // The peer's own packet window is reopened by acknowledgements; shared pools are not.
@@ -148,12 +150,37 @@ bool Engine::Impl::window_open(Peer& peer, const TxSlot* slot, Time now) const n
     return true;
 }
 
+/// While the peer refuses messages: grants and delivered frames still go out, for without them
+/// two endpoints that refuse each other's messages would wait for each other for ever.
+std::uint32_t Engine::Impl::next_control_slot(std::uint32_t index)
+{
+    Peer& peer = peers[index];
+    if (!peer.lost.empty() && slots[peer.lost.front()].control) {
+        return peer.lost.front();
+    }
+    if (peer.ready.empty() || !slots[peer.ready.front()].control) {
+        const std::uint32_t last = peer.ready.back();
+        if (peer.control.empty() || !frame_control(index)) {
+            return no_index;
+        }
+        while (peer.ready.back() != last && slots[peer.ready.back()].control) {
+            const std::uint32_t at = peer.ready.back();
+            peer.ready.erase(slots, at);
+            peer.ready.push_front(slots, at);
+            if (peer.ready.back() == at) {
+                break; // it is the only one
+            }
+        }
+    }
+    return slots[peer.ready.front()].control ? peer.ready.front() : no_index;
+}
+
 /// The packet to send next, or no_index. It stays on its list until it is sent.
 std::uint32_t Engine::Impl::next_slot(std::uint32_t index, Time now)
 {
     Peer& peer = peers[index];
     if (peer.rnr_blocked) {
-        return no_index;
+        return next_control_slot(index);
     }
     if (!peer.lost.empty()) {
         const std::uint32_t at = peer.lost.front();

@@ -6,6 +6,7 @@
 // six bytes is a message or, now and then, a fault.
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "sim/run.hpp"
@@ -100,6 +101,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 #ifdef SRD_FUZZ_CANARY
     config.work.forget_completion = true;
 #endif
+    config.trace = std::getenv("SRD_SIM_TRACE") != nullptr; // shows what a finding does
     set_trouble(config, data[1]);
     Time at{};
     for (std::size_t position = 2; position + 6 <= size; position += 6) {

@@ -153,6 +153,9 @@ void World::apply(const Fault& fault)
     case Fault::Kind::host_kill:
         return end_process(fault.a, fault.value != 0 ? ProcessState::gone : ProcessState::silent);
     case Fault::Kind::host_restart:
+        if (hosts_[fault.a]->running()) {
+            end_process(fault.a, ProcessState::gone);
+        }
         dead_[fault.a] = false;
         died_at_[fault.a] = time_never;
         apps_[fault.a]->on_restarted();
