@@ -2,7 +2,8 @@
 //
 // FI_EP_RDM endpoints: the progress unit {Engine, PacketIo, matching, lock}.
 //
-//   endpoint.cpp          open, bind, enable, close, options
+//   endpoint.cpp          open, bind, enable, close
+//   endpoint_options.cpp  names, flags, options
 //   transfer.cpp          passes, addresses, sends, the engine's events
 //   receive.cpp           receives: matching, placing, completing, peeking
 //   ops_msg.cpp, ops_tagged.cpp   the libfabric calls, which only fill in arguments
