@@ -35,7 +35,8 @@ bool FatTree::send(SimPacket* packet)
     SimLink& nic = nics_.at(packet->source);
     const auto bytes = static_cast<std::uint32_t>(packet->bytes.size());
     const Time now = clock_.now();
-    if (nic.backlog(now) + bytes > config_.nic_queue_bytes) {
+    const std::uint32_t queued = nic.backlog(now);
+    if (queued != 0 && queued + bytes > config_.nic_queue_bytes) {
         return false;
     }
     ++totals_.sent;

@@ -188,8 +188,12 @@ void World::run_until_settled()
     const Time limit = calm_from_ + config_.patience;
     bool more = true;
     while (more) {
+        // A look now and then, and before time leaps ahead.
         for (int events = 0; more && events < 1000; ++events) {
             more = clock_.step(limit);
+            if (clock_.next() - clock_.now() > std::chrono::milliseconds(5)) {
+                break;
+            }
         }
         if (clock_.now() >= calm_from_ && ledger_.settled(dead_)) {
             return;

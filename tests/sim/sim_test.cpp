@@ -111,9 +111,10 @@ TEST_CASE("paths: a quarter of the paths dies for good and the transfer goes on"
 TEST_CASE("peers: a silent death is an error within peer_timeout")
 {
     RunConfig config = bulk(15, 64, 1 << 20);
-    config.allowed = {0, cause_bit(Cause::stopped_answering)};
+    config.allowed = {0, cause_bit(Cause::stopped_answering) | cause_bit(Cause::never_answered)};
     config.faults.push_back({Time(milliseconds(5)), Fault::Kind::host_kill, 1, 0, 0});
     config.host.tuning.peer_timeout = seconds(5);
+    config.host.tuning.connect_timeout = seconds(5); // for those submitted after the first error
     config.error_bound = seconds(6);
     const RunResult result = must_pass(config);
     CHECK(result.failed_operations > 0);

@@ -26,6 +26,9 @@ public:
     bool empty() const noexcept { return heap_.empty(); }
     std::uint64_t fired() const noexcept { return fired_; }
 
+    /// When the next event is due; time_never if none is.
+    Time next() const noexcept { return heap_.empty() ? time_never : heap_.front().when; }
+
     /// Calls target.fire(what, value) at `when`, or now if that has passed.
     void at(Time when, SimTarget& target, std::uint32_t what, std::uint64_t value = 0);
 

@@ -108,7 +108,8 @@ void LossyNet::hop(SimLink& link, SimPacket* packet, Duration extra)
 bool LossyNet::send(SimPacket* packet)
 {
     SimLink& link = up_.at(packet->source);
-    if (link.backlog(clock_.now()) + packet->bytes.size() > link.config().queue_bytes) {
+    const std::uint32_t queued = link.backlog(clock_.now());
+    if (queued != 0 && queued + packet->bytes.size() > link.config().queue_bytes) {
         return false;
     }
     ++totals_.sent;
