@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -16,6 +17,17 @@
 #include "fabric_domain.hpp"
 
 namespace srd {
+
+namespace {
+
+// Applications spin (Open MPI's blocking send does so without ever yielding), and where there are more of
+// them than cores, the peer they wait for may be the one that does not get to run, for a whole slice of the
+// scheduler. So whoever has found nothing for some tens of microseconds gives way now and then; that
+// costs nothing worth mention if nobody else wants the core.
+constexpr std::uint32_t patient_passes = 128;
+constexpr std::uint32_t passes_per_yield = 8;
+
+} // namespace
 
 Time clock_now() noexcept
 {
@@ -74,10 +86,16 @@ void ProgressGroup::progress() noexcept
         return;
     }
     const Time now = clock_now();
+    bool worked = false;
     for (Endpoint* endpoint : members_) {
-        endpoint->progress(now);
+        worked |= endpoint->progress(now);
     }
+    idle_passes_ = worked ? 0 : idle_passes_ + 1;
+    const bool give_way = idle_passes_ >= patient_passes && idle_passes_ % passes_per_yield == 0;
     members_lock.unlock();
+    if (give_way) {
+        sched_yield();
+    }
 }
 
 void ProgressGroup::watch(int descriptor) noexcept

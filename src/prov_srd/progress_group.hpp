@@ -84,6 +84,7 @@ private:
 
     const bool threaded_progress_; ///< FI_PROGRESS_AUTO
     std::vector<Endpoint*> members_ SRD_GUARDED_BY(members_lock);
+    std::uint32_t idle_passes_ SRD_GUARDED_BY(members_lock) = 0; ///< passes in a row that found nothing to do
     std::atomic<std::size_t> member_count_{0};
     std::atomic<bool> armed_{false};
     std::atomic<bool> fd_armed_{false}; ///< arm_for_fd() counts as a sleeper until the next progress()
