@@ -137,7 +137,7 @@ ssize_t Endpoint::open_peer(fi_addr_t fi_addr, PeerId& peer, Time now) noexcept
     if (const ssize_t error = find_route(fi_addr, route); error != 0) {
         return error;
     }
-    peer = engine_->open_peer(route, io_->route_mtu(route), now);
+    peer = engine_->open_peer(route, io_->route_mtu(route), now, io_->route_paths(route));
     if (peer == no_id<PeerId>) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "no room for another peer; raise FI_SRD_MAX_PEERS");
         return -FI_ENOMEM;

@@ -51,7 +51,7 @@ std::uint32_t Engine::Impl::peer_of_route(RouteId route) const noexcept
     return route_peer[index_of(route)] - 1; // 0 - 1 = no_index
 }
 
-std::uint32_t Engine::Impl::open_peer(RouteId route, std::uint32_t mtu, Time now)
+std::uint32_t Engine::Impl::open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths)
 {
     SRD_CHECK(index_of(route) < limits.max_routes);
     const std::uint32_t known = peer_of_route(route);
@@ -68,6 +68,7 @@ std::uint32_t Engine::Impl::open_peer(RouteId route, std::uint32_t mtu, Time now
     Peer& peer = peers[index];
     peer.route = route;
     peer.mtu = std::min(mtu, caps.max_packet);
+    peer.path_count = std::clamp<std::uint16_t>(paths, 1, caps.path_count);
     SRD_CHECK(peer.mtu > 2 * packet_overhead);
     route_peer[index_of(route)] = index + 1;
     init_connection(index, now);
@@ -106,6 +107,7 @@ void Engine::Impl::init_connection(std::uint32_t index, Time now)
     fresh.active_link = active_link;
     fresh.route = peer.route;
     fresh.mtu = peer.mtu;
+    fresh.path_count = peer.path_count;
     fresh.successor = peer.successor;
     fresh.pinned = peer.pinned;
     fresh.is_successor = peer.is_successor;
@@ -131,13 +133,13 @@ void Engine::Impl::init_connection(std::uint32_t index, Time now)
     const std::uint64_t seed = random.next();
     switch (tuning.paths) {
     case PathPolicy::adaptive:
-        fresh.paths = AdaptivePaths(caps.path_count, seed);
+        fresh.paths = AdaptivePaths(peer.path_count, seed);
         break;
     case PathPolicy::round_robin:
-        fresh.paths = RoundRobinPaths(caps.path_count, seed);
+        fresh.paths = RoundRobinPaths(peer.path_count, seed);
         break;
     case PathPolicy::single:
-        fresh.paths = SinglePath(caps.path_count, seed);
+        fresh.paths = SinglePath(peer.path_count, seed);
         break;
     }
     peer = fresh;
@@ -275,9 +277,9 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
 
 Engine::~Engine() = default;
 
-PeerId Engine::open_peer(RouteId route, std::uint32_t mtu, Time now)
+PeerId Engine::open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths)
 {
-    const std::uint32_t index = impl_->open_peer(route, mtu, now);
+    const std::uint32_t index = impl_->open_peer(route, mtu, now, paths);
     if (index == no_index) {
         return no_id<PeerId>;
     }
@@ -295,9 +297,9 @@ void Engine::close_peer(PeerId peer, Time now)
     impl_->issue_grants();
 }
 
-void Engine::accept_hello(RouteId route, std::uint32_t mtu, Time now)
+void Engine::accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths)
 {
-    impl_->accept_hello(route, mtu, now);
+    impl_->accept_hello(route, mtu, now, paths);
 }
 
 RouteId Engine::peer_route(PeerId peer) const

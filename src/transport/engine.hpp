@@ -32,6 +32,7 @@
 #include <srd/types.hpp>
 
 #include "io/packet_io.hpp"
+#include "lb/path_selector.hpp"
 
 namespace srd {
 
@@ -99,17 +100,17 @@ public:
     // -- Peers ------------------------------------------------------------
 
     /// The peer behind `route`; makes its state on first use (nothing is sent yet).
-    /// `mtu` is PacketIo::route_mtu(route). Returns no_id<PeerId> when max_peers are in use.
-    /// The id stays valid until close_peer(); the id of a peer that was only met in events may be
-    /// given to another peer after it has gone, so name peers by route where it must last.
-    PeerId open_peer(RouteId route, std::uint32_t mtu, Time now);
+    /// `mtu` is PacketIo::route_mtu(route), `paths` PacketIo::route_paths(route). Returns no_id<PeerId> when
+    /// max_peers are in use. The id stays valid until close_peer(); the id of a peer that was only met in
+    /// events may be given to another peer after it has gone, so name peers by route where it must last.
+    PeerId open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths = max_paths);
 
     /// Forgets `peer`: its operations fail with Cause::removed.
     void close_peer(PeerId peer, Time now);
 
     /// Answers Event::hello: the introduction's sender is reachable by `route`.
     /// Call before the next poll_event(). Not calling it ignores the introduction.
-    void accept_hello(RouteId route, std::uint32_t mtu, Time now);
+    void accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths = max_paths);
 
     RouteId peer_route(PeerId peer) const;
 

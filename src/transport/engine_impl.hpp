@@ -86,7 +86,7 @@ struct Engine::Impl {
     };
 
     // -- engine.cpp
-    std::uint32_t open_peer(RouteId route, std::uint32_t mtu, Time now);
+    std::uint32_t open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths);
     void init_connection(std::uint32_t index, Time now);
     void drop_connection(std::uint32_t index, Cause cause);
     void fail_peer(std::uint32_t index, Cause cause, Time now);
@@ -100,7 +100,7 @@ struct Engine::Impl {
 
     // -- handshake.cpp
     void start_greeting(std::uint32_t index, Time now);
-    void accept_hello(RouteId route, std::uint32_t mtu, Time now);
+    void accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths);
     void learn_remote(std::uint32_t index, const wire::HelloFrame& hello, Time now);
     void on_hello_reply(std::uint32_t index, const wire::HelloFrame& hello, Time now);
     void promote_successor(std::uint32_t index, Time now);

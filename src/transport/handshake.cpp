@@ -79,14 +79,14 @@ void Engine::Impl::on_heard(std::uint32_t index, Time now)
 }
 
 /// An introduction by a stranger, or by a known address under a connection we do not know.
-void Engine::Impl::accept_hello(RouteId route, std::uint32_t mtu, Time now)
+void Engine::Impl::accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths)
 {
     if (!hello_open) {
         return;
     }
     hello_open = false;
     const wire::HelloFrame introduction = hello;
-    std::uint32_t index = open_peer(route, mtu, now);
+    std::uint32_t index = open_peer(route, mtu, now, paths);
     if (index == no_index) {
         return; // counts as lost; the peer asks again
     }
@@ -110,6 +110,7 @@ void Engine::Impl::accept_hello(RouteId route, std::uint32_t mtu, Time now)
                 Peer& record = peers[successor];
                 record.route = route;
                 record.mtu = std::min(mtu, caps.max_packet);
+                record.path_count = peers[index].path_count;
                 record.is_successor = true;
                 init_connection(successor, now);
                 learn_remote(successor, introduction, now);

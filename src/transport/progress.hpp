@@ -93,7 +93,7 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
             if (event.kind == Event::Kind::hello) {
                 RouteId route{};
                 if (io.resolve(event.payload, route) == Status::ok) {
-                    engine.accept_hello(route, io.route_mtu(route), now);
+                    engine.accept_hello(route, io.route_mtu(route), now, io.route_paths(route));
                 }
                 continue;
             }

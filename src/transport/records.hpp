@@ -200,6 +200,7 @@ struct Peer {
     std::uint8_t rnr_count = 0;
     std::uint8_t hello_count = 0;
     PathId burst_path{};
+    std::uint16_t path_count = 1;
     std::uint16_t burst_left = 0; ///< packets the current burst may still put on burst_path
     Link active_link;
     RouteId route{};

@@ -26,20 +26,21 @@ namespace srd {
 struct Counters;
 
 struct IoCaps {
-    std::uint32_t max_packet = 0;    ///< largest packet on any route, bytes
-    std::uint32_t rx_buffer = 0;     ///< bytes the receive side can queue; 0 = unknown
-    std::uint16_t path_count = 1;    ///< entropies per route, 1..64
-    std::uint16_t burst_packets = 1; ///< packets of equal size on one path that cost about one call (GSO), >= 1
-    bool lossless = false;           ///< the medium never drops (still may reorder)
-    bool keeps_tx_memory = false;    ///< tx_burst returns before the memory is free; tx_reap tells
+    std::uint32_t max_packet = 0; ///< largest packet on any route, bytes
+    std::uint32_t rx_buffer = 0;  ///< bytes the receive side can queue; 0 = unknown
+    std::uint16_t path_count = 1; ///< entropies per route, 1..64
+    std::uint16_t burst_packets =
+        1;                        ///< packets of equal size on one path that cost about one call (GSO), >= 1
+    bool lossless = false;        ///< the medium never drops (still may reorder)
+    bool keeps_tx_memory = false; ///< tx_burst returns before the memory is free; tx_reap tells
 };
 
 /// A received packet. The memory belongs to the backend and stays valid until rx_release().
 struct RxPacket {
     const std::byte* data = nullptr;
     std::uint32_t length = 0;
-    bool marked = false;      ///< ECN congestion experienced
-    Time arrived{};           ///< when the kernel or NIC received it, if known, else the burst's `now`
+    bool marked = false; ///< ECN congestion experienced
+    Time arrived{};      ///< when the kernel or NIC received it, if known, else the burst's `now`
 };
 
 inline constexpr std::size_t max_tx_iov = 2 + max_iov; ///< header, frames, payload pieces
@@ -58,10 +59,11 @@ struct TxPacket {
 /// What a backend learns about a route outside of packets.
 struct RouteNotice {
     enum class Kind : std::uint8_t {
-        mtu_changed,     ///< read route_mtu() again
-        process_gone,    ///< the peer's host says that nobody has that address (ICMP port unreachable, TCP reset)
-        process_alive,   ///< the peer's process exists, though it may be stopped (answer to probe_liveness)
-        unreachable,     ///< no route, or the peer's host does not answer the network
+        mtu_changed,   ///< read route_mtu() again
+        process_gone,  ///< the peer's host says that nobody has that address (ICMP port unreachable, TCP
+                       ///< reset)
+        process_alive, ///< the peer's process exists, though it may be stopped (answer to probe_liveness)
+        unreachable,   ///< no route, or the peer's host does not answer the network
     };
     RouteId route{};
     Kind kind{};
@@ -89,6 +91,13 @@ public:
 
     /// Largest packet, in bytes of ours (headers below excluded), that `route` carries unfragmented.
     virtual std::uint32_t route_mtu(RouteId route) const noexcept = 0;
+
+    /// How many of caps().path_count entropies are worth using on `route`: 1 to a peer on this host.
+    virtual std::uint16_t route_paths(RouteId route) const noexcept
+    {
+        static_cast<void>(route);
+        return caps().path_count;
+    }
 
     /// Fills a prefix of `packets`; returns how many. Never blocks. `now` is the pass's clock reading.
     virtual std::size_t rx_burst(std::span<RxPacket> packets, Time now) = 0;

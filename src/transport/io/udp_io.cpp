@@ -96,6 +96,10 @@ public:
         return routes_->address(route).bytes();
     }
     std::uint32_t route_mtu(RouteId route) const noexcept override { return routes_->mtu(route); }
+    std::uint16_t route_paths(RouteId route) const noexcept override
+    {
+        return routes_->on_this_host(route) ? std::uint16_t{1} : caps_.path_count;
+    }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override { receiver_->rx_release(); }
     std::size_t tx_burst(std::span<const TxPacket> packets) override

@@ -29,6 +29,18 @@ std::size_t NoticeQueue::take(std::span<RouteNotice> notices) noexcept
     return taken;
 }
 
+namespace {
+
+/// Only an address of this host can be bound to.
+bool is_own_address(UdpAddress address) noexcept
+{
+    const FileDescriptor socket(::socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    address.set_port(0);
+    return socket.valid() && ::bind(socket.get(), address.raw(), address.length()) == 0;
+}
+
+} // namespace
+
 Status UdpRoutes::resolve(std::span<const std::byte> bytes, int probe, RouteId& route)
 {
     UdpAddress address;
@@ -56,7 +68,7 @@ Status UdpRoutes::resolve(std::span<const std::byte> bytes, int probe, RouteId& 
     }
     const RouteId added{static_cast<std::uint32_t>(routes_.size())};
     try {
-        routes_.push_back({address, mtu});
+        routes_.push_back({address, mtu, is_own_address(address)});
         try {
             by_address_.emplace(address, added);
         } catch (const std::bad_alloc&) {

@@ -45,6 +45,8 @@ public:
     RouteId find(const UdpAddress& address) const noexcept;
     const UdpAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
     std::uint32_t mtu(RouteId route) const noexcept { return routes_[index_of(route)].mtu; }
+    /// True if the peer is on this host: the way there is loopback, whatever the address.
+    bool on_this_host(RouteId route) const noexcept { return routes_[index_of(route)].on_this_host; }
     /// Asks the kernel for the route's MTU again; true if it changed.
     bool refresh_mtu(RouteId route, int probe) noexcept;
     bool contains(RouteId route) const noexcept { return index_of(route) < routes_.size(); }
@@ -53,6 +55,7 @@ private:
     struct Route {
         UdpAddress address;
         std::uint32_t mtu = 0;
+        bool on_this_host = false;
     };
     struct Hash {
         std::size_t operator()(const UdpAddress& address) const noexcept { return address.hash(); }

@@ -157,9 +157,12 @@ int UdpTransmitter::send_messages(int fd, std::size_t first) noexcept
     return ::sendmmsg(fd, &messages_[first], static_cast<unsigned>(count), MSG_DONTWAIT);
 }
 
-UdpSender& UdpTransmitter::prefer_connected(UdpSender& sender, RouteId route)
+UdpSender& UdpTransmitter::prefer_connected(UdpSender& sender, const TxPacket& packet)
 {
-    if (settings_.path_count != 1 || message_count_ != 1) {
+    const RouteId route = packet.route;
+    const bool only_path =
+        packet.path == PathId{} && (settings_.path_count == 1 || routes_.on_this_host(route));
+    if (!only_path || message_count_ != 1) {
         return sender;
     }
     if (route == connected_route_) {
@@ -202,7 +205,7 @@ bool UdpTransmitter::connect_to(RouteId route)
 
 std::size_t UdpTransmitter::flush(std::span<const TxPacket> packets, UdpSender& unconnected)
 {
-    UdpSender& sender = prefer_connected(unconnected, packets.front().route);
+    UdpSender& sender = prefer_connected(unconnected, packets.front());
     std::size_t accepted = 0; // packets
     std::size_t message = 0;
     int attempts = 0;

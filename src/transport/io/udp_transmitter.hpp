@@ -84,8 +84,8 @@ private:
     void add_message(std::span<const TxPacket> run) noexcept;
     /// Sends the gathered messages of `packets`. Returns how many packets are accepted.
     std::size_t flush(std::span<const TxPacket> packets, UdpSender& sender);
-    /// The connected socket instead of `sender` if the one gathered message to `route` can take it.
-    UdpSender& prefer_connected(UdpSender& sender, RouteId route);
+    /// The connected socket instead of `sender` if the one gathered message, `packet`, can take it.
+    UdpSender& prefer_connected(UdpSender& sender, const TxPacket& packet);
     bool connect_to(RouteId route);
     /// One system call for the gathered messages from `first` on: how many were sent, or -1 with errno.
     int send_messages(int fd, std::size_t first) noexcept;

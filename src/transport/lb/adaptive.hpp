@@ -11,7 +11,8 @@
 //               anything getting through: blacked out at once
 //   blackout    after a back-off of 10 ms, doubling to 640 ms, one packet is
 //               let through; one acknowledgement ends the blackout
-//   timed_out   no verdict: whatever was lost with it hit all paths
+//   timed_out   no verdict, for whatever was lost with it may have hit all paths; but the
+//               repetition must not go there again
 //
 // Avoidance is relative. At most half of the paths rest at a time: when more
 // are marked, the network is congested rather than a path, and that is the
@@ -67,7 +68,7 @@ public:
     {
         const std::uint64_t others = all() & ~bit(static_cast<unsigned>(avoid));
         for (const std::uint64_t candidates : {others & ~(resting_ | dark_), others & ~dark_, others}) {
-            if ((candidates & bit(last_good_)) != 0) {
+            if (last_good_ != no_path && (candidates & bit(last_good_)) != 0) {
                 return PathId{last_good_};
             }
             if (candidates != 0) {
@@ -98,6 +99,7 @@ public:
             on_lost(path, now);
             break;
         case PathOutcome::timed_out:
+            doubt(path);
             break;
         }
     }
@@ -134,6 +136,17 @@ private:
         return PathId(path);
     }
 
+    static constexpr std::uint8_t no_path = max_paths;
+
+    // What was learned of the path before no longer recommends it.
+    void doubt(unsigned path) noexcept
+    {
+        proven_ &= ~bit(path);
+        if (last_good_ == path) {
+            last_good_ = no_path;
+        }
+    }
+
     // Something got through.
     void alive(unsigned path) noexcept
     {
@@ -150,7 +163,7 @@ private:
         if ((dark_ & bit(path)) != 0) {
             return; // sent before the blackout, or the probe: its back-off runs already
         }
-        proven_ &= ~bit(path);
+        doubt(path);
         const unsigned in_a_row = std::min(losses(path) + 1, blackout_losses);
         set_health(path, in_a_row, doublings(path));
         if (in_a_row < blackout_losses || (all() & ~dark_) == bit(path)) {
@@ -232,7 +245,7 @@ private:
     std::uint32_t blackouts_ = 0;
     std::uint8_t count_;
     std::uint8_t cursor_;    // where the turn goes on
-    std::uint8_t last_good_; // most recently acknowledged without a mark
+    std::uint8_t last_good_; // most recently acknowledged without a mark, and not lost since; or no_path
 };
 
 static_assert(PathSelector<AdaptivePaths>);
