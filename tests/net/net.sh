@@ -147,7 +147,7 @@ net_mpirun() {
     local ranks=$1 variable forward=()
     shift
     for variable in FI_PROVIDER FI_PROVIDER_PATH FI_SRD_STATS FI_LOG_LEVEL PMIX_MCA_gds; do
-        forward+=(-x "$variable")
+        [ -n "${!variable:-}" ] && forward+=(-x "$variable")
     done
     "$(dirname "${BASH_SOURCE[0]}")/enter_host" "$net_prefix-h0" -- timeout -k 10 "${SRD_TEST_SECONDS:-300}" \
         mpirun --bind-to none --map-by node -n "$ranks" --hostfile "$net_folder/hostfile" "${forward[@]}" \
