@@ -57,10 +57,13 @@ struct EagerFrame {
 std::byte* write_eager_frame(std::byte* out, const EagerFrame& frame) noexcept;
 std::size_t optional_fields_size(const MessageFlags& flags, bool want_delivered) noexcept;
 
+/// Frames up to this size are sent from the descriptor, behind the header: one piece instead of two.
+inline constexpr std::uint32_t inline_frames = 192;
+
 /// The header memory of one transmission.
 struct TxDesc {
     TxDesc() noexcept {} // the bytes are written before they are read
-    alignas(8) std::array<std::byte, sizeof(wire::PacketHeader) + sizeof(wire::AckBlock) +
+    alignas(8) std::array<std::byte, inline_frames + sizeof(wire::PacketHeader) + sizeof(wire::AckBlock) +
                                          wire::max_ack_words * sizeof(std::uint64_t) +
                                          sizeof(wire::HelloFrame)> bytes;
     std::uint32_t slot = no_index; ///< no_index: an unsequenced packet

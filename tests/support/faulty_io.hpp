@@ -54,6 +54,7 @@ public:
         return inner_->route_address(route);
     }
     std::uint32_t route_mtu(RouteId route) const noexcept override { return inner_->route_mtu(route); }
+    std::uint16_t route_paths(RouteId route) const noexcept override { return inner_->route_paths(route); }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
