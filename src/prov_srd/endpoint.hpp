@@ -238,7 +238,6 @@ private:
     std::optional<Slab<SendRecord>> sends_ SRD_GUARDED_BY(lock);
     std::uint32_t receive_limit_ = 0;                            ///< receives that may be posted at one time
     std::vector<Destination> destinations_ SRD_GUARDED_BY(lock); ///< by fi_addr_t
-    std::vector<PeerId> orphans_ SRD_GUARDED_BY(lock);           ///< removed from the vector, still known
     std::vector<KnownSource> sources_ SRD_GUARDED_BY(lock);      ///< by RouteId; only with FI_SOURCE
 
     // Threads that sleep on io_fd() until a time.

@@ -139,37 +139,23 @@ ssize_t Endpoint::open_peer(fi_addr_t fi_addr, PeerId& peer, Time now) noexcept
         return error;
     }
     peer = engine_->open_peer(route, io_->route_mtu(route), now, io_->route_paths(route));
-    if (peer == no_id<PeerId> && !orphans_.empty()) {
-        for (const PeerId orphan : orphans_) {
-            engine_->close_peer(orphan, now);
-        }
-        orphans_.clear();
-        pass(now); // says goodbye to them; their places are free afterwards
-        return -FI_EAGAIN;
-    }
     if (peer == no_id<PeerId>) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "no room for another peer; raise FI_SRD_MAX_PEERS");
         return -FI_ENOMEM;
     }
-    std::erase(orphans_, peer);
     destinations_[fi_addr].peer = peer;
     return 0;
 }
 
-/// The peer itself stays, until its place is needed: it may go on sending to us, and fi_av_remove()
-/// must not cut a conversation that does not need the vector.
+/// The peer itself stays until it goes: it may go on sending to us, and fi_av_remove() must not cut a
+/// conversation that does not need the vector.
 void Endpoint::forget_destination(fi_addr_t fi_addr, std::span<const std::byte>) noexcept
 {
     ProgressGuard guard(lock);
-    if (fi_addr >= destinations_.size()) {
-        return;
-    }
-    const Destination forgotten = std::exchange(destinations_[fi_addr], Destination{});
-    if (forgotten.peer != no_id<PeerId>) {
-        try {
-            orphans_.push_back(forgotten.peer);
-        } catch (const std::bad_alloc&) {
-            engine_->close_peer(forgotten.peer, clock_now());
+    if (fi_addr < destinations_.size()) {
+        const Destination forgotten = std::exchange(destinations_[fi_addr], Destination{});
+        if (forgotten.peer != no_id<PeerId>) {
+            engine_->release_peer(forgotten.peer);
         }
     }
 }

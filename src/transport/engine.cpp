@@ -287,6 +287,13 @@ PeerId Engine::open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16
     return PeerId{index};
 }
 
+void Engine::release_peer(PeerId peer) noexcept
+{
+    const auto index = static_cast<std::uint32_t>(index_of(peer));
+    SRD_CHECK(impl_->peers.live(index));
+    impl_->peers[index].pinned = false;
+}
+
 void Engine::close_peer(PeerId peer, Time now)
 {
     const auto index = static_cast<std::uint32_t>(index_of(peer));
