@@ -369,10 +369,16 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
     if (generated) {
         out = write_bulk_frame(slot, out);
     }
+    // A few bytes are sooner copied than gathered by the kernel.
+    const bool inlined = !generated && slot.length <= inline_frames;
+    if (inlined) {
+        std::memcpy(out, chunks.data(slot.chunk), slot.length);
+        out += slot.length;
+    }
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
     if (generated) {
         gather(tx_messages[slot.message], slot.offset, slot.length, packet);
-    } else {
+    } else if (!inlined) {
         packet.iov[packet.iov_count++] = {chunks.data(slot.chunk), slot.length};
     }
     finish_packet_out(packet);

@@ -120,8 +120,8 @@ public:
     /// Fills a prefix of `notices`; returns how many. Cheap when there are none.
     virtual std::size_t poll_notices(std::span<RouteNotice> notices, Time now) = 0;
 
-    /// A descriptor that polls readable when rx_burst or poll_notices may have something,
-    /// or after notify(). Valid as long as the backend.
+    /// A descriptor that, after arm_wait(), polls readable when rx_burst or poll_notices may have
+    /// something, or after notify(). Valid as long as the backend.
     virtual int wait_fd() const noexcept = 0;
 
     /// Call before sleeping on wait_fd(): clears notify() and returns true if it is safe to

@@ -120,6 +120,7 @@ private:
     int open_sockets();
     int try_open_ports(bool& port_taken);
     int open_wait();
+    bool watch_socket() noexcept;
     void size_buffers();
     void warn(const std::string& text) const
     {
@@ -137,6 +138,7 @@ private:
     FileDescriptor probe_; // asks the kernel for MTUs
     FileDescriptor epoll_;
     FileDescriptor event_;
+    bool socket_watched_ = false;
     std::atomic<bool> notified_{false};
     std::shared_ptr<UdpSenders> senders_;
     std::uint64_t errors_seen_ = 0; // of senders_
@@ -239,10 +241,6 @@ int UdpIo::open_wait()
     }
     epoll_event event{};
     event.events = EPOLLIN;
-    event.data.u32 = tag_packets;
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, main_.socket.get(), &event) != 0) {
-        return errno;
-    }
     event.data.u32 = tag_notify;
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) == 0 ? 0 : errno;
 }
@@ -282,8 +280,23 @@ std::size_t UdpIo::poll_notices(std::span<RouteNotice> notices, Time now)
     return notices_.empty() ? 0 : notices_.take(notices);
 }
 
+/// Puts the socket under the wait descriptor when somebody sleeps for the first time. Who only polls
+/// is spared the kernel's notification, which the sender of every packet would have to make.
+bool UdpIo::watch_socket() noexcept
+{
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u32 = tag_packets;
+    socket_watched_ =
+        socket_watched_ || ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, main_.socket.get(), &event) == 0;
+    return socket_watched_;
+}
+
 bool UdpIo::arm_wait()
 {
+    if (!watch_socket()) {
+        return false; // no more watches for this user: poll
+    }
     bool idle = !receiver_->holding();
     std::array<epoll_event, 8> events{};
     const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
