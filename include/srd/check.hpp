@@ -12,9 +12,9 @@ namespace srd {
 
 } // namespace srd
 
-#define SRD_CHECK(expression)                                                                      \
-    (__builtin_expect(static_cast<bool>(expression), 1)                                            \
-         ? static_cast<void>(0)                                                                    \
+#define SRD_CHECK(expression)                                                                                \
+    (__builtin_expect(static_cast<bool>(expression), 1)                                                      \
+         ? static_cast<void>(0)                                                                              \
          : ::srd::check_failed(#expression, __FILE__, __LINE__))
 
 #ifdef NDEBUG

@@ -12,20 +12,20 @@
 
 namespace srd {
 
-inline constexpr std::size_t max_iov = 4;            ///< iovecs per operation
-inline constexpr std::size_t max_address_size = 56;  ///< bytes of an endpoint address (aws-ofi-nccl's bound)
-inline constexpr std::size_t max_inject_size = 4096; ///< bytes copied by an inject
-inline constexpr std::uint32_t packet_window = 1024; ///< sequenced packets in flight per peer and direction
-inline constexpr std::uint32_t message_window = 8192;///< messages a sender may be ahead of in-order delivery
+inline constexpr std::size_t max_iov = 4;             ///< iovecs per operation
+inline constexpr std::size_t max_address_size = 56;   ///< bytes of an endpoint address (aws-ofi-nccl's bound)
+inline constexpr std::size_t max_inject_size = 4096;  ///< bytes copied by an inject
+inline constexpr std::uint32_t packet_window = 1024;  ///< sequenced packets in flight per peer and direction
+inline constexpr std::uint32_t message_window = 8192; ///< messages a sender may be ahead of in-order delivery
 
 struct Limits {
-    std::uint32_t max_peers = 65536;         ///< remote endpoints with state at one time
-    std::uint32_t max_routes = 1U << 20;     ///< addresses that the backend can have resolved
-    std::uint32_t max_packet = 65507;        ///< largest packet the backend can carry, bytes
-    std::uint32_t tx_slots = 16384;          ///< sequenced packets in flight over all peers
-    std::uint32_t tx_messages = 32768;       ///< submitted operations not yet complete
-    std::uint32_t tx_descs = 1024;           ///< transmissions the backend may hold at one time
-    std::uint32_t rx_messages = 131072;      ///< unexpected, reordered and incomplete messages
+    std::uint32_t max_peers = 65536;           ///< remote endpoints with state at one time
+    std::uint32_t max_routes = 1U << 20;       ///< addresses that the backend can have resolved
+    std::uint32_t max_packet = 65507;          ///< largest packet the backend can carry, bytes
+    std::uint32_t tx_slots = 16384;            ///< sequenced packets in flight over all peers
+    std::uint32_t tx_messages = 32768;         ///< submitted operations not yet complete
+    std::uint32_t tx_descs = 1024;             ///< transmissions the backend may hold at one time
+    std::uint32_t rx_messages = 131072;        ///< unexpected, reordered and incomplete messages
     std::size_t unexpected_bytes = 128U << 20; ///< payload bytes of unexpected and reordered messages
 };
 
@@ -33,22 +33,25 @@ enum class CongestionPolicy : std::uint8_t { swift, fixed };
 enum class PathPolicy : std::uint8_t { adaptive, round_robin, single };
 
 struct Tuning {
-    std::size_t eager_size = 16384;   ///< longest message sent without asking, bytes
-    std::size_t copy_size = 1024;     ///< shorter messages are copied and may share a packet, bytes
-    std::uint32_t window_max = 8U << 20;    ///< upper bound of a peer's congestion window, bytes
-    std::uint32_t window_start = 256U << 10;///< congestion window of a new peer, bytes
-    std::uint32_t grant_budget = 4U << 20;  ///< bytes granted and not yet received, over all peers
-    std::uint32_t rx_buffer = 0;      ///< bytes the backend can buffer on receive; told to the peer; 0 = unknown
+    std::size_t eager_size = 16384;          ///< longest message sent without asking, bytes
+    std::size_t copy_size = 1024;            ///< shorter messages are copied and may share a packet, bytes
+    std::uint32_t window_max = 8U << 20;     ///< upper bound of a peer's congestion window, bytes
+    std::uint32_t window_start = 256U << 10; ///< congestion window of a new peer, bytes
+    std::uint32_t grant_budget = 4U << 20;   ///< bytes granted and not yet received, over all peers
+    std::uint32_t rx_buffer = 0; ///< bytes the backend can buffer on receive; told to the peer; 0 = unknown
     CongestionPolicy congestion = CongestionPolicy::swift;
     PathPolicy paths = PathPolicy::adaptive;
-    Duration target_delay = std::chrono::microseconds(50); ///< queueing delay that Swift aims at, above the base rtt
-    Duration ack_delay = std::chrono::microseconds(25);    ///< longest wait of an acknowledgement for company
-    Duration rto_min = std::chrono::microseconds(300);     ///< floor of probe and retransmission timeouts
-    Duration rto_max = std::chrono::milliseconds(100);     ///< ceiling of the backed-off timeout
-    Duration peer_timeout = std::chrono::seconds(5);       ///< silence with data unacknowledged until a peer is dead
-    Duration connect_timeout = std::chrono::seconds(30);   ///< the same for an address that never answered
-    Duration stopped_timeout = std::chrono::minutes(60);   ///< the same while the peer's process is seen to exist
-    Duration rnr_timeout = std::chrono::minutes(60);       ///< receiver-not-ready for so long is an error
+    Duration target_delay =
+        std::chrono::microseconds(50); ///< queueing delay that Swift aims at, above the base rtt
+    Duration ack_delay = std::chrono::microseconds(25); ///< longest wait of an acknowledgement for company
+    Duration rto_min = std::chrono::microseconds(300);  ///< floor of probe and retransmission timeouts
+    Duration rto_max = std::chrono::milliseconds(100);  ///< ceiling of the backed-off timeout
+    Duration peer_timeout =
+        std::chrono::seconds(5); ///< silence with data unacknowledged until a peer is dead
+    Duration connect_timeout = std::chrono::seconds(30); ///< the same for an address that never answered
+    Duration stopped_timeout =
+        std::chrono::minutes(60);                    ///< the same while the peer's process is seen to exist
+    Duration rnr_timeout = std::chrono::minutes(60); ///< receiver-not-ready for so long is an error
 };
 
 } // namespace srd

@@ -7,7 +7,7 @@
 
 namespace srd {
 
-enum class [[nodiscard]] Status : std::uint8_t {
+enum class [[nodiscard]] Status : std::uint8_t{
     ok,
     again,       ///< a resource is exhausted for now; nothing has changed; progress, then retry
     invalid,     ///< the argument cannot be served
@@ -19,18 +19,18 @@ enum class [[nodiscard]] Status : std::uint8_t {
 /// and fi_cq_strerror() turns it into a sentence.
 enum class Cause : std::uint8_t {
     none,
-    never_answered,    ///< no packet has ever come back from the address
-    stopped_answering, ///< was heard, then fell silent for longer than Tuning::peer_timeout
-    restarted,         ///< another process (incarnation) answers at the address now
-    refused,           ///< the peer's host says that nobody listens at the address
-    closed,            ///< the peer closed its endpoint
-    removed,           ///< the application removed the peer or closed its own endpoint
-    unreachable,       ///< this host has no way to the peer
-    peer_out_of_memory,///< the peer answered receiver-not-ready for longer than Tuning::rnr_timeout
-    truncated,         ///< the message was longer than the receive buffer
-    canceled,          ///< the application canceled the operation
-    not_found,         ///< FI_PEEK saw no such message
-    count_             ///< number of causes; not a cause
+    never_answered,     ///< no packet has ever come back from the address
+    stopped_answering,  ///< was heard, then fell silent for longer than Tuning::peer_timeout
+    restarted,          ///< another process (incarnation) answers at the address now
+    refused,            ///< the peer's host says that nobody listens at the address
+    closed,             ///< the peer closed its endpoint
+    removed,            ///< the application removed the peer or closed its own endpoint
+    unreachable,        ///< this host has no way to the peer
+    peer_out_of_memory, ///< the peer answered receiver-not-ready for longer than Tuning::rnr_timeout
+    truncated,          ///< the message was longer than the receive buffer
+    canceled,           ///< the application canceled the operation
+    not_found,          ///< FI_PEEK saw no such message
+    count_              ///< number of causes; not a cause
 };
 
 /// An English clause for `cause`, fit to follow "operation failed: ".

@@ -101,8 +101,9 @@ public:
 
     /// The peer behind `route`; makes its state on first use (nothing is sent yet).
     /// `mtu` is PacketIo::route_mtu(route), `paths` PacketIo::route_paths(route). Returns no_id<PeerId> when
-    /// max_peers are in use. The id stays valid until close_peer() or release_peer(); the id of a peer that was only met in
-    /// events may be given to another peer after it has gone, so name peers by route where it must last.
+    /// max_peers are in use. The id stays valid until close_peer() or release_peer(); the id of a peer that
+    /// was only met in events may be given to another peer after it has gone, so name peers by route where it
+    /// must last.
     PeerId open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths = max_paths);
 
     /// The caller keeps no name of `peer` any more: its record may be given to another peer once it has

@@ -93,7 +93,7 @@ TEST_CASE("attributes that cannot be served are refused")
     attr.access = all_access;
     Handle<fid_mr> mr;
     REQUIRE(fi_mr_regattr(open.domain.get(), &attr, 0, mr.out()) == 0);
-    struct fi_mr_raw_attr raw{}; // there is a function of that name
+    struct fi_mr_raw_attr raw {}; // there is a function of that name
     CHECK(fi_control(&mr->fid, FI_GET_RAW_MR, &raw) == -FI_ENOSYS);
     CHECK(fi_mr_bind(mr.get(), &open.domain->fid, 0) == -FI_EINVAL);
 }

@@ -47,7 +47,7 @@ struct RunConfig {
     std::vector<MessagePlan> messages;
     std::vector<Fault> faults;
     std::vector<CauseSet> allowed; ///< per host: causes with which operations that involve it may fail
-    bool trace = false;             ///< print every datagram, submission, announcement and completion
+    bool trace = false;            ///< print every datagram, submission, announcement and completion
     Duration patience =
         std::chrono::seconds(30); ///< after the last fault and submission: all must be settled
     Duration error_bound = std::chrono::seconds(40); ///< from a host's death (or the submission) to the error

@@ -24,22 +24,24 @@ struct CongestionLimits {
 /// One acknowledgement that released data.
 struct AckSample {
     Time now{};
-    Duration rtt{};                 ///< of the echoed packet, peer's hold time taken out; zero: no sample
-    std::uint32_t acked_bytes = 0;  ///< newly acknowledged
-    std::uint32_t in_flight = 0;    ///< bytes in flight before this acknowledgement
-    PathId path{};                  ///< the echoed packet's path
-    bool marked = false;            ///< the echoed packet carried a congestion mark
-    bool window_limited = false;    ///< the sender was held back by the window (else do not grow)
+    Duration rtt{};                ///< of the echoed packet, peer's hold time taken out; zero: no sample
+    std::uint32_t acked_bytes = 0; ///< newly acknowledged
+    std::uint32_t in_flight = 0;   ///< bytes in flight before this acknowledgement
+    PathId path{};                 ///< the echoed packet's path
+    bool marked = false;           ///< the echoed packet carried a congestion mark
+    bool window_limited = false;   ///< the sender was held back by the window (else do not grow)
 };
 
 /// Packets declared lost in one go.
 struct LossSample {
     Time now{};
     std::uint32_t lost_bytes = 0;
-    std::uint32_t in_flight = 0;    ///< bytes in flight before the loss was taken out
-    bool timeout = false;           ///< found by a retransmission timeout: nothing at all came back
+    std::uint32_t in_flight = 0; ///< bytes in flight before the loss was taken out
+    bool timeout = false;        ///< found by a retransmission timeout: nothing at all came back
 };
 
+// Version 14 takes a requires expression apart.
+// clang-format off
 template <typename T>
 concept CongestionControl = std::copyable<T> && std::constructible_from<T, const CongestionLimits&> &&
     requires(T t, const T c, const AckSample& ack, const LossSample& loss, std::uint32_t bytes) {
@@ -48,5 +50,6 @@ concept CongestionControl = std::copyable<T> && std::constructible_from<T, const
         { c.window_bytes() } -> std::same_as<std::uint32_t>;
         { c.pacing_gap(bytes) } -> std::same_as<Duration>; ///< least time between `bytes` and what follows; zero: no pacing
     };
+// clang-format on
 
 } // namespace srd

@@ -22,6 +22,8 @@ enum class PathOutcome : std::uint8_t {
     timed_out, ///< lost with everything around it: says little about this one path
 };
 
+// Version 14 takes a requires expression apart.
+// clang-format off
 template <typename T>
 concept PathSelector = std::copyable<T> && std::constructible_from<T, std::uint32_t /*path_count*/, std::uint64_t /*seed*/> &&
     requires(T t, Time now, PathId path, PathOutcome outcome) {
@@ -30,5 +32,6 @@ concept PathSelector = std::copyable<T> && std::constructible_from<T, std::uint3
         { t.next_avoiding(path, now) } -> std::same_as<PathId>;
         { t.feedback(path, outcome, now) } -> std::same_as<void>;
     };
+// clang-format on
 
 } // namespace srd
