@@ -22,6 +22,14 @@ add_library(srd_options INTERFACE)
 target_compile_options(srd_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow
     $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>
     $<$<BOOL:${SRD_WERROR}>:-Werror>)
+
+# Link-time optimization joins engine, backend and provider: a sixth of the engine's time. Objects stay
+# ordinary ones as well, so that the tests link as fast as ever.
+add_library(srd_lto INTERFACE)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT SRD_SANITIZE)
+    target_compile_options(srd_lto INTERFACE $<$<NOT:$<CONFIG:Debug>>:-flto=auto -ffat-lto-objects>)
+    set(SRD_LTO_LINK $<$<NOT:$<CONFIG:Debug>>:-flto=auto>)
+endif()
 if(SRD_SANITIZE)
     target_compile_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE} -fno-omit-frame-pointer
         -fno-sanitize-recover=all)

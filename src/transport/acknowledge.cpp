@@ -168,6 +168,7 @@ void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const w
     const bool ambiguous = slot.attempt != 0 && !echoed;
     if (!ambiguous) {
         peer.rack_sent_at = std::max(peer.rack_sent_at, slot.sent_at);
+        peer.path_proven = peer.path_proven || slot.path == peer.burst_path;
         std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::good, now); }, peer.paths);
     }
     finish_slot(slot_index);
@@ -181,7 +182,7 @@ Duration Engine::Impl::loss_delay(const Peer& peer) const noexcept
         return probe_delay_unknown;
     }
     const Duration reference = std::max(peer.rtt.recent_max(), peer.rtt.smoothed());
-    const Duration margin = std::max<Duration>(peer.rtt.min() / 4, std::chrono::microseconds(5));
+    const Duration margin = std::max<Duration>(peer.rtt.min() / 2, std::chrono::microseconds(10));
     return reference + margin * peer.reorder_factor;
 }
 
@@ -225,6 +226,7 @@ void Engine::Impl::mark_lost(std::uint32_t index, std::uint32_t slot_index)
     peer.in_flight_bytes -= slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
     slot.state = TxSlot::State::lost;
     slot.repair = TxSlot::Repair::rack;
+    peer.path_proven = peer.path_proven && slot.path != peer.burst_path;
     peer.lost.push_back(slots, slot_index);
 }
 
@@ -306,6 +308,7 @@ void Engine::Impl::on_probe_timer(std::uint32_t index, Time now)
     peer.in_flight.erase(slots, at);
     peer.in_flight_bytes -= slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
     slot.state = TxSlot::State::lost;
+    peer.path_proven = peer.path_proven && slot.path != peer.burst_path;
     slot.repair = peer.probe_count == 0 ? TxSlot::Repair::probe : TxSlot::Repair::timeout;
     peer.lost.push_front(slots, at);
     if (peer.probe_count < 255) {

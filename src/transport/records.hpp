@@ -196,6 +196,7 @@ struct Peer {
     bool pinned = false;         ///< the application named it: its PeerId stays
     bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement
     bool pace_blocked = false;
+    bool path_proven = false;     ///< the last thing heard of burst_path was an acknowledgement
     std::uint8_t probe_count = 0; ///< probes and timeouts since the last progress
     std::uint8_t rnr_count = 0;
     std::uint8_t hello_count = 0;

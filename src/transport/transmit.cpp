@@ -12,6 +12,9 @@ namespace srd {
 
 namespace {
 
+/// Acknowledgements are asked for this often, or eight times a window if that is less often: they
+/// clock the sender, and each tells of one path.
+constexpr std::uint32_t request_packets = 8;
 /// Most packets a peer sends before the next peer's turn.
 constexpr std::size_t turn_packets = 64;
 /// A pacing gap shorter than this is not waited for: it is cheaper to send a little early than to wake for
@@ -210,6 +213,10 @@ PathId Engine::Impl::choose_path(Peer& peer, const TxSlot& slot, Time now)
         --peer.burst_left;
         return peer.burst_path;
     }
+    if (peer.in_flight.empty() && peer.path_proven && !slot.bulk) {
+        return peer.burst_path; // a lone packet has nothing to be spread from; another path is only colder
+    }
+    peer.path_proven = false;
     peer.burst_path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
     if (slot.bulk) {
         // What the backend sends as one batch is one path; the next batch takes another.
@@ -338,6 +345,7 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
     const std::uint32_t window = window_bytes(peer);
     bool request =
         again || (!slot.bulk && slot.message != no_index) ||
+        peer.since_request >= std::max(window / 8, request_packets * peer.mtu) ||
         (peer.in_flight_bytes + slot.length + 2 * peer.mtu > window && peer.since_request >= window / 4);
     bool train = false;
     if (generated) {

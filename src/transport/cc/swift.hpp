@@ -8,8 +8,11 @@
 //   delay    = median rtt - base, base being the windowed minimum
 //   target   = target_delay * (1 + scaling), scaling = 1/sqrt(window in packets) - 1/10,
 //              within 0..1: a small window tolerates more queue, so flows converge
-//   growth   doubling per rtt until the first sign of congestion, then one packet per
-//              rtt, and one more for every further round below half the target, up to 16
+//   growth   one packet per rtt, and one more for every further round below half the
+//              target, up to 16; none while a quarter of the samples is marked. Below the
+//              start, doubling: the start is chosen to fill a pipe of this class, and
+//              doubling beyond it fills the queues of all paths before a mark comes back
+//              (128 hosts, 64 paths: 300 drops and a worst flow at 59 %, against 0 and 75 %)
 //   delay > target:  window *= 1 - 0.8 (delay - target) / delay
 //   most samples marked (ECN): window *= 1 - fraction / 4
 //   loss above 1/16 of a round: window *= 1 - fraction; less is random and ignored
@@ -47,7 +50,7 @@ public:
               std::clamp<std::int64_t>(limits.target_delay.count(), 1000, max_ns))),
           packet_size_(std::max(limits.packet_size, 1U)), window_min_(std::max(limits.window_min, 1U)),
           window_max_(std::max(limits.window_max, window_min_)),
-          window_(std::clamp(limits.window_start, window_min_, window_max_)), threshold_(window_max_)
+          window_(std::clamp(limits.window_start, window_min_, window_max_)), threshold_(window_)
     {
         update_target();
     }
@@ -62,7 +65,7 @@ public:
             if (ack.rtt > Duration::zero()) {
                 back_off(ack.now);
             }
-        } else if (ack.window_limited) {
+        } else if (ack.window_limited && static_cast<unsigned>(std::popcount(marks_)) * 4 <= count_) {
             grow(ack.acked_bytes);
         }
         // The latest round trip counts too: not to linger in a delay that is over.

@@ -119,6 +119,7 @@ bool UdpReceiver::receive(Time now, bool& socket_error)
             socket_error = true;
         }
         offered_ = 1;
+        streak_ = false;
         return false;
     }
     const Time arrived = now - drained_at_ > late_poll ? arrival_time(now) : now;
@@ -132,7 +133,9 @@ bool UdpReceiver::receive(Time now, bool& socket_error)
     next_ = 0;
     filled_ = received;
     if (received == offered_) {
-        offered_ = std::min(offered_ * 2, max_messages);
+        // A lone packet is followed by none more often than not, and recvmsg is the cheaper way to see that.
+        offered_ = offered_ == 1 && !streak_ ? 1 : std::min(offered_ * 2, max_messages);
+        streak_ = true;
     } else {
         drained_at_ = now;
         offered_ = received;

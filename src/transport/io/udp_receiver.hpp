@@ -77,6 +77,7 @@ private:
     std::array<iovec, max_messages> iovs_{};
     alignas(cmsghdr) std::array<std::array<char, control_size>, max_messages> controls_{};
     std::size_t offered_ = 1; // buffers to offer in the next call
+    bool streak_ = false;     // the last call found something
     std::size_t filled_ = 0;  // buffers that hold packets
     std::size_t next_ = 0;    // the buffer to hand out from
     bool held_ = false;       // packets are handed out and not released

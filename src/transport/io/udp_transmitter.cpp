@@ -160,23 +160,22 @@ int UdpTransmitter::send_messages(int fd, std::size_t first) noexcept
 UdpSender& UdpTransmitter::prefer_connected(UdpSender& sender, const TxPacket& packet)
 {
     const RouteId route = packet.route;
-    const bool only_path =
-        packet.path == PathId{} && (settings_.path_count == 1 || routes_.on_this_host(route));
-    if (!only_path || message_count_ != 1) {
+    if (message_count_ != 1) {
         return sender;
     }
-    if (route == connected_route_) {
+    if (route == connected_route_ && packet.path == connected_path_) {
         candidate_streak_ = 0;
     } else {
-        if (route != candidate_) {
+        if (route != candidate_ || packet.path != candidate_path_) {
             candidate_ = route;
+            candidate_path_ = packet.path;
             candidate_streak_ = 0;
         }
         if (++candidate_streak_ < connect_after) {
             return sender;
         }
         candidate_streak_ = 0;
-        if (!connect_to(route)) {
+        if (!connect_to(route, packet.path)) {
             return sender;
         }
     }
@@ -185,21 +184,21 @@ UdpSender& UdpTransmitter::prefer_connected(UdpSender& sender, const TxPacket& p
     return connected_;
 }
 
-bool UdpTransmitter::connect_to(RouteId route)
+/// Always a fresh socket: another path must have another source port, or a dead one would stay dead.
+bool UdpTransmitter::connect_to(RouteId route, PathId path)
 {
     connected_route_ = no_id<RouteId>;
-    if (!connected_.socket.valid()) {
-        int error = 0;
-        UdpAddress source = local_;
-        source.set_port(0);
-        connected_.socket = open_sending_socket(source, settings_.socket_buffer, error);
-    }
+    int error = 0;
+    UdpAddress source = local_;
+    source.set_port(0);
+    connected_.socket = open_sending_socket(source, settings_.socket_buffer, error);
     const UdpAddress& address = routes_.address(route);
     if (!connected_.socket.valid() ||
         ::connect(connected_.socket.get(), address.raw(), address.length()) != 0) {
         return false;
     }
     connected_route_ = route;
+    connected_path_ = path;
     return true;
 }
 

@@ -63,7 +63,7 @@ private:
     static constexpr std::size_t max_pieces = 1024; // iovecs over the messages of one sendmmsg
     static constexpr std::size_t max_segments = 64; // per UDP_SEGMENT message, of any kernel
     static constexpr std::uint32_t max_batch_bytes = 65507;
-    static constexpr unsigned connect_after = 16; // messages in a row to one route
+    static constexpr unsigned connect_after = 64; // messages in a row to one route by one path
     static constexpr int max_attempts = 4;        // per message: each async error report costs one
 
     struct alignas(cmsghdr) Control {
@@ -86,7 +86,7 @@ private:
     std::size_t flush(std::span<const TxPacket> packets, UdpSender& sender);
     /// The connected socket instead of `sender` if the one gathered message, `packet`, can take it.
     UdpSender& prefer_connected(UdpSender& sender, const TxPacket& packet);
-    bool connect_to(RouteId route);
+    bool connect_to(RouteId route, PathId path);
     /// One system call for the gathered messages from `first` on: how many were sent, or -1 with errno.
     int send_messages(int fd, std::size_t first) noexcept;
     /// Sends `packets` as single datagrams. Returns how many are accepted.
@@ -104,7 +104,9 @@ private:
     Settings settings_;
     UdpSender connected_;                      // opened when first needed
     RouteId connected_route_ = no_id<RouteId>; // where connected_ goes
+    PathId connected_path_{};                  // and for which path it stands
     RouteId candidate_ = no_id<RouteId>;       // where it might go next,
+    PathId candidate_path_{};                  // and for which path,
     unsigned candidate_streak_ = 0;            // after so many messages in a row
     FileDescriptor fragmenting_;               // without DF; opened when first needed
 
