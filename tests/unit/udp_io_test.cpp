@@ -316,16 +316,20 @@ TEST_CASE("udp: fewer paths when descriptors run out, with one warning, and pack
 
 TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
 {
-    for (const char* text : {"127.0.0.1", "::1"}) {
-        INFO(text);
-        const auto opened = open_udp(make_address(text));
-        if (opened->code == EADDRNOTAVAIL || opened->code == EAFNOSUPPORT) {
-            WARN("SKIPPED: " << opened->error);
-            continue;
+    unsigned addresses = 0;
+    for (const NetInterface& interface : list_interfaces()) {
+        UdpAddress local;
+        if (interface.is_loopback ||
+            !UdpAddress::parse(
+                std::as_bytes(std::span(&interface.address, 1)).first(interface.address_length), local)) {
+            continue; // marks are not looked for on loopback
         }
+        ++addresses;
+        INFO(local.text());
+        const auto opened = open_udp(local);
         REQUIRE(opened->code == 0);
         UdpAddress bound;
-        const FileDescriptor source = plain_socket(make_address(text), bound);
+        const FileDescriptor source = plain_socket(local, bound);
         UdpAddress target;
         REQUIRE(UdpAddress::parse(opened->io->local_address(), target));
         for (const int ecn : {0, 3, 2, 3, 1}) {
@@ -340,6 +344,9 @@ TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
             CHECK(packets[0].marked == (ecn == 3));
             opened->io->rx_release();
         }
+    }
+    if (addresses == 0) {
+        WARN("SKIPPED: this machine has no address but loopback's");
     }
 }
 

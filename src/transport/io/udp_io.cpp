@@ -198,7 +198,7 @@ int UdpIo::open_sockets()
         local_.set_port(0);
     }
     prepare_sending_socket(main_.socket.get(), local_.family(), Fragmentation::forbidden);
-    UdpReceiver::prepare_socket(main_.socket.get(), local_.family(), config_.offload);
+    UdpReceiver::prepare_socket(main_.socket.get(), local_, config_.offload);
 
     probe_ = FileDescriptor(::socket(local_.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!probe_.valid()) {
