@@ -326,10 +326,10 @@ TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
         }
         ++addresses;
         INFO(local.text());
-        const auto opened = open_udp(local);
+        const auto opened = open_udp(interface.address);
         REQUIRE(opened->code == 0);
         UdpAddress bound;
-        const FileDescriptor source = plain_socket(local, bound);
+        const FileDescriptor source = plain_socket(interface.address, bound);
         UdpAddress target;
         REQUIRE(UdpAddress::parse(opened->io->local_address(), target));
         for (const int ecn : {0, 3, 2, 3, 1}) {
