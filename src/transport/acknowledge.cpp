@@ -100,8 +100,7 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
     if (sample.rtt != Duration{}) {
         peer.rtt.add(sample.rtt, now);
         if (sample.marked) {
-            std::visit([&](auto& paths) { paths.feedback(sample.path, PathOutcome::marked, now); },
-                       peer.paths);
+            note_bad_path(peer, sample.path, PathOutcome::marked, now);
         }
     }
     const std::uint32_t spurious = block.duplicates - peer.remote_duplicates;
@@ -186,6 +185,24 @@ Duration Engine::Impl::loss_delay(const Peer& peer) const noexcept
     return reference + margin * peer.reorder_factor;
 }
 
+/// Tells the path policy of a mark or a loss, and counts what it makes of it.
+void Engine::Impl::note_bad_path(Peer& peer, PathId path, PathOutcome outcome, Time now)
+{
+    std::visit(
+        [&](auto& paths) {
+            if constexpr (requires { paths.blackouts(); }) {
+                const std::uint32_t switches = paths.switches();
+                const std::uint32_t blackouts = paths.blackouts();
+                paths.feedback(path, outcome, now);
+                count.path_switches.add(paths.switches() - switches);
+                count.path_blackouts.add(paths.blackouts() - blackouts);
+            } else {
+                paths.feedback(path, outcome, now);
+            }
+        },
+        peer.paths);
+}
+
 void Engine::Impl::detect_losses(std::uint32_t index, Time now)
 {
     Peer& peer = peers[index];
@@ -207,7 +224,7 @@ void Engine::Impl::detect_losses(std::uint32_t index, Time now)
             break;
         }
         sample.lost_bytes += slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
-        std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::lost, now); }, peer.paths);
+        note_bad_path(peer, slot.path, PathOutcome::lost, now);
         mark_lost(index, at);
     }
     if (sample.lost_bytes != 0) {

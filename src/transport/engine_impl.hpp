@@ -189,6 +189,7 @@ struct Engine::Impl {
     void release_acked(std::uint32_t index, std::uint32_t psn, const wire::AckBlock& block, Time now,
                        std::uint32_t& acked_bytes);
     Duration loss_delay(const Peer& peer) const noexcept;
+    void note_bad_path(Peer& peer, PathId path, PathOutcome outcome, Time now);
     void detect_losses(std::uint32_t index, Time now);
     void mark_lost(std::uint32_t index, std::uint32_t slot_index);
     void on_rnr(std::uint32_t index, bool not_ready, Time now);
@@ -206,6 +207,7 @@ struct Engine::Impl {
     std::uint32_t next_control_slot(std::uint32_t index);
     std::uint32_t next_slot(std::uint32_t index, Time now);
     bool emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPacket& packet, Time now);
+    Counter& repair_counter(TxSlot::Repair repair) const noexcept;
     void note_sent(Peer& peer, std::uint32_t slot_index, Time now);
     bool emit_hello(std::uint32_t index, TxPacket& packet, Time now);
     bool emit_ack(std::uint32_t index, TxPacket& packet, Time now);

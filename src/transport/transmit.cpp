@@ -394,6 +394,22 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
     return true;
 }
 
+Counter& Engine::Impl::repair_counter(TxSlot::Repair repair) const noexcept
+{
+    switch (repair) {
+    case TxSlot::Repair::probe:
+        return count.retransmits_probe;
+    case TxSlot::Repair::timeout:
+        return count.retransmits_timeout;
+    case TxSlot::Repair::refused:
+        return count.retransmits_refused;
+    case TxSlot::Repair::rack:
+    case TxSlot::Repair::none: // a lost packet always has a reason
+        break;
+    }
+    return count.retransmits_rack;
+}
+
 /// Books the slot as in flight from now on.
 void Engine::Impl::note_sent(Peer& peer, std::uint32_t slot_index, Time now)
 {
@@ -405,24 +421,8 @@ void Engine::Impl::note_sent(Peer& peer, std::uint32_t slot_index, Time now)
         peer.waiting_since = now;
         peer.liveness_at = std::min(peer.liveness_at, now + std::chrono::milliseconds(500));
     }
-    if (slot.state == TxSlot::State::lost) {
-        switch (slot.repair) {
-        case TxSlot::Repair::rack:
-            count.retransmits_rack.add();
-            break;
-        case TxSlot::Repair::probe:
-            count.retransmits_probe.add();
-            break;
-        case TxSlot::Repair::timeout:
-            count.retransmits_timeout.add();
-            break;
-        case TxSlot::Repair::refused:
-            count.retransmits_refused.add();
-            break;
-        case TxSlot::Repair::none:
-            SRD_DCHECK(false);
-            break;
-        }
+    if (again) {
+        repair_counter(slot.repair).add();
     }
     slot.state = TxSlot::State::in_flight;
     slot.sent_at = now;
@@ -571,6 +571,7 @@ void Engine::Impl::return_unsent(std::span<const TxPacket> packets, Time now)
                 peer.ready.push_front(slots, slot_index);
             } else {
                 --slot.attempt;
+                repair_counter(slot.repair).undo();
                 slot.state = TxSlot::State::lost;
                 peer.lost.push_front(slots, slot_index);
             }

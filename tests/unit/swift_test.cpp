@@ -72,14 +72,18 @@ TEST_CASE("Swift: starts where it is told, within the limits")
     CHECK(Swift(limits).pacing_gap(packet) == 0ns);
 }
 
-TEST_CASE("Swift: doubles every round trip until the first delay")
+TEST_CASE("Swift: grows faster and faster while there is no delay, but does not double beyond its start")
 {
     Sender sender;
     sender.run_at(1, base);
-    CHECK(sender.window() >= 31 * packet);
-    sender.run_at(2, base);
-    CHECK(sender.window() >= 120 * packet);
+    CHECK(sender.window() > limits.window_start);
+    CHECK(sender.window() <= limits.window_start + 2 * packet);
+    sender.run_at(9, base);
+    const std::uint32_t ten_rounds = sender.window() - limits.window_start;
+    CHECK(ten_rounds > 20 * packet);
     sender.run_at(10, base);
+    CHECK(sender.window() - limits.window_start > 5 * ten_rounds / 2);
+    sender.run_at(40, base);
     CHECK(sender.window() == limits.window_max);
     sender.run_at(1, base + 400us);
     sender.run_at(1, base + 400us);
@@ -152,11 +156,20 @@ TEST_CASE("Swift: settles where the delay is at the target")
 TEST_CASE("Swift: a minority of bad paths is not congestion")
 {
     Sender sender;
-    sender.run(12, [](unsigned path) { return path * 7 % 16 < 5 ? Duration(base + 5ms) : base; });
+    sender.run(60, [](unsigned path) { return path * 7 % 16 < 5 ? Duration(base + 5ms) : base; });
     CHECK(sender.window() == limits.window_max);
     sender.run(
         20, [](unsigned) { return base; }, [](unsigned path) { return path * 7 % 16 < 5; });
     CHECK(sender.window() == limits.window_max);
+}
+
+TEST_CASE("Swift: a quarter of the samples marked ends growth, not more")
+{
+    Sender sender;
+    sender.run(
+        40, [](unsigned) { return base; }, [](unsigned path) { return path % 16 >= 10; });
+    CHECK(sender.window() <= limits.window_start + 16 * packet);
+    CHECK(sender.window() >= limits.window_start);
 }
 
 TEST_CASE("Swift: a majority of bad paths is")
@@ -257,7 +270,7 @@ TEST_CASE("Swift: heavy loss shrinks in proportion")
 {
     const auto after_round_with = [](int lost_of_100) {
         Sender sender;
-        sender.run_at(8, base);
+        sender.run_at(60, base);
         sender.now += 1ms; // a new round
         sender.swift.on_ack({sender.now, base, packet, sender.window(), PathId{9}, false, false});
         for (int i = 0; i < 100; ++i) {
@@ -283,7 +296,7 @@ TEST_CASE("Swift: heavy loss shrinks in proportion")
 TEST_CASE("Swift: a timeout starts over small and is soon back")
 {
     Sender sender;
-    sender.run_at(8, base);
+    sender.run_at(60, base);
     sender.swift.on_loss({sender.now, packet, sender.window(), true});
     CHECK(sender.window() == limits.window_min);
     sender.swift.on_loss({sender.now, packet, sender.window(), true}); // a second says nothing new
