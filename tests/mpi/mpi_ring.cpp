@@ -214,7 +214,8 @@ void unexpected_flood(Job& job)
         MPI_Status status;
         MPI_Recv(buffer.data(), static_cast<int>(buffer.size()), MPI_BYTE, source, tag, MPI_COMM_WORLD,
                  &status);
-        std::uint64_t& index = next[static_cast<std::size_t>(status.MPI_SOURCE * 3 + status.MPI_TAG)];
+        std::uint64_t& index =
+            next[static_cast<std::size_t>(status.MPI_SOURCE) * 3 + static_cast<std::size_t>(status.MPI_TAG)];
         int count = -1;
         MPI_Get_count(&status, MPI_BYTE, &count);
         require(static_cast<std::size_t>(count) == flood_size(index), "flood: order or length", count);
