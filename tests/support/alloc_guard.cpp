@@ -75,6 +75,16 @@ void* operator new[](std::size_t size, std::align_val_t alignment)
     return srd::sim::counted_alloc(size, static_cast<std::size_t>(alignment));
 }
 
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept
+{
+    return srd::sim::counted_alloc(size, 0);
+}
+
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept
+{
+    return srd::sim::counted_alloc(size, 0);
+}
+
 void operator delete(void* memory) noexcept
 {
     std::free(memory);
