@@ -122,7 +122,7 @@ std::string check_models(const fi_domain_attr& attr)
 
 std::string check_domain(std::uint32_t version, const fi_domain_attr& attr)
 {
-    const std::string always =
+    std::string always =
         first_of([&] { return check_models(attr); },
                  [&] { return at_most("domain_attr->cq_data_size", attr.cq_data_size, offer::cq_data_size); },
                  [&] { return check_mr_mode(version, attr.mr_mode); });
