@@ -38,7 +38,6 @@ struct Tuning {
     std::uint32_t window_max = 8U << 20;     ///< upper bound of a peer's congestion window, bytes
     std::uint32_t window_start = 256U << 10; ///< congestion window of a new peer, bytes
     std::uint32_t grant_budget = 4U << 20;   ///< bytes granted and not yet received, over all peers
-    std::uint32_t rx_buffer = 0; ///< bytes the backend can buffer on receive; told to the peer; 0 = unknown
     CongestionPolicy congestion = CongestionPolicy::swift;
     PathPolicy paths = PathPolicy::adaptive;
     Duration target_delay =

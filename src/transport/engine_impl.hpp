@@ -209,9 +209,8 @@ struct Engine::Impl {
     bool emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPacket& packet, Time now);
     Counter& repair_counter(TxSlot::Repair repair) const noexcept;
     void note_sent(Peer& peer, std::uint32_t slot_index, Time now);
-    bool emit_hello(std::uint32_t index, TxPacket& packet, Time now);
-    bool emit_ack(std::uint32_t index, TxPacket& packet, Time now);
-    bool emit_close(std::uint32_t index, TxPacket& packet, Time now);
+    enum class Bare : std::uint8_t { ack, hello, close };
+    bool emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Time now);
     PathId choose_path(Peer& peer, const TxSlot& slot, Time now);
     std::byte* write_ack(Peer& peer, std::byte* out, std::size_t room, Time now);
     std::byte* write_hello(const Peer& peer, std::byte* out) const;

@@ -113,10 +113,10 @@ std::size_t Engine::Impl::transmit_peer(std::uint32_t index, std::span<TxPacket>
     Peer& peer = peers[index];
     std::size_t built = 0;
     peer.burst_left = 0;
-    if (peer.hello_due && emit_hello(index, packets[built], now)) {
+    if (peer.hello_due && emit_bare(index, Bare::hello, packets[built], now)) {
         ++built;
     }
-    if (peer.closing && built < packets.size() && emit_close(index, packets[built], now)) {
+    if (peer.closing && built < packets.size() && emit_bare(index, Bare::close, packets[built], now)) {
         ++built;
     }
     if (peer.state != Peer::State::established) {
@@ -129,7 +129,7 @@ std::size_t Engine::Impl::transmit_peer(std::uint32_t index, std::span<TxPacket>
         }
         ++built;
     }
-    if (peer.ack_now && built < packets.size() && emit_ack(index, packets[built], now)) {
+    if (peer.ack_now && built < packets.size() && emit_bare(index, Bare::ack, packets[built], now)) {
         ++built;
     }
     return built;
@@ -473,7 +473,8 @@ std::byte* Engine::Impl::write_ack(Peer& peer, std::byte* out, std::size_t room,
     return out + used * sizeof(std::uint64_t);
 }
 
-bool Engine::Impl::emit_ack(std::uint32_t index, TxPacket& packet, Time now)
+/// A packet outside the sequence. False: no descriptor is free; try again later.
+bool Engine::Impl::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Time now)
 {
     Peer& peer = peers[index];
     const std::uint32_t desc = alloc_desc(peer, packet);
@@ -482,15 +483,26 @@ bool Engine::Impl::emit_ack(std::uint32_t index, TxPacket& packet, Time now)
     }
     packet.path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
     wire::PacketHeader header;
-    header.flags = wire::packet_flag::has_ack;
+    header.flags = kind == Bare::hello ? std::uint8_t{0} : wire::packet_flag::has_ack;
     header.path = static_cast<std::uint8_t>(index_of(packet.path));
-    header.connection = peer.tx_connection;
+    header.connection = peer.tx_connection; // 0 in a hello until we know it
     std::byte* const start = descs[desc].bytes.data();
-    put(start, header);
-    std::byte* const end = write_ack(peer, start + sizeof(header), peer.mtu - sizeof(header), now);
-    packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
+    std::byte* out = put(start, header);
+    if (kind == Bare::hello) {
+        out = write_hello(peer, out);
+        peer.hello_due = false;
+    } else {
+        out = write_ack(peer, out, peer.mtu - sizeof(header) - sizeof(wire::CloseFrame), now);
+    }
+    if (kind == Bare::close) {
+        out = put(out, wire::CloseFrame{});
+        peer.closing = false;
+    }
+    if (kind == Bare::ack) {
+        count.tx_acks.add();
+    }
+    packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
     finish_packet_out(packet);
-    count.tx_acks.add();
     return true;
 }
 
@@ -504,48 +516,8 @@ std::byte* Engine::Impl::write_hello(const Peer& peer, std::byte* out) const
     frame.incarnation = incarnation;
     frame.connection = peer.rx_connection;
     frame.max_packet = caps.max_packet;
-    frame.rx_buffer = tuning.rx_buffer != 0 ? tuning.rx_buffer : caps.rx_buffer;
+    frame.rx_buffer = caps.rx_buffer;
     return put(out, frame);
-}
-
-bool Engine::Impl::emit_hello(std::uint32_t index, TxPacket& packet, Time now)
-{
-    Peer& peer = peers[index];
-    const std::uint32_t desc = alloc_desc(peer, packet);
-    if (desc == no_index) {
-        return false;
-    }
-    peer.hello_due = false;
-    packet.path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
-    wire::PacketHeader header;
-    header.path = static_cast<std::uint8_t>(index_of(packet.path));
-    header.connection = peer.tx_connection; // 0 until we know it
-    std::byte* const start = descs[desc].bytes.data();
-    std::byte* const end = write_hello(peer, put(start, header));
-    packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
-    finish_packet_out(packet);
-    return true;
-}
-
-bool Engine::Impl::emit_close(std::uint32_t index, TxPacket& packet, Time now)
-{
-    Peer& peer = peers[index];
-    const std::uint32_t desc = alloc_desc(peer, packet);
-    if (desc == no_index) {
-        return false;
-    }
-    peer.closing = false;
-    packet.path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
-    wire::PacketHeader header;
-    header.flags = wire::packet_flag::has_ack;
-    header.path = static_cast<std::uint8_t>(index_of(packet.path));
-    header.connection = peer.tx_connection;
-    std::byte* const start = descs[desc].bytes.data();
-    std::byte* const block = write_ack(peer, start + sizeof(header), peer.mtu - sizeof(header), now);
-    std::byte* const end = put(block, wire::CloseFrame{});
-    packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
-    finish_packet_out(packet);
-    return true;
 }
 
 /// Books back, in reverse order, what the backend did not take.

@@ -47,7 +47,6 @@ void SimHost::restart()
     engine_.reset();
     io_ = std::make_unique<SimIo>(network_, index_, options_.io, counters_, random_.next());
     io_->set_hook(this);
-    options_.tuning.rx_buffer = options_.io.caps.rx_buffer;
     options_.limits.max_packet = std::max(options_.limits.max_packet, options_.io.caps.max_packet);
     engine_ = std::make_unique<Engine>(io_->caps(), options_.limits, options_.tuning, counters_,
                                        io_->local_address(), random_.next());
