@@ -15,10 +15,12 @@ namespace {
 
 constexpr Duration rnr_backoff_first = std::chrono::microseconds(50);
 constexpr Duration rnr_backoff_max = std::chrono::milliseconds(10);
-constexpr Duration probe_delay_unknown = std::chrono::milliseconds(5); ///< no round trip measured yet
+constexpr Duration probe_delay_unknown = std::chrono::milliseconds(1); ///< no round trip measured yet
 constexpr Duration hello_interval_max = std::chrono::milliseconds(200);
 constexpr std::uint8_t reorder_factor_max = 8;
 constexpr std::uint16_t reorder_rounds_kept = 64; ///< acknowledgements until the widened window narrows again
+/// Probes and timeouts in a row before the interval starts to double.
+constexpr std::uint8_t patient_probes = 3;
 /// Retransmissions of one packet without an answer before we ask whether the peer still knows us.
 constexpr std::uint8_t probes_before_hello = 3;
 
@@ -305,7 +307,9 @@ Duration Engine::Impl::probe_delay(const Peer& peer) const noexcept
         return std::min(probe_delay_unknown * (1U << std::min<unsigned>(peer.probe_count, 8)),
                         tuning.rto_max);
     }
-    return peer.rtt.rto(tuning.rto_min, tuning.rto_max, peer.probe_count);
+    // The first repetitions go over other paths: it is too soon to believe that the network is full.
+    const unsigned doublings = std::max<unsigned>(peer.probe_count, patient_probes) - patient_probes;
+    return peer.rtt.rto(tuning.rto_min, tuning.rto_max, doublings);
 }
 
 /// Nothing has been acknowledged for a while. First the newest packet goes
