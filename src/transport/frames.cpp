@@ -168,7 +168,7 @@ Engine::Impl::FrameResult Engine::Impl::hold()
         return FrameResult::next; // taken from an earlier copy of the packet
     }
     // At most half of the memory: what waits for its turn must not keep out what has it.
-    const std::uint64_t bytes = cursor.requested ? 0 : cursor.total;
+    const std::uint64_t bytes = cursor.requested ? 0 : PayloadPool::footprint(cursor.total);
     if (held_bytes + bytes > payloads.budget() / 2 || held_messages >= rx_messages.capacity() / 2) {
         return FrameResult::refuse;
     }

@@ -60,6 +60,16 @@ public:
 
     static constexpr std::array<std::size_t, 6> sizes{128, 512, 2048, 8192, 32768, 131072};
     static constexpr std::size_t max_chunk = sizes.back();
+    /// What a payload of `bytes` takes of the budget.
+    static constexpr std::size_t footprint(std::size_t bytes) noexcept
+    {
+        for (const std::size_t size : sizes) {
+            if (bytes <= size) {
+                return bytes == 0 ? 0 : size;
+            }
+        }
+        return max_chunk;
+    }
 
 private:
     static ByteSlab make(std::size_t budget, std::size_t size_class)

@@ -228,7 +228,7 @@ void Engine::Impl::settle_rx(std::uint32_t index)
 void Engine::Impl::forget_held(const RxMessage& message) noexcept
 {
     --held_messages;
-    held_bytes -= message.requested ? 0 : message.total;
+    held_bytes -= message.requested ? 0 : PayloadPool::footprint(message.total);
 }
 
 /// The peer's connection has ended: what can no longer be completed is reported
