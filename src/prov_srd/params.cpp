@@ -159,10 +159,9 @@ constexpr Variable variables[] = {
     {"INTERFACE", "names of network interfaces, separated by commas",
      "the only network interfaces to use, separated by commas (default: all that are up)",
      [](Params& p, std::string_view t) { return to_interfaces(t, p.interfaces); }},
-    {"STATS", "- or the beginning of a file name",
-     "where each endpoint writes its statistics when it is closed: - for stderr, or the beginning of a file "
-     "name, "
-     "in which %p stands for the process id (default: nowhere)",
+    {"STATS", "- or a file name",
+     "where each endpoint writes its statistics when it is closed: - for stderr, or a file to append to, in "
+     "whose name %p stands for the process id (default: nowhere)",
      [](Params& p, std::string_view t) {
          p.stats = t;
          return !t.empty();

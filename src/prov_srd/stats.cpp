@@ -28,8 +28,13 @@ std::string stats_json(const Counters& counters, std::string_view address)
     return line;
 }
 
-void stats_write(const std::string& target, const std::string& line) noexcept
+void stats_write(std::string target, const std::string& line)
 {
+    const std::string pid = std::to_string(getpid());
+    for (std::size_t at = target.find("%p"); at != std::string::npos;
+         at = target.find("%p", at + pid.size())) {
+        target.replace(at, 2, pid);
+    }
     const bool to_stderr = target == "-";
     const int file =
         to_stderr ? STDERR_FILENO : open(target.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
