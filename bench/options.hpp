@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -98,6 +100,18 @@ inline Options parse_options(int argc, char** argv)
                     "missing or 0");
     }
     return options;
+}
+
+/// main() of a client: `run` with the parsed options; what goes wrong is one line and exit status 1.
+inline int client_main(int argc, char** argv, const char* name, void (*run)(const Options&))
+{
+    try {
+        run(parse_options(argc, argv));
+        return 0;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s: %s\n", name, error.what());
+        return 1;
+    }
 }
 
 } // namespace bench

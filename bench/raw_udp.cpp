@@ -225,11 +225,5 @@ void run(const Options& options)
 
 int main(int argc, char** argv)
 {
-    try {
-        bench::run(bench::parse_options(argc, argv));
-        return 0;
-    } catch (const std::exception& error) {
-        std::fprintf(stderr, "raw_udp: %s\n", error.what());
-        return 1;
-    }
+    return bench::client_main(argc, argv, "raw_udp", bench::run);
 }
