@@ -29,7 +29,7 @@ TEST_CASE("multirecv: messages are packed, and the last of a buffer releases it"
 {
     Pair pair;
     const bool posted_first = GENERATE(true, false);
-    const std::size_t size = GENERATE(100, 30000);
+    const std::size_t size = GENERATE(std::size_t{100}, std::size_t{30000});
     CAPTURE(posted_first, size);
     set_minimum(pair.b, size);
     std::vector<std::vector<std::uint8_t>> buffers(2, std::vector<std::uint8_t>(size * 4 + size / 2));
