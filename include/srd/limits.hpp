@@ -36,7 +36,7 @@ struct Tuning {
     std::size_t eager_size = 16384;          ///< longest message sent without asking, bytes
     std::size_t copy_size = 1024;            ///< shorter messages are copied and may share a packet, bytes
     std::uint32_t window_max = 8U << 20;     ///< upper bound of a peer's congestion window, bytes
-    std::uint32_t window_start = 320U << 10; ///< congestion window of a new peer, bytes
+    std::uint32_t window_start = 256U << 10; ///< congestion window of a new peer, bytes
     std::uint32_t grant_budget = 4U << 20;   ///< bytes granted and not yet received, over all peers
     CongestionPolicy congestion = CongestionPolicy::swift;
     PathPolicy paths = PathPolicy::adaptive;
