@@ -210,6 +210,12 @@ void Engine::Impl::drop_connection(std::uint32_t index, Cause cause)
 void Engine::Impl::fail_peer(std::uint32_t index, Cause cause, Time now)
 {
     count.peer_failures.add();
+    reset_peer(index, cause, now);
+}
+
+/// Ends the connection and is ready for another; what the peer was granted goes to others.
+void Engine::Impl::reset_peer(std::uint32_t index, Cause cause, Time now)
+{
     drop_connection(index, cause);
     init_connection(index, now);
     issue_grants();
@@ -255,8 +261,7 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
                       notice.kind == RouteNotice::Kind::process_gone ? Cause::refused : Cause::unreachable,
                       now);
         } else if (peer.state == Peer::State::established && notice.kind == RouteNotice::Kind::process_gone) {
-            drop_connection(index, Cause::refused);
-            init_connection(index, now);
+            reset_peer(index, Cause::refused, now);
         }
         break;
     }
@@ -299,9 +304,7 @@ void Engine::close_peer(PeerId peer, Time now)
     const auto index = static_cast<std::uint32_t>(index_of(peer));
     SRD_CHECK(impl_->peers.live(index));
     impl_->peers[index].pinned = false;
-    impl_->drop_connection(index, Cause::removed);
-    impl_->init_connection(index, now);
-    impl_->issue_grants();
+    impl_->reset_peer(index, Cause::removed, now);
 }
 
 void Engine::accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths)

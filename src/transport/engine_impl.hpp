@@ -93,6 +93,7 @@ struct Engine::Impl {
     void init_connection(std::uint32_t index, Time now);
     void drop_connection(std::uint32_t index, Cause cause);
     void fail_peer(std::uint32_t index, Cause cause, Time now);
+    void reset_peer(std::uint32_t index, Cause cause, Time now);
     void release_peer(std::uint32_t index);
     void evict_departed();
     void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);

@@ -313,9 +313,7 @@ Engine::Impl::FrameResult Engine::Impl::on_close_frame()
     if (awaits_answer(peers[index])) {
         fail_peer(index, Cause::closed, now_);
     } else {
-        drop_connection(index, Cause::closed);
-        init_connection(index, now_);
-        issue_grants();
+        reset_peer(index, Cause::closed, now_);
     }
     return FrameResult::stop;
 }

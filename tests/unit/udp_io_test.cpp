@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // What only the UDP backend does: errors that say what to do, source ports,
-// ECN, MTU changes, ICMP, and telling a stopped process from a dead one.
+// ECN, MTU changes, ICMP, and telling a stopped process from a dead one. One file,
+// a little over the usual length, because all cases share the sockets set up below.
 #include <array>
 #include <cerrno>
 #include <csignal>
