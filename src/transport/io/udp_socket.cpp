@@ -136,11 +136,15 @@ std::string UdpAddress::text() const
         return std::string(buffer.data()) + ":" + std::to_string(port());
     }
     ::inet_ntop(AF_INET6, &in6_.sin6_addr, buffer.data(), buffer.size());
-    std::string scope;
+    std::string result(1, '['); // appended to, because gcc 12 warns of "[" + string without cause
+    result += buffer.data();
     if (scope_id() != 0) {
-        scope = "%" + std::to_string(scope_id());
+        result += '%';
+        result += std::to_string(scope_id());
     }
-    return "[" + std::string(buffer.data()) + scope + "]:" + std::to_string(port());
+    result += "]:";
+    result += std::to_string(port());
+    return result;
 }
 
 std::size_t UdpAddress::hash() const noexcept
