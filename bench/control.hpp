@@ -132,32 +132,38 @@ inline std::vector<std::size_t> parse_sizes(const char* text)
     return sizes;
 }
 
-/// Prints one JSON line about a ping-pong. `round_trips` are nanoseconds; sorts them.
-/// A one-way time is half a round trip.
-inline void print_latency(std::size_t size, std::vector<std::int64_t>& round_trips)
+/// Prints one JSON line about times of single operations, in nanoseconds, each divided by `divisor`; sorts
+/// them.
+inline void print_times(const char* test, std::size_t size, std::vector<std::int64_t>& times, int divisor)
 {
-    if (round_trips.empty()) {
-        throw Error("ping-pong: not one round trip within the time");
+    if (times.empty()) {
+        throw Error(std::string(test) + ": not one operation within the time");
     }
-    std::sort(round_trips.begin(), round_trips.end());
+    std::sort(times.begin(), times.end());
     double sum = 0;
-    for (const std::int64_t sample : round_trips) {
+    for (const std::int64_t sample : times) {
         sum += static_cast<double>(sample);
     }
-    const auto count = static_cast<double>(round_trips.size());
-    const auto half_us = [&](double quantile) {
+    const auto count = static_cast<double>(times.size());
+    const double unit = 1000.0 * divisor;
+    const auto in_us = [&](double quantile) {
         const auto index = static_cast<std::size_t>(quantile * (count - 1) + 0.5);
-        return static_cast<double>(round_trips[index]) / 2000.0;
+        return static_cast<double>(times[index]) / unit;
     };
-    std::printf(
-        "{\"test\": \"latency\", \"size\": %zu, \"samples\": %zu, \"mean_us\": %.3f, \"min_us\": %.3f, "
-        "\"p50_us\": %.3f, \"p99_us\": %.3f, \"p999_us\": %.3f, \"max_us\": %.3f}\n",
-        size, round_trips.size(), sum / count / 2000.0, half_us(0), half_us(0.5), half_us(0.99),
-        half_us(0.999), half_us(1));
+    std::printf("{\"test\": \"%s\", \"size\": %zu, \"samples\": %zu, \"mean_us\": %.3f, \"min_us\": %.3f, "
+                "\"p50_us\": %.3f, \"p99_us\": %.3f, \"p999_us\": %.3f, \"max_us\": %.3f}\n",
+                test, size, times.size(), sum / count / unit, in_us(0), in_us(0.5), in_us(0.99), in_us(0.999),
+                in_us(1));
     std::fflush(stdout);
 }
 
-/// Prints one JSON line about a stream of messages. `test`: "rate" or "bandwidth".
+/// Of a ping-pong, by its round trips: a one-way time is half of one.
+inline void print_latency(std::size_t size, std::vector<std::int64_t>& round_trips)
+{
+    print_times("latency", size, round_trips, 2);
+}
+
+/// Prints one JSON line about a stream of messages. `test`: its name in the report.
 inline void print_stream(const char* test, std::size_t size, std::uint64_t messages, std::int64_t elapsed_ns)
 {
     const double seconds = static_cast<double>(elapsed_ns) * 1e-9;

@@ -3,6 +3,8 @@
 // The command line that every client of bench/compare understands.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -29,6 +31,25 @@ struct Options {
     std::vector<std::size_t> latency;
     std::vector<std::size_t> rate;
     std::vector<std::size_t> bandwidth;
+    std::vector<std::size_t> write_ping; ///< 8 or nothing
+    std::vector<std::size_t> write_latency;
+    std::vector<std::size_t> write_bandwidth;
+    std::vector<std::size_t> read_latency;
+    std::vector<std::size_t> read_bandwidth;
+    std::vector<std::size_t> fetch_add_latency; ///< 8 or nothing
+    std::vector<std::size_t> fetch_add_rate;    ///< 8 or nothing
+
+    /// Bytes of the messages and transfers to measure, by test.
+    std::array<const std::vector<std::size_t>*, 10> all_sizes() const
+    {
+        return {&latency,         &rate,         &bandwidth,      &write_ping,        &write_latency,
+                &write_bandwidth, &read_latency, &read_bandwidth, &fetch_add_latency, &fetch_add_rate};
+    }
+    bool wants_remote_memory() const
+    {
+        const auto all = all_sizes();
+        return std::any_of(all.begin() + 3, all.end(), [](const auto* sizes) { return !sizes->empty(); });
+    }
 
     std::int64_t point_ns() const { return static_cast<std::int64_t>(seconds * 1e9); }
     std::int64_t timeout_ns() const { return static_cast<std::int64_t>(timeout * 1e9); }
@@ -49,9 +70,19 @@ inline Options parse_options(int argc, char** argv)
         {"latency", required_argument, nullptr, 'L'},
         {"rate", required_argument, nullptr, 'R'},
         {"bandwidth", required_argument, nullptr, 'B'},
+        {"write_latency", required_argument, nullptr, 1},
+        {"write_bandwidth", required_argument, nullptr, 2},
+        {"read_latency", required_argument, nullptr, 3},
+        {"read_bandwidth", required_argument, nullptr, 4},
+        {"fetch_add_latency", required_argument, nullptr, 5},
+        {"fetch_add_rate", required_argument, nullptr, 6},
+        {"write_ping", required_argument, nullptr, 7},
         {nullptr, 0, nullptr, 0},
     };
     Options options;
+    std::vector<std::size_t>* const remote[] = {
+        &options.write_latency,     &options.write_bandwidth, &options.read_latency, &options.read_bandwidth,
+        &options.fetch_add_latency, &options.fetch_add_rate,  &options.write_ping};
     int letter = 0;
     while ((letter = getopt_long(argc, argv, "", table, nullptr)) != -1) {
         switch (letter) {
@@ -90,6 +121,15 @@ inline Options parse_options(int argc, char** argv)
             break;
         case 'B':
             options.bandwidth = parse_sizes(optarg);
+            break;
+        case 1:
+        case 2:
+        case 3:
+        case 4:
+        case 5:
+        case 6:
+        case 7:
+            *remote[letter - 1] = parse_sizes(optarg);
             break;
         default:
             throw Error("unknown option; bench/compare starts this program");

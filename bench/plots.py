@@ -1,13 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-"""Draws bench/out/compare.json: one row per network, latency, message rate and bandwidth by size.
+"""Draws bench/out/compare.json: one row per network, latency, message rate and bandwidth by size, writes and reads
+of remote memory.
 
 usage: plots.py compare.json plot.png"""
 import json
 import sys
 
 LABELS = {"latency": ("mean_us", "one-way latency, us (bar: p99)"), "rate": ("mmsg_s", "million messages/s"),
-          "bandwidth": ("gb_s", "GB/s")}
+          "bandwidth": ("gb_s", "GB/s"),
+          "write_latency": ("mean_us", "fi_write, us (bar: p99)"), "write_bandwidth": ("gb_s", "GB/s"),
+          "read_latency": ("mean_us", "fi_read, us (bar: p99)"), "read_bandwidth": ("gb_s", "GB/s")}
 
 
 def draw(report, path):
@@ -21,7 +24,8 @@ def draw(report, path):
     if not networks:
         return False
     providers = list(dict.fromkeys(row["provider"] for row in rows))
-    figure, axes = pyplot.subplots(len(networks), len(LABELS), figsize=(15, 3.6 * len(networks)), squeeze=False)
+    figure, axes = pyplot.subplots(len(networks), len(LABELS), squeeze=False,
+                                   figsize=(5 * len(LABELS), 3.6 * len(networks)))
     for line, network in zip(axes, networks):
         for axis, (test, (metric, label)) in zip(line, LABELS.items()):
             for index, provider in enumerate(providers):
@@ -33,7 +37,7 @@ def draw(report, path):
                 color = "black" if provider == "srd" else f"C{index}"
                 axis.plot(sizes, values, marker="o", label=provider, color=color,
                           linestyle="--" if provider == "raw-udp" else "-")
-                if test == "latency":
+                if metric == "mean_us":
                     axis.vlines(sizes, values, [point[2] for point in points], color=color, alpha=0.4)
             if axis.has_data():
                 axis.set_xscale("log", base=2)

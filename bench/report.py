@@ -2,12 +2,32 @@
 """Medians, tables with ratios, and the project's figures, from the raw runs of bench/compare."""
 import statistics
 
-METRICS = {"latency": ("mean_us", "p50_us", "p99_us", "p999_us", "min_us", "max_us"),
-           "rate": ("mmsg_s", "gb_s"), "bandwidth": ("gb_s", "mmsg_s")}
-KEY = {"latency": "mean_us", "rate": "mmsg_s", "bandwidth": "gb_s"}
-TITLE = {"latency": "tagged ping-pong, one way, us (ratio: srd / peer of the mean; below 1 srd is faster)",
-         "rate": "message rate, million/s (in brackets: srd / peer; above 1 srd is faster)",
-         "bandwidth": "bandwidth, GB/s (in brackets: srd / peer; above 1 srd is faster)"}
+TIMES = ("mean_us", "p50_us", "p99_us", "p999_us", "min_us", "max_us")
+RATES = ("mmsg_s", "gb_s")
+# By test: the figure that counts, and what its table is called.
+TESTS = {
+    "latency": ("mean_us", "tagged ping-pong, one way"),
+    "rate": ("mmsg_s", "message rate"),
+    "bandwidth": ("gb_s", "bandwidth of messages"),
+    "write_ping": ("mean_us", "fi_write ping-pong seen in memory, one way"),
+    "write_latency": ("mean_us", "fi_write, from the call until it is there"),
+    "write_bandwidth": ("gb_s", "bandwidth of fi_write"),
+    "read_latency": ("mean_us", "fi_read, from the call until it is here"),
+    "read_bandwidth": ("gb_s", "bandwidth of fi_read"),
+    "fetch_add_latency": ("mean_us", "fetch-add, from the call until its result is here"),
+    "fetch_add_rate": ("mmsg_s", "rate of fetch-adds"),
+}
+UNITS = {"mean_us": "us (ratio: srd / peer of the mean; below 1 srd is faster)",
+         "mmsg_s": "million/s (in brackets: srd / peer; above 1 srd is faster)",
+         "gb_s": "GB/s (in brackets: srd / peer; above 1 srd is faster)"}
+
+
+def key_metric(test):
+    return TESTS[test][0]
+
+
+def metrics_of(test):
+    return TIMES if key_metric(test) == "mean_us" else RATES
 
 
 def medians(runs):
@@ -16,7 +36,7 @@ def medians(runs):
     for one in runs:
         for result in one["results"]:
             key = (one["environment"], one["provider"], result["test"], result["size"])
-            for metric in METRICS[result["test"]]:
+            for metric in metrics_of(result["test"]):
                 samples.setdefault(key, {}).setdefault(metric, []).append(result[metric])
     return {key: {metric: statistics.median(values) for metric, values in by_metric.items()}
             for key, by_metric in samples.items()}
@@ -26,17 +46,17 @@ def ordered(keys):
     return list(dict.fromkeys(keys))
 
 
-def show_latency(table, environment, sizes, providers):
+def show_latency(table, environment, test, sizes, providers):
     print(f"    {'size':>8}  {'provider':<12}{'mean':>10}{'p50':>10}{'p99':>10}{'p99.9':>10}   ratio")
     for size in sizes:
-        own = table.get((environment, "srd", "latency", size))
+        own = table.get((environment, "srd", test, size))
         for provider in providers:
-            row = table.get((environment, provider, "latency", size))
+            row = table.get((environment, provider, test, size))
             if row is None:
                 continue
             ratio = f"{own['mean_us'] / row['mean_us']:8.2f}" if own and provider != "srd" else ""
             print(f"    {size:>8}  {provider:<12}" +
-                  "".join(f"{row[metric]:10.2f}" for metric in METRICS["latency"][:4]) + ratio)
+                  "".join(f"{row[metric]:10.2f}" for metric in TIMES[:4]) + ratio)
 
 
 def show_stream(table, environment, test, sizes, providers):
@@ -49,23 +69,23 @@ def show_stream(table, environment, test, sizes, providers):
             if row is None:
                 cells.append("-")
             elif own is None or provider == "srd":
-                cells.append(f"{row[KEY[test]]:.3f}")
+                cells.append(f"{row[key_metric(test)]:.3f}")
             else:
-                cells.append(f"{row[KEY[test]]:.3f} ({own[KEY[test]] / row[KEY[test]]:.2f})")
+                cells.append(f"{row[key_metric(test)]:.3f} ({own[key_metric(test)] / row[key_metric(test)]:.2f})")
         print(f"    {size:>8}" + "".join(f"{cell:>20}" for cell in cells))
 
 
 def show(runs, table):
     for environment in ordered(key[0] for key in table):
         print(f"\n== {environment}")
-        for test in KEY:
+        for test, (metric, title) in TESTS.items():
             here = [key for key in table if key[0] == environment and key[2] == test]
             if not here:
                 continue
-            print(f"  {TITLE[test]}")
+            print(f"  {title}, {UNITS[metric]}")
             sizes, providers = sorted({key[3] for key in here}), ordered(key[1] for key in here)
-            if test == "latency":
-                show_latency(table, environment, sizes, providers)
+            if metric == "mean_us":
+                show_latency(table, environment, test, sizes, providers)
             else:
                 show_stream(table, environment, test, sizes, providers)
     show_statistics(runs)
@@ -108,7 +128,7 @@ def figures(runs, table, engine):
 
     def value(environment, provider, test, size, metric=None):
         row = table.get((environment, provider, test, size))
-        return row[metric or KEY[test]] if row else None
+        return row[metric or key_metric(test)] if row else None
 
     def judge(name, measured, limit, at_most=True, unit=""):
         verdict = "n/a" if measured is None else \
@@ -127,6 +147,7 @@ def figures(runs, table, engine):
               ratio(value(net, "srd", "rate", 64), value(net, "tcp", "rate", 64)), 10, False)
         judge(f"{net}: 1 MiB bandwidth / tcp",
               ratio(value(net, "srd", "bandwidth", 1 << 20), value(net, "tcp", "bandwidth", 1 << 20)), 0.8, False)
+        judge_remote(net, value, judge, ratio)
     for mtu in (9000, 1500):
         clean, lossy = f"veth{mtu}-noseg", f"veth{mtu}-noseg-loss1"
         judge(f"1 % loss, MTU {mtu}: mean 64 B ping-pong / lossless",
@@ -135,12 +156,32 @@ def figures(runs, table, engine):
         judge(f"1 % loss, MTU {mtu}: p99.9 of the 64 B round trip", tail and 2 * tail, 2000, unit="us")
         judge(f"1 % loss, MTU {mtu}: 1 MiB bandwidth / lossless",
               ratio(value(lossy, "srd", "bandwidth", 1 << 20), value(clean, "srd", "bandwidth", 1 << 20)), 0.9, False)
-    startups = [one["info"]["startup_ms"] for one in runs if one["provider"] == "srd" and "startup_ms" in one["info"]]
-    judge("start-up: fi_getinfo to enabled endpoint, after libfabric's own", statistics.median(startups) if startups else None, 20,
+    startups = [one["info"]["startup_ms"] for one in runs
+                if one["provider"] == "srd" and "startup_ms" in one["info"]]
+    judge("start-up: fi_getinfo to enabled endpoint, after libfabric's own",
+          statistics.median(startups) if startups else None, 20,
           unit="ms")
     for figure in (engine or {}).get("figures", []):
         judge(f"engine: {figure['name']}", figure["measured"], figure["limit"], unit=figure["unit"])
     return result
+
+
+def judge_remote(net, value, judge, ratio):
+    """Writes are at least as fast as messages, reads nearly as fast as tcp's, both far ahead of udp;ofi_rxd."""
+    mib = 1 << 20
+    judge(f"{net}: 8 B fi_write, one way / 64 B message, one way",
+          ratio(value(net, "srd", "write_ping", 8), value(net, "srd", "latency", 64)), 1.0)
+    write, read = (value(net, "srd", f"{kind}_bandwidth", mib) for kind in ("write", "read"))
+    judge(f"{net}: 1 MiB bandwidth of fi_write / of messages",
+          ratio(write, value(net, "srd", "bandwidth", mib)), 1.0, False)
+    judge(f"{net}: 1 MiB bandwidth of fi_read / tcp", ratio(read, value(net, "tcp", "read_bandwidth", mib)), 0.9, False)
+    judge(f"{net}: 8 B fi_read / tcp",
+          ratio(value(net, "srd", "read_latency", 8), value(net, "tcp", "read_latency", 8)), 1 / 0.9)
+    for kind, own in (("write", write), ("read", read)):
+        judge(f"{net}: 1 MiB bandwidth of fi_{kind} / udp;ofi_rxd",
+              ratio(own, value(net, "udp;ofi_rxd", f"{kind}_bandwidth", mib)), 5, False)
+    judge(f"{net}: fetch-add / udp;ofi_rxd",
+          ratio(value(net, "srd", "fetch_add_latency", 8), value(net, "udp;ofi_rxd", "fetch_add_latency", 8)), 1.0)
 
 
 def show_figures(rows):

@@ -33,6 +33,11 @@ const char* to_string(Cause cause) noexcept
         "the message was longer than the receive buffer",
         "the operation was canceled",
         "no matching message",
+        "the target knows no such memory key (never given out, of another domain, or its region was closed)",
+        "the range reaches beyond the target's memory region",
+        "the target's memory region was not registered for this access",
+        "the target does not serve this atomic operation on this datatype",
+        "the target closed the memory region while it was being read",
     };
     static_assert(texts.size() == static_cast<std::size_t>(Cause::count_));
     const auto index = static_cast<std::size_t>(cause);

@@ -136,6 +136,26 @@ carried_at_least() {
     echo "proof: srd's own counters of $endpoints endpoints: $bytes payload bytes (the program sent $2) in $packets packets"
 }
 
+# Fails unless srd sent at least $2 bytes, by the counters in folder $1, and
+# writes, reads and atomics among them. (Small puts to neighbouring places MPI may join.)
+accessed_at_least() {
+    local bytes name count
+    bytes=$(counter_sum tx_bytes "$1")
+    if [ "$bytes" -lt "$2" ]; then
+        echo "NOT PROVEN: srd's counters show $bytes bytes, the program's accesses are $2" >&2
+        return 1
+    fi
+    echo "proof: srd's own counters: $bytes bytes (the program's accesses are $2)"
+    for name in writes reads atomics; do
+        count=$(counter_sum "tx_$name" "$1")
+        if [ "$count" -eq 0 ]; then
+            echo "NOT PROVEN: srd carried no $name" >&2
+            return 1
+        fi
+        echo "proof: $count $name, $(counter_sum "rx_$name" "$1") seen at their targets"
+    done
+}
+
 human_bytes() {
     awk -v n="$1" 'BEGIN { split("B KiB MiB GiB TiB", u, " "); i = 1; while (n >= 1024 && i < 5) { n /= 1024; i++ }
         printf (i == 1 ? "%d %s\n" : "%.1f %s\n"), n, u[i] }'
@@ -157,6 +177,13 @@ srd_environment() {
     export OMPI_MCA_pml=cm OMPI_MCA_mtl=ofi
 }
 
+# MPI's windows by libfabric's RMA and atomics (btl/ofi under osc/rdma) instead of by messages.
+# Open MPI 5 starts its BTLs only where pml/ob1 may be chosen too; cm wins, and if not, the counters tell.
+onesided_environment() {
+    unset OMPI_MCA_pml
+    export OMPI_MCA_btl=ofi,self OMPI_MCA_osc=rdma OMPI_MCA_osc_rdma_btls=ofi
+}
+
 # mpirun_here RANKS COMMAND...: on this host. More ranks than cores must share them.
 mpirun_here() {
     local ranks=$1
@@ -176,6 +203,15 @@ prove() {
         return 0
     fi
     carried_at_least "$@"
+}
+
+# prove_onesided FOLDER BYTES: the same for accesses to other ranks' memory.
+prove_onesided() {
+    if [ "${SRD_TEST_PROVIDER:-srd}" != srd ]; then
+        prove "$@"
+    else
+        accessed_at_least "$@"
+    fi
 }
 
 # Waits until somebody listens on a TCP port of this namespace, at most 10 s.

@@ -5,7 +5,7 @@
 # The Debian 12 packages that the project needs; the one place where they are listed.
 
 # To configure the project and build the provider.
-packages_build=(g++ cmake ninja-build pkg-config libfabric-dev
+packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libxdp-dev libbpf-dev
     catch2 nlohmann-json3-dev)
 # To use it from the command line and under Open MPI.
 packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)

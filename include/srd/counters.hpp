@@ -44,6 +44,13 @@ private:
     X(tx_message_bytes, "payload bytes of messages submitted")                                               \
     X(rx_messages, "messages announced to the matching layer")                                               \
     X(rx_message_bytes, "payload bytes of messages announced")                                               \
+    X(tx_writes, "remote writes submitted")                                                                  \
+    X(tx_reads, "remote reads submitted")                                                                    \
+    X(tx_atomics, "atomics submitted")                                                                       \
+    X(rx_writes, "frames of remote writes placed in our memory")                                             \
+    X(rx_reads, "remote reads served from our memory")                                                       \
+    X(rx_atomics, "atomics carried out on our memory")                                                       \
+    X(rx_denied, "remote accesses denied: wrong key, bounds, access right or operation")                     \
     X(tx_acks, "packets sent that carried nothing but an acknowledgement")                                   \
     X(rx_acks, "acknowledgement blocks received")                                                            \
     X(retransmits_rack, "packets retransmitted because later packets were acknowledged")                     \

@@ -30,6 +30,11 @@ enum class Cause : std::uint8_t {
     truncated,          ///< the message was longer than the receive buffer
     canceled,           ///< the application canceled the operation
     not_found,          ///< FI_PEEK saw no such message
+    bad_key,            ///< the target knows no such memory key (never given, of another domain, or closed)
+    out_of_bounds,      ///< a byte of the range lies outside the target's memory region
+    access_denied,      ///< the target's memory region was not registered for this access
+    bad_operation,      ///< the target does not serve this atomic operation or datatype
+    region_closed,      ///< the target closed the memory region while it was being read
     count_              ///< number of causes; not a cause
 };
 

@@ -96,7 +96,8 @@ inline constexpr std::uint8_t receiver_not_ready = 4; ///< messages are being re
 //  +---------------+---------------+---------------+---------------+
 //  |       message_next: every earlier message was delivered       |
 //  +---------------------------------------------------------------+
-//  |       duplicates: packets that arrived twice, so far          |
+//  | duplicates: packets that came |    faults: fault frames that  |
+//  | twice, so far                 |    the block's sender has made|
 //  +---------------------------------------------------------------+
 //  |  words x 64-bit bitmap: bit i <=> psn cumulative + i arrived  |
 //  +---------------------------------------------------------------+
@@ -109,7 +110,8 @@ struct AckBlock {
     u8 flags = 0;
     u8 words = 0; ///< 0 .. max_ack_words
     u32 message_next;
-    u32 duplicates;
+    u16 duplicates; ///< wraps
+    u16 faults;     ///< wraps
 };
 static_assert(sizeof(AckBlock) == 24 && alignof(AckBlock) == 1);
 inline constexpr std::size_t max_ack_words = packet_window / 64;
@@ -123,6 +125,12 @@ enum class FrameType : std::uint8_t {
     delivered = 6, ///< a message was placed in a matched buffer
     hello = 7,     ///< introduction, handshake and probe
     close = 8,     ///< the sender's endpoint goes away
+    write = 9,     ///< bytes for the receiver's registered memory
+    read = 10,     ///< request for bytes of the receiver's registered memory; answered by data or denied
+    atomic = 11,   ///< an atomic operation on the receiver's registered memory
+    result = 12,   ///< what a fetching atomic found
+    fault = 13,    ///< a write, or an atomic that fetches nothing, was not carried out
+    denied = 14,   ///< a read or a fetching atomic was not carried out
 };
 
 namespace frame_flag {
@@ -184,6 +192,11 @@ struct GrantFrame {
 };
 static_assert(sizeof(GrantFrame) == 24);
 
+namespace data_flag {
+inline constexpr std::uint8_t answers_read = 1; ///< sequence and receiver_handle are those of a read
+inline constexpr std::uint8_t all = 1;
+} // namespace data_flag
+
 struct DataFrame {
     u8 type = static_cast<std::uint8_t>(FrameType::data);
     u8 flags = 0;
@@ -193,6 +206,111 @@ struct DataFrame {
     u64 offset;
 };
 static_assert(sizeof(DataFrame) == 20);
+
+// -- Remote memory access. Writes, reads and messages that may be refused never
+// share a packet: a refused packet is taken again, and nothing of it may then be
+// carried out twice. Atomics are messages: numbered in the same sequence, carried
+// out in their turn, and recognised when they come again.
+//
+// A write needs no answer: its acknowledgement says that it is placed. What could
+// not be placed is answered by a fault frame, and every acknowledgement block
+// counts the fault frames made so far. A sender that has seen a higher count than
+// it has fault frames holds back completions until they have come. A fault frame
+// carries the count as well: one that overtakes another is not taken for it.
+
+inline constexpr std::uint32_t max_rma_frames = 32; ///< write and read frames in one packet
+
+namespace rma_flag {
+inline constexpr std::uint8_t has_data = 1; ///< write: MessageData follows (after WriteTotal)
+inline constexpr std::uint8_t whole = 2;    ///< write: the whole operation; else WriteTotal follows
+inline constexpr std::uint8_t last = 4;     ///< read: no further read frame of this operation follows
+inline constexpr std::uint8_t all = 7;
+} // namespace rma_flag
+
+struct WriteFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::write);
+    u8 flags = 0;
+    u16 length; ///< payload bytes in this frame
+    u32 handle; ///< the sender's name for the operation, no_index if it wants no fault frame
+    u64 key;
+    u64 address;
+};
+static_assert(sizeof(WriteFrame) == 24);
+
+/// Bytes of a write that takes several frames.
+struct WriteTotal {
+    u64 value;
+};
+
+struct ReadFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::read);
+    u8 flags = 0;
+    u16 reserved;
+    u32 sequence; ///< to be put in the data frames
+    u32 handle;   ///< the reader's name for the operation: the receiver_handle of the data frames
+    u32 length;   ///< bytes
+    u64 key;
+    u64 address;
+    u64 offset; ///< of the first byte in the reader's operation
+};
+static_assert(sizeof(ReadFrame) == 40);
+
+namespace atomic_flag {
+inline constexpr std::uint8_t fetch = 1;       ///< a result frame is wanted
+inline constexpr std::uint8_t has_operand = 2; ///< `length` bytes of operands follow the ranges
+inline constexpr std::uint8_t has_compare = 4; ///< `length` bytes of comparands follow the operands
+inline constexpr std::uint8_t all = 7;
+} // namespace atomic_flag
+
+/// type .. ranges | ranges x AtomicRange | operands | comparands
+struct AtomicFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::atomic);
+    u8 flags = 0;
+    u16 length;       ///< bytes of data the operation works on, 0 .. max_atomic_size
+    u32 sequence;     ///< of the message sequence
+    u32 handle;       ///< the sender's name for the operation
+    u8 operation = 0; ///< enum fi_op
+    u8 datatype = 0;  ///< enum fi_datatype
+    u8 ranges = 0;    ///< 1 .. max_iov
+    u8 reserved = 0;
+};
+static_assert(sizeof(AtomicFrame) == 16);
+
+struct AtomicRange {
+    u64 address;
+    u64 length; ///< bytes
+    u64 key;
+};
+static_assert(sizeof(AtomicRange) == 24);
+
+struct ResultFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::result);
+    u8 flags = 0;
+    u16 length; ///< bytes that follow: what was in the memory before
+    u32 sequence;
+    u32 handle;
+};
+static_assert(sizeof(ResultFrame) == 12);
+
+/// Both fault and denied.
+struct FaultFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::fault);
+    u8 cause = 0;   ///< fault_cause
+    u8 is_read = 0; ///< denied: `handle` names a read, else a fetching atomic
+    u8 reserved = 0;
+    u32 sequence; ///< as in the frame that it answers; 0 for a write
+    u32 handle;   ///< of the operation that failed
+    u16 faults;   ///< fault: fault frames made so far, itself and perhaps later ones included; wraps
+};
+static_assert(sizeof(FaultFrame) == 14);
+
+namespace fault_cause {
+inline constexpr std::uint8_t bad_key = 1;
+inline constexpr std::uint8_t out_of_bounds = 2;
+inline constexpr std::uint8_t access_denied = 3;
+inline constexpr std::uint8_t bad_operation = 4;
+inline constexpr std::uint8_t region_closed = 5;
+} // namespace fault_cause
 
 struct DeliveredFrame {
     u8 type = static_cast<std::uint8_t>(FrameType::delivered);

@@ -2,7 +2,6 @@
 #include "mr_table.hpp"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <mutex>
 #include <shared_mutex>
@@ -12,14 +11,6 @@
 namespace srd {
 
 namespace {
-
-struct Region {
-    std::array<iovec, max_iov> memory{};
-    std::size_t pieces = 0;
-    std::uint64_t length = 0; ///< over all pieces
-    std::uint64_t origin = 0; ///< what a peer calls the first byte
-    Access access = Access::none;
-};
 
 /// True if the piece and the sum of the lengths stay inside the address space.
 /// A region may end at the very last byte: MPI registers [0, UINTPTR_MAX) for dynamic windows.
@@ -48,6 +39,7 @@ struct MrTable::Impl {
             region.memory[region.pieces++] = piece;
         }
         region.access = spec.access;
+        region.owner = spec.owner;
         region.origin = spec.addressing == Addressing::virtual_address
                             ? reinterpret_cast<std::uintptr_t>(spec.memory.front().iov_base)
                             : spec.offset;
@@ -90,40 +82,65 @@ Status MrTable::insert_as(const RegionSpec& spec, std::uint64_t key)
 bool MrTable::remove(std::uint64_t key) noexcept
 {
     const std::unique_lock lock(impl_->mutex);
+    generation_.fetch_add(1, std::memory_order_release);
     return impl_->regions.erase(key) != 0;
 }
 
-std::size_t MrTable::resolve(std::uint64_t key, std::uint64_t address, std::uint64_t length, Access access,
-                             std::span<iovec, max_iov> pieces) const noexcept
+/// The region under `key`, copied to `cache`, or null.
+const Region* MrTable::find(Cache& cache, std::uint64_t key) const noexcept
 {
+    constexpr std::uint64_t golden = 0x9e3779b97f4a7c15; // spreads keys that were simply counted
+    constexpr int index_bits = 4;
+    static_assert(std::tuple_size_v<decltype(cache.entries_)> == 1U << index_bits);
+    Cache::Entry& entry = cache.entries_[(key * golden) >> (64 - index_bits)];
+    if (entry.key == key && entry.generation == generation_.load(std::memory_order_acquire)) [[likely]] {
+        return &entry.region;
+    }
     const std::shared_lock lock(impl_->mutex);
     const auto found = impl_->regions.find(key);
     if (found == impl_->regions.end()) {
-        return 0;
+        return nullptr;
     }
-    const Region& region = found->second;
+    entry = {.generation = generation_.load(std::memory_order_relaxed), .key = key, .region = found->second};
+    return &entry.region;
+}
+
+Resolved MrTable::resolve(Cache& cache, std::uint64_t key, std::uint64_t address, std::uint64_t length,
+                          Access access) const noexcept
+{
+    Resolved result;
+    const Region* const region = find(cache, key);
+    if (region == nullptr) {
+        return result;
+    }
+    result.owner = region->owner;
+    if (!includes(region->access, access)) {
+        result.cause = Cause::access_denied;
+        return result;
+    }
     // No sum is formed before it is known not to wrap.
-    if (!includes(region.access, access) || address < region.origin ||
-        address - region.origin > region.length || length > region.length - (address - region.origin)) {
-        return 0;
+    if (address < region->origin || address - region->origin > region->length ||
+        length > region->length - (address - region->origin)) {
+        result.cause = Cause::out_of_bounds;
+        return result;
     }
-    std::uint64_t skip = address - region.origin;
+    result.cause = Cause::none;
+    std::uint64_t skip = address - region->origin;
     std::uint64_t left = length;
-    std::size_t count = 0;
-    for (const iovec& piece : std::span(region.memory).first(region.pieces)) {
+    for (const iovec& piece : std::span(region->memory).first(region->pieces)) {
         if (skip > piece.iov_len || (skip == piece.iov_len && left != 0)) {
             skip -= piece.iov_len;
             continue;
         }
         const std::uint64_t take = std::min<std::uint64_t>(left, piece.iov_len - skip);
-        pieces[count++] = {static_cast<std::byte*>(piece.iov_base) + skip, take};
+        result.pieces[result.count++] = {static_cast<std::byte*>(piece.iov_base) + skip, take};
         left -= take;
         skip = 0;
         if (left == 0) {
             break;
         }
     }
-    return count;
+    return result;
 }
 
 std::size_t MrTable::size() const noexcept

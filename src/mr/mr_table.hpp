@@ -4,6 +4,8 @@
 // numbers that came over the wire turn into a pointer.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -44,12 +46,45 @@ struct RegionSpec {
     Access access = Access::none;
     Addressing addressing = Addressing::offset;
     std::uint64_t offset = 0; ///< the address of the first byte with Addressing::offset
+    void* owner = nullptr;    ///< handed back by resolve(); not interpreted
+};
+
+/// What the table knows of a region.
+struct Region {
+    std::array<iovec, max_iov> memory{};
+    std::size_t pieces = 0;
+    std::uint64_t length = 0; ///< over all pieces
+    std::uint64_t origin = 0; ///< what a peer calls the first byte
+    Access access = Access::none;
+    void* owner = nullptr;
+};
+
+/// What resolve() finds.
+struct Resolved {
+    Cause cause = Cause::bad_key; ///< none; bad_key; access_denied; out_of_bounds
+    std::size_t count = 0;        ///< of `pieces`; at least 1 unless `cause` is set
+    std::array<iovec, max_iov> pieces{};
+    void* owner = nullptr; ///< of the region, if the key is known
+
+    std::span<const iovec> memory() const noexcept { return {pieces.data(), count}; }
 };
 
 /// The keys of one domain. A key of another domain is simply not there, so the
 /// domain check and the key check are one. Any thread.
 class MrTable {
 public:
+    /// The regions that one user of the table (an endpoint, under its lock) has seen last, so that a key
+    /// that comes again is found without the table's lock.
+    class Cache {
+        friend class MrTable;
+        struct Entry {
+            std::uint64_t generation = 0; ///< of the table when the region was copied; 0: empty
+            std::uint64_t key = 0;
+            Region region;
+        };
+        std::array<Entry, 16> entries_{};
+    };
+
     /// `random` gives 64 unpredictable bits per call (a peer must not be able to guess a key from
     /// others that it was given). It is called with the table's lock held.
     explicit MrTable(std::function<std::uint64_t()> random);
@@ -64,20 +99,24 @@ public:
     /// The same under the caller's key. Errors: as insert(); again: the key is taken.
     Status insert_as(const RegionSpec& spec, std::uint64_t key);
 
-    /// From the return on resolve() does not find the key. False: there is no such key.
+    /// False: there is no such key. From the return on, a resolve() that begins does not find the key. One
+    /// that has begun in another thread may still be using the memory: wait until that thread has left the
+    /// lock under which it resolves.
     bool remove(std::uint64_t key) noexcept;
 
-    /// The memory of [address, address + length) in the region `key`, as at most max_iov pieces.
-    /// Returns the number of pieces, or 0 if the key is unknown, the access is not granted or a
-    /// byte lies outside. A `length` of 0 is checked likewise and gives one empty piece.
-    std::size_t resolve(std::uint64_t key, std::uint64_t address, std::uint64_t length, Access access,
-                        std::span<iovec, max_iov> pieces) const noexcept;
+    /// The memory of [address, address + length) in the region `key`, if `access` is granted there. A
+    /// `length` of 0 is checked likewise and gives one empty piece. `cache`: only the caller's own.
+    Resolved resolve(Cache& cache, std::uint64_t key, std::uint64_t address, std::uint64_t length,
+                     Access access) const noexcept;
 
     std::size_t size() const noexcept;
 
 private:
+    const Region* find(Cache& cache, std::uint64_t key) const noexcept;
+
     struct Impl;
     std::unique_ptr<Impl> impl_;
+    std::atomic<std::uint64_t> generation_{1}; ///< grows with every remove(): cached regions may be gone
 };
 
 } // namespace srd

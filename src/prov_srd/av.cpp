@@ -13,9 +13,19 @@
 #include "eq.hpp"
 #include "fabric_domain.hpp"
 #include "resolve.hpp"
+#include "shared_addresses.hpp"
 #include "stubs.hpp"
 
 namespace srd {
+
+namespace {
+
+int family_of(const Domain& domain) noexcept
+{
+    return domain.addr_format == FI_SOCKADDR_IN6 ? AF_INET6 : AF_INET;
+}
+
+} // namespace
 
 // -- The vector -------------------------------------------------------------
 
@@ -24,7 +34,17 @@ AddressVector::AddressVector(Domain& owner, const fi_av_attr& attr, void* contex
 {
     fid.fid.fclass = FI_CLASS_AV;
     fid.fid.context = context;
-    reserve(attr.count);
+    if (attr.name != nullptr) {
+        shared_ = std::make_unique<SharedAddresses>(
+            SharedAddresses::Options{.domain = domain.name,
+                                     .name = attr.name,
+                                     .family = family_of(domain),
+                                     .count = attr.count,
+                                     .read_only = (attr.flags & FI_READ) != 0});
+        generation_ = &shared_->generation();
+    } else {
+        reserve(attr.count);
+    }
     domain.retain();
 }
 
@@ -45,6 +65,9 @@ void AddressVector::reserve(std::size_t count)
 
 bool AddressVector::address_of(fi_addr_t fi_addr, std::span<const std::byte>& address) const noexcept
 {
+    if (shared_ != nullptr) {
+        return shared_->address_of(fi_addr, address);
+    }
     const std::shared_lock lock(mutex_);
     if (fi_addr >= entries_.size() || entries_[fi_addr] == nullptr) {
         return false;
@@ -59,6 +82,9 @@ fi_addr_t AddressVector::find(std::span<const std::byte> address) const noexcept
     if (!SocketAddress::parse(address.data(), address.size(), wanted)) {
         return FI_ADDR_NOTAVAIL;
     }
+    if (shared_ != nullptr) {
+        return shared_->find(wanted);
+    }
     const std::shared_lock lock(mutex_);
     const auto found = index_.find(wanted);
     return found == index_.end() ? FI_ADDR_NOTAVAIL : found->second.index;
@@ -66,6 +92,9 @@ fi_addr_t AddressVector::find(std::span<const std::byte> address) const noexcept
 
 int AddressVector::insert(const SocketAddress& address, fi_addr_t& fi_addr)
 {
+    if (shared_ != nullptr) {
+        return shared_->insert(address, fi_addr);
+    }
     const std::unique_lock lock(mutex_);
     const auto [entry, is_new] = index_.try_emplace(address);
     if (is_new) {
@@ -86,7 +115,25 @@ int AddressVector::insert(const SocketAddress& address, fi_addr_t& fi_addr)
     }
     ++entry->second.count;
     fi_addr = entry->second.index;
-    generation_.fetch_add(1, std::memory_order_release);
+    own_generation_.fetch_add(1, std::memory_order_release);
+    return 0;
+}
+
+int AddressVector::remove_own(fi_addr_t fi_addr, SocketAddress& address, bool& gone) noexcept
+{
+    const std::unique_lock lock(mutex_);
+    if (fi_addr >= entries_.size() || entries_[fi_addr] == nullptr) {
+        return -FI_EINVAL;
+    }
+    Index::value_type& entry = *entries_[fi_addr];
+    address = entry.first;
+    gone = --entry.second.count == 0;
+    if (gone) {
+        free_.push_back(entry.second.index);
+        entries_[fi_addr] = nullptr;
+        index_.erase(address);
+        own_generation_.fetch_add(1, std::memory_order_release);
+    }
     return 0;
 }
 
@@ -94,25 +141,27 @@ int AddressVector::remove(fi_addr_t fi_addr) noexcept
 {
     const std::unique_lock observers_lock(observers_mutex_);
     SocketAddress address;
-    {
-        const std::unique_lock lock(mutex_);
-        if (fi_addr >= entries_.size() || entries_[fi_addr] == nullptr) {
-            return -FI_EINVAL;
-        }
-        Index::value_type& entry = *entries_[fi_addr];
-        if (--entry.second.count != 0) {
-            return 0;
-        }
-        address = entry.first;
-        free_.push_back(entry.second.index);
-        entries_[fi_addr] = nullptr;
-        index_.erase(address);
-        generation_.fetch_add(1, std::memory_order_release);
+    bool gone = false;
+    int code = 0;
+    if (shared_ == nullptr) {
+        code = remove_own(fi_addr, address, gone);
+    } else if (std::span<const std::byte> bytes; shared_->address_of(fi_addr, bytes)) {
+        (void)SocketAddress::parse(bytes, address);
+        code = shared_->remove(fi_addr, gone);
+    } else {
+        code = -FI_EINVAL;
     }
-    for (AvObserver* observer : observers_) {
-        observer->address_removed(fi_addr, address.bytes());
+    if (gone) {
+        for (AvObserver* observer : observers_) {
+            observer->address_removed(fi_addr, address.bytes());
+        }
     }
-    return 0;
+    return code;
+}
+
+void* AddressVector::map_addr() const noexcept
+{
+    return shared_ != nullptr ? shared_->ids() : nullptr;
 }
 
 void AddressVector::attach(AvObserver& observer)
@@ -142,7 +191,7 @@ namespace {
 
 int family_of(const AddressVector& vector) noexcept
 {
-    return vector.domain.addr_format == FI_SOCKADDR_IN6 ? AF_INET6 : AF_INET;
+    return family_of(vector.domain);
 }
 
 /// Collects the outcome of one insertion call, however the application wants to hear of it.
@@ -171,7 +220,9 @@ public:
             fi_addr_t fi_addr = FI_ADDR_NOTAVAIL;
             const int code = guarded([&] { return vector_.insert(address, fi_addr); });
             if (code != 0) {
-                fail(index, -code, "does not fit into memory");
+                fail(index, -code,
+                     code == -FI_EPERM ? "cannot be added to a read-only vector"
+                                       : "does not fit into memory");
                 return;
             }
             if (fi_addr_ != nullptr) {
@@ -390,11 +441,11 @@ int av_remove(fid_av* av, fi_addr_t* fi_addr, std::size_t count, std::uint64_t f
     int result = 0;
     for (std::size_t i = 0; i < count; ++i) {
         const int code = av_from(av).remove(fi_addr[i]);
-        if (code != 0) {
+        if (code == -FI_EINVAL) {
             SRD_WARN(FI_LOG_AV, "fi_av_remove: the vector has no address %llu",
                      static_cast<unsigned long long>(fi_addr[i]));
-            result = code;
         }
+        result = code != 0 ? code : result;
     }
     return result;
 }
@@ -440,6 +491,9 @@ const char* av_straddr(fid_av* av, const void* addr, char* buffer, std::size_t* 
 int av_close(fid* object) noexcept
 {
     auto* vector = &av_from(static_cast<fid_av*>(static_cast<void*>(object)));
+    if (vector->domain.fabric.inherited()) {
+        return 0;
+    }
     if (vector->has_observers()) {
         SRD_WARN(FI_LOG_AV, "the address vector is bound to an endpoint: close that first");
         return -FI_EBUSY;
@@ -482,13 +536,15 @@ int av_open(fid_domain* domain, fi_av_attr* attr, fid_av** av, void* context) no
                      raw(attr->type));
             return -FI_EINVAL;
         }
-        if (attr->name != nullptr) {
-            SRD_WARN(FI_LOG_AV, "named (shared) address vectors are not served; leave fi_av_attr.name null");
-            return -FI_ENOSYS;
+        if (attr->name == nullptr && (attr->flags & FI_READ) != 0) {
+            SRD_WARN(FI_LOG_AV,
+                     "FI_READ opens an address vector that exists: fi_av_attr.name must say which");
+            return -FI_EINVAL;
         }
         if (attr->rx_ctx_bits != 0 || (attr->flags & ~(FI_EVENT | FI_SYMMETRIC | FI_READ)) != 0) {
-            SRD_WARN(FI_LOG_AV,
-                     "address vectors have rx_ctx_bits 0 and the flags FI_EVENT and FI_SYMMETRIC only");
+            SRD_WARN(
+                FI_LOG_AV,
+                "address vectors have rx_ctx_bits 0 and the flags FI_EVENT, FI_SYMMETRIC and FI_READ only");
             return -FI_EINVAL;
         }
         auto vector = std::make_unique<AddressVector>(domain_from(domain), *attr, context);
@@ -496,6 +552,9 @@ int av_open(fid_domain* domain, fi_av_attr* attr, fid_av** av, void* context) no
         vector->fid.ops = &av_ops;
         if (attr->type == FI_AV_UNSPEC) {
             attr->type = FI_AV_TABLE;
+        }
+        if (vector->map_addr() != nullptr) {
+            attr->map_addr = vector->map_addr();
         }
         *av = &vector.release()->fid;
         return 0;

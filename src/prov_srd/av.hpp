@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Address vectors: fi_addr_t -> socket address and back. FI_AV_MAP and
-// FI_AV_TABLE are served alike: fi_addr_t is an index from 0.
+// FI_AV_TABLE are served alike: fi_addr_t is an index from 0. A vector with a name
+// (fi_av_attr.name) is a view of a table that processes share (shared_addresses.hpp).
 //
 // Memory: an entry costs about 90 bytes and nothing else; a peer's state comes
 // into being when an endpoint first sends to it.
@@ -11,6 +12,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <span>
@@ -21,10 +23,11 @@
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
 
-#include "address.hpp"
+#include <srd/address.hpp>
 
 namespace srd {
 
+class SharedAddresses;
 struct Domain;
 struct EventQueue;
 
@@ -40,7 +43,8 @@ protected:
 };
 
 struct AddressVector {
-    explicit AddressVector(Domain& owner, const fi_av_attr& attr, void* context);
+    /// Throws std::bad_alloc; if `attr` has a name also std::system_error.
+    AddressVector(Domain& owner, const fi_av_attr& attr, void* context);
     ~AddressVector();
     AddressVector(const AddressVector&) = delete;
     AddressVector& operator=(const AddressVector&) = delete;
@@ -56,7 +60,7 @@ struct AddressVector {
 
     /// Changes with every insertion and removal, so that a cache of find() and address_of() knows
     /// when it is stale.
-    std::uint64_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
+    std::uint64_t generation() const noexcept { return generation_->load(std::memory_order_acquire); }
 
     /// The observer must stay alive until detach(); while one is attached the vector cannot be closed.
     void attach(AvObserver& observer);
@@ -71,6 +75,8 @@ struct AddressVector {
     int remove(fi_addr_t fi_addr) noexcept;
     void reserve(std::size_t count);
     bool has_observers() const noexcept;
+    /// fi_av_attr.map_addr of a shared vector; null for others.
+    void* map_addr() const noexcept;
 
     fid_av fid{}; ///< fid.fid.context is the application's
     Domain& domain;
@@ -87,11 +93,16 @@ private:
     };
     using Index = std::unordered_map<SocketAddress, Use, Hash>;
 
+    int remove_own(fi_addr_t fi_addr, SocketAddress& address, bool& gone) noexcept;
+
+    std::unique_ptr<SharedAddresses>
+        shared_; ///< null: a vector of this process alone, in the fields that follow
     mutable std::shared_mutex mutex_;
     Index index_;                             ///< its nodes hold the addresses; they never move
     std::vector<Index::value_type*> entries_; ///< by fi_addr_t; null: free
     std::vector<std::uint32_t> free_;
-    std::atomic<std::uint64_t> generation_{1};
+    std::atomic<std::uint64_t> own_generation_{1};
+    const std::atomic<std::uint64_t>* generation_ = &own_generation_;
     mutable std::mutex observers_mutex_; ///< taken before mutex_, and held while observers are told
     std::vector<AvObserver*> observers_;
 };

@@ -3,11 +3,16 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
+#include <utility>
+
+#include <sched.h>
 
 #include "boundary.hpp"
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
 #include "stubs.hpp"
+#include "wait_set.hpp"
 
 namespace srd {
 
@@ -16,6 +21,105 @@ CompletionCounter::CompletionCounter(Domain& owner, fi_wait_obj wait_object, voi
 {
     fid.fid.fclass = FI_CLASS_CNTR;
     fid.fid.context = context;
+}
+
+void CompletionCounter::count_for_domain()
+{
+    const std::lock_guard guard(domain.endpoints_mutex);
+    auto& groups = domain.region_groups;
+    if (std::find(groups.begin(), groups.end(), &group) != groups.end()) {
+        return;
+    }
+    groups.push_back(&group);
+    for (Endpoint* endpoint : domain.endpoints) {
+        group.admit(*endpoint);
+    }
+}
+
+void CompletionCounter::threshold_reached() noexcept
+{
+    domain.deferred_work.mark_due();
+}
+
+int CompletionCounter::wait(std::uint64_t threshold, int timeout_ms) noexcept
+{
+    // With FI_WAIT_NONE an application says that it will not wait; one that does all the same can be served.
+    if (wait_obj == FI_WAIT_SET) {
+        SRD_WARN(FI_LOG_CNTR,
+                 "fi_cntr_wait: the counter was opened with FI_WAIT_SET; open it with FI_WAIT_UNSPEC");
+        return -FI_EINVAL;
+    }
+    if (const int error = group.open_descriptors(); error != 0) {
+        return error;
+    }
+    Waiter self{.threshold = threshold, .errors = errors.load(std::memory_order_seq_cst)};
+    const Time end = timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
+    {
+        const std::lock_guard guard(waiters_mutex_);
+        self.next = std::exchange(waiters_, &self);
+    }
+    const int result = sleep_until_done(self, end);
+    const std::lock_guard guard(waiters_mutex_);
+    Waiter** place = &waiters_;
+    while (*place != &self) {
+        place = &(*place)->next;
+    }
+    *place = self.next;
+    return result;
+}
+
+int CompletionCounter::sleep_until_done(Waiter& self, Time end) noexcept
+{
+    while (true) {
+        group.progress();
+        if (is_done(self)) {
+            take_news(read);
+            return value.load(std::memory_order_seq_cst) >= self.threshold ? 0 : -FI_EAVAIL;
+        }
+        if (end != time_never && clock_now() >= end) {
+            return -FI_ETIMEDOUT;
+        }
+        if (wait_obj == FI_WAIT_YIELD) {
+            sched_yield();
+            continue;
+        }
+        Time deadline{};
+        if (!group.arm(deadline)) {
+            continue;
+        }
+        if (!is_done(self)) {
+            pass_on(self);
+            group.sleep(std::min(deadline, end));
+        }
+        group.disarm();
+    }
+}
+
+/// Arming took away the sign that something happened, which others sleep for, too: whose wait is over
+/// must still wake.
+void CompletionCounter::pass_on(const Waiter& self) noexcept
+{
+    const std::lock_guard guard(waiters_mutex_);
+    for (const Waiter* other = waiters_; other != nullptr; other = other->next) {
+        if (other != &self && is_done(*other)) {
+            group.wake();
+            return;
+        }
+    }
+}
+
+int CompletionCounter::try_wait() noexcept
+{
+    if (const int error = group.open_descriptors(); error != 0) {
+        return error;
+    }
+    do {
+        group.progress();
+        if (take_news(read)) {
+            return -FI_EAGAIN;
+        }
+    } while (!group.arm_for_fd());
+    return take_news(read) ? -FI_EAGAIN : 0;
 }
 
 namespace {
@@ -29,92 +133,79 @@ uint64_t cntr_read(fid_cntr* cntr)
 {
     CompletionCounter& counter = cntr_from(cntr);
     counter.group.progress();
-    return counter.value.load(std::memory_order_acquire);
+    const std::uint64_t value = counter.value.load(std::memory_order_acquire);
+    counter.read.value.store(value, std::memory_order_relaxed);
+    return value;
 }
 
 uint64_t cntr_readerr(fid_cntr* cntr)
 {
     CompletionCounter& counter = cntr_from(cntr);
     counter.group.progress();
-    return counter.errors.load(std::memory_order_acquire);
+    const std::uint64_t errors = counter.errors.load(std::memory_order_acquire);
+    counter.read.errors.store(errors, std::memory_order_relaxed);
+    return errors;
 }
 
 int cntr_add(fid_cntr* cntr, uint64_t value)
 {
     CompletionCounter& counter = cntr_from(cntr);
-    counter.value.fetch_add(value, std::memory_order_acq_rel);
-    counter.group.notify();
+    counter.polled.value.fetch_add(value, std::memory_order_relaxed); // no news to fi_poll()
+    counter.add(value);
+    counter.domain.deferred_work.run_due();
     return 0;
 }
 
 int cntr_set(fid_cntr* cntr, uint64_t value)
 {
     CompletionCounter& counter = cntr_from(cntr);
-    counter.value.store(value, std::memory_order_release);
-    counter.group.notify();
+    counter.polled.value.store(value, std::memory_order_relaxed);
+    counter.set(value);
+    counter.domain.deferred_work.run_due();
     return 0;
 }
 
 int cntr_adderr(fid_cntr* cntr, uint64_t value)
 {
     CompletionCounter& counter = cntr_from(cntr);
-    counter.errors.fetch_add(value, std::memory_order_acq_rel);
-    counter.group.notify();
+    counter.add_errors(value);
+    counter.domain.deferred_work.run_due();
     return 0;
 }
 
 int cntr_seterr(fid_cntr* cntr, uint64_t value)
 {
     CompletionCounter& counter = cntr_from(cntr);
-    counter.errors.store(value, std::memory_order_release);
-    counter.group.notify();
+    counter.set_errors(value);
+    counter.domain.deferred_work.run_due();
     return 0;
 }
 
 int cntr_wait(fid_cntr* cntr, uint64_t threshold, int timeout)
 {
-    CompletionCounter& counter = cntr_from(cntr);
-    if (counter.wait_obj == FI_WAIT_NONE) {
-        SRD_WARN(FI_LOG_CNTR,
-                 "fi_cntr_wait: the counter was opened with FI_WAIT_NONE; open it with FI_WAIT_UNSPEC");
-        return -FI_EINVAL;
-    }
-    if (const int error = counter.group.open_descriptors(); error != 0) {
-        return error;
-    }
-    const std::uint64_t errors = counter.errors.load(std::memory_order_acquire);
-    const Time end = timeout < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout);
-    const auto done = [&] {
-        return counter.value.load(std::memory_order_acquire) >= threshold ||
-               counter.errors.load(std::memory_order_acquire) != errors;
-    };
-    while (true) {
-        counter.group.progress();
-        if (done()) {
-            return counter.errors.load(std::memory_order_acquire) != errors ? -FI_EAVAIL : 0;
-        }
-        if (end != time_never && clock_now() >= end) {
-            return -FI_ETIMEDOUT;
-        }
-        Time deadline{};
-        if (!counter.group.arm(deadline)) {
-            continue;
-        }
-        if (!done()) {
-            counter.group.sleep(std::min(deadline, end));
-        }
-        counter.group.disarm();
-    }
+    return cntr_from(cntr).wait(threshold, timeout);
 }
 
 int cntr_close(fid* object)
 {
     CompletionCounter* counter = &self(object);
-    if (counter->group.has_members()) {
-        SRD_WARN(FI_LOG_CNTR, "fi_close: endpoints still use the counter; close them first");
-        return -FI_EBUSY;
+    if (counter->domain.fabric.inherited()) {
+        return 0;
     }
     Domain& domain = counter->domain;
+    if (counter->group.has_members() || counter->regions.load() != 0 || counter->poll_sets.load() != 0 ||
+        domain.deferred_work.names(*counter)) {
+        SRD_WARN(FI_LOG_CNTR, "fi_close: endpoints, memory regions, poll sets or triggered operations still "
+                              "use the counter; close or cancel them first");
+        return -FI_EBUSY;
+    }
+    if (counter->wait_set != nullptr) {
+        counter->wait_set->remove(counter->fid.fid);
+    }
+    {
+        const std::lock_guard guard(domain.endpoints_mutex);
+        std::erase(domain.region_groups, &counter->group);
+    }
     delete counter;
     domain.release();
     return 0;
@@ -162,23 +253,30 @@ int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* con
             SRD_WARN(FI_LOG_CNTR, "fi_cntr_open: the result pointer is NULL");
             return -FI_EINVAL;
         }
-        const fi_wait_obj wait_obj = attr != nullptr ? attr->wait_obj : FI_WAIT_NONE;
+        const unsigned wait_obj = attr != nullptr ? raw(attr->wait_obj) : unsigned{FI_WAIT_NONE};
         if (attr != nullptr && (attr->events != FI_CNTR_EVENTS_COMP || attr->flags != 0)) {
             SRD_WARN(FI_LOG_CNTR, "fi_cntr_open: only FI_CNTR_EVENTS_COMP without flags is served");
             return -FI_EINVAL;
         }
-        if (wait_obj != FI_WAIT_NONE && wait_obj != FI_WAIT_UNSPEC && wait_obj != FI_WAIT_FD) {
-            SRD_WARN(FI_LOG_CNTR,
-                     "fi_cntr_open: wait object %d is not served; use FI_WAIT_NONE, _UNSPEC or _FD",
-                     static_cast<int>(wait_obj));
+        if (wait_obj > FI_WAIT_FD && wait_obj != FI_WAIT_YIELD) {
+            SRD_WARN(
+                FI_LOG_CNTR,
+                "fi_cntr_open: wait object %u is not served; use FI_WAIT_NONE, _UNSPEC, _SET, _FD or _YIELD",
+                wait_obj);
             return -FI_ENOSYS;
         }
         Domain& owner = domain_from(domain);
-        auto counter = std::make_unique<CompletionCounter>(owner, wait_obj, context);
-        if (wait_obj == FI_WAIT_FD) {
-            if (const int error = counter->group.open_descriptors(); error != 0) {
+        WaitSet* const set = wait_obj == FI_WAIT_SET ? wait_set_of(attr->wait_set, owner.fabric) : nullptr;
+        if (wait_obj == FI_WAIT_SET && set == nullptr) {
+            return -FI_EINVAL;
+        }
+        auto counter =
+            std::make_unique<CompletionCounter>(owner, static_cast<fi_wait_obj>(wait_obj), context);
+        if (wait_obj == FI_WAIT_FD || set != nullptr) {
+            if (const int error = open_wait(counter->fid.fid, counter->group, set); error != 0) {
                 return error;
             }
+            counter->wait_set = set;
         }
         counter->fid.fid.ops = &cntr_fid_ops;
         counter->fid.ops = &cntr_ops;
@@ -190,12 +288,7 @@ int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* con
 
 int cntr_trywait(fid* cntr) noexcept
 {
-    CompletionCounter& counter = self(cntr);
-    if (const int error = counter.group.open_descriptors(); error != 0) {
-        return error;
-    }
-    counter.group.progress();
-    return counter.group.arm_for_fd() ? 0 : -FI_EAGAIN;
+    return self(cntr).try_wait();
 }
 
 } // namespace srd

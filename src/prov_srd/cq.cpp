@@ -6,10 +6,13 @@
 #include <cstdio>
 #include <cstring>
 
+#include <sched.h>
+
 #include "boundary.hpp"
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
 #include "stubs.hpp"
+#include "wait_set.hpp"
 
 namespace srd {
 namespace {
@@ -81,6 +84,16 @@ int error_of(Cause cause) noexcept
         return FI_ETRUNC;
     case Cause::not_found:
         return FI_ENOMSG;
+    case Cause::bad_key:
+        return FI_EKEYREJECTED;
+    case Cause::out_of_bounds:
+        return FI_EINVAL;
+    case Cause::access_denied:
+        return FI_EACCES;
+    case Cause::bad_operation:
+        return FI_EOPNOTSUPP;
+    case Cause::region_closed:
+        return FI_EKEYREJECTED;
     case Cause::count_:
         break;
     }
@@ -176,9 +189,9 @@ ssize_t CompletionQueue::read(void* entries, std::size_t count, fi_addr_t* sourc
 ssize_t CompletionQueue::read_wait(void* entries, std::size_t count, fi_addr_t* sources,
                                    int timeout_ms) noexcept
 {
-    if (wait_obj == FI_WAIT_NONE) {
-        SRD_WARN(FI_LOG_CQ,
-                 "fi_cq_sread: the queue was opened with FI_WAIT_NONE; open it with FI_WAIT_UNSPEC");
+    if (wait_obj == FI_WAIT_NONE || wait_obj == FI_WAIT_SET) {
+        SRD_WARN(FI_LOG_CQ, "fi_cq_sread: the queue was opened with %s; open it with FI_WAIT_UNSPEC",
+                 wait_obj == FI_WAIT_NONE ? "FI_WAIT_NONE" : "FI_WAIT_SET");
         return -FI_EINVAL;
     }
     if (const int error = group.open_descriptors(); error != 0) {
@@ -200,6 +213,10 @@ ssize_t CompletionQueue::read_wait(void* entries, std::size_t count, fi_addr_t* 
         }
         if (end != time_never && clock_now() >= end) {
             return -FI_EAGAIN;
+        }
+        if (wait_obj == FI_WAIT_YIELD) {
+            sched_yield();
+            continue;
         }
         Time deadline{};
         if (!group.arm(deadline)) {
@@ -255,10 +272,12 @@ int CompletionQueue::try_wait() noexcept
     if (const int error = group.open_descriptors(); error != 0) {
         return error;
     }
-    group.progress();
-    if (has_entries() || !group.arm_for_fd()) {
-        return -FI_EAGAIN;
-    }
+    do {
+        group.progress();
+        if (has_entries()) {
+            return -FI_EAGAIN;
+        }
+    } while (!group.arm_for_fd());
     return has_entries() ? -FI_EAGAIN : 0;
 }
 
@@ -336,9 +355,16 @@ const char* cq_strerror(fid_cq*, int prov_errno, const void* err_data, char* buf
 int cq_close(fid* object)
 {
     CompletionQueue* queue = &self(object);
-    if (queue->group.has_members()) {
-        SRD_WARN(FI_LOG_CQ, "fi_close: endpoints still use the completion queue; close them first");
+    if (queue->domain.fabric.inherited()) {
+        return 0;
+    }
+    if (queue->group.has_members() || queue->poll_sets.load() != 0) {
+        SRD_WARN(FI_LOG_CQ,
+                 "fi_close: endpoints or poll sets still use the completion queue; close them first");
         return -FI_EBUSY;
+    }
+    if (queue->wait_set != nullptr) {
+        queue->wait_set->remove(queue->fid.fid);
     }
     Domain& domain = queue->domain;
     delete queue;
@@ -390,18 +416,25 @@ int cq_open(fid_domain* domain, fi_cq_attr* attr, fid_cq** cq, void* context) no
                      largest_size);
             return -FI_EINVAL;
         }
-        if (attr->wait_obj != FI_WAIT_NONE && attr->wait_obj != FI_WAIT_UNSPEC &&
-            attr->wait_obj != FI_WAIT_FD) {
-            SRD_WARN(FI_LOG_CQ, "fi_cq_open: wait object %d is not served; use FI_WAIT_NONE, _UNSPEC or _FD",
-                     static_cast<int>(attr->wait_obj));
+        const unsigned wait_obj = raw(attr->wait_obj);
+        if (wait_obj > FI_WAIT_FD && wait_obj != FI_WAIT_YIELD) {
+            SRD_WARN(
+                FI_LOG_CQ,
+                "fi_cq_open: wait object %u is not served; use FI_WAIT_NONE, _UNSPEC, _SET, _FD or _YIELD",
+                wait_obj);
             return -FI_ENOSYS;
         }
         Domain& owner = domain_from(domain);
+        WaitSet* const set = wait_obj == FI_WAIT_SET ? wait_set_of(attr->wait_set, owner.fabric) : nullptr;
+        if (wait_obj == FI_WAIT_SET && set == nullptr) {
+            return -FI_EINVAL;
+        }
         auto queue = std::make_unique<CompletionQueue>(owner, *attr, bytes, context);
-        if (attr->wait_obj == FI_WAIT_FD) {
-            if (const int error = queue->group.open_descriptors(); error != 0) {
+        if (wait_obj == FI_WAIT_FD || set != nullptr) {
+            if (const int error = open_wait(queue->fid.fid, queue->group, set); error != 0) {
                 return error;
             }
+            queue->wait_set = set;
         }
         queue->fid.fid.ops = &cq_fid_ops;
         queue->fid.ops = &cq_ops;

@@ -27,6 +27,7 @@
 namespace srd {
 
 struct Domain;
+struct WaitSet;
 
 /// A successful operation. Starts with the fields of fi_cq_tagged_entry, of which every
 /// other format is a prefix.
@@ -115,6 +116,7 @@ struct CompletionQueue {
     ssize_t read_error(fi_cq_err_entry& entry) noexcept;
     void signal() noexcept;
     int try_wait() noexcept;
+    bool has_entries() noexcept SRD_EXCLUDES(lock);
 
     fid_cq fid{}; ///< must be first
     Domain& domain;
@@ -122,10 +124,11 @@ struct CompletionQueue {
     const fi_wait_obj wait_obj;
     ProgressGroup group; ///< the endpoints that report here
     ProgressLock lock;
+    std::atomic<std::uint32_t> poll_sets{0}; ///< that it is in
+    WaitSet* wait_set = nullptr;             ///< FI_WAIT_SET
 
 private:
     ssize_t take(void* entries, std::size_t count, fi_addr_t* sources) SRD_REQUIRES(lock);
-    bool has_entries() noexcept SRD_EXCLUDES(lock);
 
     GrowingRing<Completion> completions_ SRD_GUARDED_BY(lock);
     // Errors have a queue of their own, but are reported in the order in which they happened: an

@@ -4,16 +4,18 @@
 #include "endpoint.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include <rdma/fi_cm.h>
 
+#include "backend.hpp"
 #include "boundary.hpp"
 #include "cntr.hpp"
 #include "cq.hpp"
 #include "eq.hpp"
 #include "fabric_domain.hpp"
-#include "io/udp_io.hpp"
 #include "log.hpp"
 #include "params.hpp"
 #include "progress.hpp"
@@ -72,15 +74,21 @@ std::size_t or_default(std::size_t value, std::size_t fallback) noexcept
 } // namespace
 
 Endpoint::Endpoint(Domain& owner, const fi_info& info, void* context)
-    : domain(owner), lock(owner.threading != FI_THREAD_DOMAIN || owner.data_progress == FI_PROGRESS_AUTO),
-      tx_flags(info.tx_attr != nullptr ? info.tx_attr->op_flags : 0),
-      rx_flags(info.rx_attr != nullptr ? info.rx_attr->op_flags : 0), caps_(info.caps),
-      inject_limit_(info.tx_attr != nullptr ? std::min(info.tx_attr->inject_size, max_inject_size)
-                                            : max_inject_size),
-      message_limit_(or_default(info.ep_attr != nullptr ? info.ep_attr->max_msg_size : 0, SIZE_MAX)),
+    : EndpointFace{.endpoint = *this,
+                   .tx_flags = info.tx_attr != nullptr ? info.tx_attr->op_flags : 0,
+                   .rx_flags = info.rx_attr != nullptr ? info.rx_attr->op_flags : 0},
+      domain(owner), lock(owner.threading != FI_THREAD_DOMAIN || owner.data_progress == FI_PROGRESS_AUTO),
+      caps_(info.caps),
+      inject_size_(info.tx_attr != nullptr ? std::min(info.tx_attr->inject_size, max_inject_size)
+                                           : max_inject_size),
+      message_size_(or_default(info.ep_attr != nullptr ? info.ep_attr->max_msg_size : 0, SIZE_MAX)),
       rx_size_(std::clamp(info.rx_attr != nullptr ? info.rx_attr->size : 0, least_receives, most_receives)),
       wanted_address_(choose_address(owner, info)), min_multi_receive_(default_min_multi_receive)
 {
+    for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
+        limits_[kind].size = size_bound(static_cast<SizeKind>(kind), false);
+        limits_[kind].inject = size_bound(static_cast<SizeKind>(kind), true);
+    }
     fid.fid.fclass = FI_CLASS_EP;
     fid.fid.context = context;
     domain.retain();
@@ -129,38 +137,51 @@ int Endpoint::bind_cq(CompletionQueue& cq, std::uint64_t flags)
 
 int Endpoint::bind_cntr(CompletionCounter& cntr, std::uint64_t flags)
 {
-    constexpr std::uint64_t served = FI_SEND | FI_RECV | FI_TRANSMIT;
-    constexpr std::uint64_t others = FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+    const std::array<std::pair<std::uint64_t, CompletionCounter**>, 6> places{{
+        {FI_SEND | FI_TRANSMIT, &send_counter_},
+        {FI_RECV, &receive_counter_},
+        {FI_READ, &read_counter_},
+        {FI_WRITE, &write_counter_},
+        {FI_REMOTE_READ, &remote_read_counter_},
+        {FI_REMOTE_WRITE, &remote_write_counter_},
+    }};
+    constexpr std::uint64_t known =
+        FI_SEND | FI_TRANSMIT | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
     if (&cntr.domain != &domain) {
         SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the counter belongs to another domain");
         return -FI_EINVAL;
     }
-    if ((flags & ~(served | others)) != 0 || flags == 0) {
+    if ((flags & ~known) != 0 || flags == 0) {
         SRD_WARN(FI_LOG_EP_CTRL,
                  "fi_ep_bind: a counter takes FI_SEND, FI_RECV, FI_READ, FI_WRITE, FI_REMOTE_READ "
                  "and FI_REMOTE_WRITE; flags are %#llx",
                  static_cast<unsigned long long>(flags));
         return -FI_EBADFLAGS;
     }
-    const bool sends = (flags & (FI_SEND | FI_TRANSMIT)) != 0;
-    const bool receives = (flags & FI_RECV) != 0;
-    if ((sends && send_counter_ != nullptr) || (receives && receive_counter_ != nullptr)) {
-        SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the endpoint has a counter for that kind of operation already");
-        return -FI_EINVAL;
+    for (const auto& [kind, counter] : places) {
+        if ((flags & kind) != 0 && *counter != nullptr) {
+            SRD_WARN(FI_LOG_EP_CTRL,
+                     "fi_ep_bind: the endpoint has a counter for that kind of operation already");
+            return -FI_EINVAL;
+        }
     }
     if (std::find(counters_bound_.begin(), counters_bound_.end(), &cntr) == counters_bound_.end()) {
         counters_bound_.push_back(&cntr);
         cntr.group.attach(*this);
     }
-    send_counter_ = sends ? &cntr : send_counter_;
-    receive_counter_ = receives ? &cntr : receive_counter_;
+    const ProgressGuard guard(lock); // the endpoint may be enabled
+    for (const auto& [kind, counter] : places) {
+        *counter = (flags & kind) != 0 ? &cntr : *counter;
+    }
     return 0;
 }
 
 int Endpoint::bind(::fid& object, std::uint64_t flags)
 {
-    if (enabled()) {
-        SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the endpoint is enabled; bind everything before fi_enable");
+    // Sandia OpenSHMEM binds counters to an enabled endpoint, and other providers let it.
+    if (enabled() && object.fclass != FI_CLASS_CNTR) {
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_ep_bind: the endpoint is enabled; bind everything but counters before fi_enable");
         return -FI_EOPBADSTATE;
     }
     void* const pointer = &object;
@@ -221,17 +242,9 @@ int Endpoint::open_io()
             return 0;
         }
     }
-    const Params& settings = params();
-    UdpConfig config;
-    std::memcpy(&config.local_address, wanted_address_.get(), wanted_address_.size());
-    config.path_count = static_cast<std::uint16_t>(settings.path_count);
-    config.socket_buffer = settings.socket_buffer;
-    config.max_packet = settings.mtu;
-    config.max_routes = settings.limits.max_routes;
-    config.warn = [](const char* text) { SRD_WARN(FI_LOG_EP_CTRL, "%s", text); };
     std::unique_ptr<PacketIo> io;
     std::string error;
-    if (const int code = make_udp_io(config, counters_, io, error); code != 0) {
+    if (const int code = open_backend(domain.name, wanted_address_, counters_, io, error); code != 0) {
         SRD_WARN(FI_LOG_EP_CTRL, "%s: %s", wanted_address_.text().c_str(), error.c_str());
         return -code;
     }
@@ -263,7 +276,7 @@ int Endpoint::enable()
         limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
         engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address(),
                         Domain::random_seed());
-        sends_.emplace(limits.tx_messages);
+        transmits_.emplace(limits.tx_messages);
         // Beside the posted ones: receives that are being filled, and shares of FI_MULTI_RECV buffers.
         matcher_ = std::make_unique<Matcher>(static_cast<std::uint32_t>(rx_size_) + limits.rx_messages,
                                              limits.rx_messages);
@@ -278,6 +291,9 @@ int Endpoint::enable()
     }
     for (ProgressGroup* group : groups()) {
         group->endpoint_enabled(*this);
+    }
+    for (ProgressGroup* group : domain.region_groups) {
+        group->admit(*this);
     }
     return 0;
 }
@@ -312,8 +328,8 @@ void Endpoint::linger() noexcept
         bool busy = false;
         {
             const std::lock_guard guard(domain.endpoints_mutex);
-            for (Endpoint* endpoint : domain.endpoints) {
-                busy |= endpoint->progress(now);
+            for (Endpoint* other : domain.endpoints) {
+                busy |= other->progress(now);
             }
         }
         Time deadline = time_never;
@@ -359,21 +375,43 @@ void Endpoint::flush_engine() noexcept
     }
 }
 
-int Endpoint::close() noexcept
+bool Endpoint::counts_work_by(const CompletionCounter& counter) noexcept
 {
-    if (enabled()) {
-        linger();
-        {
-            const std::lock_guard guard(domain.endpoints_mutex);
-            std::erase(domain.endpoints, this);
-            if (domain.progress_thread != nullptr) {
-                domain.progress_thread->unwatch(io_fd_);
+    const auto any = [&](auto& records) {
+        for (std::uint32_t index = 0; index < records.watermark(); ++index) {
+            if (records.live(index) && records[index].counted_by.work == &counter) {
+                return true;
             }
         }
+        return false;
+    };
+    ProgressGuard guard(lock);
+    return enabled() && (any(*transmits_) || any(matcher_->receives));
+}
+
+int Endpoint::close() noexcept
+{
+    if (aliases_.load() != 0) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_close: the endpoint has %u aliases; close them first", aliases_.load());
+        return -FI_EBUSY;
+    }
+    domain.deferred_work.forget(*this);
+    if (enabled()) {
+        linger();
         for (ProgressGroup* group : groups()) {
             group->detach(*this);
         }
         flush_engine();
+        { // not before: until here a region that closes must find the endpoint that may be reading it
+            const std::lock_guard guard(domain.endpoints_mutex);
+            std::erase(domain.endpoints, this);
+            for (ProgressGroup* group : domain.region_groups) {
+                group->detach(*this);
+            }
+            if (domain.progress_thread != nullptr) {
+                domain.progress_thread->unwatch(io_fd_);
+            }
+        }
         if (!params().stats.empty()) {
             write_stats();
         }
@@ -409,14 +447,23 @@ void Endpoint::write_stats() noexcept
 
 namespace {
 
+EndpointFace& face(fid* object) noexcept
+{
+    return *static_cast<EndpointFace*>(static_cast<void*>(object));
+}
+
 Endpoint& self(fid* object) noexcept
 {
-    return *static_cast<Endpoint*>(static_cast<void*>(object));
+    return face(object).endpoint;
 }
 
 int ep_close(fid* object)
 {
-    return self(object).close();
+    Endpoint& endpoint = self(object);
+    if (endpoint.domain.fabric.inherited()) {
+        return 0;
+    }
+    return &face(object) == &endpoint ? endpoint.close() : endpoint.close_alias(face(object));
 }
 
 int ep_bind(fid* object, fid* other, uint64_t flags)
@@ -430,7 +477,7 @@ int ep_bind(fid* object, fid* other, uint64_t flags)
 
 int ep_control(fid* object, int command, void* argument)
 {
-    return self(object).control(command, argument);
+    return self(object).control(face(object), command, argument);
 }
 
 ssize_t ep_cancel(fid_t object, void* context)
@@ -476,10 +523,20 @@ int endpoint_open(fid_domain* domain, fi_info* info, fid_ep** endpoint, void* co
             SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: the info or the result pointer is NULL");
             return -FI_EINVAL;
         }
+        if (domain_from(domain).fabric.inherited()) {
+            SRD_WARN(FI_LOG_EP_CTRL,
+                     "fi_endpoint: the domain was opened before fork(); open fabric and domain in the child");
+            return -FI_EOPBADSTATE;
+        }
         if (info->ep_attr != nullptr && info->ep_attr->type != FI_EP_RDM &&
             info->ep_attr->type != FI_EP_UNSPEC) {
             SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: only FI_EP_RDM is served; take the info from fi_getinfo");
             return -FI_EINVAL;
+        }
+        if (info->ep_attr != nullptr && (info->ep_attr->tx_ctx_cnt == FI_SHARED_CONTEXT ||
+                                         info->ep_attr->rx_ctx_cnt == FI_SHARED_CONTEXT)) {
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: shared transmit and receive contexts are not served");
+            return -FI_ENOSYS;
         }
         auto object = std::make_unique<Endpoint>(domain_from(domain), *info, context);
         object->fid.fid.ops = &ep_fid_ops;
@@ -487,8 +544,8 @@ int endpoint_open(fid_domain* domain, fi_info* info, fid_ep** endpoint, void* co
         object->fid.cm = &ep_cm_ops;
         object->fid.msg = &msg_ops;
         object->fid.tagged = &tagged_ops;
-        object->fid.rma = &stubs::rma;
-        object->fid.atomic = &stubs::atomic;
+        object->fid.rma = &rma_ops;
+        object->fid.atomic = &atomic_ops;
         object->fid.collective = &stubs::collective;
         *endpoint = &object.release()->fid;
         return 0;

@@ -16,6 +16,7 @@
 #include "boundary.hpp"
 #include "fabric_domain.hpp"
 #include "stubs.hpp"
+#include "wait_set.hpp"
 
 namespace srd {
 
@@ -177,7 +178,7 @@ ssize_t eq_sread(fid_eq* object, std::uint32_t* event, void* buffer, std::size_t
 {
     using Clock = std::chrono::steady_clock;
     EventQueue& eq = eq_from(object);
-    if (eq.wait_fd < 0) {
+    if (eq.wait_fd < 0 || eq.wait_set != nullptr) {
         SRD_WARN(FI_LOG_EQ, "fi_eq_sread needs an event queue opened with FI_WAIT_UNSPEC or FI_WAIT_FD");
         return -FI_ENOSYS;
     }
@@ -217,10 +218,16 @@ const char* eq_strerror(fid_eq*, int prov_errno, const void*, char* buffer, std:
 int eq_close(fid* object) noexcept
 {
     auto* eq = &eq_from(static_cast<fid_eq*>(static_cast<void*>(object)));
+    if (eq->fabric.inherited()) {
+        return 0;
+    }
     if (eq->bound.load() != 0) {
         SRD_WARN(FI_LOG_EQ, "the event queue is bound to %u open objects: close those first",
                  eq->bound.load());
         return -FI_EBUSY;
+    }
+    if (eq->wait_set != nullptr) {
+        eq->wait_set->remove(eq->fid.fid);
     }
     delete eq;
     return 0;
@@ -234,8 +241,10 @@ int eq_control(fid* object, int command, void* argument) noexcept
     }
     switch (command) {
     case FI_GETWAIT:
-        if (eq.wait_fd < 0) {
-            SRD_WARN(FI_LOG_EQ, "the event queue was opened with FI_WAIT_NONE: it has no wait object");
+        if (eq.wait_fd < 0 || eq.wait_set != nullptr) {
+            SRD_WARN(
+                FI_LOG_EQ,
+                "the event queue was opened with FI_WAIT_NONE or _SET: it has no wait object of its own");
             return -FI_ENODATA;
         }
         *static_cast<int*>(argument) = eq.wait_fd;
@@ -256,15 +265,14 @@ fi_ops_eq eq_ops = {sizeof(fi_ops_eq), eq_read, eq_readerr, eq_write, eq_sread, 
 
 int eq_open(fid_fabric* fabric, fi_eq_attr* attr, fid_eq** eq, void* context) noexcept
 {
-    return guarded([&] {
+    return guarded([&]() -> int {
         if (eq == nullptr) {
             return -FI_EINVAL;
         }
         const fi_eq_attr wanted = attr != nullptr ? *attr : fi_eq_attr{};
         const unsigned wait_obj = raw(wanted.wait_obj);
-        if (wait_obj != FI_WAIT_NONE && wait_obj != FI_WAIT_UNSPEC && wait_obj != FI_WAIT_FD) {
-            SRD_WARN(FI_LOG_EQ,
-                     "wait object %u is not served; use FI_WAIT_NONE, FI_WAIT_UNSPEC or FI_WAIT_FD",
+        if (wait_obj > FI_WAIT_FD) {
+            SRD_WARN(FI_LOG_EQ, "wait object %u is not served; use FI_WAIT_NONE, _UNSPEC, _SET or _FD",
                      wait_obj);
             return -FI_ENOSYS;
         }
@@ -272,7 +280,18 @@ int eq_open(fid_fabric* fabric, fi_eq_attr* attr, fid_eq** eq, void* context) no
             SRD_WARN(FI_LOG_EQ, "event queues know the flags FI_WRITE and FI_AFFINITY only");
             return -FI_EINVAL;
         }
-        auto queue = std::make_unique<EventQueue>(fabric_from(fabric), wanted, context);
+        Fabric& owner = fabric_from(fabric);
+        WaitSet* const set = wait_obj == FI_WAIT_SET ? wait_set_of(wanted.wait_set, owner) : nullptr;
+        if (wait_obj == FI_WAIT_SET && set == nullptr) {
+            return -FI_EINVAL;
+        }
+        auto queue = std::make_unique<EventQueue>(owner, wanted, context);
+        if (set != nullptr) {
+            if (const int error = set->add(queue->fid.fid, queue->wait_fd); error != 0) {
+                return error;
+            }
+            queue->wait_set = set;
+        }
         queue->fid.fid.ops = &eq_fid_ops;
         queue->fid.ops = &eq_ops;
         *eq = &queue.release()->fid;

@@ -21,6 +21,7 @@
 namespace srd {
 
 struct Fabric;
+struct WaitSet;
 
 struct EventQueue {
     EventQueue(Fabric& owner, const fi_eq_attr& attr, void* context);
@@ -49,6 +50,7 @@ struct EventQueue {
     std::mutex mutex;
     std::deque<Record> records;
     std::vector<std::byte> error_data; ///< what the last read error's err_data points to
+    WaitSet* wait_set = nullptr;       ///< FI_WAIT_SET
     int wait_fd = -1;                  ///< eventfd, readable while records are there; -1 for FI_WAIT_NONE
 };
 

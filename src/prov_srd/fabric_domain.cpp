@@ -8,13 +8,16 @@
 #include <system_error>
 
 #include "av.hpp"
+#include "backend.hpp"
 #include "boundary.hpp"
 #include "eq.hpp"
 #include "info.hpp"
 #include "memory_region.hpp"
 #include "params.hpp"
+#include "poll_set.hpp"
 #include "progress_thread.hpp"
 #include "stubs.hpp"
+#include "wait_set.hpp"
 
 namespace srd {
 
@@ -43,7 +46,8 @@ Domain::Domain(Fabric& owner, const fi_info& info, void* context)
     data_progress = attr.data_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL;
     mr_mode = attr.mr_mode;
     if (info.src_addr == nullptr || !SocketAddress::parse(info.src_addr, info.src_addrlen, local_address)) {
-        local_address = interface_address(name, info.addr_format == FI_SOCKADDR_IN6 ? AF_INET6 : AF_INET);
+        local_address = interface_address(parse_domain_name(name).interface,
+                                          info.addr_format == FI_SOCKADDR_IN6 ? AF_INET6 : AF_INET);
     }
     addr_format = local_address.family() == AF_INET6 ? FI_SOCKADDR_IN6 : FI_SOCKADDR_IN;
     fid.fid.fclass = FI_CLASS_DOMAIN;
@@ -64,6 +68,9 @@ namespace {
 int domain_close(fid* object) noexcept
 {
     auto* domain = &domain_from(static_cast<fid_domain*>(static_cast<void*>(object)));
+    if (domain->fabric.inherited()) {
+        return 0;
+    }
     const std::uint32_t children = domain->children.load(std::memory_order_acquire);
     if (children != 0) {
         SRD_WARN(
@@ -93,18 +100,18 @@ int domain_bind(fid* object, fid* other, std::uint64_t flags) noexcept
     return 0;
 }
 
-fi_ops domain_fid_ops = {sizeof(fi_ops),     domain_close,       domain_bind,       stubs::unsupported,
+fi_ops domain_fid_ops = {sizeof(fi_ops),     domain_close,       domain_bind,       domain_control,
                          stubs::unsupported, stubs::unsupported, stubs::unsupported};
 fi_ops_domain domain_ops = {sizeof(fi_ops_domain),
                             av_open,
                             cq_open,
                             endpoint_open,
-                            stubs::unsupported, // scalable_ep
+                            stubs::Refused<stubs::scalable_ep_call>{},
                             cntr_open,
-                            stubs::unsupported, // poll_open
-                            stubs::unsupported, // stx_ctx
-                            stubs::unsupported, // srx_ctx
-                            stubs::unsupported, // query_atomic
+                            poll_open,
+                            stubs::Refused<stubs::stx_context_call>{},
+                            stubs::Refused<stubs::srx_context_call>{},
+                            query_atomic,
                             stubs::unsupported, // query_collective
                             stubs::unsupported};
 
@@ -119,6 +126,10 @@ int domain_open(fid_fabric* fabric, fi_info* info, fid_domain** domain, void* co
             return -FI_EINVAL;
         }
         Fabric& owner = fabric_from(fabric);
+        if (owner.inherited()) {
+            SRD_WARN(FI_LOG_DOMAIN, "fi_domain: the fabric was opened before fork(); open one in the child");
+            return -FI_EOPBADSTATE;
+        }
         if (const std::string mismatch = info_mismatch(owner.fid.api_version, *info); !mismatch.empty()) {
             SRD_WARN(FI_LOG_DOMAIN, "fi_domain: %s", mismatch.c_str());
             return -FI_EINVAL;
@@ -145,6 +156,9 @@ namespace {
 int fabric_close(fid* object) noexcept
 {
     auto* fabric = &fabric_from(static_cast<fid_fabric*>(static_cast<void*>(object)));
+    if (fabric->inherited()) {
+        return 0;
+    }
     const std::uint32_t children = fabric->children.load(std::memory_order_acquire);
     if (children != 0) {
         SRD_WARN(FI_LOG_FABRIC, "fabric %s has %u open domains or event queues: close those first",
@@ -158,22 +172,7 @@ int fabric_close(fid* object) noexcept
 int fabric_trywait(fid_fabric*, fid** objects, int count) noexcept
 {
     for (int i = 0; i < count; ++i) {
-        int code = -FI_EINVAL;
-        switch (objects[i]->fclass) {
-        case FI_CLASS_EQ:
-            code = eq_trywait(objects[i]);
-            break;
-        case FI_CLASS_CQ:
-            code = cq_trywait(objects[i]);
-            break;
-        case FI_CLASS_CNTR:
-            code = cntr_trywait(objects[i]);
-            break;
-        default:
-            SRD_WARN(FI_LOG_FABRIC, "fi_trywait: object %d is no completion queue, event queue or counter",
-                     i);
-        }
-        if (code != 0) {
+        if (const int code = object_trywait(*objects[i]); code != 0) {
             return code;
         }
     }
@@ -182,15 +181,31 @@ int fabric_trywait(fid_fabric*, fid** objects, int count) noexcept
 
 fi_ops fabric_fid_ops = {sizeof(fi_ops),     fabric_close,       stubs::unsupported, stubs::unsupported,
                          stubs::unsupported, stubs::unsupported, stubs::unsupported};
-fi_ops_fabric fabric_ops = {sizeof(fi_ops_fabric),
-                            domain_open,
-                            stubs::unsupported, // passive_ep
-                            eq_open,
-                            stubs::unsupported, // wait_open
-                            fabric_trywait,
-                            stubs::unsupported};
+fi_ops_fabric fabric_ops = {
+    sizeof(fi_ops_fabric), domain_open,       stubs::Refused<stubs::passive_ep_call>{}, eq_open, wait_open,
+    fabric_trywait,        stubs::unsupported};
 
 } // namespace
+
+int object_trywait(fid& object) noexcept
+{
+    switch (object.fclass) {
+    case FI_CLASS_EQ:
+        return eq_trywait(&object);
+    case FI_CLASS_CQ:
+        return cq_trywait(&object);
+    case FI_CLASS_CNTR:
+        return cntr_trywait(&object);
+    case FI_CLASS_WAIT:
+        return static_cast<WaitSet*>(static_cast<void*>(&object))->try_wait();
+    default:
+        SRD_WARN(
+            FI_LOG_FABRIC,
+            "fi_trywait: an object of class %zu is no completion queue, event queue, counter or wait set",
+            object.fclass);
+        return -FI_EINVAL;
+    }
+}
 
 int fabric_open(fi_fabric_attr* attr, fid_fabric** fabric, void* context) noexcept
 {

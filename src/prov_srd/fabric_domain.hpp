@@ -18,16 +18,21 @@
 #include <vector>
 
 #include <rdma/fabric.h>
+#include <rdma/fi_atomic.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 #include <rdma/fi_eq.h>
 
-#include "address.hpp"
+#include <srd/address.hpp>
+
+#include "deferred_work.hpp"
+#include "fork.hpp"
 #include "mr_table.hpp"
 
 namespace srd {
 
 struct Endpoint;      // endpoint.hpp
+class ProgressGroup;  // progress_group.hpp
 class ProgressThread; // progress_thread.hpp
 struct EventQueue;
 
@@ -35,6 +40,10 @@ struct Fabric {
     fid_fabric fid{}; ///< fid.api_version is written by the core after fi_fabric() returned
     std::string name;
     std::atomic<std::uint32_t> children{0};
+
+    const std::uint32_t process = process_generation();
+    /// It and all its objects are the parent's, copied by fork(): closing them does nothing (fork.hpp).
+    bool inherited() const noexcept { return process != process_generation(); }
 
     void retain() noexcept { children.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept { children.fetch_sub(1, std::memory_order_release); }
@@ -50,7 +59,7 @@ struct Domain {
     Fabric& fabric;
 
     // What the application opened the domain with; never changes.
-    std::string name;       ///< the network interface
+    std::string name;       ///< the network interface and the backend (backend.hpp)
     std::uint64_t caps = 0; ///< info->caps
     fi_threading threading = FI_THREAD_SAFE;
     fi_progress control_progress = FI_PROGRESS_MANUAL;
@@ -64,6 +73,8 @@ struct Domain {
     EventQueue* event_queue = nullptr; ///< fi_domain_bind
     bool memory_events = false;        ///< fi_domain_bind with FI_REG_MR: registrations report there
 
+    DeferredQueue deferred_work;
+
     std::atomic<std::uint32_t> children{0}; ///< endpoints, address vectors, queues, counters, regions
     void retain() noexcept { children.fetch_add(1, std::memory_order_relaxed); }
     void release() noexcept { children.fetch_sub(1, std::memory_order_release); }
@@ -71,6 +82,9 @@ struct Domain {
     /// Enabled endpoints, for whoever makes progress for the whole domain.
     std::mutex endpoints_mutex;
     std::vector<Endpoint*> endpoints;
+    /// Of counters at which memory regions or deferred work count: all `endpoints` are in them. Guarded by
+    /// endpoints_mutex.
+    std::vector<ProgressGroup*> region_groups;
     /// FI_PROGRESS_AUTO: made by the first endpoint that is enabled, ends with the domain.
     /// Guarded by endpoints_mutex.
     std::shared_ptr<ProgressThread> progress_thread;
@@ -95,8 +109,13 @@ int domain_open(fid_fabric* fabric, fi_info* info, fid_domain** domain, void* co
 int endpoint_open(fid_domain* domain, fi_info* info, fid_ep** endpoint, void* context) noexcept;
 int cq_open(fid_domain* domain, fi_cq_attr* attr, fid_cq** cq, void* context) noexcept;
 int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* context) noexcept;
+/// fi_query_atomic(3), in ops_atomic.cpp.
+int query_atomic(fid_domain* domain, fi_datatype datatype, fi_op op, fi_atomic_attr* attr,
+                 std::uint64_t flags) noexcept;
 /// 0 if it is safe to sleep on the wait descriptor, -FI_EAGAIN if completions wait.
 int cq_trywait(fid* cq) noexcept;
 int cntr_trywait(fid* cntr) noexcept;
+/// fi_trywait() of any object, else -FI_EINVAL with a line.
+int object_trywait(fid& object) noexcept;
 
 } // namespace srd

@@ -11,10 +11,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "backend.hpp"
 #include "boundary.hpp"
+#include "numa.hpp"
 #include "params.hpp"
 #include "resolve.hpp"
 
@@ -60,7 +63,19 @@ std::vector<NetInterface> usable_interfaces(bool rescan)
         });
         read_at = now;
     }
-    return *cached;
+    std::vector<NetInterface> list = *cached;
+    if (const Numa& machine = Numa::machine(); machine.count() > 1) {
+        // Among equals those near the calling thread first; a thread may move, so this is not kept.
+        const int here = numa_node_of_thread();
+        std::stable_sort(list.begin(), list.end(), [&](const NetInterface& a, const NetInterface& b) {
+            const auto key = [&](const NetInterface& entry) {
+                return std::tuple(entry.is_loopback, is_link_local(entry), !entry.has_default_route,
+                                  machine.distance(here, entry.numa_node));
+            };
+            return key(a) < key(b);
+        });
+    }
+    return list;
 }
 
 bool is_allowed(const NetInterface& entry)
@@ -178,15 +193,16 @@ struct Query {
         const std::uint64_t caps = hints == nullptr ? 0 : hints->caps;
         const std::uint64_t domain =
             hints == nullptr || hints->domain_attr == nullptr ? 0 : hints->domain_attr->caps;
-        return (caps | domain) & offer::domain_caps;
+        return (caps | domain) & offer::comm_caps;
     }
 };
 
 struct Answer {
     NetInterface entry;
+    std::string domain;
     SocketAddress source;
     SocketAddress destination;
-    std::uint64_t comm_caps = offer::domain_caps;
+    std::uint64_t comm_caps = offer::comm_caps;
 };
 
 /// What a query leads to, or why to nothing.
@@ -314,7 +330,7 @@ private:
             source.set_port(port);
             const bool is_local_only =
                 entry.is_loopback && has_network && !is_asked && query_.domain_name() == nullptr;
-            add(entry, source, destination, is_local_only ? FI_LOCAL_COMM : offer::domain_caps);
+            add(entry, source, destination, is_local_only ? FI_LOCAL_COMM : offer::comm_caps);
         }
         if (interfaces_.empty()) {
             reason_ = "this host has no network interface that is up and has an address";
@@ -322,13 +338,16 @@ private:
     }
 
     void add(const NetInterface& entry, const SocketAddress& source, const SocketAddress& destination,
-             std::uint64_t comm_caps = offer::domain_caps)
+             std::uint64_t comm_caps = offer::comm_caps)
     {
         const char* domain = query_.domain_name();
         const char* fabric = query_.fabric_name();
+        const Backend backend = domain != nullptr ? parse_domain_name(domain).backend : params().backend;
+        const std::string name = domain_name_of(entry.name, backend);
+        const std::string obstacle = backend_obstacle(backend, entry);
         if (query_.family() != AF_UNSPEC && query_.family() != source.family()) {
             reason_ = "no interface has an address of the family that hints->addr_format asks for";
-        } else if (domain != nullptr && strcasecmp(domain, entry.name.c_str()) != 0) {
+        } else if (domain != nullptr && strcasecmp(domain, name.c_str()) != 0) {
             set_reason_once(
                 std::string("domain_attr->name asks for \"") + domain +
                 "\"; srd's domains are network interfaces that are up, as fi_info -p srd lists them");
@@ -338,10 +357,12 @@ private:
         } else if (!is_allowed(entry)) {
             set_reason_once("FI_SRD_INTERFACE names no interface that is up and leads there; it leaves out " +
                             entry.name);
+        } else if (!obstacle.empty()) {
+            set_reason_once(obstacle);
         } else if ((query_.comm_caps() & ~comm_caps) != 0) {
             set_reason_once("caps asks for FI_REMOTE_COMM, which loopback does not have");
         } else {
-            list_.push_back({entry, source, destination, comm_caps});
+            list_.push_back({entry, name, source, destination, comm_caps});
         }
     }
 
@@ -369,8 +390,8 @@ int answer(const Query& query, fi_info** info)
     std::unique_ptr<fi_info, decltype(&fi_freeinfo)> head(nullptr, &fi_freeinfo);
     fi_info* tail = nullptr;
     for (const Answer& each : answers.list()) {
-        fi_info* made =
-            build_info(query.version, each.entry, each.source, each.destination, each.comm_caps, query.hints);
+        fi_info* made = build_info(query.version, each.entry, each.domain, each.source, each.destination,
+                                   each.comm_caps, query.hints);
         if (tail == nullptr) {
             head.reset(made);
         } else {
@@ -420,6 +441,16 @@ SocketAddress interface_address(const std::string& name, int family)
         }
     }
     return {};
+}
+
+int interface_node(const std::string& name)
+{
+    for (const NetInterface& entry : usable_interfaces(false)) {
+        if (entry.name == name) {
+            return entry.numa_node;
+        }
+    }
+    return no_node;
 }
 
 } // namespace srd

@@ -58,14 +58,23 @@ void take(Field& field, const Field& hint)
 /// What of the primary capabilities is asked for (no hints, or zero: everything), and what costs nothing.
 std::uint64_t chosen_caps(const fi_info* hints, std::uint64_t comm_caps)
 {
-    const std::uint64_t offered = offer::caps & (~offer::domain_caps | comm_caps);
+    const std::uint64_t offered = offer::caps & (~offer::comm_caps | comm_caps);
     if (hints == nullptr || hints->caps == 0) {
-        return offered;
+        return offered & ~offer::explicit_caps;
     }
     // Which hosts can be reached is a fact and costs nothing; libfabric 2 counts it among the secondary bits.
     std::uint64_t caps = (hints->caps | offer::free_caps | comm_caps) & offered;
-    if ((caps & (FI_SEND | FI_RECV)) == 0) {
-        caps |= FI_SEND | FI_RECV;
+    if ((caps & FI_SOURCE_ERR) != 0) {
+        caps |= FI_SOURCE; // means nothing without
+    }
+    // fi_getinfo(3): without a direction all are meant.
+    constexpr std::uint64_t messages = FI_SEND | FI_RECV;
+    constexpr std::uint64_t accesses = FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+    if ((caps & (FI_MSG | FI_TAGGED)) != 0 && (caps & messages) == 0) {
+        caps |= messages;
+    }
+    if ((caps & (FI_RMA | FI_ATOMIC)) != 0 && (caps & accesses) == 0) {
+        caps |= accesses;
     }
     return caps;
 }
@@ -75,7 +84,8 @@ std::uint64_t side_caps(std::uint64_t info_caps, std::uint64_t hint, std::uint64
 {
     std::uint64_t caps = info_caps & offered;
     if (hint != 0) {
-        constexpr std::uint64_t kept = offer::free_caps | FI_SEND | FI_RECV;
+        constexpr std::uint64_t kept =
+            offer::free_caps | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
         caps &= hint | kept;
     }
     return caps;
@@ -89,11 +99,13 @@ void fill_tx(fi_tx_attr& attr, std::uint64_t caps, const fi_tx_attr* hints)
     attr.inject_size = max_inject_size;
     attr.size = offer::default_queue_size;
     attr.iov_limit = max_iov;
+    attr.rma_iov_limit = max_iov;
     if (hints != nullptr) {
         attr.op_flags = hints->op_flags; // zero is a choice too
         take(attr.inject_size, hints->inject_size);
         take(attr.size, hints->size);
         take(attr.iov_limit, hints->iov_limit);
+        take(attr.rma_iov_limit, hints->rma_iov_limit);
     }
 }
 
@@ -111,22 +123,36 @@ void fill_rx(fi_rx_attr& attr, std::uint64_t caps, const fi_rx_attr* hints)
     }
 }
 
-void fill_ep(fi_ep_attr& attr)
+void fill_ep(fi_ep_attr& attr, const fi_ep_attr* hints)
 {
     attr.type = FI_EP_RDM;
     attr.protocol = endpoint_protocol;
     attr.protocol_version = endpoint_protocol_version;
     attr.max_msg_size = offer::max_msg_size;
+    attr.max_order_raw_size = offer::max_order_size;
+    attr.max_order_war_size = offer::max_order_size;
+    attr.max_order_waw_size = offer::max_order_size;
     attr.mem_tag_format = offer::mem_tag_format;
     attr.tx_ctx_cnt = 1;
     attr.rx_ctx_cnt = 1;
+    if (hints != nullptr) {
+        take(attr.max_order_raw_size, hints->max_order_raw_size);
+        take(attr.max_order_war_size, hints->max_order_war_size);
+        take(attr.max_order_waw_size, hints->max_order_waw_size);
+    }
 }
+
+/// No mode is needed, so of an application that can do with any, nothing is asked. One that names just the
+/// modern parts of FI_MR_BASIC wants those, and with FI_MR_PROV_KEY gets keys that nobody can guess.
 
 int chosen_mr_mode(std::uint32_t version, const fi_domain_attr* hints)
 {
     const int legacy = hints != nullptr ? hints->mr_mode & (FI_MR_BASIC | FI_MR_SCALABLE) : 0;
     if (legacy != 0) {
         return legacy;
+    }
+    if (hints != nullptr && (hints->mr_mode & ~offer::mr_modes) == 0 && hints->mr_mode != 0) {
+        return hints->mr_mode;
     }
     return FI_VERSION_LT(version, FI_VERSION(1, 5)) ? static_cast<int>(FI_MR_SCALABLE) : 0;
 }
@@ -160,8 +186,9 @@ void fill_domain(fi_domain_attr& attr, std::uint32_t version, const fi_domain_at
 
 } // namespace
 
-fi_info* build_info(std::uint32_t version, const NetInterface& entry, const SocketAddress& source,
-                    const SocketAddress& destination, std::uint64_t comm_caps, const fi_info* hints)
+fi_info* build_info(std::uint32_t version, const NetInterface& entry, const std::string& domain,
+                    const SocketAddress& source, const SocketAddress& destination, std::uint64_t comm_caps,
+                    const fi_info* hints)
 {
     std::unique_ptr<fi_info, decltype(&fi_freeinfo)> owner(make_block<fi_info>(), &fi_freeinfo);
     fi_info& info = *owner;
@@ -182,12 +209,12 @@ fi_info* build_info(std::uint32_t version, const NetInterface& entry, const Sock
     info.handle = hints != nullptr ? hints->handle : nullptr;
     fill_tx(*info.tx_attr, info.caps, hints != nullptr ? hints->tx_attr : nullptr);
     fill_rx(*info.rx_attr, info.caps, hints != nullptr ? hints->rx_attr : nullptr);
-    fill_ep(*info.ep_attr);
+    fill_ep(*info.ep_attr, hints != nullptr ? hints->ep_attr : nullptr);
     fill_domain(*info.domain_attr, version, hints != nullptr ? hints->domain_attr : nullptr);
-    info.domain_attr->caps = comm_caps;
-    info.domain_attr->name = copy_text(entry.name);
+    info.domain_attr->caps = comm_caps | FI_SHARED_AV;
+    info.domain_attr->name = copy_text(domain);
     info.fabric_attr->name = copy_text(fabric_name_of(entry)); // prov_name stays null: the core writes it
-    info.nic = make_nic(entry, source);
+    info.nic = make_nic(entry);
     return owner.release();
 }
 

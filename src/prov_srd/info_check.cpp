@@ -137,8 +137,12 @@ std::string check_domain(std::uint32_t version, const fi_domain_attr& attr)
                     [&] { return at_most("domain_attr->mr_cnt", attr.mr_cnt, offer::region_count); });
 }
 
-std::string check_ep(const fi_ep_attr& attr)
+std::string check_ep(const fi_ep_attr& attr, std::uint64_t caps)
 {
+    const bool has_access = (caps & (FI_RMA | FI_ATOMIC)) != 0; // else an order of accesses means nothing
+    const auto order_size = [&](const char* what, std::size_t wanted) {
+        return has_access ? at_most(what, wanted, offer::max_order_size) : std::string{};
+    };
     if (attr.protocol != FI_PROTO_UNSPEC && attr.protocol != endpoint_protocol) {
         return "ep_attr->protocol asks for another protocol; srd speaks its own, leave it FI_PROTO_UNSPEC";
     }
@@ -147,6 +151,9 @@ std::string check_ep(const fi_ep_attr& attr)
             return at_most("ep_attr->protocol_version", attr.protocol_version, endpoint_protocol_version);
         },
         [&] { return at_most("ep_attr->max_msg_size", attr.max_msg_size, offer::max_msg_size); },
+        [&] { return order_size("ep_attr->max_order_raw_size", attr.max_order_raw_size); },
+        [&] { return order_size("ep_attr->max_order_war_size", attr.max_order_war_size); },
+        [&] { return order_size("ep_attr->max_order_waw_size", attr.max_order_waw_size); },
         [&] { return at_most("ep_attr->tx_ctx_cnt", attr.tx_ctx_cnt, 1); },
         [&] { return at_most("ep_attr->rx_ctx_cnt", attr.rx_ctx_cnt, 1); },
         [&] { return at_most("ep_attr->auth_key_size", attr.auth_key_size, 0); });
@@ -180,7 +187,7 @@ std::string check_tx(const fi_tx_attr& attr)
         [&] { return at_most("tx_attr->inject_size", attr.inject_size, max_inject_size); },
         [&] { return at_most("tx_attr->size", attr.size, offer::max_queue_size); },
         [&] { return at_most("tx_attr->iov_limit", attr.iov_limit, max_iov); },
-        [&] { return at_most("tx_attr->rma_iov_limit", attr.rma_iov_limit, 0); });
+        [&] { return at_most("tx_attr->rma_iov_limit", attr.rma_iov_limit, max_iov); });
 }
 
 } // namespace
@@ -193,7 +200,7 @@ std::string info_mismatch(std::uint32_t version, const fi_info& hints)
         [&] { return subset("caps", hints.caps, offer::caps, FI_TYPE_CAPS); },
         [&] { return check_addr_format(hints); }, [&] { return check_fabric(hints); },
         [&] { return hints.domain_attr == nullptr ? nothing : check_domain(version, *hints.domain_attr); },
-        [&] { return hints.ep_attr == nullptr ? nothing : check_ep(*hints.ep_attr); },
+        [&] { return hints.ep_attr == nullptr ? nothing : check_ep(*hints.ep_attr, hints.caps); },
         [&] { return hints.rx_attr == nullptr ? nothing : check_rx(*hints.rx_attr); },
         [&] { return hints.tx_attr == nullptr ? nothing : check_tx(*hints.tx_attr); });
 }

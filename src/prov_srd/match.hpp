@@ -33,6 +33,8 @@
 #include <srd/status.hpp>
 #include <srd/types.hpp>
 
+#include "counted_by.hpp"
+
 namespace srd {
 
 inline constexpr RouteId any_source = no_id<RouteId>;
@@ -50,11 +52,13 @@ struct ReceiveRecord {
     bool tagged;
     bool posted;           ///< can still be matched
     bool wants_completion; ///< a success writes an entry
+    bool silent;           ///< nothing does
     bool multi_receive;
     std::uint8_t mask_class; ///< while posted: the table it is in
     std::uint8_t iov_count;
     std::array<iovec, max_iov> iov;
     std::size_t capacity; ///< bytes in iov; FI_MULTI_RECV: left in the buffer
+    CountedBy counted_by;
 
     // FI_MULTI_RECV: the buffer (a record with multi_receive) and its shares (records with a parent).
     std::uint32_t parent;

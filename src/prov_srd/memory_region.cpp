@@ -2,51 +2,99 @@
 #include "memory_region.hpp"
 
 #include <memory>
+#include <mutex>
+#include <utility>
 
 #include "boundary.hpp"
+#include "cntr.hpp"
+#include "endpoint.hpp"
 #include "eq.hpp"
 #include "fabric_domain.hpp"
 #include "stubs.hpp"
 
 namespace srd {
 
+MemoryRegion::MemoryRegion(Domain& owner, void* context) : domain(owner)
+{
+    fid.fid.fclass = FI_CLASS_MR;
+    fid.fid.context = context;
+    domain.retain();
+}
+
+MemoryRegion::~MemoryRegion()
+{
+    for (CompletionCounter* counter : {remote_reads.load(), remote_writes.load()}) {
+        if (counter != nullptr) {
+            counter->regions.fetch_sub(1);
+        }
+    }
+    domain.release();
+}
+
+/// A region serves every endpoint of its domain, so binding it to one changes nothing.
+int MemoryRegion::bind(::fid& object, std::uint64_t flags)
+{
+    void* const pointer = &object;
+    if (object.fclass == FI_CLASS_EP && flags == 0) {
+        return 0;
+    }
+    constexpr std::uint64_t known = FI_REMOTE_READ | FI_REMOTE_WRITE;
+    if (object.fclass != FI_CLASS_CNTR || flags == 0 || (flags & ~known) != 0) {
+        SRD_WARN(FI_LOG_MR, "fi_mr_bind: a memory region takes an endpoint without flags, or a counter with "
+                            "FI_REMOTE_READ, FI_REMOTE_WRITE or both");
+        return -FI_EINVAL;
+    }
+    CompletionCounter& counter = cntr_from(static_cast<fid_cntr*>(pointer));
+    if (&counter.domain != &domain || ((flags & FI_REMOTE_READ) != 0 && remote_reads.load() != nullptr) ||
+        ((flags & FI_REMOTE_WRITE) != 0 && remote_writes.load() != nullptr)) {
+        SRD_WARN(FI_LOG_MR, "fi_mr_bind: %s",
+                 &counter.domain != &domain ? "the counter belongs to another domain"
+                                            : "the region has a counter for that kind of access already");
+        return -FI_EINVAL;
+    }
+    counter.count_for_domain();
+    for (auto [flag, place] : {std::pair{FI_REMOTE_READ, &remote_reads}, {FI_REMOTE_WRITE, &remote_writes}}) {
+        if ((flags & flag) != 0) {
+            counter.regions.fetch_add(1);
+            place->store(&counter, std::memory_order_release);
+        }
+    }
+    return 0;
+}
+
+void MemoryRegion::close() noexcept
+{
+    domain.memory_regions.remove(fid.key);
+    const std::lock_guard guard(domain.endpoints_mutex);
+    for (Endpoint* endpoint : domain.endpoints) {
+        endpoint->revoke(fid.key);
+    }
+}
+
 namespace {
 
 constexpr std::uint64_t known_access =
     FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE | FI_COLLECTIVE;
 
-struct MemoryRegion {
-    MemoryRegion(Domain& owner, void* context) : domain(owner)
-    {
-        fid.fid.fclass = FI_CLASS_MR;
-        fid.fid.context = context;
-        domain.retain();
-    }
-    ~MemoryRegion() { domain.release(); }
-    MemoryRegion(const MemoryRegion&) = delete;
-    MemoryRegion& operator=(const MemoryRegion&) = delete;
-
-    fid_mr fid{};
-    Domain& domain;
-};
-
 int mr_close(fid* object) noexcept
 {
     auto* region = static_cast<MemoryRegion*>(static_cast<void*>(object));
-    region->domain.memory_regions.remove(region->fid.key);
+    if (region->domain.fabric.inherited()) {
+        return 0;
+    }
+    region->close();
     delete region;
     return 0;
 }
 
-/// A region serves every endpoint of its domain, so binding it to one changes nothing.
-int mr_bind(fid*, fid* other, std::uint64_t flags) noexcept
+int mr_bind(fid* object, fid* other, std::uint64_t flags) noexcept
 {
-    if (other != nullptr && other->fclass == FI_CLASS_EP && flags == 0) {
-        return 0;
+    if (other == nullptr) {
+        SRD_WARN(FI_LOG_MR, "fi_mr_bind: the object is NULL");
+        return -FI_EINVAL;
     }
-    SRD_WARN(FI_LOG_MR,
-             "a memory region can be bound to an endpoint only; FI_RMA_EVENT counters are not served");
-    return other != nullptr && other->fclass == FI_CLASS_CNTR ? -FI_ENOSYS : -FI_EINVAL;
+    return guarded(
+        [&] { return static_cast<MemoryRegion*>(static_cast<void*>(object))->bind(*other, flags); });
 }
 
 int mr_control(fid*, int command, void*) noexcept
@@ -76,9 +124,9 @@ int check_registration(const fid* object, const fi_mr_attr& attr, std::uint64_t 
         SRD_WARN(FI_LOG_MR, "memory is registered with a domain");
         return -FI_EINVAL;
     }
-    if (flags != 0) {
+    if ((flags & ~FI_RMA_EVENT) != 0) { // that one announces a counter, which may be bound at any time
         SRD_WARN(FI_LOG_MR, "memory registration flags 0x%llx are not served",
-                 static_cast<unsigned long long>(flags));
+                 static_cast<unsigned long long>(flags & ~FI_RMA_EVENT));
         return -FI_EBADFLAGS;
     }
     if (attr.mr_iov == nullptr || attr.iov_count == 0 || attr.iov_count > max_iov) {
@@ -108,6 +156,7 @@ int register_memory(fid* object, const fi_mr_attr& attr, std::uint64_t flags, fi
     RegionSpec spec;
     spec.memory = {attr.mr_iov, attr.iov_count};
     spec.offset = attr.offset;
+    spec.owner = region.get();
     spec.access = ((attr.access & FI_REMOTE_READ) != 0 ? Access::remote_read : Access::none) |
                   ((attr.access & FI_REMOTE_WRITE) != 0 ? Access::remote_write : Access::none);
     if ((domain.mr_mode & (FI_MR_BASIC | FI_MR_VIRT_ADDR)) != 0) {

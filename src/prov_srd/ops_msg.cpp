@@ -12,7 +12,7 @@ namespace {
 ssize_t recvv(fid_ep* ep, const iovec* iov, void**, size_t count, fi_addr_t src_addr, void* context)
 {
     Endpoint& endpoint = endpoint_from(ep);
-    return endpoint.receive({iov, count, src_addr, 0, 0, context, endpoint.rx_flags, false});
+    return endpoint.receive({iov, count, src_addr, 0, 0, context, face_from(ep).rx_flags, false});
 }
 
 ssize_t recv(fid_ep* ep, void* buf, size_t len, void*, fi_addr_t src_addr, void* context)
@@ -34,7 +34,7 @@ ssize_t recvmsg(fid_ep* ep, const fi_msg* msg, uint64_t flags)
 ssize_t sendv(fid_ep* ep, const iovec* iov, void**, size_t count, fi_addr_t dest_addr, void* context)
 {
     Endpoint& endpoint = endpoint_from(ep);
-    return endpoint.send({iov, count, dest_addr, 0, 0, context, endpoint.tx_flags, false, false});
+    return endpoint.send({{dest_addr, 0, context, face_from(ep).tx_flags, false}, iov, count, 0, false});
 }
 
 ssize_t send(fid_ep* ep, const void* buf, size_t len, void*, fi_addr_t dest_addr, void* context)
@@ -50,14 +50,15 @@ ssize_t sendmsg(fid_ep* ep, const fi_msg* msg, uint64_t flags)
         return -FI_EINVAL;
     }
     return endpoint_from(ep).send(
-        {msg->msg_iov, msg->iov_count, msg->addr, 0, msg->data, msg->context, flags, false, false});
+        {{msg->addr, msg->data, msg->context, flags, false}, msg->msg_iov, msg->iov_count, 0, false});
 }
 
 ssize_t inject(fid_ep* ep, const void* buf, size_t len, fi_addr_t dest_addr)
 {
     const iovec iov{const_cast<void*>(buf), len};
     Endpoint& endpoint = endpoint_from(ep);
-    return endpoint.send({&iov, 1, dest_addr, 0, 0, nullptr, endpoint.tx_flags | FI_INJECT, false, true});
+    return endpoint.send(
+        {{dest_addr, 0, nullptr, face_from(ep).tx_flags | FI_INJECT, true}, &iov, 1, 0, false});
 }
 
 ssize_t senddata(fid_ep* ep, const void* buf, size_t len, void*, uint64_t data, fi_addr_t dest_addr,
@@ -66,15 +67,19 @@ ssize_t senddata(fid_ep* ep, const void* buf, size_t len, void*, uint64_t data, 
     const iovec iov{const_cast<void*>(buf), len};
     Endpoint& endpoint = endpoint_from(ep);
     return endpoint.send(
-        {&iov, 1, dest_addr, 0, data, context, endpoint.tx_flags | FI_REMOTE_CQ_DATA, false, false});
+        {{dest_addr, data, context, face_from(ep).tx_flags | FI_REMOTE_CQ_DATA, false}, &iov, 1, 0, false});
 }
 
 ssize_t injectdata(fid_ep* ep, const void* buf, size_t len, uint64_t data, fi_addr_t dest_addr)
 {
     const iovec iov{const_cast<void*>(buf), len};
     Endpoint& endpoint = endpoint_from(ep);
-    return endpoint.send({&iov, 1, dest_addr, 0, data, nullptr,
-                          endpoint.tx_flags | FI_REMOTE_CQ_DATA | FI_INJECT, false, true});
+    return endpoint.send(
+        {{dest_addr, data, nullptr, face_from(ep).tx_flags | FI_REMOTE_CQ_DATA | FI_INJECT, true},
+         &iov,
+         1,
+         0,
+         false});
 }
 
 } // namespace

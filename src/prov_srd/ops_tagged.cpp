@@ -13,7 +13,7 @@ ssize_t recvv(fid_ep* ep, const iovec* iov, void**, size_t count, fi_addr_t src_
               uint64_t ignore, void* context)
 {
     Endpoint& endpoint = endpoint_from(ep);
-    return endpoint.receive({iov, count, src_addr, tag, ignore, context, endpoint.rx_flags, true});
+    return endpoint.receive({iov, count, src_addr, tag, ignore, context, face_from(ep).rx_flags, true});
 }
 
 ssize_t recv(fid_ep* ep, void* buf, size_t len, void*, fi_addr_t src_addr, uint64_t tag, uint64_t ignore,
@@ -37,7 +37,7 @@ ssize_t sendv(fid_ep* ep, const iovec* iov, void**, size_t count, fi_addr_t dest
               void* context)
 {
     Endpoint& endpoint = endpoint_from(ep);
-    return endpoint.send({iov, count, dest_addr, tag, 0, context, endpoint.tx_flags, true, false});
+    return endpoint.send({{dest_addr, 0, context, face_from(ep).tx_flags, false}, iov, count, tag, true});
 }
 
 ssize_t send(fid_ep* ep, const void* buf, size_t len, void*, fi_addr_t dest_addr, uint64_t tag, void* context)
@@ -53,14 +53,15 @@ ssize_t sendmsg(fid_ep* ep, const fi_msg_tagged* msg, uint64_t flags)
         return -FI_EINVAL;
     }
     return endpoint_from(ep).send(
-        {msg->msg_iov, msg->iov_count, msg->addr, msg->tag, msg->data, msg->context, flags, true, false});
+        {{msg->addr, msg->data, msg->context, flags, false}, msg->msg_iov, msg->iov_count, msg->tag, true});
 }
 
 ssize_t inject(fid_ep* ep, const void* buf, size_t len, fi_addr_t dest_addr, uint64_t tag)
 {
     const iovec iov{const_cast<void*>(buf), len};
     Endpoint& endpoint = endpoint_from(ep);
-    return endpoint.send({&iov, 1, dest_addr, tag, 0, nullptr, endpoint.tx_flags | FI_INJECT, true, true});
+    return endpoint.send(
+        {{dest_addr, 0, nullptr, face_from(ep).tx_flags | FI_INJECT, true}, &iov, 1, tag, true});
 }
 
 ssize_t senddata(fid_ep* ep, const void* buf, size_t len, void*, uint64_t data, fi_addr_t dest_addr,
@@ -69,15 +70,19 @@ ssize_t senddata(fid_ep* ep, const void* buf, size_t len, void*, uint64_t data, 
     const iovec iov{const_cast<void*>(buf), len};
     Endpoint& endpoint = endpoint_from(ep);
     return endpoint.send(
-        {&iov, 1, dest_addr, tag, data, context, endpoint.tx_flags | FI_REMOTE_CQ_DATA, true, false});
+        {{dest_addr, data, context, face_from(ep).tx_flags | FI_REMOTE_CQ_DATA, false}, &iov, 1, tag, true});
 }
 
 ssize_t injectdata(fid_ep* ep, const void* buf, size_t len, uint64_t data, fi_addr_t dest_addr, uint64_t tag)
 {
     const iovec iov{const_cast<void*>(buf), len};
     Endpoint& endpoint = endpoint_from(ep);
-    return endpoint.send({&iov, 1, dest_addr, tag, data, nullptr,
-                          endpoint.tx_flags | FI_REMOTE_CQ_DATA | FI_INJECT, true, true});
+    return endpoint.send(
+        {{dest_addr, data, nullptr, face_from(ep).tx_flags | FI_REMOTE_CQ_DATA | FI_INJECT, true},
+         &iov,
+         1,
+         tag,
+         true});
 }
 
 } // namespace

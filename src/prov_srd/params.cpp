@@ -75,6 +75,9 @@ constexpr std::pair<std::string_view, PathPolicy> path_policies[] = {{"adaptive"
                                                                      {"round_robin", PathPolicy::round_robin},
                                                                      {"single", PathPolicy::single}};
 
+constexpr std::pair<std::string_view, Backend> backends[] = {
+    {"udp", Backend::udp}, {"packet", Backend::packet}, {"xdp", Backend::xdp}};
+
 bool to_interfaces(std::string_view text, std::vector<std::string>& names)
 {
     names.clear();
@@ -156,6 +159,13 @@ constexpr Variable variables[] = {
     {"MAX_PEERS", "1..1048576",
      "remote endpoints that one endpoint can have state for at a time (default 65536)",
      [](Params& p, std::string_view t) { return to_field<1, 1U << 20>(t, p.limits.max_peers); }},
+    {"BACKEND", "udp, packet or xdp",
+     "what moves packets: udp (sockets), packet (AF_PACKET rings) or xdp (AF_XDP sockets) (default udp)",
+     [](Params& p, std::string_view t) { return to_choice(t, backends, p.backend); }},
+    {"XDP_QUEUES", "0..256",
+     "receive queues of the interface that an endpoint of the backend xdp takes; 0 is all that are free "
+     "(default 0)",
+     [](Params& p, std::string_view t) { return to_field<0, 256>(t, p.xdp_queues); }},
     {"INTERFACE", "names of network interfaces, separated by commas",
      "the only network interfaces to use, separated by commas (default: all that are up)",
      [](Params& p, std::string_view t) { return to_interfaces(t, p.interfaces); }},

@@ -11,6 +11,8 @@
 
 #include <srd/limits.hpp>
 
+#include "backend.hpp"
+
 namespace srd {
 
 struct Params {
@@ -19,6 +21,8 @@ struct Params {
     std::uint32_t path_count = 64;          ///< entropies per route, 1..64
     std::uint32_t mtu = 65507;              ///< upper bound of a packet, bytes
     std::uint32_t socket_buffer = 8U << 20; ///< SO_RCVBUF and SO_SNDBUF to ask for, bytes
+    Backend backend = Backend::udp;         ///< whose domains fi_getinfo lists
+    std::uint32_t xdp_queues = 0;           ///< receive queues an xdp endpoint takes; 0: all that are free
     std::vector<std::string> interfaces;    ///< the only interfaces to use; empty: all that are up
     std::string stats; ///< where to write statistics when an endpoint closes; empty: nowhere
 };

@@ -36,9 +36,9 @@ Time clock_now() noexcept
     return Time(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
 }
 
-ProgressGroup::ProgressGroup(const Domain& domain) noexcept
+ProgressGroup::ProgressGroup(Domain& domain) noexcept
     : members_lock(domain.threading != FI_THREAD_DOMAIN || domain.data_progress == FI_PROGRESS_AUTO),
-      threaded_progress_(domain.data_progress == FI_PROGRESS_AUTO)
+      domain_(domain), threaded_progress_(domain.data_progress == FI_PROGRESS_AUTO)
 {
 }
 
@@ -53,9 +53,35 @@ ProgressGroup::~ProgressGroup()
 
 void ProgressGroup::attach(Endpoint& endpoint)
 {
+    add(endpoint, true);
+}
+
+void ProgressGroup::admit(Endpoint& endpoint)
+{
+    add(endpoint, false);
+}
+
+void ProgressGroup::add(Endpoint& endpoint, bool bound)
+{
     ProgressGuard guard(members_lock);
-    members_.push_back(&endpoint);
-    member_count_.store(members_.size(), std::memory_order_relaxed);
+    const auto member = std::find_if(members_.begin(), members_.end(),
+                                     [&](const Member& each) { return each.endpoint == &endpoint; });
+    if (member == members_.end()) {
+        members_.push_back({&endpoint, bound});
+        if (fd() >= 0 && endpoint.enabled() && !threaded_progress_) {
+            watch(endpoint.io_fd());
+        }
+    } else {
+        member->bound |= bound;
+    }
+    count_bound();
+}
+
+void ProgressGroup::count_bound() noexcept
+{
+    const auto bound =
+        std::count_if(members_.begin(), members_.end(), [](const Member& each) { return each.bound; });
+    bound_count_.store(static_cast<std::uint32_t>(bound), std::memory_order_relaxed);
 }
 
 void ProgressGroup::detach(Endpoint& endpoint) noexcept
@@ -65,8 +91,8 @@ void ProgressGroup::detach(Endpoint& endpoint) noexcept
         epoll_ctl(fd(), EPOLL_CTL_DEL, endpoint.io_fd(),
                   nullptr); // fails if it was never added: nothing to undo
     }
-    std::erase(members_, &endpoint);
-    member_count_.store(members_.size(), std::memory_order_relaxed);
+    std::erase_if(members_, [&](const Member& each) { return each.endpoint == &endpoint; });
+    count_bound();
 }
 
 void ProgressGroup::endpoint_enabled(const Endpoint& endpoint) noexcept
@@ -87,12 +113,13 @@ void ProgressGroup::progress() noexcept
     }
     const Time now = clock_now();
     bool worked = false;
-    for (Endpoint* endpoint : members_) {
-        worked |= endpoint->progress(now);
+    for (const Member& member : members_) {
+        worked |= member.endpoint->progress(now);
     }
     idle_passes_ = worked ? 0 : idle_passes_ + 1;
     const bool give_way = idle_passes_ >= patient_passes && idle_passes_ % passes_per_yield == 0;
     members_lock.unlock();
+    domain_.deferred_work.run_due();
     if (give_way) {
         sched_yield();
     }
@@ -137,9 +164,9 @@ int ProgressGroup::open_descriptors() noexcept
     epoll_fd_.store(epoll, std::memory_order_release);
     watch(event_fd_);
     watch(timer_fd_);
-    for (const Endpoint* endpoint : members_) {
-        if (endpoint->enabled() && !threaded_progress_) {
-            watch(endpoint->io_fd());
+    for (const Member& member : members_) {
+        if (member.endpoint->enabled() && !threaded_progress_) {
+            watch(member.endpoint->io_fd());
         }
     }
     return 0;
@@ -169,8 +196,9 @@ bool ProgressGroup::arm(Time& deadline) noexcept
     }
     ProgressGuard guard(members_lock);
     for (auto member = members_.begin(); member != members_.end(); ++member) {
-        if (!(*member)->arm_sleep(deadline)) {
-            std::for_each(members_.begin(), member, [](Endpoint* armed) { armed->disarm_sleep(); });
+        if (!member->endpoint->arm_sleep(deadline)) {
+            std::for_each(members_.begin(), member,
+                          [](const Member& armed) { armed.endpoint->disarm_sleep(); });
             return false;
         }
     }
@@ -183,8 +211,8 @@ void ProgressGroup::disarm() noexcept
         return;
     }
     ProgressGuard guard(members_lock);
-    for (Endpoint* endpoint : members_) {
-        endpoint->disarm_sleep();
+    for (const Member& member : members_) {
+        member.endpoint->disarm_sleep();
     }
 }
 

@@ -32,22 +32,26 @@ void sleep_on(int descriptor, Time deadline) noexcept;
 
 class ProgressGroup {
 public:
-    explicit ProgressGroup(const Domain& domain) noexcept;
+    explicit ProgressGroup(Domain& domain) noexcept;
     ~ProgressGroup();
     ProgressGroup(const ProgressGroup&) = delete;
     ProgressGroup& operator=(const ProgressGroup&) = delete;
 
     // -- Members ------------------------------------------------------------
 
-    /// Adding an endpoint twice makes it count twice.
+    /// `endpoint` is bound here; once for each.
     void attach(Endpoint& endpoint) SRD_EXCLUDES(members_lock);
+    /// `endpoint` is not bound here, but may do what is reported here: it makes progress like a member.
+    void admit(Endpoint& endpoint) SRD_EXCLUDES(members_lock);
     /// On return nobody touches `endpoint` through this group.
     void detach(Endpoint& endpoint) noexcept SRD_EXCLUDES(members_lock);
     /// `endpoint` has a descriptor now.
     void endpoint_enabled(const Endpoint& endpoint) noexcept SRD_EXCLUDES(members_lock);
-    bool has_members() const noexcept { return member_count_.load(std::memory_order_relaxed) != 0; }
+    /// True if endpoints are bound here.
+    bool has_members() const noexcept { return bound_count_.load(std::memory_order_relaxed) != 0; }
 
-    /// One pass over every enabled endpoint, unless another thread is at it.
+    /// One pass over every enabled endpoint, unless another thread is at it. Then starts the domain's
+    /// triggered operations that are due.
     void progress() noexcept SRD_EXCLUDES(members_lock);
 
     // -- Waiting ------------------------------------------------------------
@@ -79,13 +83,21 @@ public:
     ProgressLock members_lock;
 
 private:
+    struct Member {
+        Endpoint* endpoint;
+        bool bound;
+    };
+
+    void add(Endpoint& endpoint, bool bound) SRD_EXCLUDES(members_lock);
+    void count_bound() noexcept SRD_REQUIRES(members_lock);
     void watch(int descriptor) noexcept;
     void drain_event() noexcept;
 
+    Domain& domain_;
     const bool threaded_progress_; ///< FI_PROGRESS_AUTO
-    std::vector<Endpoint*> members_ SRD_GUARDED_BY(members_lock);
+    std::vector<Member> members_ SRD_GUARDED_BY(members_lock);
     std::uint32_t idle_passes_ SRD_GUARDED_BY(members_lock) = 0; ///< passes in a row that found nothing to do
-    std::atomic<std::size_t> member_count_{0};
+    std::atomic<std::uint32_t> bound_count_{0};
     std::atomic<bool> armed_{false};
     std::atomic<bool> fd_armed_{false}; ///< arm_for_fd() counts as a sleeper until the next progress()
     std::atomic<int> epoll_fd_{-1};

@@ -73,6 +73,12 @@ public:
 #endif
     }
 
+    /// In a child of fork(): whichever thread held the lock does not exist here.
+    void abandon() noexcept
+    {
+        held_.store(false);
+    }
+
 private:
     void enter_alone() noexcept
     {

@@ -15,6 +15,9 @@
 
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
+#include "info.hpp"
+#include "log.hpp"
+#include "numa.hpp"
 #include "progress_group.hpp"
 
 namespace srd {
@@ -46,7 +49,14 @@ ProgressThread::ProgressThread(Domain& domain)
         sigset_t before;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        thread_ = std::thread([this] { run(); });
+        const int node = Numa::machine().count() > 1 ? interface_node(domain.name) : no_node;
+        thread_ = std::thread([this, node] {
+            if (node != no_node && numa_bind_thread(node)) {
+                SRD_INFO(FI_LOG_DOMAIN, "the progress thread of %s stays on NUMA node %d",
+                         domain_.name.c_str(), node);
+            }
+            run();
+        });
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
         pthread_setname_np(thread_.native_handle(), "srd-progress");
     } catch (...) {
@@ -114,7 +124,9 @@ void ProgressThread::sleep_all() noexcept
 void ProgressThread::run() noexcept
 {
     while (!stop_.load(std::memory_order_acquire)) {
-        if (progress_all()) {
+        const bool busy = progress_all();
+        domain_.deferred_work.run_due();
+        if (busy) {
             std::this_thread::yield(); // fi_close() may be waiting for the mutex
             continue;
         }

@@ -54,15 +54,26 @@ ssize_t Endpoint::receive(const ReceiveArguments& arguments) noexcept
     if (const ssize_t error = check_receive(arguments, capacity); error != 0) [[unlikely]] {
         return error;
     }
-    ProgressGuard guard(lock);
+    if ((arguments.flags & FI_TRIGGER) != 0) [[unlikely]] {
+        return domain.deferred_work.queue(*this, arguments);
+    }
+    CallGuard guard(lock, domain.deferred_work);
     if (!enabled_.load(std::memory_order_relaxed)) [[unlikely]] {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "receive: the endpoint is not enabled; call fi_enable first");
         return -FI_EOPBADSTATE;
     }
+    if (arguments.deferral != nullptr && arguments.deferral->canceled) [[unlikely]] {
+        report_unstarted(arguments, FI_ECANCELED, Cause::canceled);
+        return 0;
+    }
     RouteId source = any_source;
     if ((caps_ & FI_DIRECTED_RECV) != 0 && arguments.from != FI_ADDR_UNSPEC) {
         if (const ssize_t error = find_route(arguments.from, source); error != 0) [[unlikely]] {
-            return error;
+            if (arguments.deferral == nullptr) {
+                return error;
+            }
+            report_unstarted(arguments, static_cast<int>(-error), Cause::unreachable);
+            return 0; // the call that queued it has returned long ago
         }
     }
     if ((arguments.flags & (FI_PEEK | FI_CLAIM)) != 0) [[unlikely]] {
@@ -98,6 +109,16 @@ ssize_t Endpoint::receive(const ReceiveArguments& arguments) noexcept
     return 0;
 }
 
+CountedBy Endpoint::counted_by(const ReceiveArguments& arguments, bool& silent) const noexcept
+{
+    CountedBy result{.endpoint = receive_counter_, .work = nullptr};
+    silent = false;
+    if (arguments.deferral != nullptr) [[unlikely]] {
+        arguments.deferral->redirect(result, silent, arguments.flags);
+    }
+    return result;
+}
+
 /// A record for a receive that is not posted yet; no_index if there are too many.
 std::uint32_t Endpoint::new_receive(const ReceiveArguments& arguments, RouteId source,
                                     std::size_t capacity) noexcept
@@ -115,7 +136,8 @@ std::uint32_t Endpoint::new_receive(const ReceiveArguments& arguments, RouteId s
     record.context = arguments.context;
     record.source = source;
     record.tagged = arguments.tagged;
-    record.wants_completion = wants_entry(arguments.flags, rx_selective_);
+    record.counted_by = counted_by(arguments, record.silent);
+    record.wants_completion = !record.silent && wants_entry(arguments.flags, rx_selective_);
     record.multi_receive =
         (arguments.flags & (FI_MULTI_RECV | FI_CLAIM)) == FI_MULTI_RECV && !arguments.tagged;
     record.iov_count = static_cast<std::uint8_t>(arguments.count);
@@ -180,6 +202,8 @@ bool Endpoint::deliver_share(std::uint32_t index, MessageId message, const Arriv
     const std::size_t size = std::min<std::size_t>(arrival.length, buffer.capacity);
     share.context = buffer.context;
     share.wants_completion = buffer.wants_completion;
+    share.silent = buffer.silent;
+    share.counted_by = buffer.counted_by;
     share.iov_count = 1;
     share.iov[0] = {buffer.iov[0].iov_base, size};
     share.capacity = size;
@@ -216,9 +240,6 @@ void Endpoint::complete_receive(std::uint32_t index, Cause cause, std::uint64_t 
                           .buffer = record.iov_count != 0 ? record.iov[0].iov_base : nullptr,
                           .data = record.data,
                           .tag = record.matched_tag};
-    if ((caps_ & FI_SOURCE) != 0) {
-        completion.source = source_of(record.from);
-    }
     if (cause == Cause::none && length > record.capacity) {
         cause = Cause::truncated;
     }
@@ -232,7 +253,8 @@ void Endpoint::complete_receive(std::uint32_t index, Cause cause, std::uint64_t 
     const bool released = last && !buffer.canceled;
     completion.flags |= released ? FI_MULTI_RECV : 0;
     // fi_msg(3): the release is reported also where completions are suppressed.
-    report_receive(record, completion, cause, record.wants_completion || released, length);
+    report_receive(record, completion, cause, record.wants_completion || (released && !record.silent),
+                   length);
     if (last) {
         if (buffer.canceled) {
             report_cancel(buffer);
@@ -245,33 +267,40 @@ void Endpoint::report_receive(const ReceiveRecord& record, Completion& completio
                               std::uint64_t length) noexcept
 {
     if (cause == Cause::none) [[likely]] {
-        if (receive_counter_ != nullptr) {
-            receive_counter_->succeeded();
-        }
-        if (!wanted || rx_cq_ == nullptr) {
-            return;
-        }
-        constexpr std::uint64_t named = FI_SOURCE | FI_SOURCE_ERR;
-        if ((caps_ & named) == named && completion.source == FI_ADDR_NOTAVAIL) {
-            CompletionError failure{.completion = completion, .error = FI_EADDRNOTAVAIL};
-            report_failure(rx_cq_, failure, record.from);
-        } else {
-            rx_cq_->write(completion);
+        record.counted_by.succeeded();
+        if (wanted) {
+            report_arrival(completion, record.from);
         }
         return;
     }
-    if (receive_counter_ != nullptr) {
-        receive_counter_->failed();
-    }
+    record.counted_by.failed();
+    CompletionQueue* const cq = record.silent ? nullptr : rx_cq_;
     CompletionError failure{.completion = completion, .error = error_of(cause), .cause = cause};
     if (cause == Cause::truncated) {
         failure.overflow = length - record.capacity;
-        report_failure(rx_cq_, failure, no_id<RouteId>);
+        report_failure(cq, failure, no_id<RouteId>);
         return;
     }
     failure.completion.length = 0;
     warn_of_peer(record.from, cause);
-    report_failure(rx_cq_, failure, record.from);
+    report_failure(cq, failure, record.from);
+}
+
+void Endpoint::report_arrival(Completion& completion, RouteId from) noexcept
+{
+    if (rx_cq_ == nullptr) {
+        return;
+    }
+    if ((caps_ & FI_SOURCE) != 0) {
+        completion.source = source_of(from);
+    }
+    constexpr std::uint64_t named = FI_SOURCE | FI_SOURCE_ERR;
+    if ((caps_ & named) == named && completion.source == FI_ADDR_NOTAVAIL) {
+        CompletionError failure{.completion = completion, .error = FI_EADDRNOTAVAIL};
+        report_failure(rx_cq_, failure, from);
+    } else {
+        rx_cq_->write(completion);
+    }
 }
 
 void Endpoint::report_cancel(const ReceiveRecord& record) noexcept
@@ -284,15 +313,29 @@ void Endpoint::report_cancel(const ReceiveRecord& record) noexcept
     if (record.multi_receive) {
         failure.completion.flags |= FI_MULTI_RECV;
     }
-    report_failure(rx_cq_, failure, no_id<RouteId>);
-    if (receive_counter_ != nullptr) {
-        receive_counter_->failed();
-    }
+    report_failure(record.silent ? nullptr : rx_cq_, failure, no_id<RouteId>);
+    record.counted_by.failed();
+}
+
+/// A receive of fi_trigger(3) ends before it was posted.
+void Endpoint::report_unstarted(const ReceiveArguments& arguments, int error, Cause cause) noexcept
+{
+    bool silent = false;
+    counted_by(arguments, silent).failed();
+    CompletionError failure{.completion = {.context = arguments.context,
+                                           .flags = FI_RECV | kind_of(arguments.tagged),
+                                           .tag = arguments.tag},
+                            .error = error,
+                            .cause = cause};
+    report_failure(silent ? nullptr : rx_cq_, failure, no_id<RouteId>);
 }
 
 int Endpoint::cancel(const void* context) noexcept
 {
-    ProgressGuard guard(lock);
+    if (triggerable() && domain.deferred_work.cancel(*this, context)) {
+        return 0;
+    }
+    CallGuard guard(lock, domain.deferred_work);
     if (!enabled_.load(std::memory_order_relaxed)) {
         return -FI_EOPBADSTATE;
     }
@@ -356,12 +399,7 @@ void Endpoint::report_message(const ReceiveArguments& arguments, const Unexpecte
                           .length = record.length,
                           .data = record.data,
                           .tag = record.tag};
-    if ((caps_ & FI_SOURCE) != 0) {
-        completion.source = source_of(record.source);
-    }
-    if (rx_cq_ != nullptr) {
-        rx_cq_->write(completion);
-    }
+    report_arrival(completion, record.source);
 }
 
 /// FI_CLAIM: receives (or with FI_DISCARD drops) the message that an FI_PEEK | FI_CLAIM with this context

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "address.hpp"
+#include <srd/address.hpp>
 
 namespace srd {
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "stubs.hpp"
 
+#include "log.hpp"
+
 namespace srd::stubs {
 
 namespace {
@@ -13,6 +15,13 @@ fi_ops_tagged tagged = {sizeof(fi_ops_tagged), no, no, no, no, no, no, no, no, n
 fi_ops_rma rma = {sizeof(fi_ops_rma), no, no, no, no, no, no, no, no, no};
 fi_ops_atomic atomic = {sizeof(fi_ops_atomic), no, no, no, no, no, no, no, no, no, no, no, no, no};
 fi_ops_collective collective = {sizeof(fi_ops_collective), no, no, no, no, no, no, no, no, no, no, no};
+
+int refuse(const char* call) noexcept
+{
+    SRD_WARN(FI_LOG_CORE,
+             "%s are not served: every endpoint has one transmit and one receive context of its own", call);
+    return -FI_ENOSYS;
+}
 
 int bind(fid*, fid*, std::uint64_t)
 {
@@ -31,12 +40,12 @@ int ops_open(fid*, const char*, std::uint64_t, void**, void*)
 
 int tx_ctx(fid_ep*, int, fi_tx_attr*, fid_ep**, void*)
 {
-    return -FI_ENOSYS;
+    return refuse("fi_tx_context: transmit contexts of a scalable endpoint");
 }
 
 int rx_ctx(fid_ep*, int, fi_rx_attr*, fid_ep**, void*)
 {
-    return -FI_ENOSYS;
+    return refuse("fi_rx_context: receive contexts of a scalable endpoint");
 }
 
 ssize_t size_left(fid_ep*)

@@ -32,6 +32,23 @@ struct Unsupported {
 };
 inline constexpr Unsupported unsupported;
 
+/// A line for the log about a call that cannot be served. Returns -FI_ENOSYS.
+int refuse(const char* call) noexcept;
+
+/// The same as Unsupported, with such a line; for what applications may try although it is not offered.
+template <const auto& call>
+struct Refused {
+    template <typename Result, typename... Arguments>
+    constexpr operator Function<Result, Arguments...>() const noexcept
+    {
+        return [](Arguments...) -> Result { return refuse(call); };
+    }
+};
+inline constexpr char scalable_ep_call[] = "fi_scalable_ep: scalable endpoints";
+inline constexpr char stx_context_call[] = "fi_stx_context: shared transmit contexts";
+inline constexpr char srx_context_call[] = "fi_srx_context: shared receive contexts";
+inline constexpr char passive_ep_call[] = "fi_passive_ep: passive endpoints";
+
 extern fi_ops_cm cm;
 extern fi_ops_msg msg;
 extern fi_ops_tagged tagged;

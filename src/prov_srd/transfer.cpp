@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The data path: passes, addresses, sends, and what the engine's events do.
+// The data path: passes, addresses, what all transmit calls share, sends, and what the engine's events do.
 #include <algorithm>
 #include <utility>
 
@@ -191,97 +191,136 @@ void Endpoint::report_failure(CompletionQueue* cq, CompletionError& failure, Rou
     }
 }
 
-/// One line per trouble with a peer, not per operation.
-void Endpoint::warn_of_peer(RouteId route, Cause cause) noexcept
+std::string Endpoint::peer_text(RouteId route) const noexcept
 {
     SocketAddress address;
     const std::span<const std::byte> bytes = io_->route_address(route);
-    const bool known = SocketAddress::parse(bytes.data(), bytes.size(), address);
-    SRD_WARN_SPARSE(FI_LOG_EP_DATA, "operations with %s fail: %s", known ? address.text().c_str() : "a peer",
+    return SocketAddress::parse(bytes.data(), bytes.size(), address) ? address.text() : "a peer";
+}
+
+/// One line per trouble with a peer, not per operation.
+void Endpoint::warn_of_peer(RouteId route, Cause cause) noexcept
+{
+    SRD_WARN_SPARSE(FI_LOG_EP_DATA, "operations with %s fail: %s", peer_text(route).c_str(),
                     to_string(cause));
 }
 
-// -- Sending ------------------------------------------------------------------
+// -- Transmitting -------------------------------------------------------------
 
-ssize_t Endpoint::check_send(const SendArguments& arguments, std::size_t& length) const noexcept
+ssize_t Endpoint::check_transmit(const char* call, SizeKind kind, std::uint64_t flags,
+                                 std::size_t length) const noexcept
 {
-    if (!measure("send", arguments.iov, arguments.count, length)) [[unlikely]] {
-        return -FI_EINVAL;
-    }
-    if (length > message_limit_) [[unlikely]] {
-        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "send: %zu bytes are more than max_msg_size (%zu)", length,
-                        message_limit_);
+    const SizeLimits& limits = limits_[static_cast<std::size_t>(kind)];
+    const bool inject = (flags & FI_INJECT) != 0;
+    const std::size_t most = (inject ? limits.inject : limits.size).load(std::memory_order_relaxed);
+    if (length > most) [[unlikely]] {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s: %zu bytes are more than %s (%zu)", call, length,
+                        inject ? "inject_size or FI_OPT_INJECT_*_SIZE" : "max_msg_size or FI_OPT_MAX_*_SIZE",
+                        most);
         return -FI_EMSGSIZE;
     }
-    if ((arguments.flags & FI_INJECT) != 0 && length > inject_limit_) [[unlikely]] {
-        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "inject: %zu bytes are more than inject_size (%zu)", length,
-                        inject_limit_);
-        return -FI_EMSGSIZE;
-    }
-    constexpr std::uint64_t unserved =
-        FI_FENCE | FI_MULTICAST | FI_TRIGGER | FI_COMMIT_COMPLETE | FI_MATCH_COMPLETE;
-    if ((arguments.flags & unserved) != 0) [[unlikely]] {
-        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "send: flags %#llx are not served; ask fi_getinfo for what is",
-                        static_cast<unsigned long long>(arguments.flags & unserved));
+    constexpr std::uint64_t unserved = FI_MULTICAST | FI_COMMIT_COMPLETE | FI_MATCH_COMPLETE;
+    if ((flags & unserved) != 0) [[unlikely]] {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s: flags %#llx are not served; ask fi_getinfo for what is", call,
+                        static_cast<unsigned long long>(flags & unserved));
         return -FI_EOPNOTSUPP;
     }
     return 0;
 }
 
-ssize_t Endpoint::send(const SendArguments& arguments) noexcept
+ssize_t Endpoint::start(Operation& operation, const Request& request, std::uint64_t completion,
+                        CompletionCounter* counter) noexcept
 {
-    std::size_t length = 0;
-    if (const ssize_t error = check_send(arguments, length); error != 0) [[unlikely]] {
-        return error;
-    }
-    ProgressGuard guard(lock);
+    CallGuard guard(lock, domain.deferred_work);
     if (!enabled_.load(std::memory_order_relaxed)) [[unlikely]] {
-        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "send: the endpoint is not enabled; call fi_enable first");
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "the endpoint is not enabled; call fi_enable first");
         return -FI_EOPBADSTATE;
     }
     const Time now = clock_now();
-    Operation operation;
-    if (const ssize_t error = find_peer(arguments.to, operation.peer, now); error != 0) [[unlikely]] {
-        return error;
+    TransmitRecord record{.wants_completion = false,
+                          .silent = request.silent,
+                          .context = request.context,
+                          .flags = completion,
+                          .counted_by = {.endpoint = counter, .work = nullptr}};
+    if (request.deferral != nullptr) [[unlikely]] {
+        request.deferral->redirect(record.counted_by, record.silent, request.flags);
+        if (request.deferral->canceled) {
+            report_failed_transmit(record, FI_ECANCELED, Cause::canceled, no_id<RouteId>);
+            return 0;
+        }
+    }
+    if (const ssize_t error = find_peer(request.to, operation.peer, now); error != 0) [[unlikely]] {
+        if (request.deferral == nullptr) {
+            return error;
+        }
+        // The call that queued it has returned long ago.
+        report_failed_transmit(record, static_cast<int>(-error), Cause::unreachable, no_id<RouteId>);
+        return 0;
     }
     // A silent operation that nobody counts needs no event: nothing could be done with it.
-    std::uint32_t record = no_index;
-    if (arguments.silent && send_counter_ == nullptr) {
+    std::uint32_t index = no_index;
+    if (record.silent && record.counted_by.nobody()) {
         operation.level = CompletionLevel::none;
     } else {
-        operation.level = level_of(arguments.flags);
-        record = sends_->alloc();
-        if (record == no_index) [[unlikely]] {
+        operation.level = level_of(request.flags);
+        index = transmits_->alloc();
+        if (index == no_index) [[unlikely]] {
             pass(now);
             return -FI_EAGAIN;
         }
-        SendRecord& send = (*sends_)[record];
-        send.context = arguments.silent ? nullptr : arguments.context;
-        send.silent = arguments.silent;
-        send.wants_completion = !arguments.silent && wants_entry(arguments.flags, tx_selective_);
-        send.flags = FI_SEND | kind_of(arguments.tagged);
+        record.wants_completion =
+            !record.silent && tx_cq_ != nullptr && wants_entry(request.flags, tx_selective_);
+        (*transmits_)[index] = record;
     }
-    operation.copy_payload = (arguments.flags & FI_INJECT) != 0;
-    operation.flags.tagged = arguments.tagged;
-    operation.flags.has_data = (arguments.flags & FI_REMOTE_CQ_DATA) != 0;
-    operation.tag = arguments.tag;
-    operation.data = arguments.data;
-    operation.iov = {arguments.iov, arguments.count};
-    operation.cookie = record;
+    operation.fence = (request.flags & FI_FENCE) != 0;
+    operation.flags.has_data = (request.flags & FI_REMOTE_CQ_DATA) != 0;
+    operation.data = request.data;
+    operation.cookie = index;
 
     const Status status = engine_->submit(operation, now);
     if (status == Status::ok) [[likely]] {
-        if ((arguments.flags & FI_MORE) == 0) {
+        if ((request.flags & FI_MORE) == 0) {
             flush(now);
         }
         return 0;
     }
-    if (record != no_index) {
-        sends_->release(record);
+    if (index != no_index) {
+        transmits_->release(index);
     }
-    SRD_CHECK(status == Status::again); // everything else was checked above
+    if (status == Status::invalid) { // everything else was checked by the caller
+        SRD_CHECK(operation.kind == OperationKind::atomic);
+        SRD_WARN_SPARSE(
+            FI_LOG_EP_DATA,
+            "atomic: its operands and ranges do not fit one packet to this peer; pass fewer elements "
+            "at a time, or raise the MTU (of the interface, or FI_SRD_MTU)");
+        return -FI_EMSGSIZE;
+    }
+    SRD_CHECK(status == Status::again);
     pass(now);
     return -FI_EAGAIN;
+}
+
+ssize_t Endpoint::send(const SendArguments& arguments) noexcept
+{
+    const Request& request = arguments.request;
+    std::size_t length = 0;
+    if (!measure("send", arguments.iov, arguments.count, length)) [[unlikely]] {
+        return -FI_EINVAL;
+    }
+    if (const ssize_t error = check_transmit("send", arguments.tagged ? SizeKind::tagged : SizeKind::msg,
+                                             request.flags, length);
+        error != 0) [[unlikely]] {
+        return error;
+    }
+    if ((request.flags & FI_TRIGGER) != 0) [[unlikely]] {
+        return domain.deferred_work.queue(*this, arguments);
+    }
+    Operation operation;
+    operation.copy_payload = (request.flags & FI_INJECT) != 0;
+    operation.flags.tagged = arguments.tagged;
+    operation.tag = arguments.tag;
+    operation.iov = {arguments.iov, arguments.count};
+    return start(operation, request, FI_SEND | kind_of(arguments.tagged), send_counter_);
 }
 
 void Endpoint::on_send_done(const Event& event) noexcept
@@ -290,26 +329,27 @@ void Endpoint::on_send_done(const Event& event) noexcept
     if (index == no_index) {
         return;
     }
-    const SendRecord record = (*sends_)[index];
-    sends_->release(index);
+    const TransmitRecord record = (*transmits_)[index];
+    transmits_->release(index);
     if (event.cause == Cause::none) [[likely]] {
         if (record.wants_completion) {
             tx_cq_->write({.context = record.context, .flags = record.flags});
         }
-        if (send_counter_ != nullptr) {
-            send_counter_->succeeded();
-        }
+        record.counted_by.succeeded();
         return;
-    }
-    if (send_counter_ != nullptr) {
-        send_counter_->failed();
     }
     const RouteId route = engine_->peer_route(event.peer);
     warn_of_peer(route, event.cause);
+    report_failed_transmit(record, error_of(event.cause), event.cause, route);
+}
+
+void Endpoint::report_failed_transmit(const TransmitRecord& record, int error, Cause cause,
+                                      RouteId route) noexcept
+{
+    record.counted_by.failed();
     if (!record.silent) {
-        CompletionError failure{.completion = {.context = record.context, .flags = record.flags},
-                                .error = error_of(event.cause),
-                                .cause = event.cause};
+        CompletionError failure{
+            .completion = {.context = record.context, .flags = record.flags}, .error = error, .cause = cause};
         report_failure(tx_cq_, failure, route);
     }
 }
@@ -330,6 +370,18 @@ void Endpoint::on_event(const Event& event, Time now) noexcept
         break;
     case Event::Kind::message_lost:
         on_message_lost(event);
+        break;
+    case Event::Kind::write:
+        on_write(event, now);
+        break;
+    case Event::Kind::read:
+        on_read(event, now);
+        break;
+    case Event::Kind::atomic:
+        on_atomic(event, now);
+        break;
+    case Event::Kind::read_served:
+        on_read_served(event);
         break;
     case Event::Kind::hello: // served by progress_once()
         break;

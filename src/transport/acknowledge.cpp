@@ -21,8 +21,6 @@ constexpr std::uint8_t reorder_factor_max = 8;
 constexpr std::uint16_t reorder_rounds_kept = 64; ///< acknowledgements until the widened window narrows again
 /// Probes and timeouts in a row before the interval starts to double.
 constexpr std::uint8_t patient_probes = 3;
-/// Retransmissions of one packet without an answer before we ask whether the peer still knows us.
-constexpr std::uint8_t probes_before_hello = 3;
 
 } // namespace
 
@@ -52,6 +50,9 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
         wire::sequence_distance(block.message_next, peer.message_next) <= 0) {
         peer.message_delivered = block.message_next;
     }
+
+    learn_faults(peer, block.faults);
+    release_suspects(index);
 
     // The echoed packet's facts, before it is released.
     AckSample sample{};
@@ -105,7 +106,7 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
             note_bad_path(peer, sample.path, PathOutcome::marked, now);
         }
     }
-    const std::uint32_t spurious = block.duplicates - peer.remote_duplicates;
+    const auto spurious = static_cast<std::uint16_t>(block.duplicates - peer.remote_duplicates);
     if (spurious != 0 && spurious <= packet_window) {
         count.retransmits_spurious.add(spurious);
         peer.reorder_factor =
@@ -312,17 +313,8 @@ Duration Engine::Impl::probe_delay(const Peer& peer) const noexcept
     return peer.rtt.rto(tuning.rto_min, tuning.rto_max, doublings);
 }
 
-/// Nothing has been acknowledged for a while. First the newest packet goes
-/// again (its acknowledgement tells about all before it), then, backing off,
-/// the oldest. The window is left alone: what acknowledgements then show to be
-/// lost is for the congestion policy, and a peer that was merely busy is not.
-void Engine::Impl::on_probe_timer(std::uint32_t index, Time now)
+void Engine::Impl::repeat_packet(Peer& peer, Time now)
 {
-    Peer& peer = peers[index];
-    peer.probe_at = time_never;
-    if (peer.in_flight.empty() || peer.rnr_blocked) {
-        return;
-    }
     const std::uint32_t at = peer.probe_count == 0 ? peer.in_flight.back() : peer.in_flight.front();
     TxSlot& slot = slots[at];
     std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::timed_out, now); }, peer.paths);
@@ -332,10 +324,28 @@ void Engine::Impl::on_probe_timer(std::uint32_t index, Time now)
     peer.path_proven = peer.path_proven && slot.path != peer.burst_path;
     slot.repair = peer.probe_count == 0 ? TxSlot::Repair::probe : TxSlot::Repair::timeout;
     peer.lost.push_front(slots, at);
+}
+
+/// Nothing has been acknowledged for a while. First the newest packet goes
+/// again (its acknowledgement tells about all before it), then the oldest;
+/// then, backing off, only the question whether the peer still knows us, until
+/// anything is heard (on_heard): a host without the time to read would drown in
+/// repetitions. The window is left alone: what acknowledgements then show to be
+/// lost is for the congestion policy, and a peer that was merely busy is not.
+void Engine::Impl::on_probe_timer(std::uint32_t index, Time now)
+{
+    Peer& peer = peers[index];
+    peer.probe_at = time_never;
+    if (peer.in_flight.empty() || peer.rnr_blocked) {
+        return;
+    }
+    if (peer.probe_count < fruitless_probes) {
+        repeat_packet(peer, now);
+    }
     if (peer.probe_count < 255) {
         ++peer.probe_count;
     }
-    if (peer.probe_count >= probes_before_hello) {
+    if (peer.probe_count >= fruitless_probes) {
         peer.hello_due = true; // answered by whoever lives at the address now
         peer.hello_is_reply = false;
     }
@@ -362,6 +372,11 @@ void Engine::Impl::on_peer_timer(std::uint32_t index, Time now)
             release_peer(index);
             return;
         }
+        arm(index);
+        return;
+    }
+    if (peer.gone_at <= now) {
+        bury_peer(index, now);
         arm(index);
         return;
     }
@@ -408,8 +423,9 @@ void Engine::Impl::on_peer_timer(std::uint32_t index, Time now)
 void Engine::Impl::arm(std::uint32_t index)
 {
     Peer& peer = peers[index];
-    const Time deadline = std::min({peer.ack_at, peer.hello_at, peer.rnr_at, peer.loss_at, peer.probe_at,
-                                    peer.liveness_at, peer.pace_blocked ? peer.pace_at : time_never});
+    const Time deadline =
+        std::min({peer.ack_at, peer.hello_at, peer.rnr_at, peer.loss_at, peer.probe_at, peer.liveness_at,
+                  peer.gone_at, peer.pace_blocked ? peer.pace_at : time_never});
     if (deadline < peer.armed_at) {
         peer.armed_at = deadline;
         wheel.arm(index, deadline);

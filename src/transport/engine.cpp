@@ -11,6 +11,9 @@ namespace srd {
 
 namespace {
 
+/// How long packets of a process may come after the news that it is gone.
+constexpr Duration last_words_time = std::chrono::milliseconds(5);
+
 std::uint64_t effective_grant_budget(const IoCaps& caps, const Tuning& tuning)
 {
     // What we invite must fit where it lands before we look: half of the
@@ -21,13 +24,24 @@ std::uint64_t effective_grant_budget(const IoCaps& caps, const Tuning& tuning)
     return std::max(floor, wanted);
 }
 
+/// A packet of remote accesses is taken only when there is a record for every answer that it may need. The
+/// shares that new operations and unexpected messages leave free (response_reserve, new_rx_message())
+/// must be enough for one packet, or peers that wait for each other would wait for ever.
+Limits with_floors(Limits limits)
+{
+    limits.tx_messages = std::max(limits.tx_messages, 4 * wire::max_rma_frames);
+    limits.rx_messages = std::max(limits.rx_messages, 8 * wire::max_rma_frames);
+    return limits;
+}
+
 } // namespace
 
 Engine::Impl::Impl(const IoCaps& io_caps, const Limits& engine_limits, const Tuning& engine_tuning,
                    Counters& counters, std::span<const std::byte> address, std::uint64_t seed)
-    : caps(io_caps), limits(engine_limits), tuning(engine_tuning), count(counters), random(seed),
+    : caps(io_caps), limits(with_floors(engine_limits)), tuning(engine_tuning), count(counters), random(seed),
       peers(limits.max_peers), slots(limits.tx_slots), tx_messages(limits.tx_messages),
-      rx_messages(limits.rx_messages), windows(std::min(limits.max_peers, limits.tx_slots)),
+      rx_messages(limits.rx_messages), remote_ranges(limits.tx_messages),
+      windows(std::min(limits.max_peers, limits.tx_slots)),
       // Every packet that waits for the backend to return its memory, and one burst being built.
       descs(limits.tx_descs),
       // A chunk per slot: every packet in flight may carry small messages.
@@ -170,14 +184,28 @@ void Engine::Impl::drop_connection(std::uint32_t index, Cause cause)
         if (message.cause == Cause::none) {
             message.cause = cause == Cause::none ? Cause::closed : cause;
         }
+        message.state = TxMessage::State::framed; // nothing more of it will be
     }
     while (peer.tx_queue.pop_front(tx_messages) != no_index) {
     }
-    while (peer.grant_queue.pop_front(tx_messages) != no_index) {
+    for (std::uint32_t at = peer.grant_queue.pop_front(tx_messages); at != no_index;
+         at = peer.grant_queue.pop_front(tx_messages)) {
+        TxMessage& message = tx_messages[at];
+        if (message.response) {
+            message.cause = Cause::closed;
+            message.state = TxMessage::State::framed;
+            if (message.unacked == 0) {
+                complete_tx(at, message.cause);
+            }
+        }
     }
     close_open_slot(peer);
     for (auto* list : {&peer.ready, &peer.in_flight, &peer.lost}) {
         for (std::uint32_t at = list->pop_front(slots); at != no_index; at = list->pop_front(slots)) {
+            const TxSlot& slot = slots[at];
+            if (slot.bulk && tx_messages[slot.message].response) {
+                tx_messages[slot.message].cause = Cause::closed;
+            }
             finish_slot(at);
         }
     }
@@ -249,27 +277,39 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
     case RouteNotice::Kind::process_alive:
         peer.alive_at = now;
         break;
+    case RouteNotice::Kind::process_gone:
+        // Its last words may still be on their way: another processor or another path delivers them.
+        peer.gone_at = std::min(peer.gone_at, now + last_words_time);
+        arm(index);
+        break;
     case RouteNotice::Kind::unreachable:
         // A router of one path may say so while the others work (RFC 1122, 4.2.3.9: a hint, not a verdict).
         if (peer.heard && now - std::max(peer.heard_at, peer.waiting_since) < tuning.peer_timeout) {
             break;
         }
-        [[fallthrough]];
-    case RouteNotice::Kind::process_gone:
         if (awaits_answer(peer)) {
-            fail_peer(index,
-                      notice.kind == RouteNotice::Kind::process_gone ? Cause::refused : Cause::unreachable,
-                      now);
-        } else if (peer.state == Peer::State::established && notice.kind == RouteNotice::Kind::process_gone) {
-            reset_peer(index, Cause::refused, now);
+            fail_peer(index, Cause::unreachable, now);
         }
         break;
     }
 }
 
+/// The peer's process is gone, and what it may have said before has had its time.
+void Engine::Impl::bury_peer(std::uint32_t index, Time now)
+{
+    Peer& peer = peers[index];
+    peer.gone_at = time_never;
+    if (awaits_answer(peer)) {
+        fail_peer(index, Cause::refused, now);
+    } else if (peer.state == Peer::State::established) {
+        reset_peer(index, Cause::refused, now);
+    }
+}
+
 bool Engine::Impl::peer_drained(const Peer& peer) const noexcept
 {
-    return peer.tx_una == peer.tx_next && peer.tx_messages.empty() && peer.control.empty();
+    return peer.tx_una == peer.tx_next && peer.tx_messages.empty() && peer.grant_queue.empty() &&
+           peer.control.empty();
 }
 
 // ---------------------------------------------------------------------------
@@ -391,6 +431,11 @@ void Engine::on_tx_reaped(std::span<const DescId> reaped) noexcept
     }
 }
 
+void Engine::on_rx_drained(Time now) noexcept
+{
+    impl_->rx_drained_at = now;
+}
+
 bool Engine::poll_liveness_probe(RouteId& route)
 {
     if (impl_->liveness_count == 0) {
@@ -428,6 +473,7 @@ void Engine::close(Time now)
             peer.rx = before.rx;
             peer.rx_message_next = before.rx_message_next;
             peer.duplicates = before.duplicates;
+            peer.faults_made = before.faults_made;
             peer.closing = true;
             impl_->activate(index);
         }

@@ -44,23 +44,58 @@ enum class CompletionLevel : std::uint8_t {
     delivery, ///< when the peer has placed every byte in a matched receive buffer
 };
 
+enum class OperationKind : std::uint8_t {
+    message, ///< to whatever receive the peer matches it with
+    write,   ///< into registered memory of the peer
+    read,    ///< from registered memory of the peer into `iov`
+    atomic,  ///< on registered memory of the peer
+};
+
+/// Bytes of a peer's registered memory, as that peer names them.
+struct RemoteRange {
+    std::uint64_t address = 0;
+    std::uint64_t length = 0; ///< bytes
+    std::uint64_t key = 0;
+};
+
+/// What an atomic does. Operation and datatype are carried, not interpreted.
+struct AtomicOperation {
+    std::uint8_t operation = 0; ///< enum fi_op
+    std::uint8_t datatype = 0;  ///< enum fi_datatype
+    bool fetch = false;         ///< the old values are wanted in `result`
+    bool has_operand = true;    ///< Operation::iov holds operands; false for a pure read
+    bool has_compare = false;
+    std::span<const iovec> compare; ///< comparands, taken before submit() returns
+    std::span<const iovec>
+        result; ///< at most max_iov entries, as long as the ranges; memory valid until send_done
+};
+
 /// Properties of a message that travel with it.
 struct MessageFlags {
     bool tagged = false;   ///< FI_TAGGED rather than FI_MSG
     bool has_data = false; ///< carries remote CQ data
 };
 
-/// One message to send. The iov array is copied; the memory it points to must
-/// stay unchanged until send_done, unless copy_payload is set.
+/// One operation: a message to send, or an access to a peer's registered memory. The iov array is copied; the
+/// memory it points to must stay unchanged until send_done, unless copy_payload is set.
 struct Operation {
+    OperationKind kind = OperationKind::message;
     PeerId peer{};
     CompletionLevel level = CompletionLevel::transmit;
     bool copy_payload = false; ///< take the payload before submit() returns; at most max_inject_size bytes
+    bool fence =
+        false; ///< FI_FENCE: it and what follows it to this peer starts when all before it is complete
     MessageFlags flags;
     std::uint64_t tag = 0;
     std::uint64_t data = 0;     ///< remote CQ data
     std::span<const iovec> iov; ///< at most max_iov entries; empty: a zero-length message
     std::uint64_t cookie = 0;   ///< handed back in send_done; not interpreted
+
+    // Remote memory access. An acknowledged write is a placed one, so its levels transmit and delivery are
+    // the same; reads and fetching atomics complete when their data is here, whatever the level.
+    std::span<const RemoteRange>
+        remote;             ///< 1 .. max_iov, together as long as `iov` (atomics: as the operands)
+    AtomicOperation atomic; ///< operands are taken before submit() returns, at most max_atomic_size bytes
 };
 
 struct Event {
@@ -70,17 +105,28 @@ struct Event {
         receive_done, ///< an accepted message that was pending is complete, or failed with `cause`
         send_done,    ///< a submitted operation is complete, or failed with `cause`
         message_lost, ///< a parked message can never be completed (its peer failed); already discarded
+        write,        ///< place `payload` at `ranges[0]`, then confirm() or reject()
+        read,         ///< find the memory of `ranges[0]`: serve() or reject()
+        atomic,       ///< carry it out on `ranges`, write old values to `result`: confirm() or reject()
+        read_served,  ///< every byte of a peer's read has got there (Engine::serve with `tell`)
     };
     Kind kind{};
     PeerId peer{};
     Cause cause = Cause::none;
     MessageFlags flags;
-    MessageId message{};                ///< message, message_lost
-    std::uint64_t tag = 0;              ///< message
-    std::uint64_t data = 0;             ///< message: remote CQ data
-    std::uint64_t length = 0;           ///< message, receive_done: the whole message's bytes
-    std::uint64_t cookie = 0;           ///< receive_done, send_done
-    std::span<const std::byte> payload; ///< hello: address
+    MessageId message{};                 ///< message, message_lost
+    std::uint64_t tag = 0;               ///< message
+    std::uint64_t data = 0;              ///< message: remote CQ data
+    std::uint64_t length = 0;            ///< message, receive_done: the whole message's bytes
+    std::uint64_t cookie = 0;            ///< receive_done, send_done
+    std::span<const std::byte> payload;  ///< hello: address; write: bytes; atomic: operands
+    std::span<const RemoteRange> ranges; ///< write, read: one; atomic: 1 .. max_iov
+    bool last = false;          ///< write: with these bytes the operation is complete (`length`: of the whole
+                                ///< operation, `data` if flags.has_data); read: the operation's last piece
+    std::uint8_t operation = 0; ///< atomic: enum fi_op, unchecked
+    std::uint8_t datatype = 0;  ///< atomic: enum fi_datatype, unchecked
+    std::span<const std::byte> compare; ///< atomic: comparands, or empty
+    std::span<std::byte> result;        ///< atomic: where old values go; empty: they are not wanted
 };
 
 /// What accept() achieved.
@@ -124,8 +170,8 @@ public:
 
     // -- Sending ----------------------------------------------------------
 
-    /// Queues a message. Status: ok; again (nothing changed); invalid (more than max_iov entries,
-    /// copy_payload with too many bytes).
+    /// Queues an operation. Status: ok; again (nothing changed); invalid (more than max_iov entries,
+    /// copy_payload with too many bytes, an atomic that does not fit one packet to this peer).
     Status submit(const Operation& operation, Time now);
 
     /// True if the last submissions should go out now rather than with the next pass:
@@ -155,6 +201,20 @@ public:
     /// Drops a parked message (FI_DISCARD). For a delivery-complete sender it counts as delivered.
     void discard(MessageId message, Time now);
 
+    // -- Being accessed: answers to Event::write, read and atomic, before the next poll_event() ------------
+
+    /// The write is placed, the atomic carried out.
+    void confirm(Time now);
+    /// `memory` (at most max_iov pieces, together ranges[0].length bytes) is sent to the reader. It must stay
+    /// mapped until everything is acknowledged or revoke(key) returns; `key` is the region's.
+    /// `tell`: report read_served with `cookie` when it has got there.
+    void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie, Time now);
+    /// Nothing was done. The initiator's operation fails with `cause` (bad_key .. region_closed).
+    void reject(Cause cause, Time now);
+    /// The memory served under `key` goes away: it is not read any more after the return; unfinished reads of
+    /// it fail with Cause::region_closed.
+    void revoke(std::uint64_t key, Time now);
+
     // -- The pass ---------------------------------------------------------
 
     void on_packets(std::span<const RxPacket> packets, Time now);
@@ -166,6 +226,9 @@ public:
     /// After tx_burst of a backend without keeps_tx_memory: all descriptors are free.
     void on_tx_done() noexcept;
     void on_tx_reaped(std::span<const DescId> descs) noexcept;
+    /// Everything that had come by `now` has been handed over, notices included. Peers are given up only
+    /// after that: what they said may have waited unread.
+    void on_rx_drained(Time now) noexcept;
     /// A route whose silent peer the backend should look for (PacketIo::probe_liveness).
     bool poll_liveness_probe(RouteId& route);
     /// When on_timeout() is next needed; time_never if nothing is pending.

@@ -3,10 +3,13 @@
 // The engine's state and the functions its parts call on each other. The parts:
 //   engine.cpp       construction, peers, failure, closing, inspection
 //   handshake.cpp    hello, restart detection, liveness
-//   messages.cpp     submit and framing of outgoing messages
+//   messages.cpp     operations: submit, records, completion
+//   framing.cpp      operations and answers become frames in slots
 //   receive.cpp      packets in, events out
 //   frames.cpp       frame by frame: check and act
 //   placement.cpp    accept, park, refuse; incoming messages; grants
+//   rma.cpp          writes, reads and atomics: what the initiator sends, the target's answers
+//   rma_frames.cpp   their frames: check and act
 //   acknowledge.cpp  acknowledgements in, loss detection, timers
 //   transmit.cpp     packets out
 #pragma once
@@ -39,9 +42,18 @@ inline constexpr std::uint32_t chunk_size = 4608;
 static_assert(chunk_size >= max_inject_size + sizeof(wire::PartFrame) + sizeof(wire::MessageData) +
                                 sizeof(wire::MessageHandle));
 
+/// Repetitions without an answer after which only questions go out until something is heard.
+inline constexpr std::uint8_t fruitless_probes = 3;
+
 /// Receiving this much without acknowledging it makes an acknowledgement due at once.
 inline constexpr std::uint32_t ack_every_packets = 32;
 inline constexpr std::uint32_t ack_every_bytes = 192U << 10;
+
+/// Operations leave this many records for the answers to peers that read from us: two endpoints
+/// that are full of reads from each other would otherwise wait for each other for ever.
+inline constexpr std::uint32_t response_reserve = 2 * wire::max_rma_frames;
+
+std::size_t atomic_frame_size(const Operation& operation, std::uint64_t total) noexcept;
 
 /// What the frame of a piece of an eager message says.
 struct EagerFrame {
@@ -97,6 +109,7 @@ struct Engine::Impl {
     void release_peer(std::uint32_t index);
     void evict_departed();
     void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);
+    void bury_peer(std::uint32_t index, Time now);
     std::uint32_t peer_of_route(RouteId route) const noexcept;
     void check_invariants() const;
     void check_peer(std::uint32_t index) const;
@@ -115,22 +128,54 @@ struct Engine::Impl {
 
     // -- messages.cpp
     Status submit(const Operation& operation, Time now);
+    std::uint32_t new_tx_message(const Operation& operation, std::uint64_t total);
+    bool frame_now(const Operation& operation, std::uint32_t record, std::uint64_t total);
+    void release_tx(std::uint32_t record);
+    void count_operation(OperationKind kind, std::uint64_t total) noexcept;
+    void launch(std::uint32_t peer_index, bool framed, Time now);
+    void finish_slot(std::uint32_t slot_index);
+    void message_progress(std::uint32_t message_index);
+    void complete_tx(std::uint32_t message_index, Cause cause);
+
+    // -- framing.cpp
     bool frame_small(std::uint32_t peer_index, std::uint32_t record, const Operation& operation,
                      std::uint64_t total);
     std::uint32_t new_slot(std::uint32_t peer_index);
     void close_open_slot(Peer& peer);
-    std::byte* small_space(std::uint32_t peer_index, std::size_t bytes);
+    std::byte* small_space(std::uint32_t peer_index, std::size_t bytes, TxSlot::Contents contents);
     bool window_has_room(const Peer& peer, std::uint32_t slots) const noexcept;
     bool frame_next(std::uint32_t peer_index);
     bool frame_queued(std::uint32_t peer_index);
     bool frame_request(std::uint32_t peer_index, std::uint32_t message_index);
     bool frame_bulk(std::uint32_t peer_index, std::uint32_t message_index, std::uint64_t limit);
     bool frame_control(std::uint32_t peer_index);
-    void finish_slot(std::uint32_t slot_index);
-    void message_progress(std::uint32_t message_index);
-    void complete_tx(std::uint32_t message_index, Cause cause);
+    bool frame_answer(std::uint32_t peer_index, std::uint32_t record);
     std::uint32_t frame_capacity(const Peer& peer) const noexcept { return peer.mtu - packet_overhead; }
     std::uint32_t bulk_payload(const Peer& peer, const TxMessage& message) const noexcept;
+
+    // -- rma.cpp
+    bool write_fits_frame(const Operation& operation, std::uint64_t total) const noexcept;
+    bool frame_small_write(const Operation& operation, std::uint32_t record, std::uint64_t total);
+    bool frame_write_pieces(const Operation& operation, std::uint32_t record, std::uint64_t total);
+    bool frame_atomic(const Operation& operation, std::uint32_t record, std::uint64_t total);
+    bool start_read(std::uint32_t peer_index, std::uint32_t message_index);
+    bool frame_reads(std::uint32_t peer_index, std::uint32_t record);
+    void finish_read(std::uint32_t record, Cause cause);
+    bool psn_outstanding(const Peer& peer, std::uint32_t end) const noexcept;
+    bool fence_open(const Peer& peer, std::uint32_t message_index) const noexcept;
+    bool quiet(const Peer& peer) const noexcept;
+    bool awaits_faults(const Peer& peer) const noexcept;
+    static void learn_faults(Peer& peer, std::uint16_t made) noexcept;
+    bool is_suspect(const TxMessage& message) const noexcept;
+    void release_suspects(std::uint32_t peer_index);
+    void confirm();
+    void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie);
+    void reject(Cause cause);
+    void revoke(std::uint64_t key);
+    void finish_write_piece(Cause cause);
+    void owe(std::uint32_t record, RxMessage::Owed owed, Cause cause);
+    std::uint32_t new_answer(std::uint32_t sequence, std::uint32_t handle);
+    bool frame_owed(std::uint32_t peer_index, std::uint32_t record);
 
     // -- receive.cpp
     void on_packets(std::span<const RxPacket> packets, Time now);
@@ -148,6 +193,7 @@ struct Engine::Impl {
     /// refuse: no memory, take the rest later; malformed: drop the packet; stop: the connection is gone
     enum class FrameResult : std::uint8_t { next, announce, event, refuse, malformed, stop };
     FrameResult on_frame(Event& event);
+    bool contents_agree(wire::FrameType type) noexcept;
     FrameResult on_message_frame();
     FrameResult on_part_frame();
     FrameResult on_request_frame();
@@ -157,6 +203,17 @@ struct Engine::Impl {
     FrameResult on_hello_frame(Event& event);
     FrameResult hold();
     FrameResult on_close_frame();
+
+    // -- rma_frames.cpp
+    FrameResult on_write_frame(Event& event);
+    FrameResult on_read_frame(Event& event);
+    FrameResult on_atomic_frame(Event& event);
+    FrameResult on_result_frame();
+    FrameResult on_fault_frame();
+    FrameResult on_denied_frame();
+    FrameResult open_access();
+    void count_denied_piece(std::uint32_t record, std::size_t size);
+    void announce_atomic(Event& event, std::uint32_t record);
 
     // -- placement.cpp
     Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome);
@@ -168,6 +225,7 @@ struct Engine::Impl {
     void place(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload);
     void attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie);
     void finish_current();
+    void accept_again(std::uint32_t index);
     void complete_rx(std::uint32_t index);
     void release_rx(std::uint32_t index);
     void settle_rx(std::uint32_t index);
@@ -181,7 +239,7 @@ struct Engine::Impl {
     void memory_freed();
     void hash_insert(std::uint32_t index);
     void hash_erase(std::uint32_t index);
-    std::uint32_t hash_find(std::uint32_t peer, std::uint32_t sequence) const noexcept;
+    std::uint32_t hash_find(std::uint32_t peer, std::uint32_t sequence, bool writing = false) const noexcept;
     std::size_t bucket_of(std::uint32_t peer, std::uint32_t sequence) const noexcept;
 
     // -- acknowledge.cpp
@@ -195,6 +253,7 @@ struct Engine::Impl {
     void mark_lost(std::uint32_t index, std::uint32_t slot_index);
     void on_rnr(std::uint32_t index, bool not_ready, Time now);
     void resend_all(std::uint32_t index);
+    void repeat_packet(Peer& peer, Time now);
     void on_probe_timer(std::uint32_t index, Time now);
     Duration probe_delay(const Peer& peer) const noexcept;
     void on_timeout(Time now);
@@ -216,6 +275,8 @@ struct Engine::Impl {
     std::byte* write_ack(Peer& peer, std::byte* out, std::size_t room, Time now);
     std::byte* write_hello(const Peer& peer, std::byte* out) const;
     std::byte* write_bulk_frame(const TxSlot& slot, std::byte* out) const;
+    std::byte* write_write_frame(const TxSlot& slot, std::byte* out) const;
+    static wire::FaultFrame denied_frame(const TxMessage& response) noexcept;
     void gather(const TxMessage& message, std::uint64_t offset, std::uint32_t length, TxPacket& packet) const;
     std::uint32_t alloc_desc(const Peer& peer, TxPacket& packet);
     void finish_packet_out(TxPacket& packet);
@@ -243,6 +304,7 @@ struct Engine::Impl {
     Slab<TxSlot> slots;
     Slab<TxMessage> tx_messages;
     Slab<RxMessage> rx_messages;
+    Slab<RemoteRanges> remote_ranges; ///< one for each of tx_messages that needs it
     TxWindowPool windows;
     Slab<TxDesc> descs;
     ByteSlab chunks;
@@ -262,6 +324,8 @@ struct Engine::Impl {
     std::uint64_t grant_budget = 0;
     std::uint32_t outstanding_messages = 0; ///< TxMessages neither done nor reported
     std::uint32_t outstanding_slots = 0;    ///< TxSlots in use
+    std::uint32_t responses = 0;            ///< TxMessages that serve a peer's read
+    std::uint32_t read_sequence = 0;        ///< of the next read of ours
     std::uint64_t held_bytes = 0;           ///< payload of messages that wait for their turn
     std::uint32_t held_messages = 0;        ///< messages that wait for their turn
     std::uint32_t refusing_peers = 0;       ///< peers with rnr_owed
@@ -278,8 +342,12 @@ struct Engine::Impl {
         wire::Reader reader{{}};
         bool in_packet = false;
         Pending packet{};
-        bool awaiting = false;           ///< accept, park or refuse must follow
-        std::uint32_t pump = no_index;   ///< peer whose held messages may be due
+        bool awaiting = false; ///< an answer to the event must follow
+        /// What the answer is about.
+        enum class Subject : std::uint8_t { message, write, read, atomic } subject = Subject::message;
+        TxSlot::Contents contents = TxSlot::Contents::neutral; ///< of the frames read so far
+        std::uint32_t rma_frames = 0;                          ///< write and read frames read so far
+        std::uint32_t pump = no_index;                         ///< peer whose held messages may be due
         std::uint32_t record = no_index; ///< the awaited message's record, if it has one
         std::uint32_t peer = no_index;
         std::uint32_t sequence = 0;
@@ -292,6 +360,9 @@ struct Engine::Impl {
         bool requested = false;
         bool want_delivered = false;
         std::span<const std::byte> payload;
+        wire::AtomicFrame atomic; ///< if is_atomic
+        bool is_atomic = false;
+        std::array<RemoteRange, max_iov> ranges{}; ///< of the access that awaits an answer
     } cursor;
 
     wire::HelloFrame hello{}; ///< the introduction of the hello event being answered
@@ -300,6 +371,8 @@ struct Engine::Impl {
 
     std::array<RouteId, 64> liveness_questions{};
     std::size_t liveness_count = 0;
+    Time liveness_asked_at{}; ///< the latest of them
+    Time rx_drained_at{};     ///< Engine::on_rx_drained
 };
 
 /// The id of the current event's message while it has no record.

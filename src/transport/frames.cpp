@@ -23,6 +23,9 @@ Engine::Impl::FrameResult Engine::Impl::on_frame(Event& event)
             return FrameResult::malformed;
         }
     }
+    if (!contents_agree(type)) {
+        return FrameResult::malformed;
+    }
     switch (type) {
     case wire::FrameType::message:
         return on_message_frame();
@@ -36,9 +39,48 @@ Engine::Impl::FrameResult Engine::Impl::on_frame(Event& event)
         return on_data_frame();
     case wire::FrameType::delivered:
         return on_delivered_frame();
+    case wire::FrameType::write:
+        return on_write_frame(event);
+    case wire::FrameType::read:
+        return on_read_frame(event);
+    case wire::FrameType::atomic:
+        return on_atomic_frame(event);
+    case wire::FrameType::result:
+        return on_result_frame();
+    case wire::FrameType::fault:
+        return on_fault_frame();
+    case wire::FrameType::denied:
+        return on_denied_frame();
     default:
         return FrameResult::malformed;
     }
+}
+
+/// Writes and reads share a packet with no frame that may be refused, and are not too many.
+bool Engine::Impl::contents_agree(wire::FrameType type) noexcept
+{
+    using Contents = TxSlot::Contents;
+    Contents contents = Contents::neutral;
+    switch (type) {
+    case wire::FrameType::write:
+    case wire::FrameType::read:
+    case wire::FrameType::fault:
+        contents = Contents::rma;
+        ++cursor.rma_frames;
+        break;
+    case wire::FrameType::message:
+    case wire::FrameType::part:
+    case wire::FrameType::request:
+    case wire::FrameType::atomic:
+        contents = Contents::messages;
+        break;
+    default:
+        return true;
+    }
+    if (cursor.contents == Contents::neutral) {
+        cursor.contents = contents;
+    }
+    return cursor.contents == contents && cursor.rma_frames <= wire::max_rma_frames;
 }
 
 /// Reads the optional fields that `flags` announce into the cursor.
@@ -85,6 +127,7 @@ Engine::Impl::FrameResult Engine::Impl::on_message_frame()
     cursor.offset = 0;
     cursor.payload = *payload;
     cursor.requested = false;
+    cursor.is_atomic = false;
     const std::int32_t ahead = wire::sequence_distance(cursor.sequence, peers[cursor.peer].rx_message_next);
     if (ahead == 0) {
         return FrameResult::announce;
@@ -112,11 +155,13 @@ Engine::Impl::FrameResult Engine::Impl::on_part_frame()
     cursor.offset = offset;
     cursor.payload = *payload;
     cursor.requested = false;
+    cursor.is_atomic = false;
     const std::int32_t ahead = wire::sequence_distance(cursor.sequence, peers[cursor.peer].rx_message_next);
     const std::uint32_t at = hash_find(cursor.peer, cursor.sequence);
     if (at != no_index) {
         RxMessage& message = rx_messages[at];
-        if (message.requested || message.total != total || message.received + payload->size() > total) {
+        if (message.requested || message.is_atomic || message.total != total ||
+            message.received + payload->size() > total) {
             return FrameResult::malformed;
         }
         place(message, offset, *payload);
@@ -148,6 +193,7 @@ Engine::Impl::FrameResult Engine::Impl::on_request_frame()
     cursor.offset = 0;
     cursor.payload = {};
     cursor.requested = true;
+    cursor.is_atomic = false;
     cursor.sender_handle = frame->handle;
     const std::int32_t ahead = wire::sequence_distance(cursor.sequence, peers[cursor.peer].rx_message_next);
     if (ahead == 0) {
@@ -181,6 +227,9 @@ Engine::Impl::FrameResult Engine::Impl::hold()
         release_rx(index);
         return FrameResult::refuse;
     }
+    if (cursor.is_atomic) {
+        message.received = message.total; // its payload never comes in parts; the rest is room for the result
+    }
     message.state = RxMessage::State::reordered;
     hash_insert(index);
     ++peer.reordered;
@@ -202,7 +251,7 @@ Engine::Impl::FrameResult Engine::Impl::on_grant_frame()
     }
     TxMessage& message = tx_messages[handle];
     if (message.peer != cursor.peer || message.sequence != frame->sequence || !message.requested ||
-        message.cause != Cause::none ||
+        message.response || message.cause != Cause::none ||
         (message.state != TxMessage::State::waiting && message.state != TxMessage::State::granted)) {
         return FrameResult::next;
     }
@@ -222,7 +271,7 @@ Engine::Impl::FrameResult Engine::Impl::on_grant_frame()
 Engine::Impl::FrameResult Engine::Impl::on_data_frame()
 {
     const auto frame = cursor.reader.take<wire::DataFrame>();
-    if (!frame) {
+    if (!frame || (frame->flags & ~wire::data_flag::all) != 0) {
         return FrameResult::malformed;
     }
     const auto payload = cursor.reader.take_bytes(frame->length);
@@ -235,8 +284,11 @@ Engine::Impl::FrameResult Engine::Impl::on_data_frame()
         return FrameResult::next; // the receive has failed meanwhile
     }
     RxMessage& message = rx_messages[handle];
+    // Messages and reads have numbers of their own: a record that was a read's may now be a message's.
+    const bool for_read = (frame->flags & wire::data_flag::answers_read) != 0;
     if (message.peer != cursor.peer || message.sequence != frame->sequence || !message.requested ||
-        message.state != RxMessage::State::receiving || message.reporting) {
+        for_read != (message.read != no_index) || message.state != RxMessage::State::receiving ||
+        message.reporting) {
         return FrameResult::next;
     }
     if (offset > message.limit || payload->size() > message.limit - offset ||
@@ -246,8 +298,12 @@ Engine::Impl::FrameResult Engine::Impl::on_data_frame()
     place(message, offset, *payload);
     grants_outstanding -= payload->size();
     if (message.received == message.total) {
-        complete_rx(handle);
-        message.silent ? settle_rx(handle) : report_rx(handle);
+        if (message.read != no_index) {
+            finish_read(handle, Cause::none);
+        } else {
+            complete_rx(handle);
+            message.silent ? settle_rx(handle) : report_rx(handle);
+        }
     }
     if (wanting_count != 0) {
         issue_grants();

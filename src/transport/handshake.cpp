@@ -76,6 +76,11 @@ void Engine::Impl::on_heard(std::uint32_t index, Time now)
     peer.heard_at = now;
     peer.waiting_since = now;
     peer.liveness_at = now + liveness_interval;
+    if (peer.probe_count >= fruitless_probes && !peer.in_flight.empty()) {
+        peer.probe_count = fruitless_probes - 1; // it listens again: one more repetition
+        peer.probe_at = now;
+        arm(index);
+    }
 }
 
 /// An introduction by a stranger, or by a known address under a connection we do not know.
@@ -85,6 +90,9 @@ void Engine::Impl::accept_hello(RouteId route, std::uint32_t mtu, Time now, std:
         return;
     }
     hello_open = false;
+    if (closing) {
+        return; // our records are the farewells of old connections
+    }
     const wire::HelloFrame introduction = hello;
     std::uint32_t index = open_peer(route, mtu, now, paths);
     if (index == no_index) {
@@ -216,13 +224,24 @@ void Engine::Impl::check_silence(std::uint32_t index, Time now)
     if (now < peer.liveness_at) {
         return;
     }
-    peer.liveness_at = now + liveness_interval;
     const Duration silence = now - std::max(peer.heard_at, peer.waiting_since);
     const Duration bound = peer.heard ? tuning.peer_timeout : tuning.connect_timeout;
-    if (silence >= liveness_interval && liveness_count < liveness_questions.size()) {
+    if (peer.last_call && silence >= bound && rx_drained_at < peer.liveness_at) {
+        return; // stays due: the next pass judges, or the one after that
+    }
+    if (silence >= liveness_interval) {
+        // Likewise. A batch of questions at a time: the backend has no room for all peers' answers at once.
+        const bool room = liveness_count == 0 ? rx_drained_at > liveness_asked_at
+                                              : liveness_count < liveness_questions.size();
+        if (!room) {
+            return;
+        }
         liveness_questions[liveness_count++] = peer.route;
+        liveness_asked_at = now;
         count.liveness_probes.add();
     }
+    const Time asked_at = peer.liveness_at - liveness_interval; // the time before this
+    peer.liveness_at = now + liveness_interval;
     if (!unanswered || silence >= bound) {
         peer.hello_due = true;
         peer.hello_is_reply = false;
@@ -231,7 +250,7 @@ void Engine::Impl::check_silence(std::uint32_t index, Time now)
     if (silence < bound) {
         return;
     }
-    const bool exists = peer.alive_at != Time{} && now - peer.alive_at < bound;
+    const bool exists = peer.alive_at != Time{} && (now - peer.alive_at < bound || peer.alive_at >= asked_at);
     if (exists && silence < tuning.stopped_timeout) {
         count.liveness_extensions.add();
         return;

@@ -28,6 +28,9 @@ void Engine::Impl::check_invariants() const
             const RxMessage& message = rx_messages[at];
             SRD_CHECK(message.peer == index);
             SRD_CHECK(message.received <= message.total);
+            SRD_CHECK(message.asked <= message.limit);
+            SRD_CHECK(message.state != RxMessage::State::answering || message.on_control ||
+                      (cursor.awaiting && cursor.record == at));
             SRD_CHECK(!message.on_grant || (message.requested && message.limit < message.total));
             wanting += message.on_grant ? 1U : 0U;
             if (message.requested) {
@@ -36,6 +39,17 @@ void Engine::Impl::check_invariants() const
             }
         }
     }
+    std::uint32_t serving = 0;
+    for (std::uint32_t at = 0; at < tx_messages.watermark(); ++at) {
+        if (tx_messages.live(at)) {
+            const TxMessage& message = tx_messages[at];
+            serving += message.response ? 1U : 0U;
+            SRD_CHECK(message.framed <= message.total);
+            SRD_CHECK(message.state != TxMessage::State::suspect || is_suspect(message));
+            SRD_CHECK(message.state != TxMessage::State::suspect || peers[message.peer].has_suspects);
+        }
+    }
+    SRD_CHECK(serving == responses);
     SRD_CHECK(granted == grants_outstanding);
     SRD_CHECK(refusing == refusing_peers);
     SRD_CHECK(wanting == wanting_count);

@@ -1,175 +1,131 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Outgoing messages: from submit() to slots, and from finished slots to
-// send_done.
-//
-// A short message is copied into the peer's open slot at once, next to others.
-// A longer one waits on tx_queue and is framed when its packets can be sent;
-// its payload stays in the user's memory. Beyond eager_size only a request is
-// framed, and the payload waits for the receiver's grants.
+// Operations: from submit() to slots, and from finished slots to
+// send_done. What happens in between is in framing.cpp.
 #include "engine_impl.hpp"
 
 #include <algorithm>
-#include <cstring>
+
+#include "bytes.hpp"
 
 namespace srd {
 
 namespace {
 
-std::uint64_t total_length(std::span<const iovec> iov) noexcept
+std::uint64_t ranges_length(std::span<const RemoteRange> ranges) noexcept
 {
     std::uint64_t total = 0;
-    for (const iovec& piece : iov) {
-        total += piece.iov_len;
+    for (const RemoteRange& range : ranges) {
+        total += range.length;
     }
     return total;
 }
 
-void copy_range(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length,
-                std::byte* out) noexcept
-{
-    for (const iovec& piece : iov) {
-        if (length == 0) {
-            return;
-        }
-        if (offset >= piece.iov_len) {
-            offset -= piece.iov_len;
-            continue;
-        }
-        const std::uint64_t take = std::min<std::uint64_t>(length, piece.iov_len - offset);
-        std::memcpy(out, static_cast<const std::byte*>(piece.iov_base) + offset, take);
-        out += take;
-        length -= take;
-        offset = 0;
-    }
-}
-
-std::uint8_t flags_on_wire(const MessageFlags& flags, bool want_delivered) noexcept
-{
-    return static_cast<std::uint8_t>((flags.tagged ? wire::frame_flag::tagged : 0) |
-                                     (flags.has_data ? wire::frame_flag::has_data : 0) |
-                                     (want_delivered ? wire::frame_flag::want_delivered : 0));
-}
-
-template <typename T>
-std::byte* put(std::byte* out, const T& value) noexcept
-{
-    std::memcpy(out, &value, sizeof(T));
-    return out + sizeof(T);
-}
-
 } // namespace
-
-std::size_t optional_fields_size(const MessageFlags& flags, bool want_delivered) noexcept
-{
-    return (flags.has_data ? sizeof(wire::MessageData) : 0) +
-           (want_delivered ? sizeof(wire::MessageHandle) : 0);
-}
-
-/// Writes the frame of one piece of an eager message, without the payload.
-std::byte* write_eager_frame(std::byte* out, const EagerFrame& frame) noexcept
-{
-    const std::uint8_t flags = flags_on_wire(frame.flags, frame.handle != no_index);
-    const auto length = static_cast<std::uint16_t>(frame.length);
-    if (frame.length == frame.total) {
-        wire::MessageFrame header;
-        header.flags = flags;
-        header.length = length;
-        header.sequence = frame.sequence;
-        header.tag = frame.tag;
-        out = put(out, header);
-    } else {
-        wire::PartFrame header;
-        header.flags = flags;
-        header.length = length;
-        header.sequence = frame.sequence;
-        header.tag = frame.tag;
-        header.offset = static_cast<std::uint32_t>(frame.offset);
-        header.total = static_cast<std::uint32_t>(frame.total);
-        out = put(out, header);
-    }
-    if (frame.flags.has_data) {
-        out = put(out, wire::MessageData{frame.data});
-    }
-    if (frame.handle != no_index) {
-        out = put(out, wire::MessageHandle{frame.handle});
-    }
-    return out;
-}
 
 Status Engine::Impl::submit(const Operation& operation, Time now)
 {
     const auto index = static_cast<std::uint32_t>(index_of(operation.peer));
     SRD_CHECK(peers.live(index));
     now_ = now;
-    if (operation.iov.size() > max_iov || closing) {
-        return Status::invalid;
-    }
-    const std::uint64_t total = total_length(operation.iov);
-    if (operation.copy_payload && total > max_inject_size) {
+    const bool is_atomic = operation.kind == OperationKind::atomic;
+    const bool has_ranges = operation.kind != OperationKind::message;
+    const std::uint64_t total = has_ranges ? ranges_length(operation.remote) : total_length(operation.iov);
+    const std::size_t copy_limit = is_atomic ? max_atomic_size : max_inject_size;
+    const bool at_once = operation.copy_payload || is_atomic; // what cannot go now cannot be kept for later
+    if (operation.iov.size() > max_iov || operation.remote.size() > max_iov ||
+        has_ranges == operation.remote.empty() || (at_once && total > copy_limit) || closing) {
         return Status::invalid;
     }
     Peer& peer = peers[index];
-    if (peer.message_next - peer.message_delivered >= message_window) {
+    if (is_atomic && atomic_frame_size(operation, total) > std::min(frame_capacity(peer), chunk_size)) {
+        return Status::invalid;
+    }
+    const bool numbered = operation.kind == OperationKind::message || is_atomic;
+    if (numbered && peer.message_next - peer.message_delivered >= message_window) {
         count.tx_again.add();
         return Status::again;
     }
 
-    const bool small =
-        operation.copy_payload || total <= std::min<std::size_t>(tuning.copy_size, max_inject_size);
-    const bool needs_record = operation.level != CompletionLevel::none || !small;
+    const bool small = operation.kind != OperationKind::read &&
+                       (at_once || total <= std::min<std::size_t>(tuning.copy_size, max_inject_size));
+    const bool in_pieces = operation.kind == OperationKind::write && !write_fits_frame(operation, total);
+    const bool needs_record =
+        operation.level != CompletionLevel::none || !small || in_pieces || operation.atomic.fetch;
     std::uint32_t record = no_index;
-    TxMessage* message = nullptr;
     if (needs_record) {
-        record = tx_messages.alloc();
+        record = new_tx_message(operation, total);
         if (record == no_index) {
             count.tx_again.add();
             return Status::again;
         }
-        message = &tx_messages[record];
-        message->peer = index;
-        message->sequence = peer.message_next;
-        message->level = operation.level;
-        message->flags = operation.flags;
-        message->tag = operation.tag;
-        message->data = operation.data;
-        message->cookie = operation.cookie;
-        message->total = total;
-        message->iov_count = static_cast<std::uint8_t>(operation.iov.size());
-        std::copy(operation.iov.begin(), operation.iov.end(), message->iov.begin());
     }
 
     // Packets are numbered in the order of the messages in them: what the receiver lacks for its
     // next announcement is then never behind what it must hold until that.
     while (small && !peer.tx_queue.empty() && window_has_room(peer, 2) && frame_queued(index)) {
     }
-    const bool framed = small && peer.tx_queue.empty() && frame_small(index, record, operation, total);
+    const bool framed = small && peer.tx_queue.empty() && (!operation.fence || quiet(peer)) &&
+                        frame_now(operation, record, total);
     if (!framed) {
-        if (operation.copy_payload) {
+        if (at_once) {
             if (record != no_index) {
-                tx_messages.release(record);
+                release_tx(record);
             }
             count.tx_again.add();
             return Status::again;
         }
-        message->requested = total > std::min(tuning.eager_size, PayloadPool::max_chunk);
+        TxMessage& message = tx_messages[record];
+        message.requested = operation.kind == OperationKind::message &&
+                            total > std::min(tuning.eager_size, PayloadPool::max_chunk);
+        message.fence = operation.fence;
+        message.fence_end = peer.operations_end;
+        message.fence_messages = peer.message_next;
         peer.tx_queue.push_back(tx_messages, record);
     }
     if (record != no_index) {
         ++outstanding_messages;
         peer.tx_messages.push_back(tx_messages, record);
-        if (framed && operation.level == CompletionLevel::inject) {
+        if (framed && tx_messages[record].unacked == 0 && !operation.atomic.fetch &&
+            operation.level == CompletionLevel::inject) {
             complete_tx(record, Cause::none);
         }
     }
-    ++peer.message_next;
-    count.tx_messages.add();
-    count.tx_message_bytes.add(total);
+    if (numbered) {
+        ++peer.message_next;
+    }
+    count_operation(operation.kind, total);
+    launch(index, framed, now);
+    return Status::ok;
+}
 
+void Engine::Impl::count_operation(OperationKind kind, std::uint64_t total) noexcept
+{
+    switch (kind) {
+    case OperationKind::message:
+        count.tx_messages.add();
+        count.tx_message_bytes.add(total);
+        break;
+    case OperationKind::write:
+        count.tx_writes.add();
+        break;
+    case OperationKind::read:
+        count.tx_reads.add();
+        break;
+    case OperationKind::atomic:
+        count.tx_atomics.add();
+        break;
+    }
+}
+
+/// Sees to it that what was submitted goes out.
+void Engine::Impl::launch(std::uint32_t index, bool framed, Time now)
+{
+    Peer& peer = peers[index];
     if (peer.state == Peer::State::idle) {
         start_greeting(index, now);
         transmit_due = true;
-        return Status::ok;
+        return;
     }
     activate(index);
     // Nagle's rule: with nothing in flight no acknowledgement is coming that
@@ -177,264 +133,65 @@ Status Engine::Impl::submit(const Operation& operation, Time now)
     if (peer.in_flight.empty() || !peer.ready.empty() || !framed) {
         transmit_due = true;
     }
-    return Status::ok;
 }
 
-/// Copies a short message into the open slot (several slots if it is longer
-/// than a packet). False, with nothing changed, when there is no room.
-bool Engine::Impl::frame_small(std::uint32_t peer_index, std::uint32_t record, const Operation& operation,
-                               std::uint64_t total)
+/// The record of an operation that is not yet on any list; no_index if there are too many.
+std::uint32_t Engine::Impl::new_tx_message(const Operation& operation, std::uint64_t total)
 {
-    Peer& peer = peers[peer_index];
-    EagerFrame frame;
-    frame.flags = operation.flags;
-    frame.sequence = peer.message_next;
-    frame.tag = operation.tag;
-    frame.data = operation.data;
-    frame.total = total;
-    frame.handle = operation.level == CompletionLevel::delivery ? record : no_index;
-    const std::size_t extra = optional_fields_size(frame.flags, frame.handle != no_index);
-
-    const std::size_t whole = sizeof(wire::MessageFrame) + extra + total;
-    if (whole <= std::min(frame_capacity(peer), chunk_size)) {
-        std::byte* out = small_space(peer_index, whole);
-        if (out == nullptr) {
-            return false;
-        }
-        frame.length = total;
-        copy_range(operation.iov, 0, total, write_eager_frame(out, frame));
-        if (record != no_index) {
-            TxMessage& message = tx_messages[record];
-            message.state = TxMessage::State::framed;
-            message.framed = total;
-            if (operation.level == CompletionLevel::transmit) {
-                TxSlot& slot = slots[peer.open_slot];
-                message.queue.next = slot.message;
-                slot.message = record;
-            }
-        }
-        return true;
+    if (tx_messages.in_use() + std::min(response_reserve, tx_messages.capacity() / 4) >=
+        tx_messages.capacity()) {
+        return no_index;
     }
-
-    const std::uint64_t piece = std::min(frame_capacity(peer), chunk_size) - sizeof(wire::PartFrame) - extra;
-    const auto needed = static_cast<std::uint32_t>((total + piece - 1) / piece);
-    if (!window_has_room(peer, needed + 1)) {
-        return false;
+    const std::uint32_t record = tx_messages.alloc();
+    const auto peer_index = static_cast<std::uint32_t>(index_of(operation.peer));
+    TxMessage& message = tx_messages[record];
+    message.kind = operation.kind;
+    message.peer = peer_index;
+    message.sequence = operation.kind == OperationKind::read    ? read_sequence++
+                       : operation.kind == OperationKind::write ? 0
+                                                                : peers[peer_index].message_next;
+    message.level = operation.level;
+    message.flags = operation.flags;
+    message.tag = operation.tag;
+    message.data = operation.data;
+    message.cookie = operation.cookie;
+    message.total = total;
+    message.fetch = operation.kind == OperationKind::atomic && operation.atomic.fetch;
+    const std::span<const iovec> iov = message.fetch ? operation.atomic.result : operation.iov;
+    SRD_CHECK(iov.size() <= max_iov);
+    message.iov_count = static_cast<std::uint8_t>(iov.size());
+    std::copy(iov.begin(), iov.end(), message.iov.begin());
+    if (operation.kind == OperationKind::write || operation.kind == OperationKind::read) {
+        message.remote = remote_ranges.alloc();
+        RemoteRanges& remote = remote_ranges[message.remote]; // there are as many as messages
+        std::copy(operation.remote.begin(), operation.remote.end(), remote.ranges.begin());
+        remote.count = static_cast<std::uint32_t>(operation.remote.size());
     }
-    close_open_slot(peer);
-    for (std::uint64_t offset = 0; offset < total; offset += piece) {
-        frame.offset = offset;
-        frame.length = std::min(piece, total - offset);
-        std::byte* out = small_space(peer_index, sizeof(wire::PartFrame) + extra + frame.length);
-        SRD_CHECK(out != nullptr);
-        copy_range(operation.iov, offset, frame.length, write_eager_frame(out, frame));
-        // A message that completes at once (inject) leaves nothing behind that a slot may refer to.
-        if (record != no_index && operation.level != CompletionLevel::inject) {
-            TxSlot& slot = slots[peer.open_slot];
-            slot.bulk = true;
-            slot.message = record;
-            ++tx_messages[record].unacked;
-        }
-        close_open_slot(peer);
-    }
-    if (record != no_index) {
-        tx_messages[record].state = TxMessage::State::framed;
-        tx_messages[record].framed = total;
-    }
-    return true;
+    return record;
 }
 
-bool Engine::Impl::window_has_room(const Peer& peer, std::uint32_t wanted) const noexcept
+void Engine::Impl::release_tx(std::uint32_t record)
 {
-    return peer.tx_next - peer.tx_una + wanted <= packet_window &&
-           slots.in_use() + wanted <= slots.capacity() && (peer.window != no_index || !windows.empty());
+    if (tx_messages[record].remote != no_index) {
+        remote_ranges.release(tx_messages[record].remote);
+    }
+    tx_messages.release(record);
 }
 
-/// The next sequenced packet of `peer`. The caller has made sure of room.
-std::uint32_t Engine::Impl::new_slot(std::uint32_t peer_index)
+/// Copies what is short into slots now. False, with nothing changed, when there is no room.
+bool Engine::Impl::frame_now(const Operation& operation, std::uint32_t record, std::uint64_t total)
 {
-    Peer& peer = peers[peer_index];
-    close_open_slot(peer);
-    if (peer.window == no_index) {
-        peer.window = windows.alloc();
-        SRD_CHECK(peer.window != no_index);
-    }
-    const std::uint32_t index = slots.alloc();
-    SRD_CHECK(index != no_index);
-    ++outstanding_slots;
-    TxSlot& slot = slots[index];
-    slot.peer = peer_index;
-    slot.psn = peer.tx_next++;
-    windows[peer.window].set(slot.psn, index);
-    return index;
-}
-
-void Engine::Impl::close_open_slot(Peer& peer)
-{
-    if (peer.open_slot == no_index) {
-        return;
-    }
-    slots[peer.open_slot].state = TxSlot::State::ready;
-    peer.ready.push_back(slots, peer.open_slot);
-    peer.open_slot = no_index;
-}
-
-/// `bytes` of frame memory in the open slot, or in a new one; nullptr when there is no room.
-std::byte* Engine::Impl::small_space(std::uint32_t peer_index, std::size_t bytes)
-{
-    Peer& peer = peers[peer_index];
-    const std::size_t capacity = std::min(frame_capacity(peer), chunk_size);
-    SRD_DCHECK(bytes <= capacity);
-    if (peer.open_slot == no_index || slots[peer.open_slot].length + bytes > capacity) {
-        if (!window_has_room(peer, 1)) {
-            return nullptr;
-        }
-        const std::uint32_t index = new_slot(peer_index);
-        slots[index].chunk = chunks.alloc();
-        SRD_CHECK(slots[index].chunk != no_index); // as many chunks as slots
-        peer.open_slot = index;
-    }
-    TxSlot& slot = slots[peer.open_slot];
-    std::byte* out = chunks.data(slot.chunk) + slot.length;
-    slot.length += static_cast<std::uint32_t>(bytes);
-    return out;
-}
-
-/// Bytes of `message`'s payload that fit one packet of their own.
-std::uint32_t Engine::Impl::bulk_payload(const Peer& peer, const TxMessage& message) const noexcept
-{
-    const std::size_t frame =
-        message.requested
-            ? sizeof(wire::DataFrame)
-            : sizeof(wire::PartFrame) +
-                  optional_fields_size(message.flags, message.level == CompletionLevel::delivery);
-    return peer.mtu - static_cast<std::uint32_t>(sizeof(wire::PacketHeader) + frame);
-}
-
-/// Frames one packet's worth of what waits: control, then eager, then granted
-/// data. False when nothing waits or nothing fits.
-bool Engine::Impl::frame_next(std::uint32_t peer_index)
-{
-    Peer& peer = peers[peer_index];
-    if (!peer.control.empty()) {
-        return frame_control(peer_index);
-    }
-    if (!window_has_room(peer, 2)) {
-        return false;
-    }
-    if (!peer.tx_queue.empty()) {
-        return frame_queued(peer_index);
-    }
-    const std::uint32_t granted = peer.grant_queue.front();
-    if (granted != no_index) {
-        return frame_bulk(peer_index, granted, tx_messages[granted].granted);
+    switch (operation.kind) {
+    case OperationKind::message:
+        return frame_small(static_cast<std::uint32_t>(index_of(operation.peer)), record, operation, total);
+    case OperationKind::write:
+        return frame_small_write(operation, record, total);
+    case OperationKind::atomic:
+        return frame_atomic(operation, record, total);
+    case OperationKind::read:
+        break;
     }
     return false;
-}
-
-/// The next packet of the oldest message on tx_queue.
-bool Engine::Impl::frame_queued(std::uint32_t peer_index)
-{
-    const std::uint32_t at = peers[peer_index].tx_queue.front();
-    const TxMessage& message = tx_messages[at];
-    return message.requested ? frame_request(peer_index, at) : frame_bulk(peer_index, at, message.total);
-}
-
-bool Engine::Impl::frame_request(std::uint32_t peer_index, std::uint32_t message_index)
-{
-    Peer& peer = peers[peer_index];
-    TxMessage& message = tx_messages[message_index];
-    std::byte* out = small_space(peer_index, sizeof(wire::RequestFrame) +
-                                                 (message.flags.has_data ? sizeof(wire::MessageData) : 0));
-    if (out == nullptr) {
-        return false;
-    }
-    wire::RequestFrame frame;
-    frame.flags = flags_on_wire(message.flags, false);
-    frame.sequence = message.sequence;
-    frame.tag = message.tag;
-    frame.total = message.total;
-    frame.handle = message_index;
-    out = put(out, frame);
-    if (message.flags.has_data) {
-        put(out, wire::MessageData{message.data});
-    }
-    peer.tx_queue.erase(tx_messages, message_index);
-    message.state = TxMessage::State::waiting;
-    return true;
-}
-
-bool Engine::Impl::frame_bulk(std::uint32_t peer_index, std::uint32_t message_index, std::uint64_t limit)
-{
-    Peer& peer = peers[peer_index];
-    TxMessage& message = tx_messages[message_index];
-    const std::uint32_t slot_index = new_slot(peer_index);
-    TxSlot& slot = slots[slot_index];
-    slot.bulk = true;
-    slot.message = message_index;
-    slot.offset = message.framed;
-    const std::uint64_t payload =
-        std::min<std::uint64_t>(bulk_payload(peer, message), limit - message.framed);
-    slot.length = static_cast<std::uint32_t>(payload);
-    slot.state = TxSlot::State::ready;
-    peer.ready.push_back(slots, slot_index);
-    message.framed += payload;
-    ++message.unacked;
-    if (message.framed == limit) {
-        if (message.requested) {
-            peer.grant_queue.erase(tx_messages, message_index);
-            message.state =
-                message.framed == message.total ? TxMessage::State::framed : TxMessage::State::waiting;
-        } else {
-            peer.tx_queue.erase(tx_messages, message_index);
-            message.state = TxMessage::State::framed;
-        }
-    }
-    return true;
-}
-
-/// Puts owed grants and delivered frames into the open slot.
-bool Engine::Impl::frame_control(std::uint32_t peer_index)
-{
-    Peer& peer = peers[peer_index];
-    bool any = false;
-    if (peer.rnr_blocked) {
-        close_open_slot(peer); // control goes out, the messages in the open slot do not
-    }
-    for (std::uint32_t at = peer.control.front(); at != no_index; at = peer.control.front()) {
-        RxMessage& message = rx_messages[at];
-        std::byte* out = small_space(peer_index, message.grant_due ? sizeof(wire::GrantFrame)
-                                                                   : sizeof(wire::DeliveredFrame));
-        if (out == nullptr) {
-            break;
-        }
-        any = true;
-        slots[peer.open_slot].control = peer.rnr_blocked;
-        peer.control.erase(rx_messages, at);
-        message.on_control = false;
-        if (message.grant_due) {
-            wire::GrantFrame frame;
-            frame.sequence = message.sequence;
-            frame.sender_handle = message.sender_handle;
-            frame.receiver_handle = at;
-            frame.limit = message.limit;
-            put(out, frame);
-            message.grant_due = false;
-        } else {
-            wire::DeliveredFrame frame;
-            frame.sequence = message.sequence;
-            frame.handle = message.sender_handle;
-            put(out, frame);
-            message.delivered_due = false;
-            if (message.state == RxMessage::State::settling) {
-                release_rx(at);
-            }
-        }
-    }
-    if (any) {
-        close_open_slot(peer);
-    }
-    return any;
 }
 
 /// The packet is acknowledged, or its peer has failed. Its messages move on and
@@ -473,7 +230,7 @@ void Engine::Impl::finish_slot(std::uint32_t slot_index)
 void Engine::Impl::message_progress(std::uint32_t message_index)
 {
     const TxMessage& message = tx_messages[message_index];
-    if (message.unacked != 0) {
+    if (message.unacked != 0 || message.state != TxMessage::State::framed) {
         return;
     }
     if (message.cause != Cause::none) {
@@ -481,8 +238,8 @@ void Engine::Impl::message_progress(std::uint32_t message_index)
         return;
     }
     // Granted data is placed before it is acknowledged; eager data is not.
-    const bool done = message.state == TxMessage::State::framed &&
-                      (message.level != CompletionLevel::delivery || message.requested || message.delivered);
+    const bool done = (message.level != CompletionLevel::delivery || message.requested || message.delivered ||
+                       message.kind == OperationKind::write);
     if (done) {
         complete_tx(message_index, Cause::none);
     }
@@ -492,7 +249,14 @@ void Engine::Impl::complete_tx(std::uint32_t message_index, Cause cause)
 {
     TxMessage& message = tx_messages[message_index];
     SRD_DCHECK(message.state != TxMessage::State::done);
-    peers[message.peer].tx_messages.erase(tx_messages, message_index);
+    if (cause == Cause::none && is_suspect(message)) {
+        message.state = TxMessage::State::suspect;
+        peers[message.peer].has_suspects = true;
+        return;
+    }
+    if (!message.response) {
+        peers[message.peer].tx_messages.erase(tx_messages, message_index);
+    }
     message.state = TxMessage::State::done;
     message.cause = cause;
     tx_done.push_back(tx_messages, message_index);

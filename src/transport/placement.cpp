@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bytes.hpp"
+
 namespace srd {
 
 namespace {
@@ -18,23 +20,6 @@ namespace {
 /// senders share the budget, and one flow still fills its pipe.
 constexpr std::uint64_t grant_quantum_packets = 16;
 constexpr std::uint64_t grant_quantum_min = 64U << 10;
-
-void scatter(std::span<const iovec> iov, std::uint64_t offset, std::span<const std::byte> bytes) noexcept
-{
-    for (const iovec& piece : iov) {
-        if (bytes.empty()) {
-            return;
-        }
-        if (offset >= piece.iov_len) {
-            offset -= piece.iov_len;
-            continue;
-        }
-        const std::size_t take = std::min<std::size_t>(bytes.size(), piece.iov_len - offset);
-        std::memcpy(static_cast<std::byte*>(piece.iov_base) + offset, bytes.data(), take);
-        bytes = bytes.subspan(take);
-        offset = 0;
-    }
-}
 
 } // namespace
 
@@ -45,10 +30,12 @@ std::size_t Engine::Impl::bucket_of(std::uint32_t peer, std::uint32_t sequence) 
     return (sequence + peer * std::size_t{0x9e3779b1}) & rx_bucket_mask;
 }
 
-std::uint32_t Engine::Impl::hash_find(std::uint32_t peer, std::uint32_t sequence) const noexcept
+/// `sequence`: of a message, or with `writing` the sender's handle of a write.
+std::uint32_t Engine::Impl::hash_find(std::uint32_t peer, std::uint32_t sequence, bool writing) const noexcept
 {
     std::uint32_t at = rx_buckets[bucket_of(peer, sequence)] - 1;
-    while (at != no_index && (rx_messages[at].peer != peer || rx_messages[at].sequence != sequence)) {
+    while (at != no_index && (rx_messages[at].peer != peer || rx_messages[at].sequence != sequence ||
+                              (rx_messages[at].state == RxMessage::State::writing) != writing)) {
         at = rx_messages[at].hash.next;
     }
     return at;
@@ -106,6 +93,8 @@ std::uint32_t Engine::Impl::new_rx_message(bool reserve)
     message.flags = cursor.flags;
     message.requested = cursor.requested;
     message.want_delivered = cursor.want_delivered;
+    message.is_atomic = cursor.is_atomic;
+    message.atomic = cursor.atomic;
     peers[cursor.peer].rx_messages.push_back(rx_messages, index);
     return index;
 }
@@ -255,7 +244,7 @@ void Engine::Impl::abandon_rx(std::uint32_t index, Cause cause)
         message.report_lost = true;
         break;
     case RxMessage::State::receiving:
-        if (message.silent) {
+        if (message.silent || message.read != no_index) { // a read's operation is failed on its own account
             release_rx(index);
             return;
         }
@@ -265,6 +254,8 @@ void Engine::Impl::abandon_rx(std::uint32_t index, Cause cause)
         release_rx(index);
         return;
     case RxMessage::State::settling:
+    case RxMessage::State::writing:
+    case RxMessage::State::answering:
         release_rx(index);
         return;
     }
@@ -302,11 +293,18 @@ void Engine::Impl::finish_current()
     }
     cursor.awaiting = false;
     cursor.record = no_index;
-    if (peer.rnr_owed) { // what was refused before has been taken now
+    accept_again(cursor.peer);
+}
+
+/// What was refused before has been taken now.
+void Engine::Impl::accept_again(std::uint32_t index)
+{
+    Peer& peer = peers[index];
+    if (peer.rnr_owed) {
         peer.rnr_owed = false;
         --refusing_peers;
         peer.ack_now = true;
-        activate(cursor.peer);
+        activate(index);
     }
 }
 

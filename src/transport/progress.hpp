@@ -77,11 +77,15 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
     BurstMemory<RxPacket, rx_burst_size> packet_memory;
     const std::size_t room = std::clamp<std::size_t>(rx_burst_bytes / io.caps().max_packet, 8, rx_burst_size);
     const std::span<RxPacket> packets = packet_memory.items().first(room);
-    const std::size_t received = io.rx_burst(packets, now);
-    if (received != 0) {
-        engine.on_packets(packets.first(received), now);
-        work += received;
-    }
+    const auto take_packets = [&] {
+        const std::size_t received = io.rx_burst(packets, now);
+        if (received != 0) {
+            engine.on_packets(packets.first(received), now);
+            work += received;
+        }
+        return received;
+    };
+    std::size_t received = take_packets();
     if (engine.next_timeout() <= now) {
         engine.on_timeout(now);
     }
@@ -100,17 +104,25 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
             handle(engine, event);
         }
     };
-    drain_events();
-    if (received != 0) {
-        io.rx_release();
-    }
+    const auto finish_packets = [&] {
+        drain_events();
+        if (received != 0) {
+            io.rx_release();
+        }
+    };
+    finish_packets();
 
     // A notice that a peer is gone was caused after everything that the peer has sent: its last
-    // acknowledgement and its goodbye may still be in the socket, so the socket is emptied first.
+    // acknowledgement and its goodbye may still be in the socket, or have come there since the burst, so
+    // the socket is emptied between hearing the notice and acting on it.
     if (received < packets.size()) {
-        BurstMemory<RouteNotice, 16> notice_memory;
+        BurstMemory<RouteNotice, 128> notice_memory;
         const std::span<RouteNotice> notices = notice_memory.items();
         const std::size_t noticed = io.poll_notices(notices, now);
+        for (received = packets.size(); noticed != 0 && received == packets.size();) {
+            received = take_packets();
+            finish_packets();
+        }
         for (const RouteNotice& notice : notices.first(noticed)) {
             engine.on_route_notice(notice, io.route_mtu(notice.route), now);
         }
@@ -118,6 +130,7 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
             work += noticed;
             drain_events();
         }
+        engine.on_rx_drained(now);
     }
 
     RouteId probe{};

@@ -139,8 +139,13 @@ bool Engine::Impl::poll_done(Event& event)
         event.cookie = message.cookie;
         event.length = message.total;
         event.flags = message.flags;
-        const bool wanted = message.level != CompletionLevel::none;
-        tx_messages.release(at);
+        bool wanted = message.level != CompletionLevel::none;
+        if (message.response) {
+            event.kind = Event::Kind::read_served;
+            wanted = wanted && message.cause == Cause::none;
+            --responses;
+        }
+        release_tx(at);
         --outstanding_messages;
         if (wanted) {
             return true;
@@ -190,7 +195,13 @@ bool Engine::Impl::poll_reordered(Event& event)
     cursor.tag = message.tag;
     cursor.data = message.data;
     cursor.flags = message.flags;
-    announce(event, at);
+    if (message.is_atomic) {
+        message.state = RxMessage::State::answering;
+        cursor.atomic = message.atomic;
+        announce_atomic(event, at);
+    } else {
+        announce(event, at);
+    }
     return true;
 }
 
@@ -198,6 +209,7 @@ bool Engine::Impl::poll_reordered(Event& event)
 void Engine::Impl::announce(Event& event, std::uint32_t record)
 {
     cursor.awaiting = true;
+    cursor.subject = Cursor::Subject::message;
     cursor.record = record;
     event = Event{};
     event.kind = Event::Kind::message;
@@ -219,6 +231,8 @@ bool Engine::Impl::next_packet()
         cursor.packet = packet;
         cursor.reader = wire::Reader(packet.frames);
         cursor.peer = packet.peer;
+        cursor.contents = TxSlot::Contents::neutral;
+        cursor.rma_frames = 0;
         if (packet.peer == no_index) {
             cursor.in_packet = true;
             return true;

@@ -44,6 +44,8 @@ static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && Pa
 struct TxSlot {
     enum class State : std::uint8_t { open, ready, in_flight, lost, acked };
     enum class Repair : std::uint8_t { none, rack, probe, timeout, refused };
+    /// Messages can be refused, so that the packet comes again; writes and reads must then not be in it.
+    enum class Contents : std::uint8_t { neutral, messages, rma };
 
     Link link;                ///< on the peer's ready, in_flight or lost list
     Time sent_at{};           ///< of the latest transmission
@@ -60,21 +62,42 @@ struct TxSlot {
     bool control = false; ///< grants and delivered frames only: goes out even while the peer refuses messages
     bool bulk = false;    ///< one frame generated from `message`, payload in the user's memory
     Repair repair = Repair::none; ///< why it is sent again
-    std::uint16_t nic_refs = 0;   ///< transmissions the backend has not returned
+    Contents contents = Contents::neutral;
+    std::uint8_t rma_frames = 0;
+    std::uint16_t nic_refs = 0; ///< transmissions the backend has not returned
 };
 static_assert(sizeof(TxSlot) <= 64);
 
-/// An operation between submit() and send_done.
+/// Where a write or a read goes.
+struct RemoteRanges {
+    std::array<RemoteRange, max_iov> ranges{};
+    std::uint32_t count = 0;
+
+    /// What of the ranges begins `offset` bytes into the operation. `offset` lies inside or, if everything
+    /// is empty, is 0.
+    RemoteRange from(std::uint64_t offset) const noexcept
+    {
+        std::uint32_t i = 0;
+        while (i + 1 < count && offset >= ranges[i].length) {
+            offset -= ranges[i++].length;
+        }
+        return {ranges[i].address + offset, ranges[i].length - offset, ranges[i].key};
+    }
+};
+
+/// An operation between submit() and send_done; or a piece of our memory on its way to a peer that reads it.
 struct TxMessage {
     enum class State : std::uint8_t {
         queued,  ///< on the peer's tx_queue, not (entirely) framed
         waiting, ///< requested, waiting for a grant
         granted, ///< on the peer's grant_queue
         framed,  ///< every byte is in some slot
+        suspect, ///< acknowledged, but an atomic's turn has not come, or fault frames are on their
+                 ///< way: perhaps one for it
         done,    ///< on the engine's done list
     };
 
-    Link all;   ///< the peer's list of all its messages
+    Link all;   ///< the peer's list of all its messages (a response is on none)
     Link queue; ///< tx_queue, grant_queue, a slot's completion chain (next only) or the done list
     std::array<iovec, max_iov> iov{};
     std::uint64_t total = 0;
@@ -83,27 +106,41 @@ struct TxMessage {
     std::uint64_t cookie = 0;
     std::uint64_t tag = 0;
     std::uint64_t data = 0;
+    std::uint64_t base = 0; ///< response: where the piece begins in the reader's operation
+    std::uint64_t key = 0;  ///< response: of the region it is read from
     std::uint32_t peer = no_index;
     std::uint32_t sequence = 0;
     std::uint32_t remote_handle = no_index; ///< request protocol: the receiver's name for it
+    std::uint32_t remote = no_index;        ///< write, read: RemoteRanges
     std::uint32_t unacked = 0;              ///< bulk slots not finished
+    std::uint32_t fence_end = 0;            ///< fence: the first psn after all operations before it
+    std::uint32_t fence_messages = 0;       ///< fence: the first message or atomic after those before it
     std::uint8_t iov_count = 0;
+    OperationKind kind = OperationKind::message;
     State state = State::queued;
     CompletionLevel level = CompletionLevel::none;
     Cause cause = Cause::none;
     MessageFlags flags;
-    bool requested = false; ///< uses the request protocol
+    bool requested = false; ///< goes out in data frames: the request protocol, and responses
     bool delivered = false; ///< a delivered frame has come
+    bool fence = false;
+    bool fetch = false; ///< an atomic whose result is awaited
+    bool response = false;
+    bool revoked = false; ///< response: the memory must not be touched any more
 };
 
-/// An incoming message that cannot be handed over at once.
+/// An incoming message that cannot be handed over at once; also a read of ours, which receives as a granted
+/// message does, a write whose frames have not all come, and an answer that is owed.
 struct RxMessage {
     enum class State : std::uint8_t {
         reordered, ///< arrived before its turn
         parked,    ///< announced, no buffer yet
         receiving, ///< announced, buffer known, bytes missing
         settling,  ///< complete; only its delivered frame is still to be sent
+        writing,   ///< a write in several frames; hashed by the writer's handle
+        answering, ///< only the frame that `owed` names is still to be sent
     };
+    enum class Owed : std::uint8_t { nothing, result, denied, fault };
 
     Link hash;    ///< bucket of (peer, sequence)
     Link all;     ///< the peer's list of all its incoming messages
@@ -114,19 +151,25 @@ struct RxMessage {
     std::uint64_t total = 0;
     std::uint64_t received = 0; ///< bytes arrived (placed, stored or discarded beyond the buffer)
     std::uint64_t limit = 0;    ///< request protocol: granted so far
+    std::uint64_t asked = 0;    ///< read: bytes named in read frames so far
     std::uint64_t cookie = 0;
     std::uint64_t tag = 0;
     std::uint64_t data = 0;
     std::uint32_t peer = no_index;
     std::uint32_t sequence = 0;
     std::uint32_t sender_handle = 0;
-    std::uint32_t chunk = no_index; ///< payload of a reordered or parked eager message
+    std::uint32_t read = no_index;  ///< the TxMessage of the read that receives here
+    std::uint32_t chunk = no_index; ///< payload of a reordered or parked eager message, or of an atomic
     std::uint8_t chunk_class = 0;
     std::uint8_t iov_count = 0;
     State state = State::reordered;
     Cause cause = Cause::none;
     MessageFlags flags;
-    bool requested = false; ///< request protocol
+    wire::AtomicFrame atomic; ///< if is_atomic
+    Owed owed = Owed::nothing;
+    bool is_atomic = false;
+    bool answers_read = false; ///< denied: sender_handle names a read
+    bool requested = false;    ///< request protocol
     bool want_delivered = false;
     bool hashed = false;
     bool on_control = false;
@@ -194,6 +237,7 @@ struct Peer {
     bool last_call = false;   ///< silent for too long; one last question is out
     bool is_successor = false;
     bool pinned = false;         ///< the application named it: its PeerId stays
+    bool has_suspects = false;   ///< some TxMessage may be a suspect
     bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement
     bool pace_blocked = false;
     bool path_proven = false;     ///< the last thing heard of burst_path was an acknowledgement
@@ -205,10 +249,11 @@ struct Peer {
     std::uint16_t burst_left = 0; ///< packets the current burst may still put on burst_path
     Link active_link;
     RouteId route{};
-    std::uint32_t mtu = 0;           ///< largest packet, bytes
-    std::uint32_t window = no_index; ///< TxWindow
-    std::uint32_t tx_next = 0;       ///< psn of the next new packet
-    std::uint32_t tx_una = 0;        ///< lowest psn not acknowledged
+    std::uint32_t mtu = 0;            ///< largest packet, bytes
+    std::uint32_t window = no_index;  ///< TxWindow
+    std::uint32_t tx_next = 0;        ///< psn of the next new packet
+    std::uint32_t tx_una = 0;         ///< lowest psn not acknowledged
+    std::uint32_t operations_end = 0; ///< the first psn after all packets with operations of ours
     std::uint32_t open_slot = no_index;
     std::uint32_t in_flight_bytes = 0;
     std::uint32_t since_request = 0; ///< bytes sent since we last asked for an acknowledgement
@@ -236,8 +281,11 @@ struct Peer {
     std::uint8_t echo_path = 0;
     bool echo_valid = false;
     bool echo_marked = false;
-    std::uint32_t duplicates = 0;
-    std::uint32_t remote_duplicates = 0; ///< AckBlock::duplicates as last seen
+    std::uint16_t duplicates = 0;
+    std::uint16_t remote_duplicates = 0; ///< AckBlock::duplicates as last seen
+    std::uint16_t faults_made = 0;       ///< fault frames for the peer
+    std::uint16_t faults_seen = 0;       ///< the highest count in an acknowledgement or fault frame
+    std::uint16_t faults_got = 0;        ///< fault frames from the peer
     Time echo_arrived{};
     SeqBitmap<packet_window> rx{0};
 
@@ -254,6 +302,7 @@ struct Peer {
     Time waiting_since{};          ///< since when something is outstanding without a sign of life
     Time alive_at{};               ///< last evidence that the process exists
     Time liveness_at = time_never; ///< next question for such evidence
+    Time gone_at = time_never;     ///< the news that the process is gone counts from then on
     Time armed_at = time_never;
     std::uint8_t reorder_factor = 1; ///< widens the reordering window after spurious retransmissions
     std::uint16_t reorder_rounds = 0;

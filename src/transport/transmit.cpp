@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bytes.hpp"
+
 namespace srd {
 
 namespace {
@@ -22,13 +24,6 @@ constexpr std::size_t turn_packets = 64;
 constexpr Duration pace_slack = std::chrono::microseconds(10);
 /// The most bytes the kernel takes as one batch.
 constexpr std::uint32_t batch_bytes = 65507;
-
-template <typename T>
-std::byte* put(std::byte* out, const T& value) noexcept
-{
-    std::memcpy(out, &value, sizeof(T));
-    return out + sizeof(T);
-}
 
 } // namespace
 
@@ -300,12 +295,19 @@ void Engine::Impl::gather(const TxMessage& message, std::uint64_t offset, std::u
 std::byte* Engine::Impl::write_bulk_frame(const TxSlot& slot, std::byte* out) const
 {
     const TxMessage& message = tx_messages[slot.message];
+    if (message.revoked) {
+        return put(out, denied_frame(message));
+    }
+    if (message.kind == OperationKind::write) {
+        return write_write_frame(slot, out);
+    }
     if (message.requested) {
         wire::DataFrame frame;
+        frame.flags = message.response ? wire::data_flag::answers_read : std::uint8_t{0};
         frame.length = static_cast<std::uint16_t>(slot.length);
         frame.sequence = message.sequence;
         frame.receiver_handle = message.remote_handle;
-        frame.offset = slot.offset;
+        frame.offset = message.base + slot.offset;
         return put(out, frame);
     }
     EagerFrame frame;
@@ -367,7 +369,7 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
     std::byte* const start = descs[desc].bytes.data();
     std::byte* out = start + sizeof(header);
     const std::size_t frame_room =
-        generated ? sizeof(wire::PartFrame) + sizeof(wire::MessageData) + sizeof(wire::MessageHandle) : 0;
+        generated ? sizeof(wire::WriteFrame) + sizeof(wire::WriteTotal) + sizeof(wire::MessageData) : 0;
     const std::size_t fixed = sizeof(header) + slot.length + frame_room;
     if (ack_pending(peer) && !train && fixed + sizeof(wire::AckBlock) <= peer.mtu) {
         header.flags |= wire::packet_flag::has_ack;
@@ -384,9 +386,9 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
         out += slot.length;
     }
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
-    if (generated) {
+    if (generated && !tx_messages[slot.message].revoked) {
         gather(tx_messages[slot.message], slot.offset, slot.length, packet);
-    } else if (!inlined) {
+    } else if (!generated && !inlined) {
         packet.iov[packet.iov_count++] = {chunks.data(slot.chunk), slot.length};
     }
     finish_packet_out(packet);
@@ -451,6 +453,7 @@ std::byte* Engine::Impl::write_ack(Peer& peer, std::byte* out, std::size_t room,
     block.cumulative = peer.rx.cumulative();
     block.message_next = peer.rx_message_next;
     block.duplicates = peer.duplicates;
+    block.faults = peer.faults_made;
     block.words = static_cast<std::uint8_t>(used);
     if (peer.echo_valid) {
         const Duration hold = std::clamp<Duration>(now - peer.echo_arrived, Duration{}, Duration(0xffffffff));

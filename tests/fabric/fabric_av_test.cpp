@@ -232,9 +232,6 @@ TEST_CASE_METHOD(Fixture, "what an address vector is not")
 {
     Handle<fid_av> av;
     fi_av_attr attr{};
-    attr.name = "shared";
-    CHECK(fi_av_open(domain.get(), &attr, av.out(), nullptr) == -FI_ENOSYS);
-    attr.name = nullptr;
     attr.rx_ctx_bits = 1;
     CHECK(fi_av_open(domain.get(), &attr, av.out(), nullptr) == -FI_EINVAL);
     attr.rx_ctx_bits = 0;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include <atomic>
 #include <thread>
+
+#include <poll.h>
 
 #include "support/fabric_fixture.hpp"
 
@@ -30,10 +33,12 @@ TEST_CASE("cntr: set, add and read, values and errors apart")
     attr.wait_obj = FI_WAIT_NONE;
     Handle<fid_cntr> polled;
     REQUIRE(fi_cntr_open(domain.domain.get(), &attr, polled.out(), nullptr) == 0);
-    CHECK(fi_cntr_wait(polled.get(), 0, 0) == -FI_EINVAL);
-    attr.wait_obj = FI_WAIT_SET;
+    CHECK(fi_cntr_wait(polled.get(), 1, 5) == -FI_ETIMEDOUT); // fabtests and others wait on these too
+    attr.wait_obj = FI_WAIT_MUTEX_COND;
     Handle<fid_cntr> none;
     CHECK(fi_cntr_open(domain.domain.get(), &attr, none.out(), nullptr) == -FI_ENOSYS);
+    attr.wait_obj = FI_WAIT_SET; // without a wait set
+    CHECK(fi_cntr_open(domain.domain.get(), &attr, none.out(), nullptr) == -FI_EINVAL);
 }
 
 TEST_CASE("cntr: counts every message, also the silent ones")
@@ -82,4 +87,104 @@ TEST_CASE("cntr: an error counts as an error and ends a wait")
     });
     CHECK(fi_cntr_wait(pair.b.received.get(), 1, 60000) == -FI_EAVAIL);
     prompter.join();
+}
+
+TEST_CASE("cntr: several threads wait for different values, and each wakes at its own")
+{
+    OpenDomain domain;
+    Handle<fid_cntr> cntr;
+    fi_cntr_attr attr{};
+    attr.wait_obj = FI_WAIT_UNSPEC;
+    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    constexpr std::uint64_t count = 8;
+    for (int round = 0; round < 50; ++round) {
+        REQUIRE(fi_cntr_set(cntr.get(), 0) == 0);
+        std::atomic<std::uint64_t> awake{0};
+        std::vector<std::thread> waiters;
+        for (std::uint64_t i = 1; i <= count; ++i) {
+            waiters.emplace_back([&, i] {
+                if (fi_cntr_wait(cntr.get(), i, 60000) == 0) {
+                    awake.fetch_add(1);
+                }
+            });
+        }
+        for (std::uint64_t i = 1; i <= count; ++i) {
+            fi_cntr_add(cntr.get(), 1);
+            const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+            while (awake.load() < i && std::chrono::steady_clock::now() < end) {
+                std::this_thread::yield();
+            }
+            REQUIRE(awake.load() >= i);
+        }
+        for (std::thread& waiter : waiters) {
+            waiter.join();
+        }
+    }
+}
+
+TEST_CASE("cntr: a value that is reached counts for more than an error")
+{
+    OpenDomain domain;
+    Handle<fid_cntr> cntr;
+    fi_cntr_attr attr{};
+    attr.wait_obj = GENERATE(FI_WAIT_UNSPEC, FI_WAIT_FD, FI_WAIT_YIELD);
+    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    const auto wait_while = [&](const std::function<void()>& action) {
+        std::thread helper([&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            action();
+        });
+        const int code = fi_cntr_wait(cntr.get(), 5, 60000);
+        helper.join();
+        return code;
+    };
+    CHECK(wait_while([&] { fi_cntr_adderr(cntr.get(), 1); }) == -FI_EAVAIL);
+    CHECK(wait_while([&] { fi_cntr_seterr(cntr.get(), 0); }) == -FI_EAVAIL); // any change
+    CHECK(wait_while([&] { fi_cntr_set(cntr.get(), 5); }) == 0);
+    REQUIRE(fi_cntr_adderr(cntr.get(), 1) == 0);
+    CHECK(fi_cntr_wait(cntr.get(), 5, 0) == 0);
+    CHECK(fi_cntr_wait(cntr.get(), 6, 0) == -FI_ETIMEDOUT); // an error that was there before
+}
+
+TEST_CASE("cntr: fi_trywait knows what was read, and the descriptor tells of a change")
+{
+    OpenDomain domain;
+    Handle<fid_cntr> cntr;
+    fi_cntr_attr attr{};
+    attr.wait_obj = FI_WAIT_FD;
+    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    int descriptor = -1;
+    REQUIRE(fi_control(&cntr->fid, FI_GETWAIT, &descriptor) == 0);
+    fid* object = &cntr->fid;
+    pollfd entry{descriptor, POLLIN, 0};
+    REQUIRE(fi_trywait(domain.fabric.get(), &object, 1) == 0);
+    CHECK(poll(&entry, 1, 0) == 0);
+    REQUIRE(fi_cntr_add(cntr.get(), 1) == 0);
+    CHECK(poll(&entry, 1, 60000) == 1);
+    CHECK(fi_trywait(domain.fabric.get(), &object, 1) == -FI_EAGAIN); // not read yet
+    CHECK(fi_cntr_read(cntr.get()) == 1);
+    CHECK(fi_trywait(domain.fabric.get(), &object, 1) == 0);
+    CHECK(poll(&entry, 1, 0) == 0);
+    REQUIRE(fi_cntr_seterr(cntr.get(), 4) == 0);
+    CHECK(poll(&entry, 1, 60000) == 1);
+    CHECK(fi_cntr_readerr(cntr.get()) == 4);
+    CHECK(fi_trywait(domain.fabric.get(), &object, 1) == 0);
+}
+
+TEST_CASE("cntr: may be bound to an endpoint that is enabled")
+{
+    Pair pair;
+    fi_cntr_attr attr{};
+    attr.wait_obj = FI_WAIT_UNSPEC;
+    Handle<fid_cntr> cntr;
+    REQUIRE(fi_cntr_open(pair.domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    REQUIRE(fi_ep_bind(pair.a.ep.get(), &cntr->fid, FI_SEND) == 0);
+    std::uint64_t word = 0;
+    const std::uint64_t value = 7;
+    REQUIRE(fi_trecv(pair.b.ep.get(), &word, 8, nullptr, FI_ADDR_UNSPEC, 1, 0, &word) == 0);
+    REQUIRE(fi_tinject(pair.a.ep.get(), &value, 8, pair.b_at_a, 1) == 0);
+    pair.until([&] { return word == value; });
+    // Nobody reads a's completion queue now: waiting on the counter makes the progress.
+    CHECK(fi_cntr_wait(cntr.get(), 1, 60000) == 0);
+    pair.a.ep.close();
 }

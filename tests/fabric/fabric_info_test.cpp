@@ -68,7 +68,18 @@ TEST_CASE("no hints: every interface, loopback last and in a fabric of its own")
         CHECK((info->addr_format == FI_SOCKADDR_IN || info->addr_format == FI_SOCKADDR_IN6));
         CHECK(info->src_addrlen ==
               (info->addr_format == FI_SOCKADDR_IN ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)));
-        CHECK((info->caps & (FI_RMA | FI_ATOMIC)) == 0);
+        constexpr std::uint64_t expected = FI_MSG | FI_TAGGED | FI_RMA | FI_ATOMIC | FI_SEND | FI_RECV |
+                                           FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE | FI_FENCE |
+                                           FI_RMA_EVENT | FI_MULTI_RECV;
+        CHECK((info->caps & expected) == expected);
+        CHECK(info->tx_attr->rma_iov_limit == 4);
+        constexpr std::uint64_t atomic_orders =
+            FI_ORDER_ATOMIC_RAR | FI_ORDER_ATOMIC_RAW | FI_ORDER_ATOMIC_WAR | FI_ORDER_ATOMIC_WAW;
+        CHECK(info->tx_attr->msg_order == (FI_ORDER_SAS | atomic_orders));
+        CHECK(info->rx_attr->msg_order == (FI_ORDER_SAS | atomic_orders));
+        CHECK(info->ep_attr->max_order_raw_size == srd::max_atomic_size);
+        CHECK(info->ep_attr->max_order_war_size == srd::max_atomic_size);
+        CHECK(info->ep_attr->max_order_waw_size == srd::max_atomic_size);
         CHECK((info->caps & FI_DIRECTED_RECV) != 0);
         CHECK(info->domain_attr->max_ep_tx_ctx == 1);
         if (seen_loopback) {
@@ -114,8 +125,53 @@ TEST_CASE("hints change the answer")
     // Primary capabilities only if asked for; what costs nothing always; both directions by default.
     CHECK((info->caps & (FI_TAGGED | FI_SOURCE | FI_DIRECTED_RECV)) == 0);
     CHECK((info->caps & (FI_MULTI_RECV | FI_SEND | FI_RECV)) == (FI_MULTI_RECV | FI_SEND | FI_RECV));
+    CHECK((info->caps & (FI_RMA | FI_ATOMIC | FI_READ | FI_REMOTE_WRITE)) == 0);
     CHECK((info->tx_attr->caps & ~info->caps) == 0);
     CHECK((info->rx_attr->caps & ~info->caps) == 0);
+}
+
+TEST_CASE("directions are filled in for messages and for remote access, each if none is named")
+{
+    constexpr std::uint64_t messages = FI_SEND | FI_RECV;
+    constexpr std::uint64_t accesses = FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+    struct Row {
+        std::uint64_t asked;
+        std::uint64_t answered; ///< of the direction bits
+    };
+    const Row row = GENERATE(Row{FI_MSG, messages}, Row{FI_RMA, accesses}, Row{FI_ATOMIC, accesses},
+                             Row{FI_MSG | FI_RMA, messages | accesses},
+                             Row{FI_TAGGED | FI_ATOMIC | FI_SEND, FI_SEND | accesses},
+                             Row{FI_MSG | FI_RMA | FI_WRITE, messages | FI_WRITE},
+                             Row{FI_RMA | FI_READ | FI_REMOTE_READ, FI_READ | FI_REMOTE_READ});
+    int code = 0;
+    const InfoPtr info = get_info(code, make_hints(row.asked).get());
+    REQUIRE(code == 0);
+    CHECK((info->caps & (messages | accesses)) == row.answered);
+    CHECK((info->tx_attr->caps & (messages | accesses)) == (row.answered & (FI_SEND | FI_READ | FI_WRITE)));
+    CHECK((info->rx_attr->caps & (messages | accesses)) ==
+          (row.answered & (FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE)));
+    CHECK((info->tx_attr->caps & row.asked & FI_RMA) == (row.asked & FI_RMA));
+    CHECK((info->rx_attr->caps & row.asked & FI_ATOMIC) == (row.asked & FI_ATOMIC));
+    CHECK((info->tx_attr->caps & FI_FENCE) != 0);
+    CHECK((info->rx_attr->caps & FI_RMA_EVENT) != 0);
+}
+
+TEST_CASE("limits of remote access are taken from the hints")
+{
+    const InfoPtr hints = make_hints(FI_RMA | FI_ATOMIC);
+    hints->tx_attr->rma_iov_limit = 2;
+    hints->tx_attr->msg_order = FI_ORDER_ATOMIC_WAW | FI_ORDER_SAS;
+    hints->ep_attr->max_order_waw_size = 64;
+    int code = 0;
+    const InfoPtr info = get_info(code, hints.get());
+    REQUIRE(code == 0);
+    CHECK(info->tx_attr->rma_iov_limit == 2);
+    CHECK(info->ep_attr->max_order_waw_size == 64);
+    // Without remote access an order of it means nothing.
+    hints->caps = FI_MSG;
+    hints->ep_attr->max_order_waw_size = SIZE_MAX;
+    get_info(code, hints.get());
+    CHECK(code == 0);
 }
 
 TEST_CASE("hints that cannot be met give no answer")
@@ -127,8 +183,7 @@ TEST_CASE("hints that cannot be met give no answer")
     const std::vector<Change> changes = {
         {"endpoint type", [](fi_info& h) { h.ep_attr->type = FI_EP_MSG; }},
         {"datagrams", [](fi_info& h) { h.ep_attr->type = FI_EP_DGRAM; }},
-        {"rma", [](fi_info& h) { h.caps |= FI_RMA; }},
-        {"atomics", [](fi_info& h) { h.caps |= FI_ATOMIC; }},
+        {"persistent memory", [](fi_info& h) { h.caps |= FI_RMA_PMEM; }},
         {"device memory", [](fi_info& h) { h.caps |= FI_HMEM; }},
         {"an unknown capability", [](fi_info& h) { h.caps |= 1ULL << 43; }},
         {"address format", [](fi_info& h) { h.addr_format = FI_ADDR_GNI; }},
@@ -143,7 +198,6 @@ TEST_CASE("hints that cannot be met give no answer")
         {"mr iovs", [](fi_info& h) { h.domain_attr->mr_iov_limit = 5; }},
         {"mr mode", [](fi_info& h) { h.domain_attr->mr_mode = FI_MR_BASIC | FI_MR_LOCAL; }},
         {"both mr modes", [](fi_info& h) { h.domain_attr->mr_mode = FI_MR_BASIC | FI_MR_SCALABLE; }},
-        {"shared av", [](fi_info& h) { h.domain_attr->caps = FI_SHARED_AV; }},
         {"protocol", [](fi_info& h) { h.ep_attr->protocol = FI_PROTO_SOCK_TCP; }},
         {"message size", [](fi_info& h) { h.ep_attr->max_msg_size = SIZE_MAX; }},
         {"contexts", [](fi_info& h) { h.ep_attr->tx_ctx_cnt = 2; }},
@@ -158,8 +212,24 @@ TEST_CASE("hints that cannot be met give no answer")
         {"rx size", [](fi_info& h) { h.rx_attr->size = 1U << 30; }},
         {"tx iovs", [](fi_info& h) { h.tx_attr->iov_limit = 5; }},
         {"rx iovs", [](fi_info& h) { h.rx_attr->iov_limit = 5; }},
-        {"tx caps", [](fi_info& h) { h.tx_attr->caps = FI_ATOMIC; }},
-        {"rx caps", [](fi_info& h) { h.rx_attr->caps = FI_RMA; }},
+        {"rma iovs", [](fi_info& h) { h.tx_attr->rma_iov_limit = 5; }},
+        {"read after write",
+         [](fi_info& h) {
+             h.caps |= FI_RMA;
+             h.ep_attr->max_order_raw_size = srd::max_atomic_size + 1;
+         }},
+        {"write after read",
+         [](fi_info& h) {
+             h.caps |= FI_ATOMIC;
+             h.ep_attr->max_order_war_size = srd::max_atomic_size + 1;
+         }},
+        {"write after write",
+         [](fi_info& h) {
+             h.caps |= FI_RMA;
+             h.ep_attr->max_order_waw_size = SIZE_MAX;
+         }},
+        {"tx caps", [](fi_info& h) { h.tx_attr->caps = FI_COLLECTIVE; }},
+        {"rx caps", [](fi_info& h) { h.rx_attr->caps = FI_HMEM; }},
         {"short source address",
          [](fi_info& h) {
              h.src_addr = calloc(1, 4);
@@ -193,6 +263,10 @@ TEST_CASE("memory registration modes by API version")
     const Row row = GENERATE(Row{FI_VERSION(1, 17), 0, 0}, Row{FI_VERSION(1, 17), FI_MR_BASIC, FI_MR_BASIC},
                              Row{FI_VERSION(1, 17), FI_MR_SCALABLE, FI_MR_SCALABLE},
                              Row{FI_VERSION(1, 17), FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_PROV_KEY, 0},
+                             Row{FI_VERSION(1, 17), FI_MR_ENDPOINT | FI_MR_RMA_EVENT | FI_MR_RAW, 0},
+                             Row{FI_VERSION(1, 17), FI_MR_VIRT_ADDR, FI_MR_VIRT_ADDR},
+                             Row{FI_VERSION(1, 5), FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY,
+                                 FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY},
                              Row{FI_VERSION(1, 4), FI_MR_UNSPEC, FI_MR_SCALABLE},
                              Row{FI_VERSION(1, 4), FI_MR_BASIC, FI_MR_BASIC});
     const InfoPtr hints = make_hints(FI_MSG);
@@ -372,6 +446,38 @@ TEST_CASE("child: finds loopback only", "[.]")
     }
 }
 
+TEST_CASE("child: finds packet domains only", "[.]")
+{
+    int code = 0;
+    const InfoPtr list = get_info(code, nullptr);
+    if (code == -FI_ENODATA) {
+        return; // without rights or an Ethernet device; the parent reads the reason
+    }
+    REQUIRE(code == 0);
+    for (const fi_info* info = list.get(); info != nullptr; info = info->next) {
+        CHECK(std::string(info->domain_attr->name).ends_with("-packet"));
+        CHECK_FALSE(is_loopback(*info));
+    }
+    // By name another backend's domain is found as well, and ours again.
+    const std::string name = list->domain_attr->name;
+    for (const std::string& wanted : {name, name.substr(0, name.size() - std::strlen("-packet"))}) {
+        const InfoPtr hints = make_hints(FI_MSG);
+        hints->domain_attr->name = strdup(wanted.c_str());
+        const InfoPtr found = get_info(code, hints.get());
+        REQUIRE(code == 0);
+        CHECK(found->domain_attr->name == wanted);
+    }
+}
+
+TEST_CASE("FI_SRD_BACKEND chooses whose domains are listed, or the log says what is missing")
+{
+    const std::string output = run_child("FI_SRD_BACKEND=packet", "child: finds packet domains only");
+    INFO(output);
+    if (output.find("finds nothing") != std::string::npos) {
+        CHECK(output.find("is left out: ") != std::string::npos);
+    }
+}
+
 TEST_CASE("a wrong variable is named with what is allowed, and srd is not offered")
 {
     struct Row {
@@ -383,6 +489,7 @@ TEST_CASE("a wrong variable is named with what is allowed, and srd is not offere
         Row{"FI_SRD_PATHS=65", "FI_SRD_PATHS=\"65\" is not allowed: give 1..64"},
         Row{"FI_SRD_PATHS=-1", "FI_SRD_PATHS=\"-1\" is not allowed: give 1..64"},
         Row{"FI_SRD_CONGESTION=fast", "FI_SRD_CONGESTION=\"fast\" is not allowed: give swift or fixed"},
+        Row{"FI_SRD_BACKEND=fast", "FI_SRD_BACKEND=\"fast\" is not allowed: give udp, packet or xdp"},
         Row{"FI_SRD_PEER_TIMEOUT_MS=soon", "give 10..86400000 ms"},
         Row{"FI_SRD_INTERFACE=nothing0", "FI_SRD_INTERFACE names no interface"});
     const std::string output = run_child(row.variable, "child: finds nothing");

@@ -38,10 +38,10 @@ TEST_CASE("without a registration mode the application chooses keys")
     CHECK(fi_mr_reg(open.domain.get(), memory().data(), 1, all_access, 0, 77, 0, third.out(), nullptr) == 0);
 }
 
-TEST_CASE("with FI_MR_BASIC keys are random and different")
+TEST_CASE("where the provider chooses keys, they are random and different")
 {
-    InfoPtr hints = make_hints();
-    hints->domain_attr->mr_mode = FI_MR_BASIC;
+    InfoPtr hints = make_hints(FI_RMA);
+    hints->domain_attr->mr_mode = GENERATE(int{FI_MR_BASIC}, FI_MR_PROV_KEY);
     OpenDomain open("127.0.0.1", std::move(hints));
     std::set<std::uint64_t> keys;
     std::vector<Handle<fid_mr>> regions(64);
@@ -96,6 +96,31 @@ TEST_CASE("attributes that cannot be served are refused")
     struct fi_mr_raw_attr raw {}; // there is a function of that name
     CHECK(fi_control(&mr->fid, FI_GET_RAW_MR, &raw) == -FI_ENOSYS);
     CHECK(fi_mr_bind(mr.get(), &open.domain->fid, 0) == -FI_EINVAL);
+}
+
+TEST_CASE("a region is bound to endpoints and counters of its domain")
+{
+    OpenDomain open("127.0.0.1", make_hints(FI_MSG | FI_RMA | FI_RMA_EVENT));
+    OpenDomain other("127.0.0.1", make_hints(FI_MSG | FI_RMA | FI_RMA_EVENT));
+    Handle<fid_ep> endpoint;
+    Handle<fid_cntr> counter;
+    Handle<fid_cntr> foreign;
+    REQUIRE(fi_endpoint(open.domain.get(), open.info.get(), endpoint.out(), nullptr) == 0);
+    REQUIRE(fi_cntr_open(open.domain.get(), nullptr, counter.out(), nullptr) == 0);
+    REQUIRE(fi_cntr_open(other.domain.get(), nullptr, foreign.out(), nullptr) == 0);
+    Handle<fid_mr> mr;
+    REQUIRE(fi_mr_reg(open.domain.get(), memory().data(), 1, all_access, 0, 1, FI_RMA_EVENT, mr.out(),
+                      nullptr) == 0);
+    CHECK(fi_mr_bind(mr.get(), &endpoint->fid, 0) == 0);
+    CHECK(fi_mr_bind(mr.get(), &endpoint->fid, FI_REMOTE_WRITE) == -FI_EINVAL);
+    CHECK(fi_mr_bind(mr.get(), &foreign->fid, FI_REMOTE_WRITE) == -FI_EINVAL);
+    CHECK(fi_mr_bind(mr.get(), &counter->fid, 0) == -FI_EINVAL);
+    CHECK(fi_mr_bind(mr.get(), &counter->fid, FI_REMOTE_READ | FI_REMOTE_WRITE) == 0);
+    CHECK(fi_mr_bind(mr.get(), &counter->fid, FI_REMOTE_WRITE) == -FI_EINVAL); // has one
+    CHECK(fi_mr_enable(mr.get()) == 0);
+    CHECK(fi_close(&counter->fid) == -FI_EBUSY);
+    CHECK(mr.close() == 0);
+    CHECK(counter.close() == 0);
 }
 
 TEST_CASE("registrations report through the domain's event queue if asked to")

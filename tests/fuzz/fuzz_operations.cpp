@@ -2,12 +2,15 @@
 //
 // Sequences of operations against the model (the ledger): the input decides
 // what is sent, by whom, how it is received, and what the network and the
-// hosts do meanwhile. The first byte chooses the trouble, then each record of
-// six bytes is a message or, now and then, a fault.
+// hosts do meanwhile. The first two bytes choose the hosts and the trouble, then each record of
+// six bytes is a message, an access to remote memory (if the first byte allows them) or, now and then,
+// a fault.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <map>
 #include <stdexcept>
+#include <tuple>
 
 #include "sim/run.hpp"
 #include "sim/scenarios.hpp"
@@ -83,6 +86,141 @@ void add_message(RunConfig& config, const std::uint8_t* record, Time at)
     config.messages.push_back(plan);
 }
 
+/// Turns records into accesses to regions that are made as they are needed.
+class Accesses {
+public:
+    explicit Accesses(RunConfig& config) : config_(config) {}
+
+    void add(const std::uint8_t* record, Time at)
+    {
+        RmaPlan plan;
+        plan.initiator = record[0] / 2 % config_.hosts;
+        plan.target = (plan.initiator + 1 + record[1] % (config_.hosts - 1)) % config_.hosts;
+        plan.submit_at = at;
+        plan.length = (record[1] & 128) != 0 ? record[2] * 300U : record[2] * 7U;
+        plan.level = static_cast<CompletionLevel>(record[3] % 4);
+        plan.pieces = static_cast<std::uint8_t>(1 + record[3] / 4 % max_iov);
+        plan.range_count = static_cast<std::uint8_t>(1 + record[3] / 16 % max_iov);
+        plan.fence = record[3] >= 224;
+        plan.has_data = (record[4] & 4) != 0;
+        if (record[4] % 4 == 3) {
+            make_atomic(plan, record);
+        } else {
+            make_data(plan, record);
+        }
+        config_.operations.push_back(plan);
+    }
+
+private:
+    enum Kind : std::uint32_t { constant, cells, closing, scratch, lane };
+
+    std::uint32_t region(std::uint32_t host, std::uint32_t kind, std::uint8_t access,
+                         Time revoke_at = time_never)
+    {
+        const auto place = regions_.find({host, kind});
+        if (place != regions_.end()) {
+            return place->second;
+        }
+        config_.regions.push_back({host, 80'000, access, revoke_at});
+        const auto number = static_cast<std::uint32_t>(config_.regions.size() - 1);
+        regions_[{host, kind}] = number;
+        return number;
+    }
+
+    /// Ranges one behind the other; the last one takes what is left.
+    static void spread(RmaPlan& plan, std::uint32_t where, std::uint64_t unit)
+    {
+        std::uint64_t start = 0;
+        std::uint64_t rest = plan.length;
+        for (std::uint8_t index = 0; index < plan.range_count; ++index) {
+            const std::uint64_t share = plan.length / plan.range_count / unit * unit;
+            const std::uint64_t length = index + 1 == plan.range_count ? rest : share;
+            plan.ranges[index] = {region_base(where) + start, length, where};
+            start += length + unit;
+            rest -= length;
+        }
+    }
+
+    void make_atomic(RmaPlan& plan, const std::uint8_t* record)
+    {
+        plan.kind = OperationKind::atomic;
+        plan.length = plan.length / 8 * 8 % (max_atomic_size + 8);
+        plan.atomic = static_cast<AtomicKind>(record[5] % 4);
+        plan.fetch = plan.atomic == AtomicKind::read || plan.atomic == AtomicKind::compare_swap ||
+                     (record[4] & 8) != 0;
+        plan.compare_zero = (record[4] & 16) != 0;
+        plan.has_data = false;
+        spread(plan, region(plan.target, cells, region_access::atomic), 8);
+        if (record[4] >= 224) {
+            make_mistake(plan, record);
+        }
+        if (plan.mistake != Cause::none || plan.fetch) {
+            plan.level = std::max(plan.level, CompletionLevel::inject);
+        }
+        plan.copy_payload = plan.level == CompletionLevel::none;
+    }
+
+    void make_data(RmaPlan& plan, const std::uint8_t* record)
+    {
+        plan.kind = record[4] % 4 == 0 ? OperationKind::read : OperationKind::write;
+        const bool is_read = plan.kind == OperationKind::read;
+        if (record[4] >= 224) {
+            spread(plan,
+                   region(plan.target, is_read ? constant : scratch,
+                          is_read ? region_access::read : region_access::write),
+                   1);
+            make_mistake(plan, record);
+        } else if (record[4] >= 192 && is_read) {
+            plan.revocable = true;
+            spread(
+                plan,
+                region(plan.target, closing, region_access::read, plan.submit_at + microseconds(record[5])),
+                1);
+        } else {
+            plan.lane = (plan.initiator * config_.hosts + plan.target) * 2 + record[4] / 8 % 2;
+            spread(plan, region(plan.target, lane + plan.lane, region_access::read | region_access::write),
+                   1);
+        }
+        plan.has_data = plan.has_data && !is_read;
+        plan.level = is_read || plan.mistake != Cause::none ? std::max(plan.level, CompletionLevel::inject)
+                                                            : plan.level;
+        plan.copy_payload = !is_read && (plan.level == CompletionLevel::none || (record[4] & 32) != 0);
+        if (plan.copy_payload && plan.length > max_inject_size) {
+            plan.copy_payload = false;
+            plan.level = std::max(plan.level, CompletionLevel::inject);
+        }
+        if (plan.lane != no_lane) {
+            bool& silent = silent_[plan.lane];
+            plan.fence = plan.fence || silent;
+            silent = !is_read && plan.level < CompletionLevel::transmit;
+        }
+    }
+
+    static void make_mistake(RmaPlan& plan, const std::uint8_t* record)
+    {
+        plan.range_count = 1;
+        plan.ranges[0].length = plan.length;
+        switch (record[5] / 4 % 3) {
+        case 0:
+            plan.mistake = Cause::bad_key;
+            plan.ranges[0].key = unknown_region;
+            return;
+        case 1:
+            plan.mistake = Cause::out_of_bounds;
+            plan.ranges[0].address -= 1;
+            return;
+        default:
+            plan.mistake = Cause::out_of_bounds;
+            plan.ranges[0].address = ~std::uint64_t{0};
+            return;
+        }
+    }
+
+    RunConfig& config_;
+    std::map<std::tuple<std::uint32_t, std::uint32_t>, std::uint32_t> regions_;
+    std::map<std::uint32_t, bool> silent_; ///< lanes whose latest operation does not tell when it is done
+};
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size)
@@ -100,15 +238,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     config.patience = std::chrono::seconds(60);
 #ifdef SRD_FUZZ_CANARY
     config.work.forget_completion = true;
+    config.rma.forget_completion = true;
 #endif
     config.trace = std::getenv("SRD_SIM_TRACE") != nullptr; // shows what a finding does
     set_trouble(config, data[1]);
+    Accesses accesses(config);
+    const bool has_accesses = data[0] >= 128;
     Time at{};
     for (std::size_t position = 2; position + 6 <= size; position += 6) {
         const std::uint8_t* const record = data + position;
         at += microseconds(record[5] / 4);
         if (record[0] >= 250) {
             add_fault(config, record, at);
+        } else if (has_accesses && record[0] % 2 == 1) {
+            accesses.add(record, at);
         } else {
             add_message(config, record, at);
         }

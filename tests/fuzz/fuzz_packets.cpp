@@ -2,19 +2,26 @@
 //
 // Hostile packets against an engine that is at work.
 //
-// Host 0 and host 1 exchange messages; host 2 is a peer of host 0 too, and the
-// attacker speaks in its name: packets captured from host 2, with its right
-// connection identifier, are changed by the input and sent to host 0; others
-// are the input's raw bytes, as a stranger would send them. The law: nothing
-// aborts, no invariant breaks, no memory is touched that is not ours to touch,
-// and the traffic between host 0 and host 1 does not suffer.
+// Host 0 and host 1 exchange messages and access each other's memory; host 2 is
+// a peer of host 0 too, each accesses the other's memory, and the attacker
+// speaks in its name: packets captured from host 2, with its right connection
+// identifier, are changed by the input and sent to host 0; others bear frames of
+// remote memory access with fields that the input chooses; others are the
+// input's raw bytes, as a stranger would send them. The law: nothing aborts, no
+// invariant breaks, no memory is touched that is not ours to touch, and the
+// traffic between host 0 and host 1 does not suffer.
 //
-// Input: a sequence of records {kind, template, count, count x {offset, value}}.
+// Input: a sequence of records, each a kind and what forge() makes of it.
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <vector>
+
+#include <srd/wire.hpp>
 
 #include "sim/scenarios.hpp"
 #include "sim/workload.hpp"
@@ -65,6 +72,147 @@ private:
     std::vector<std::vector<std::byte>> packets_;
 };
 
+/// Memory that may be read and written by a peer, and what goes to a peer from here.
+class Accessed {
+public:
+    explicit Accessed(std::uint64_t seed) : random_(seed) {}
+
+    /// Answers an access in one of the ways there are.
+    void answer(SimHost& host, const Event& event)
+    {
+        check_shape(event);
+        if (random_.chance(0.2)) {
+            host.reject(
+                static_cast<Cause>(random_.between(static_cast<std::uint64_t>(Cause::bad_key),
+                                                   static_cast<std::uint64_t>(Cause::region_closed))));
+        } else if (event.kind != Event::Kind::read) {
+            std::fill(event.result.begin(), event.result.end(), std::byte{0x11});
+            host.confirm();
+        } else if (event.ranges[0].length > memory_.size()) {
+            host.reject(Cause::out_of_bounds);
+        } else {
+            const iovec piece{memory_.data(), event.ranges[0].length};
+            host.serve(std::span(&piece, 1), event.ranges[0].key % 4, random_.chance(0.5), 0);
+        }
+        if (random_.chance(0.02)) {
+            host.revoke(random_.between(0, 3));
+        }
+    }
+
+    /// Submits the next access to `peer` if few are under way.
+    void submit_next(SimHost& host, PeerId peer)
+    {
+        const auto slot =
+            static_cast<std::size_t>(std::find(busy_.begin(), busy_.end(), false) - busy_.begin());
+        if (slot == busy_.size() || submitted_ == 60) {
+            return;
+        }
+        std::vector<std::byte>& local = local_[slot];
+        if (local.empty()) {
+            local.assign(local_size + 2 * guard, settled);
+        }
+        require_settled(local);
+        Operation operation = next_operation(local);
+        operation.peer = peer;
+        operation.cookie = slot;
+        const iovec piece{local.data() + guard, operation.remote[0].length};
+        const bool is_atomic = operation.kind == OperationKind::atomic;
+        operation.iov =
+            is_atomic && !operation.atomic.has_operand ? std::span<const iovec>() : std::span(&piece, 1);
+        operation.atomic.result = operation.atomic.fetch ? std::span(&piece, 1) : std::span<const iovec>();
+        operation.atomic.compare =
+            operation.atomic.has_compare ? std::span(&piece, 1) : std::span<const iovec>();
+        if (host.submit(operation) == Status::ok) {
+            ++submitted_;
+            busy_[slot] = true;
+        }
+    }
+
+    void on_send_done(const Event& event)
+    {
+        if (event.cookie >= busy_.size() || !busy_[event.cookie]) {
+            throw SimFailure("an operation completed twice, or one that was never submitted");
+        }
+        busy_[event.cookie] = false;
+        std::vector<std::byte>& local = local_[event.cookie];
+        std::fill(local.begin() + guard, local.end() - guard, settled);
+        require_settled(local);
+    }
+
+    void check_end() const
+    {
+        for (std::size_t slot = 0; slot < local_.size(); ++slot) {
+            if (!busy_[slot] && !local_[slot].empty()) {
+                require_settled(local_[slot]);
+            }
+        }
+    }
+
+private:
+    static constexpr std::size_t local_size = 20'000;
+    static constexpr std::ptrdiff_t guard = 64;
+    static constexpr std::byte settled{0x3c};
+
+    /// Nothing outside an operation's memory is touched, nor that memory after its completion.
+    static void require_settled(const std::vector<std::byte>& local)
+    {
+        if (std::any_of(local.begin(), local.end(), [](std::byte byte) { return byte != settled; })) {
+            throw SimFailure("memory was changed outside an operation, or after it");
+        }
+    }
+
+    static void check_shape(const Event& event)
+    {
+        const std::uint64_t total =
+            std::accumulate(event.ranges.begin(), event.ranges.end(), std::uint64_t{0},
+                            [](std::uint64_t sum, const RemoteRange& range) { return sum + range.length; });
+        const bool is_atomic = event.kind == Event::Kind::atomic;
+        const bool shaped = !event.ranges.empty() && event.ranges.size() <= (is_atomic ? max_iov : 1) &&
+                            (event.kind != Event::Kind::write || event.payload.size() == total) &&
+                            (!is_atomic || (event.length <= max_atomic_size && total == event.length)) &&
+                            (event.payload.empty() || !is_atomic || event.payload.size() == event.length) &&
+                            (event.compare.empty() || event.compare.size() == event.length) &&
+                            (event.result.empty() || event.result.size() == event.length);
+        if (!shaped) {
+            throw SimFailure("an access was announced whose parts do not fit each other");
+        }
+        // Every byte that is said to be there can be read.
+        volatile std::byte last{};
+        for (const std::span<const std::byte> bytes : {event.payload, event.compare}) {
+            for (const std::byte byte : bytes) {
+                last = byte;
+            }
+        }
+        (void)last;
+    }
+
+    Operation next_operation(std::vector<std::byte>&)
+    {
+        static constexpr std::array<std::uint64_t, 7> lengths{0, 8, 100, 1200, 5000, 20'000, 480};
+        Operation operation;
+        operation.kind = static_cast<OperationKind>(1 + submitted_ % 3);
+        range_ = {submitted_ * 0x1000, lengths[submitted_ % lengths.size()], submitted_};
+        if (operation.kind == OperationKind::atomic) {
+            range_.length = std::min<std::uint64_t>(range_.length, max_atomic_size);
+            operation.atomic.fetch = submitted_ % 2 == 0;
+            operation.atomic.has_compare = submitted_ % 4 == 0;
+            operation.atomic.has_operand = submitted_ % 5 != 0 || operation.atomic.has_compare;
+        }
+        operation.level = submitted_ % 4 == 1 ? CompletionLevel::inject : CompletionLevel::delivery;
+        operation.flags.has_data = operation.kind == OperationKind::write && submitted_ % 2 == 0;
+        operation.fence = submitted_ % 11 == 10;
+        operation.remote = std::span(&range_, 1);
+        return operation;
+    }
+
+    SimRandom random_;
+    std::vector<std::byte> memory_ = std::vector<std::byte>(64 << 10);
+    std::array<std::vector<std::byte>, 6> local_;
+    std::array<bool, 6> busy_{};
+    RemoteRange range_;
+    std::uint64_t submitted_ = 0;
+};
+
 /// Takes whatever comes from the attacker, in all the ways there are; checks nothing but memory.
 class Victim final : public SimApp {
 public:
@@ -77,12 +225,24 @@ public:
             honest_.on_event(host, event);
             return;
         }
-        if (event.kind == Event::Kind::message) {
-            take(host, event);
-        } else if (event.kind == Event::Kind::message_lost) {
+        switch (event.kind) {
+        case Event::Kind::message:
+            return take(host, event);
+        case Event::Kind::message_lost:
             std::erase(parked_, event.message);
+            return;
+        case Event::Kind::write:
+        case Event::Kind::read:
+        case Event::Kind::atomic:
+            return accessed_.answer(host, event);
+        case Event::Kind::send_done:
+            return accessed_.on_send_done(event);
+        default:
+            return;
         }
     }
+
+    void check_end() const { accessed_.check_end(); }
 
     Time on_pass(SimHost& host, Time now) override
     {
@@ -96,6 +256,7 @@ public:
                 throw SimFailure("accept() of a parked message answered 'again'");
             }
         }
+        accessed_.submit_next(host, host.open_peer(attacker));
         return honest_.on_pass(host, now);
     }
 
@@ -121,6 +282,7 @@ private:
     }
 
     Workload& honest_;
+    Accessed accessed_{5};
     SimRandom random_;
     std::vector<std::byte> memory_ = std::vector<std::byte>(64 << 10);
     iovec iov_{};
@@ -132,17 +294,31 @@ class Attacker final : public SimApp {
 public:
     void on_event(SimHost& host, const Event& event) override
     {
-        if (event.kind == Event::Kind::message) {
-            host.refuse(event.message);
+        switch (event.kind) {
+        case Event::Kind::message:
+            return host.refuse(event.message);
+        case Event::Kind::write:
+        case Event::Kind::read:
+        case Event::Kind::atomic:
+            return accessed_.answer(host, event);
+        case Event::Kind::send_done:
+            if (event.cookie < sizes_.size()) {
+                accessed_.on_send_done(event);
+            }
+            return;
+        default:
+            return;
         }
     }
     Time on_pass(SimHost& host, Time now) override
     {
+        accessed_.submit_next(host, host.open_peer(0));
         if (sent_ == sizes_.size()) {
-            return time_never;
+            return now + microseconds(20);
         }
         Operation operation;
         operation.peer = host.open_peer(0);
+        operation.cookie = sizes_.size(); // unlike those of accesses
         const iovec piece{memory_.data(), sizes_[sent_]};
         operation.iov = std::span(&piece, 1);
         operation.flags.tagged = true;
@@ -158,6 +334,7 @@ private:
     std::vector<std::byte> memory_ = std::vector<std::byte>(256 << 10);
     std::vector<std::size_t> sizes_{0, 16, 900, 3000, 9000, 16'000, 100'000, 20, 2000, 200'000};
     std::size_t sent_ = 0;
+    Accessed accessed_{6};
 };
 
 void inject(SimHost& host, SimNetwork& network, std::uint32_t source, std::span<const std::byte> bytes)
@@ -173,10 +350,109 @@ void inject(SimHost& host, SimNetwork& network, std::uint32_t source, std::span<
     host.deliver(packet);
 }
 
+template <typename T>
+void append(std::vector<std::byte>& bytes, const T& value)
+{
+    const auto* const begin = reinterpret_cast<const std::byte*>(&value);
+    bytes.insert(bytes.end(), begin, begin + sizeof(T));
+}
+
+/// A length or a count on either side of a bound.
+std::uint16_t edge(Input& input)
+{
+    static constexpr std::array<std::uint16_t, 8> edges{
+        0, 1, 8, 479, max_atomic_size, max_atomic_size + 1, 1200, 65535};
+    return edges[input.byte() % edges.size()];
+}
+
+/// A frame of remote memory access whose fields the input chooses, and perhaps fewer bytes than it promises.
+void append_access(Input& input, std::vector<std::byte>& bytes)
+{
+    const std::uint16_t length = edge(input);
+    const std::uint8_t flags = input.byte() & 15;
+    const std::uint32_t handle = input.byte();
+    const std::uint32_t sequence = input.byte() & 31;
+    const std::uint64_t wide = input.byte() >= 128 ? ~std::uint64_t{0} - input.byte() : input.byte();
+    std::size_t payload = length;
+    switch (input.byte() % 6) {
+    case 0:
+        append(bytes, wire::WriteFrame{
+                          .flags = flags, .length = length, .handle = handle, .key = wide, .address = wide});
+        append(bytes, wire::WriteTotal{std::uint64_t{length} + input.byte()});
+        break;
+    case 1:
+        append(bytes, wire::ReadFrame{.flags = flags,
+                                      .reserved = {},
+                                      .sequence = sequence,
+                                      .handle = handle,
+                                      .length = length,
+                                      .key = wide,
+                                      .address = wide,
+                                      .offset = wide});
+        payload = 0;
+        break;
+    case 2: {
+        const std::uint8_t ranges = input.byte() % 6;
+        append(bytes, wire::AtomicFrame{.flags = flags,
+                                        .length = length,
+                                        .sequence = sequence,
+                                        .handle = handle,
+                                        .operation = input.byte(),
+                                        .datatype = input.byte(),
+                                        .ranges = ranges});
+        for (std::uint8_t index = 0; index < ranges; ++index) {
+            append(bytes, wire::AtomicRange{wide, input.byte() >= 200 ? wide : std::uint64_t{length} / ranges,
+                                            wide});
+        }
+        payload *= (flags & wire::atomic_flag::has_operand) != 0 ? 1U : 0U;
+        payload += (flags & wire::atomic_flag::has_compare) != 0 ? length : 0U;
+        break;
+    }
+    case 3:
+        append(bytes, wire::ResultFrame{.length = length, .sequence = sequence, .handle = handle});
+        break;
+    default:
+        append(bytes,
+               wire::FaultFrame{.type = static_cast<std::uint8_t>(
+                                    input.byte() % 2 == 0 ? wire::FrameType::fault : wire::FrameType::denied),
+                                .cause = static_cast<std::uint8_t>(input.byte() % 7),
+                                .is_read = input.byte(),
+                                .sequence = sequence,
+                                .handle = handle,
+                                .faults = static_cast<std::uint16_t>(input.word())});
+        payload = 0;
+        break;
+    }
+    bytes.resize(bytes.size() + std::min<std::size_t>(payload, 1200), static_cast<std::byte>(handle));
+}
+
+/// The header of a captured packet under a new psn, and up to 40 frames of one's own.
+std::vector<std::byte> forge_accesses(Input& input, const std::vector<std::byte>& model)
+{
+    wire::Reader reader(model);
+    auto header = reader.take<wire::PacketHeader>();
+    if (!header) {
+        return {};
+    }
+    header->flags = wire::packet_flag::sequenced | wire::packet_flag::ack_requested;
+    header->psn = header->psn + input.byte() % 48;
+    std::vector<std::byte> bytes;
+    append(bytes, *header);
+    const std::uint8_t count = input.byte();
+    for (unsigned frames = count >= 200 ? 40 : 1 + count % 4; frames > 0; --frames) {
+        append_access(input, bytes);
+    }
+    bytes.resize(std::min<std::size_t>(bytes.size(), 8972 - input.byte() % 32));
+    return bytes;
+}
+
 std::vector<std::byte> forge(Input& input, const Capture& capture)
 {
     const std::uint8_t kind = input.byte();
     std::vector<std::byte> bytes;
+    if (kind >= 160 && !capture.packets().empty()) {
+        return forge_accesses(input, capture.packets()[input.byte() % capture.packets().size()]);
+    }
     if (kind % 4 != 0 && !capture.packets().empty()) {
         bytes = capture.packets()[input.byte() % capture.packets().size()];
         for (unsigned changes = input.byte() % 12; changes > 0; --changes) {
@@ -205,6 +481,7 @@ RunConfig honest_config()
     config.host.check_period = 2;
     config.host.limits.unexpected_bytes = 1 << 20;
     config.host.limits.rx_messages = 1024;
+    add_rma_traffic(config, random, {.operations = 60, .horizon = milliseconds(1), .longest = 60'000});
     return config;
 }
 
@@ -220,6 +497,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Ledger ledger(1, config.messages, 3);
     Workload honest0(ledger, 0, {});
     Workload honest1(ledger, 1, {});
+    RmaLedger rma_ledger(ledger, config.operations, config.regions);
+    std::vector<std::unique_ptr<RmaApp>> accesses;
+    for (const std::uint32_t host : {0U, 1U}) {
+        accesses.push_back(std::make_unique<RmaApp>(rma_ledger, host, RmaApp::Options{}));
+        accesses.back()->set_peers(&accesses);
+    }
+    honest0.set_rma(accesses[0].get(), &rma_ledger);
+    honest1.set_rma(accesses[1].get(), &rma_ledger);
     Victim victim(honest0, 3);
     Attacker attacking;
     std::vector<std::unique_ptr<SimHost>> hosts;
@@ -243,11 +528,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::vector<bool> dead(3);
     const Time limit = clock.now() + std::chrono::seconds(20);
     bool more = true;
-    while (more && !ledger.settled(dead)) {
+    while (more && !(ledger.settled(dead) && rma_ledger.settled(dead))) {
         for (int events = 0; more && events < 500; ++events) {
             more = clock.step(limit);
         }
     }
     ledger.check_end(dead);
+    rma_ledger.check_end(dead);
+    victim.check_end();
     return 0;
 }

@@ -78,7 +78,9 @@ private:
     LossyNet net_;
     Trace trace_{clock_};
     Ledger ledger_;
+    RmaLedger rma_ledger_;
     std::vector<std::unique_ptr<Workload>> apps_;
+    std::vector<std::unique_ptr<RmaApp>> rma_;
     std::vector<std::unique_ptr<SimHost>> hosts_;
     std::vector<bool> dead_;
     std::vector<Time> died_at_;
@@ -87,16 +89,21 @@ private:
 
 World::World(const RunConfig& config)
     : config_(config), net_(clock_, config.hosts, config.net, mix64(config.seed ^ 1)),
-      ledger_(config.seed, config.messages, config.hosts), dead_(config.hosts),
+      ledger_(config.seed, config.messages, config.hosts),
+      rma_ledger_(ledger_, config.operations, config.regions), dead_(config.hosts),
       died_at_(config.hosts, time_never)
 {
     if (config.trace) {
         net_.set_tap(&trace_);
         ledger_.set_trace(true);
+        rma_ledger_.set_trace(true);
     }
     for (std::uint32_t host = 0; host < config.hosts; ++host) {
         ledger_.allow(host, host < config.allowed.size() ? config.allowed[host] : 0);
         apps_.push_back(std::make_unique<Workload>(ledger_, host, config.work));
+        rma_.push_back(std::make_unique<RmaApp>(rma_ledger_, host, config.rma));
+        rma_.back()->set_peers(&rma_);
+        apps_.back()->set_rma(rma_.back().get(), &rma_ledger_);
         hosts_.push_back(std::make_unique<SimHost>(net_, host, config.host, *apps_.back(),
                                                    mix64(config.seed ^ mix64(host + 2))));
         apps_.back()->set_hosts(&hosts_);
@@ -109,6 +116,9 @@ World::World(const RunConfig& config)
                 std::max(calm_from_, config.faults[index].at +
                                          Duration(static_cast<std::int64_t>(config.faults[index].value)));
         }
+    }
+    for (const RmaPlan& plan : config.operations) {
+        calm_from_ = std::max(calm_from_, plan.submit_at);
     }
     for (const MessagePlan& plan : config.messages) {
         calm_from_ = std::max({calm_from_, plan.submit_at, plan.receive_at});
@@ -127,6 +137,13 @@ void World::fire(std::uint32_t what, std::uint64_t value)
                                  " did not complete when its endpoint was closed");
             }
         }
+        for (std::uint32_t id = 0; id < rma_ledger_.size(); ++id) {
+            const RmaLedger::Record& record = rma_ledger_.record(id);
+            if (record.plan.initiator == host && record.submitted && !record.completed &&
+                record.plan.level != CompletionLevel::none) {
+                rma_ledger_.fail(id, "did not complete when its endpoint was closed");
+            }
+        }
         end_process(host, ProcessState::gone);
         return;
     }
@@ -137,6 +154,7 @@ void World::end_process(std::uint32_t host, ProcessState afterwards)
 {
     hosts_[host]->kill(afterwards);
     apps_[host]->on_killed();
+    rma_[host]->on_killed();
     dead_[host] = true;
     died_at_[host] = std::min(died_at_[host], clock_.now());
 }
@@ -159,9 +177,11 @@ void World::apply(const Fault& fault)
         dead_[fault.a] = false;
         died_at_[fault.a] = time_never;
         apps_[fault.a]->on_restarted();
+        rma_[fault.a]->on_restarted(clock_.now());
         return hosts_[fault.a]->restart();
     case Fault::Kind::host_close:
         apps_[fault.a]->stop_submitting();
+        rma_[fault.a]->stop_submitting();
         dead_[fault.a] = true;
         died_at_[fault.a] = clock_.now();
         hosts_[fault.a]->close();
@@ -195,12 +215,13 @@ void World::run_until_settled()
                 break;
             }
         }
-        if (clock_.now() >= calm_from_ && ledger_.settled(dead_)) {
+        if (clock_.now() >= calm_from_ && ledger_.settled(dead_) && rma_ledger_.settled(dead_)) {
             return;
         }
     }
-    throw SimFailure("not settled " + std::to_string(to_us(config_.patience) / 1'000'000) +
-                     " s after the last fault: " + ledger_.first_unsettled(dead_));
+    throw SimFailure(
+        "not settled " + std::to_string(to_us(config_.patience) / 1'000'000) + " s after the last fault: " +
+        (ledger_.settled(dead_) ? rma_ledger_.first_unsettled(dead_) : ledger_.first_unsettled(dead_)));
 }
 
 bool World::all_drained() const
@@ -269,6 +290,14 @@ void World::check_error_times() const
             }
         }
     }
+    for (std::uint32_t id = 0; id < rma_ledger_.size(); ++id) {
+        const RmaLedger::Record& record = rma_ledger_.record(id);
+        const Time death = died_at_[record.plan.target];
+        if (record.completed && record.cause != Cause::none && death != time_never &&
+            record.completed_at - std::max(death, record.submitted_at) > config_.error_bound) {
+            rma_ledger_.fail(id, "failed too late after its target's death");
+        }
+    }
 }
 
 void World::play()
@@ -276,8 +305,12 @@ void World::play()
     run_until_settled();
     ledger_.check_end(dead_);
     check_error_times();
+    rma_ledger_.check_end(dead_);
     run_until_drained();
     close_all();
+    for (const auto& rma : rma_) {
+        rma->check_end();
+    }
 }
 
 void World::report(RunResult& result) const
@@ -294,6 +327,12 @@ void World::report(RunResult& result) const
         const Ledger::Record& record = ledger_.record(id);
         result.failed_operations += record.completed && record.cause != Cause::none;
         result.received_bytes += record.received ? record.plan.length : 0;
+    }
+    for (std::uint32_t id = 0; id < rma_ledger_.size(); ++id) {
+        const RmaLedger::Record& record = rma_ledger_.record(id);
+        result.failed_operations += record.completed && record.cause != Cause::none;
+        result.rejected_operations += record.rejected != Cause::none;
+        result.received_bytes += record.handled_bytes;
     }
 }
 

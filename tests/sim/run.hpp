@@ -45,6 +45,9 @@ struct RunConfig {
     SimHostOptions host;
     Workload::Options work;
     std::vector<MessagePlan> messages;
+    std::vector<RmaPlan> operations; ///< remote memory access
+    std::vector<RegionPlan> regions;
+    RmaApp::Options rma;
     std::vector<Fault> faults;
     std::vector<CauseSet> allowed; ///< per host: causes with which operations that involve it may fail
     bool trace = false;            ///< print every datagram, submission, announcement and completion
@@ -60,6 +63,7 @@ struct RunResult {
     std::uint64_t events = 0;
     LossyNet::Totals net;
     std::uint64_t failed_operations = 0;
+    std::uint64_t rejected_operations = 0;         ///< of those: by their target
     std::map<std::string, std::uint64_t> counters; ///< summed over all hosts
     std::uint64_t received_bytes = 0;
 };

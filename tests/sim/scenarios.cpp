@@ -2,6 +2,9 @@
 #include "sim/scenarios.hpp"
 
 #include <array>
+#include <deque>
+#include <string>
+#include <vector>
 
 namespace srd::sim {
 
@@ -402,16 +405,34 @@ constexpr std::array table{
     Scenario{"canary_completion", "a provider that loses completions", canary_completion, true},
 };
 
+/// Every scenario once with messages alone, and once with remote memory access beside fewer of them.
+std::vector<Scenario> all_scenarios()
+{
+    static std::deque<std::string> names;
+    std::vector<Scenario> all(table.begin(), table.end());
+    for (const Scenario& scenario : table) {
+        if (!scenario.canary) {
+            Scenario mixed = scenario;
+            mixed.name = names.emplace_back(std::string("rma_") + scenario.name).c_str();
+            mixed.mixed = true;
+            all.push_back(mixed);
+        }
+    }
+    all.insert(all.end(), rma_scenarios().begin(), rma_scenarios().end());
+    return all;
+}
+
 } // namespace
 
 std::span<const Scenario> scenarios()
 {
-    return table;
+    static const std::vector<Scenario> all = all_scenarios();
+    return all;
 }
 
 const Scenario* find_scenario(const std::string& name)
 {
-    for (const Scenario& scenario : table) {
+    for (const Scenario& scenario : scenarios()) {
         if (name == scenario.name) {
             return &scenario;
         }
@@ -437,6 +458,12 @@ RunConfig make_run(const Scenario& scenario, std::uint64_t seed)
         config.host.io.caps.max_packet = 8972;
     }
     scenario.shape(config, random);
+    if (scenario.mixed) {
+        config.messages.resize(config.messages.size() / 2);
+        add_rma_traffic(config, random, {});
+        config.patience =
+            std::max<Duration>(config.patience, seconds(90)); // one fence after the other may fail
+    }
     return config;
 }
 

@@ -16,6 +16,7 @@ struct Scenario {
     const char* what; ///< in one sentence
     void (*shape)(RunConfig& config, SimRandom& random);
     bool canary = false; ///< a broken variant: the checkers must catch it
+    bool mixed = false;  ///< with remote memory access beside the messages
 };
 
 std::span<const Scenario> scenarios();
@@ -38,5 +39,24 @@ struct Traffic {
 };
 /// Messages between random pairs of the run's hosts.
 void add_traffic(RunConfig& config, SimRandom& random, const Traffic& traffic);
+
+/// What add_rma_traffic() makes.
+struct RmaTraffic {
+    std::uint32_t operations = 250;
+    Duration horizon = std::chrono::milliseconds(5); ///< operations are submitted within it
+    std::uint64_t longest = 300'000;                 ///< bytes
+    std::uint64_t budget = 8 << 20;                  ///< total bytes, roughly
+    std::uint32_t lanes = 12;
+    double atomics = 0.35;  ///< share
+    double mistakes = 0.06; ///< share of operations that their target must reject
+    double closing = 0.06;  ///< of the rest: on memory that is closed under way
+    double reads = 0.35;    ///< of the rest: reads of constant memory; the others work on lanes
+    double fences = 0.04;
+};
+/// Writes, reads and atomics between random pairs; also fences some of the messages there are.
+void add_rma_traffic(RunConfig& config, SimRandom& random, const RmaTraffic& traffic);
+
+/// Scenarios made for remote memory access; scenarios() also has each older one with such traffic added.
+std::span<const Scenario> rma_scenarios();
 
 } // namespace srd::sim

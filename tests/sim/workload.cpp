@@ -84,6 +84,7 @@ bool Workload::submit_next(SimHost& host, Time now)
     Operation operation;
     operation.peer = peer;
     operation.level = plan.level;
+    operation.fence = plan.fence;
     operation.copy_payload = plan.copy_payload;
     operation.flags = plan.flags;
     operation.tag = plan.tag;
@@ -101,6 +102,9 @@ bool Workload::submit_next(SimHost& host, Time now)
     }
     ++next_send_;
     ledger_.on_submitted(id, static_cast<std::uint8_t>(host.incarnation()), bytes_before, now);
+    if (rma_ledger_ != nullptr) {
+        rma_ledger_->on_message_submitted(id, plan.fence);
+    }
     if (plan.copy_payload) {
         std::fill(send.memory.begin(), send.memory.end(), scribble);
         send.memory.clear();
@@ -131,6 +135,7 @@ Time Workload::on_pass(SimHost& host, Time now)
         }
         submitted = true;
     }
+    const Time wanted_by_rma = rma_ != nullptr ? rma_->on_pass(host, now) : time_never;
     if (submitted) {
         return now;
     }
@@ -140,11 +145,14 @@ Time Workload::on_pass(SimHost& host, Time now)
     if (next_receive_ < receives_.size()) {
         next = std::min(next, ledger_.plan(receives_[next_receive_]).receive_at);
     }
-    return next;
+    return std::min(next, wanted_by_rma);
 }
 
 void Workload::on_event(SimHost& host, const Event& event)
 {
+    if (rma_ != nullptr && rma_->on_event(host, event)) {
+        return;
+    }
     switch (event.kind) {
     case Event::Kind::message:
         return on_message(host, event);
@@ -154,7 +162,7 @@ void Workload::on_event(SimHost& host, const Event& event)
         return on_send_done(host, event);
     case Event::Kind::message_lost:
         return on_message_lost(event);
-    case Event::Kind::hello:
+    default:
         break;
     }
     throw SimFailure("poll_event: an event of unknown kind");
@@ -180,7 +188,7 @@ void Workload::on_message(SimHost& host, const Event& event)
         host.refuse(event.message);
         return;
     }
-    ledger_.on_taken(id, static_cast<std::uint8_t>(host.incarnation()));
+    take(host, id);
     if (receive != posted_.end()) {
         posted_.erase(receive);
         ledger_.on_discarded(id);
@@ -188,6 +196,14 @@ void Workload::on_message(SimHost& host, const Event& event)
         return;
     }
     parked_.push_back({parked, id});
+}
+
+void Workload::take(SimHost& host, std::uint32_t message)
+{
+    ledger_.on_taken(message, static_cast<std::uint8_t>(host.incarnation()));
+    if (rma_ledger_ != nullptr) {
+        rma_ledger_->on_message_taken(message);
+    }
 }
 
 bool Workload::place(SimHost& host, MessageId id, std::uint32_t message, const Receive& receive)
@@ -212,7 +228,7 @@ bool Workload::place(SimHost& host, MessageId id, std::uint32_t message, const R
         return false;
     }
     if (!ledger_.record(message).taken) {
-        ledger_.on_taken(message, static_cast<std::uint8_t>(host.incarnation()));
+        take(host, message);
     }
     if (outcome == Accepted::complete) {
         finish(landing, ledger_.plan(message).length);

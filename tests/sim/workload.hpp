@@ -12,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "sim/rma_app.hpp"
 #include "support/checkers.hpp"
 #include "support/sim_host.hpp"
 
@@ -40,6 +41,12 @@ public:
     void on_restarted();
     /// Nothing more will be submitted by this host.
     void stop_submitting() { next_send_ = sends_.size(); }
+    /// The host's remote memory access, and the ledger that knows the order of both.
+    void set_rma(RmaApp* rma, RmaLedger* ledger)
+    {
+        rma_ = rma;
+        rma_ledger_ = ledger;
+    }
     /// Hosts of the run, by index; the ledger's `transmit` law looks into the destination's.
     void set_hosts(std::vector<std::unique_ptr<SimHost>>* hosts) { hosts_ = hosts; }
     std::size_t parked() const noexcept { return parked_.size(); }
@@ -73,6 +80,7 @@ private:
     void on_receive_done(const Event& event);
     void on_send_done(SimHost& host, const Event& event);
     void on_message_lost(const Event& event);
+    void take(SimHost& host, std::uint32_t message);
     bool submit_next(SimHost& host, Time now);
     void post_receive(SimHost& host, const Receive& receive);
     bool place(SimHost& host, MessageId id, std::uint32_t message, const Receive& receive);
@@ -84,6 +92,8 @@ private:
     const std::uint32_t host_;
     const Options options_;
     std::vector<std::unique_ptr<SimHost>>* hosts_ = nullptr;
+    RmaApp* rma_ = nullptr;            ///< remote memory access, if the run has any
+    RmaLedger* rma_ledger_ = nullptr;  ///< which also knows the order of both
     std::vector<std::uint32_t> sends_; ///< messages to send, in order
     std::size_t next_send_ = 0;
     std::vector<std::uint32_t> receives_; ///< messages to post receives for, by time

@@ -42,6 +42,7 @@ struct MessagePlan {
     MessageFlags flags;
     CompletionLevel level = CompletionLevel::transmit;
     bool copy_payload = false;
+    bool fence = false;         ///< starts when all before it to its destination is complete
     std::uint8_t pieces = 1;    ///< iovecs
     Time receive_at{};          ///< when the receive meant for it is posted
     std::uint64_t capacity = 0; ///< of that receive's buffer

@@ -37,6 +37,8 @@ struct Options {
     std::uint64_t bind_flags = FI_TRANSMIT | FI_RECV; ///< of the completion queue
     bool counters = false;
     std::size_t cq_size = 0;
+    int mr_mode = 0;
+    std::function<void(fid_ep*)> before_enable; ///< binds what only some tests need
 };
 
 inline InfoPtr hints_for(const Options& options)
@@ -45,6 +47,7 @@ inline InfoPtr hints_for(const Options& options)
     hints->domain_attr->threading = options.threading;
     hints->domain_attr->data_progress = options.progress;
     hints->domain_attr->control_progress = options.progress;
+    hints->domain_attr->mr_mode = options.mr_mode;
     return hints;
 }
 
@@ -69,6 +72,9 @@ struct TestEndpoint {
             REQUIRE(fi_cntr_open(domain.domain.get(), &cntr_attr, received.out(), nullptr) == 0);
             REQUIRE(fi_ep_bind(ep.get(), &sent->fid, FI_SEND) == 0);
             REQUIRE(fi_ep_bind(ep.get(), &received->fid, FI_RECV) == 0);
+        }
+        if (options.before_enable) {
+            options.before_enable(ep.get());
         }
         REQUIRE(fi_enable(ep.get()) == 0);
     }

@@ -187,6 +187,30 @@ void SimHost::discard(MessageId message)
     engine_->discard(message, now());
 }
 
+void SimHost::confirm()
+{
+    const AllocationBan ban;
+    engine_->confirm(now());
+}
+
+void SimHost::serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie)
+{
+    const AllocationBan ban;
+    engine_->serve(memory, key, tell, cookie, now());
+}
+
+void SimHost::reject(Cause cause)
+{
+    const AllocationBan ban;
+    engine_->reject(cause, now());
+}
+
+void SimHost::revoke(std::uint64_t key)
+{
+    const AllocationBan ban;
+    engine_->revoke(key, now());
+}
+
 void SimHost::close_peer(PeerId peer)
 {
     const AllocationBan ban;

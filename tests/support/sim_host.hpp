@@ -86,6 +86,10 @@ public:
     Status park(MessageId& message);
     void refuse(MessageId message);
     void discard(MessageId message);
+    void confirm();
+    void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie);
+    void reject(Cause cause);
+    void revoke(std::uint64_t key);
     void close_peer(PeerId peer);
     void close();
 

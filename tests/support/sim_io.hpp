@@ -84,6 +84,8 @@ public:
 
     /// Bytes of packets from `host` handed to the engine so far.
     std::uint64_t bytes_from(std::uint32_t host) const { return bytes_from_.at(host); }
+    /// `memory` may change while it is sent from: it belongs to an application that peers read from.
+    void share(std::span<const std::byte> memory);
     std::size_t held_descs() const noexcept { return held_.size(); }
     static std::array<std::byte, 8> address_of(std::uint32_t host);
 
@@ -99,6 +101,7 @@ private:
     };
 
     bool transmit(const TxPacket& packet);
+    bool is_shared(const void* address) const;
     static void gather(const TxPacket& packet, std::vector<std::byte>& out);
     void between_entries()
     {
@@ -123,6 +126,7 @@ private:
     std::size_t rx_queued_bytes_ = 0;
     std::vector<SimPacket*> rx_lent_;
     std::map<DescId, Held> held_;
+    std::vector<std::span<const std::byte>> shared_;
     std::vector<Notice> notices_;
     Time tx_blocked_until_ = time_never; ///< time_never: not blocked
     Hook* hook_ = nullptr;

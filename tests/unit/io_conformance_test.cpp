@@ -8,9 +8,15 @@
 
 #include <srd/counters.hpp>
 
+#include "io/packet_ring_io.hpp"
+#ifdef SRD_HAVE_XDP
+#include "io/xdp_io.hpp"
+#endif
+
 #include "support/catch.hpp"
 #include "support/faulty_io.hpp"
 #include "support/io_harness.hpp"
+#include "support/net_world.hpp"
 
 using namespace srd;
 using namespace srd::test;
@@ -21,7 +27,8 @@ namespace {
 struct Backend {
     const char* name;
     bool exact; ///< on an idle host it delivers every packet once and at once
-    std::function<std::unique_ptr<PacketIo>(Counters&)> make; ///< null result: not available here
+    /// Null result: not available here. `host`: 0 or 1, where there are two.
+    std::function<std::unique_ptr<PacketIo>(Counters&, unsigned host)> make;
 };
 
 std::unique_ptr<PacketIo> make_udp(const char* address, Counters& counters, bool offload = true)
@@ -39,24 +46,101 @@ std::unique_ptr<PacketIo> make_udp(const char* address, Counters& counters, bool
     return io;
 }
 
-std::unique_ptr<PacketIo> make_faulty(Counters& counters)
+const FaultPlan bad_network{.drop = 0.1, .duplicate = 0.1, .reorder = 0.2, .partial = 0.3, .seed = 7};
+
+std::unique_ptr<PacketIo> make_faulty(Counters& counters, unsigned)
 {
     std::unique_ptr<PacketIo> io = make_udp("127.0.0.1", counters);
-    FaultPlan plan;
-    plan.drop = 0.1;
-    plan.duplicate = 0.1;
-    plan.reorder = 0.2;
-    plan.partial = 0.3;
-    plan.seed = 7;
-    return std::make_unique<FaultyIo>(std::move(io), plan);
+    return std::make_unique<FaultyIo>(std::move(io), bad_network);
 }
 
-const std::array<Backend, 4> backends{{
-    {"udp IPv4", true, [](Counters& counters) { return make_udp("127.0.0.1", counters); }},
-    {"udp IPv6", true, [](Counters& counters) { return make_udp("::1", counters); }},
+NetWorld* world(unsigned mtu)
+{
+    static const std::unique_ptr<NetWorld> usual = NetWorld::make(1500);
+    static const std::unique_ptr<NetWorld> jumbo = NetWorld::make(9000);
+    return mtu == 1500 ? usual.get() : jumbo.get();
+}
+
+using MakeRaw = int (*)(const RawConfig&, Counters&, std::unique_ptr<PacketIo>&, std::string&);
+
+/// An endpoint of a raw backend on the host's veth.
+std::unique_ptr<PacketIo> make_raw(MakeRaw make, unsigned host, bool ipv6, Counters& counters,
+                                   unsigned mtu = 1500)
+{
+    if (world(mtu) == nullptr) {
+        WARN("SKIPPED: no network of namespaces here (needs root)");
+        return nullptr;
+    }
+    RawConfig config;
+    config.interface = "veth0";
+    config.local_address = make_address(NetWorld::address(host, ipv6));
+    config.max_routes = 64;
+    config.ring_bytes = 2U << 20;
+    const InsideNamespace inside(world(mtu)->fd(host));
+    std::unique_ptr<PacketIo> io;
+    std::string error;
+    if (make(config, counters, io, error) != 0) {
+        WARN("SKIPPED: no raw endpoint: " << error);
+        return nullptr;
+    }
+    return std::make_unique<NamespacedIo>(std::move(io), world(mtu)->fd(host));
+}
+
+#ifdef SRD_HAVE_XDP
+/// One queue for each endpoint: another queue's packets come by the kernel.
+template <XdpMode mode>
+int make_xdp(const RawConfig& raw, Counters& counters, std::unique_ptr<PacketIo>& io, std::string& error)
+{
+    XdpConfig config;
+    static_cast<RawConfig&>(config) = raw;
+    config.mode = mode;
+    config.queue_count = 1;
+    return make_xdp_io(config, counters, io, error);
+}
+#endif
+
+std::unique_ptr<PacketIo> make_faulty_raw(MakeRaw make, unsigned host, Counters& counters)
+{
+    std::unique_ptr<PacketIo> io = make_raw(make, host, false, counters);
+    return io == nullptr ? nullptr : std::make_unique<FaultyIo>(std::move(io), bad_network);
+}
+
+const std::vector<Backend> backends{{
+    {"udp IPv4", true, [](Counters& counters, unsigned) { return make_udp("127.0.0.1", counters); }},
+    {"udp IPv6", true, [](Counters& counters, unsigned) { return make_udp("::1", counters); }},
     {"udp IPv4 without offload", true,
-     [](Counters& counters) { return make_udp("127.0.0.1", counters, false); }},
+     [](Counters& counters, unsigned) { return make_udp("127.0.0.1", counters, false); }},
     {"udp IPv4 through a bad network", false, make_faulty},
+    {"packet IPv4", true,
+     [](Counters& counters, unsigned host) { return make_raw(make_packet_io, host, false, counters); }},
+    {"packet IPv6", true,
+     [](Counters& counters, unsigned host) { return make_raw(make_packet_io, host, true, counters); }},
+    {"packet IPv4 through a bad network", false,
+     [](Counters& counters, unsigned host) { return make_faulty_raw(make_packet_io, host, counters); }},
+    {"packet IPv4 MTU 9000", true,
+     [](Counters& counters, unsigned host) { return make_raw(make_packet_io, host, false, counters, 9000); }},
+#ifdef SRD_HAVE_XDP
+    {"xdp IPv6 MTU 9000", true,
+     [](Counters& counters, unsigned host) {
+         return make_raw(make_xdp<XdpMode::any>, host, true, counters, 9000);
+     }},
+    {"xdp native IPv4", true,
+     [](Counters& counters, unsigned host) {
+         return make_raw(make_xdp<XdpMode::native>, host, false, counters);
+     }},
+    {"xdp native IPv6", true,
+     [](Counters& counters, unsigned host) {
+         return make_raw(make_xdp<XdpMode::native>, host, true, counters);
+     }},
+    {"xdp generic IPv4", true,
+     [](Counters& counters, unsigned host) {
+         return make_raw(make_xdp<XdpMode::generic>, host, false, counters);
+     }},
+    {"xdp native IPv4 through a bad network", false,
+     [](Counters& counters, unsigned host) {
+         return make_faulty_raw(make_xdp<XdpMode::native>, host, counters);
+     }},
+#endif
 }};
 
 struct Endpoint {
@@ -73,8 +157,8 @@ struct Pair {
 
     explicit Pair(const Backend& backend)
     {
-        a.io = backend.make(a.counters);
-        b.io = backend.make(b.counters);
+        a.io = backend.make(a.counters, 0);
+        b.io = backend.make(b.counters, 1);
         if (!usable()) {
             return;
         }
@@ -245,7 +329,7 @@ TEST_CASE("io: a burst to several routes is kept apart")
         {
             Pair pair(backend);
             Endpoint third;
-            third.io = backend.make(third.counters);
+            third.io = backend.make(third.counters, 1);
             if (!pair.usable() || third.io == nullptr) {
                 return;
             }

@@ -41,14 +41,14 @@ bool contains(const std::string& text, const char* part)
 }
 
 /// A plain UDP socket at `address`.
-FileDescriptor plain_socket(const sockaddr_storage& address, UdpAddress& bound)
+FileDescriptor plain_socket(const sockaddr_storage& address, SocketAddress& bound)
 {
-    UdpAddress wanted;
-    REQUIRE(UdpAddress::parse(std::as_bytes(std::span(&address, 1)), wanted));
+    SocketAddress wanted;
+    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&address, 1)), wanted));
     FileDescriptor fd(::socket(wanted.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     REQUIRE(fd.valid());
-    REQUIRE(::bind(fd.get(), wanted.raw(), wanted.length()) == 0);
-    REQUIRE(UdpAddress::of_socket(fd.get(), bound));
+    REQUIRE(::bind(fd.get(), wanted.get(), wanted.size()) == 0);
+    REQUIRE(bound_address(fd.get(), bound));
     return fd;
 }
 
@@ -218,13 +218,13 @@ TEST_CASE("udp: loopback has one path and 64 KiB packets")
 
 TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
 {
-    UdpAddress address;
+    SocketAddress address;
     FileDescriptor tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const sockaddr_storage any_port = make_address("127.0.0.1");
-    REQUIRE(UdpAddress::parse(std::as_bytes(std::span(&any_port, 1)), address));
-    REQUIRE(::bind(tcp.get(), address.raw(), address.length()) == 0);
+    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&any_port, 1)), address));
+    REQUIRE(::bind(tcp.get(), address.get(), address.size()) == 0);
     REQUIRE(::listen(tcp.get(), 1) == 0);
-    REQUIRE(UdpAddress::of_socket(tcp.get(), address));
+    REQUIRE(bound_address(tcp.get(), address));
     const auto opened = open_udp(make_address("127.0.0.1", address.port()));
     REQUIRE(opened->code == 0);
     bool warned = false;
@@ -240,7 +240,7 @@ TEST_CASE("udp: each path is a source port, and endpoints of a process share the
     if (address.ss_family != AF_INET) {
         return;
     }
-    UdpAddress sink_address;
+    SocketAddress sink_address;
     const FileDescriptor sink = plain_socket(address, sink_address);
     const auto ports_used = [&](PacketIo& io) {
         RouteId route{};
@@ -319,9 +319,9 @@ TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
 {
     unsigned addresses = 0;
     for (const NetInterface& interface : list_interfaces()) {
-        UdpAddress local;
+        SocketAddress local;
         if (interface.is_loopback ||
-            !UdpAddress::parse(
+            !SocketAddress::parse(
                 std::as_bytes(std::span(&interface.address, 1)).first(interface.address_length), local)) {
             continue; // marks are not looked for on loopback
         }
@@ -329,15 +329,14 @@ TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
         INFO(local.text());
         const auto opened = open_udp(interface.address);
         REQUIRE(opened->code == 0);
-        UdpAddress bound;
+        SocketAddress bound;
         const FileDescriptor source = plain_socket(interface.address, bound);
-        UdpAddress target;
-        REQUIRE(UdpAddress::parse(opened->io->local_address(), target));
+        SocketAddress target;
+        REQUIRE(SocketAddress::parse(opened->io->local_address(), target));
         for (const int ecn : {0, 3, 2, 3, 1}) {
             REQUIRE(set_option(source.get(), IPPROTO_IP, IP_TOS, ecn));
             set_option(source.get(), IPPROTO_IPV6, IPV6_TCLASS, ecn);
-            REQUIRE(::sendto(source.get(), &ecn, sizeof(ecn), 0, target.raw(), target.length()) ==
-                    sizeof(ecn));
+            REQUIRE(::sendto(source.get(), &ecn, sizeof(ecn), 0, target.get(), target.size()) == sizeof(ecn));
             std::array<RxPacket, 4> packets;
             std::size_t count = 0;
             REQUIRE(eventually([&] { return (count = opened->io->rx_burst(packets, clock_now())) != 0; }));
@@ -382,10 +381,10 @@ TEST_CASE("udp: empty datagrams are dropped and counted")
 {
     const auto opened = open_udp(make_address("127.0.0.1"));
     REQUIRE(opened->code == 0);
-    UdpAddress bound, target;
+    SocketAddress bound, target;
     const FileDescriptor source = plain_socket(make_address("127.0.0.1"), bound);
-    REQUIRE(UdpAddress::parse(opened->io->local_address(), target));
-    REQUIRE(::sendto(source.get(), nullptr, 0, 0, target.raw(), target.length()) == 0);
+    REQUIRE(SocketAddress::parse(opened->io->local_address(), target));
+    REQUIRE(::sendto(source.get(), nullptr, 0, 0, target.get(), target.size()) == 0);
     REQUIRE(eventually([&] {
         std::array<RxPacket, 4> packets;
         CHECK(opened->io->rx_burst(packets, clock_now()) == 0);

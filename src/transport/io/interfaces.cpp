@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <set>
@@ -13,9 +15,15 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "file_descriptor.hpp"
 
 namespace srd {
 
@@ -110,6 +118,53 @@ std::set<std::string> default_route_interfaces()
     return names;
 }
 
+/// The line in a file of one line; empty if there is none.
+std::string read_line(const std::string& path)
+{
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line;
+}
+
+/// The firmware version that the driver of interface `name` tells; empty if none.
+std::string firmware_of(const std::string& name)
+{
+    ethtool_drvinfo info{};
+    info.cmd = ETHTOOL_GDRVINFO;
+    ifreq request{};
+    name.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+    request.ifr_data = reinterpret_cast<char*>(&info);
+    const FileDescriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!socket.valid() || ::ioctl(socket.get(), SIOCETHTOOL, &request) != 0) {
+        return {};
+    }
+    std::string text(info.fw_version, ::strnlen(info.fw_version, sizeof(info.fw_version)));
+    return text == "N/A" ? std::string() : text;
+}
+
+/// The folder of the device behind interface `name`, or behind the first interface that it is made of;
+/// empty if there is none.
+std::string device_folder(const std::string& sysfs, const std::string& name, int depth = 0)
+{
+    const std::string folder = sysfs + "/class/net/" + name;
+    std::error_code ignored;
+    const auto device = std::filesystem::canonical(folder + "/device", ignored);
+    if (!device.empty()) {
+        return device.string();
+    }
+    constexpr int deepest = 4; // VLAN on a bond of ...
+    std::set<std::string> lower;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+        const std::string file = entry.path().filename().string();
+        if (file.starts_with("lower_")) {
+            lower.insert(file.substr(6));
+        }
+    }
+    return lower.empty() || depth == deepest ? std::string()
+                                             : device_folder(sysfs, *lower.begin(), depth + 1);
+}
+
 NetInterface describe(const ifaddrs& item, const std::set<std::string>& default_routes)
 {
     NetInterface entry;
@@ -123,17 +178,47 @@ NetInterface describe(const ifaddrs& item, const std::set<std::string>& default_
     entry.is_up = (item.ifa_flags & IFF_UP) != 0;
     entry.is_running = (item.ifa_flags & IFF_RUNNING) != 0;
     entry.has_default_route = default_routes.contains(entry.name);
-    const std::string sysfs = "/sys/class/net/" + entry.name + "/";
-    entry.mtu = static_cast<std::uint32_t>(read_number(sysfs + "mtu"));
-    entry.speed_mbps = read_number(sysfs + "speed");
-    entry.driver = link_name(sysfs + "device/driver");
-    if (link_name(sysfs + "device/subsystem") == "pci") {
-        entry.pci_address = link_name(sysfs + "device");
+    read_device("/sys", entry);
+    if (!entry.pci_address.empty()) {
+        entry.firmware = firmware_of(entry.name);
     }
     return entry;
 }
 
 } // namespace
+
+void read_device(const std::string& sysfs, NetInterface& entry)
+{
+    const std::string folder = sysfs + "/class/net/" + entry.name + "/";
+    entry.mtu = static_cast<std::uint32_t>(read_number(folder + "mtu"));
+    entry.speed_mbps = read_number(folder + "speed");
+    entry.hardware_address = read_line(folder + "address");
+    switch (read_number(folder + "type")) {
+    case ARPHRD_ETHER:
+        entry.network_type = "Ethernet";
+        break;
+    case ARPHRD_INFINIBAND:
+        entry.network_type = "InfiniBand";
+        break;
+    default:
+        break;
+    }
+    std::string device = device_folder(sysfs, entry.name);
+    entry.driver = device.empty() ? "" : link_name(device + "/driver");
+    // A virtio device, say, is not a PCI device but is inside one.
+    while (device.size() > sysfs.size() && link_name(device + "/subsystem") != "pci") {
+        device.resize(device.find_last_of('/'));
+    }
+    if (device.size() <= sysfs.size()) {
+        return;
+    }
+    entry.pci_address = device.substr(device.find_last_of('/') + 1);
+    entry.vendor_id = read_line(device + "/vendor");
+    entry.device_id = read_line(device + "/device");
+    entry.revision = read_line(device + "/revision");
+    const std::string node = read_line(device + "/numa_node");
+    (void)std::from_chars(node.data(), node.data() + node.size(), entry.numa_node);
+}
 
 std::vector<NetInterface> list_interfaces()
 {

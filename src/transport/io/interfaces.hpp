@@ -26,7 +26,19 @@ struct NetInterface {
     bool has_default_route = false; ///< a default route of either family leaves through it
     std::string pci_address;        ///< "0000:3b:00.0"; empty if it is not a PCI device
     std::string driver;             ///< "ice"; empty if unknown
+    int numa_node = -1;             ///< that its PCI device is on; -1: unknown, or no NUMA
+    // As the system writes them; empty if unknown.
+    std::string vendor_id;        ///< "0x8086"
+    std::string device_id;        ///< "0x1593"
+    std::string revision;         ///< "0x02"
+    std::string firmware;         ///< as the driver tells
+    std::string hardware_address; ///< "52:54:00:12:34:56"
+    std::string network_type;     ///< "Ethernet" or "InfiniBand"
 };
+
+/// Reads what `sysfs` ("/sys" or a copy) has about the device of `entry.name`: from mtu on. A device
+/// that is made of others (bond, VLAN) is where the first of these is.
+void read_device(const std::string& sysfs, NetInterface& entry);
 
 /// One entry per interface and address family (its first address; an IPv6 link-local one only if there
 /// is no other). Order: interfaces that are up before those that are not, the default route's first,

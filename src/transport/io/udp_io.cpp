@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include <linux/filter.h>
 #include <netinet/udp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -47,8 +48,26 @@ void warn_capped_buffer(const UdpConfig& config, const char* direction, const ch
     config.warn(text.c_str());
 }
 
+/// Leaves to the ring what it takes: the kernel gives every packet to both.
+bool leave_to_ring(int fd, unsigned interface, std::uint32_t max_payload) noexcept
+{
+    constexpr std::uint32_t udp_header = 8; // where a socket's filter sees a datagram begin
+    std::array<sock_filter, 6> code{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_IFINDEX)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, interface, 0, 2),
+        BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, max_payload + udp_header, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+    }};
+    const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
+    // Every packet so refused counts as dropped at the socket, so that count says nothing any more.
+    return ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0 &&
+           set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 0);
+}
+
 /// A sentence for errno `error` of making or binding a socket at `address`.
-std::string explain(int error, const UdpAddress& address)
+std::string explain(int error, const SocketAddress& address)
 {
     const std::string where = address.text();
     switch (error) {
@@ -77,7 +96,7 @@ std::string explain(int error, const UdpAddress& address)
 
 class UdpIo final : public PacketIo {
 public:
-    UdpIo(const UdpConfig& config, const UdpAddress& wanted, Counters& counters)
+    UdpIo(const UdpConfig& config, const SocketAddress& wanted, Counters& counters)
         : config_(config), counters_(counters), local_(wanted)
     {
     }
@@ -131,7 +150,7 @@ private:
 
     const UdpConfig config_;
     Counters& counters_;
-    UdpAddress local_;
+    SocketAddress local_;
     IoCaps caps_;
     UdpSender main_;
     FileDescriptor listener_;
@@ -199,15 +218,19 @@ int UdpIo::open_sockets()
     }
     prepare_sending_socket(main_.socket.get(), local_.family(), Fragmentation::forbidden);
     UdpReceiver::prepare_socket(main_.socket.get(), local_, config_.offload);
+    if (config_.ring_interface != 0 &&
+        !leave_to_ring(main_.socket.get(), config_.ring_interface, config_.ring_packet)) {
+        return errno;
+    }
 
     probe_ = FileDescriptor(::socket(local_.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!probe_.valid()) {
         return errno;
     }
-    UdpAddress source = local_;
+    SocketAddress source = local_;
     source.set_port(0);
     set_option(probe_.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    return ::bind(probe_.get(), source.raw(), source.length()) == 0 ? 0 : errno;
+    return ::bind(probe_.get(), source.get(), source.size()) == 0 ? 0 : errno;
 }
 
 int UdpIo::try_open_ports(bool& port_taken)
@@ -219,10 +242,10 @@ int UdpIo::try_open_ports(bool& port_taken)
     if (local_.family() == AF_INET6) {
         set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
-    if (::bind(fd.get(), local_.raw(), local_.length()) != 0) {
+    if (::bind(fd.get(), local_.get(), local_.size()) != 0) {
         return errno;
     }
-    if (!UdpAddress::of_socket(fd.get(), local_)) {
+    if (!bound_address(fd.get(), local_)) {
         return errno;
     }
     main_.socket = std::move(fd);
@@ -344,8 +367,8 @@ void UdpIo::notify() noexcept
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                 std::string& error)
 {
-    UdpAddress local;
-    if (!UdpAddress::parse(std::as_bytes(std::span(&config.local_address, 1)), local) ||
+    SocketAddress local;
+    if (!SocketAddress::parse(std::as_bytes(std::span(&config.local_address, 1)), local) ||
         !local.is_unicast()) {
         error = "an endpoint needs one IPv4 or IPv6 address of this host, neither a wildcard nor a multicast "
                 "address";

@@ -29,8 +29,12 @@ struct UdpConfig {
     std::uint32_t socket_buffer = 8U << 20; ///< wanted size of the receive and send buffers, bytes
     std::uint32_t max_packet = 65507;       ///< upper bound of every route's MTU, payload bytes
     std::uint32_t max_routes = 1U << 20;    ///< Limits::max_routes
-    bool offload = true;                    ///< batch with UDP_SEGMENT and UDP_GRO where the kernel can
-    std::function<void(const char*)> warn;  ///< gets one-line warnings that say what to do; may be empty
+    /// A backend with rings of its own takes our port's datagrams of up to `ring_packet` payload bytes that
+    /// come in by this interface; the socket takes all others. 0: nobody else does.
+    unsigned ring_interface = 0;
+    std::uint32_t ring_packet = 0;
+    bool offload = true;                   ///< batch with UDP_SEGMENT and UDP_GRO where the kernel can
+    std::function<void(const char*)> warn; ///< gets one-line warnings that say what to do; may be empty
 };
 
 /// Makes the backend and binds its port. Returns 0, or a positive errno with `error` saying what

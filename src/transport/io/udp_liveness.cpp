@@ -35,7 +35,7 @@ bool classify(int error, RouteNotice::Kind& kind) noexcept
 
 } // namespace
 
-FileDescriptor open_liveness_listener(const UdpAddress& address, int& error)
+FileDescriptor open_liveness_listener(const SocketAddress& address, int& error)
 {
     FileDescriptor fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd.valid()) {
@@ -44,7 +44,7 @@ FileDescriptor open_liveness_listener(const UdpAddress& address, int& error)
         }
         set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1); // connections of an earlier process that linger
         set_option(fd.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
-        if (::bind(fd.get(), address.raw(), address.length()) == 0 && ::listen(fd.get(), 1024) == 0) {
+        if (::bind(fd.get(), address.get(), address.size()) == 0 && ::listen(fd.get(), 1024) == 0) {
             return fd;
         }
     }
@@ -52,7 +52,7 @@ FileDescriptor open_liveness_listener(const UdpAddress& address, int& error)
     return FileDescriptor();
 }
 
-void UdpLiveness::probe(RouteId route, const UdpAddress& address, NoticeQueue& notices, Time now)
+void UdpLiveness::probe(RouteId route, const SocketAddress& address, NoticeQueue& notices, Time now)
 {
     for (std::size_t i = 0; i < probe_count_; ++i) {
         if (probes_[i].route == route) {
@@ -60,7 +60,10 @@ void UdpLiveness::probe(RouteId route, const UdpAddress& address, NoticeQueue& n
         }
     }
     if (probe_count_ == probes_.size()) {
-        return;
+        collect(notices); // on one host, or in one rack, the answers are there already
+        if (probe_count_ == probes_.size()) {
+            return;
+        }
     }
     FileDescriptor fd(::socket(local_.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd.valid()) {
@@ -69,12 +72,12 @@ void UdpLiveness::probe(RouteId route, const UdpAddress& address, NoticeQueue& n
     const linger reset{1, 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     set_option(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    UdpAddress source = local_;
+    SocketAddress source = local_;
     source.set_port(0);
-    if (::bind(fd.get(), source.raw(), source.length()) != 0) {
+    if (::bind(fd.get(), source.get(), source.size()) != 0) {
         return;
     }
-    const int error = ::connect(fd.get(), address.raw(), address.length()) == 0 ? 0 : errno;
+    const int error = ::connect(fd.get(), address.get(), address.size()) == 0 ? 0 : errno;
     if (error != EINPROGRESS) {
         RouteNotice::Kind kind{};
         if (classify(error, kind)) {

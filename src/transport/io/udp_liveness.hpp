@@ -24,12 +24,12 @@
 namespace srd {
 
 /// A TCP socket that listens at `address`; on failure an invalid one and errno in `error`.
-FileDescriptor open_liveness_listener(const UdpAddress& address, int& error);
+FileDescriptor open_liveness_listener(const SocketAddress& address, int& error);
 
 class UdpLiveness {
 public:
     /// `local`: where probes come from. `epoll`: gets every pending probe, with `epoll_tag`.
-    UdpLiveness(const UdpAddress& local, int epoll, std::uint32_t epoll_tag) noexcept
+    UdpLiveness(const SocketAddress& local, int epoll, std::uint32_t epoll_tag) noexcept
         : local_(local), epoll_(epoll), epoll_tag_(epoll_tag)
     {
     }
@@ -37,7 +37,7 @@ public:
     void set_listener(FileDescriptor listener) noexcept { listener_ = std::move(listener); }
 
     /// Starts a probe of `address`. Does nothing if one is on its way, or if too many are.
-    void probe(RouteId route, const UdpAddress& address, NoticeQueue& notices, Time now);
+    void probe(RouteId route, const SocketAddress& address, NoticeQueue& notices, Time now);
 
     /// Cheap when nothing is due; otherwise collects answers, ends probes without one, and closes
     /// whatever strangers connected to the listener.
@@ -66,7 +66,7 @@ private:
     void remove(std::size_t index) noexcept;
     void drain_listener() noexcept;
 
-    UdpAddress local_;
+    SocketAddress local_;
     int epoll_;
     std::uint32_t epoll_tag_;
     FileDescriptor listener_;

@@ -14,6 +14,7 @@
 
 #include <srd/check.hpp>
 
+#include "arrival_time.hpp"
 #include "udp_socket.hpp"
 
 namespace srd {
@@ -24,18 +25,6 @@ constexpr unsigned ecn_mask = 3;
 constexpr unsigned ecn_congestion_experienced = 3;
 // A poll this long after the last empty one asks when its packets came; sooner, `now` is as good.
 constexpr Duration late_poll = std::chrono::microseconds(20);
-
-std::int64_t to_ns(const timespec& time) noexcept
-{
-    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
-
-std::int64_t clock_ns(clockid_t clock) noexcept
-{
-    timespec time{};
-    ::clock_gettime(clock, &time);
-    return to_ns(time);
-}
 
 template <typename T>
 T read_control(const cmsghdr& item) noexcept
@@ -61,7 +50,7 @@ UdpReceiver::UdpReceiver(int fd, Counters& counters)
     }
 }
 
-void UdpReceiver::prepare_socket(int fd, const UdpAddress& local, bool offload) noexcept
+void UdpReceiver::prepare_socket(int fd, const SocketAddress& local, bool offload) noexcept
 {
     // Not on loopback: nobody marks packets there, and to be told so takes a quarter of a microsecond each
     // time.
@@ -171,10 +160,8 @@ Time UdpReceiver::arrival_time(Time now) const noexcept
     if (::ioctl(fd_, SIOCGSTAMPNS, &stamp) != 0) {
         return now;
     }
-    const std::int64_t age = clock_ns(CLOCK_REALTIME) - to_ns(stamp);
-    const std::int64_t arrived = clock_ns(CLOCK_MONOTONIC) - age;
-    // The realtime clock can be stepped; the order of the calls bounds what can be true.
-    return std::clamp(Time(Duration(arrived)), std::min(drained_at_, now), now);
+    const std::int64_t stamp_ns = static_cast<std::int64_t>(stamp.tv_sec) * 1'000'000'000 + stamp.tv_nsec;
+    return srd::arrival_time(stamp_ns, drained_at_, now);
 }
 
 void UdpReceiver::count_drops(std::uint32_t total)

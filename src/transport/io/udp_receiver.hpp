@@ -38,7 +38,7 @@ public:
     UdpReceiver(int fd, Counters& counters);
 
     /// Options that a receiving socket needs. `offload`: ask for UDP_GRO.
-    static void prepare_socket(int fd, const UdpAddress& local, bool offload) noexcept;
+    static void prepare_socket(int fd, const SocketAddress& local, bool offload) noexcept;
 
     /// As PacketIo::rx_burst. `socket_error` becomes true if the kernel reported an asynchronous error
     /// (read the error queue).

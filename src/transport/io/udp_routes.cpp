@@ -32,26 +32,24 @@ std::size_t NoticeQueue::take(std::span<RouteNotice> notices) noexcept
 namespace {
 
 /// Only an address of this host can be bound to.
-bool is_own_address(UdpAddress address) noexcept
+bool is_own_address(SocketAddress address) noexcept
 {
     const FileDescriptor socket(::socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
     address.set_port(0);
-    return socket.valid() && ::bind(socket.get(), address.raw(), address.length()) == 0;
+    return socket.valid() && ::bind(socket.get(), address.get(), address.size()) == 0;
 }
 
 } // namespace
 
 Status UdpRoutes::resolve(std::span<const std::byte> bytes, int probe, RouteId& route)
 {
-    UdpAddress address;
-    if (!UdpAddress::parse(bytes, address) || address.family() != local_.family() || !address.is_unicast() ||
-        address.port() == 0) {
+    SocketAddress address;
+    if (!SocketAddress::parse(bytes, address) || address.family() != local_.family() ||
+        !address.is_unicast() || address.port() == 0) {
         return Status::invalid;
     }
-    // A link-local peer names its own interface; only ours means anything here. Others have none.
-    if (!address.is_link_local()) {
-        address.set_scope_id(0);
-    } else if (local_.scope_id() != 0) {
+    // A link-local peer names its own interface; only ours means anything here.
+    if (local_.scope_id() != 0) {
         address.set_scope_id(local_.scope_id());
     }
     const RouteId known = find(address);
@@ -82,7 +80,7 @@ Status UdpRoutes::resolve(std::span<const std::byte> bytes, int probe, RouteId& 
     return Status::ok;
 }
 
-RouteId UdpRoutes::find(const UdpAddress& address) const noexcept
+RouteId UdpRoutes::find(const SocketAddress& address) const noexcept
 {
     const auto found = by_address_.find(address);
     return found == by_address_.end() ? no_id<RouteId> : found->second;
@@ -99,10 +97,10 @@ bool UdpRoutes::refresh_mtu(RouteId route, int probe) noexcept
     return true;
 }
 
-std::uint32_t UdpRoutes::query_mtu(const UdpAddress& address, int probe) const noexcept
+std::uint32_t UdpRoutes::query_mtu(const SocketAddress& address, int probe) const noexcept
 {
     // Connecting a datagram socket sends nothing: it looks the route up and keeps it, MTU included.
-    if (::connect(probe, address.raw(), address.length()) != 0) {
+    if (::connect(probe, address.get(), address.size()) != 0) {
         return 0;
     }
     const bool ipv4 = address.family() == AF_INET;

@@ -34,7 +34,7 @@ private:
 
 class UdpRoutes {
 public:
-    UdpRoutes(const UdpAddress& local, std::uint32_t max_packet, std::uint32_t max_routes) noexcept
+    UdpRoutes(const SocketAddress& local, std::uint32_t max_packet, std::uint32_t max_routes) noexcept
         : local_(local), max_packet_(max_packet), max_routes_(max_routes)
     {
     }
@@ -42,8 +42,8 @@ public:
     /// As PacketIo::resolve. `probe`: a datagram socket of the same family to ask the kernel with.
     Status resolve(std::span<const std::byte> bytes, int probe, RouteId& route);
     /// The route to `address`, or no_id<RouteId>.
-    RouteId find(const UdpAddress& address) const noexcept;
-    const UdpAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
+    RouteId find(const SocketAddress& address) const noexcept;
+    const SocketAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
     std::uint32_t mtu(RouteId route) const noexcept { return routes_[index_of(route)].mtu; }
     /// True if the peer is on this host: the way there is loopback, whatever the address.
     bool on_this_host(RouteId route) const noexcept { return routes_[index_of(route)].on_this_host; }
@@ -53,22 +53,22 @@ public:
 
 private:
     struct Route {
-        UdpAddress address;
+        SocketAddress address;
         std::uint32_t mtu = 0;
         bool on_this_host = false;
     };
     struct Hash {
-        std::size_t operator()(const UdpAddress& address) const noexcept { return address.hash(); }
+        std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
     };
 
     /// Payload bytes of the largest unfragmented datagram to `address`; 0 if there is no way to it.
-    std::uint32_t query_mtu(const UdpAddress& address, int probe) const noexcept;
+    std::uint32_t query_mtu(const SocketAddress& address, int probe) const noexcept;
 
-    UdpAddress local_;
+    SocketAddress local_;
     std::uint32_t max_packet_;
     std::uint32_t max_routes_;
     std::deque<Route> routes_; // a deque, because route_address() spans must stay valid
-    std::unordered_map<UdpAddress, RouteId, Hash> by_address_;
+    std::unordered_map<SocketAddress, RouteId, Hash> by_address_;
 };
 
 } // namespace srd

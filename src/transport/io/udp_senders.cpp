@@ -13,28 +13,24 @@ namespace srd {
 namespace {
 
 struct AddressHash {
-    std::size_t operator()(const UdpAddress& address) const noexcept { return address.hash(); }
+    std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
 };
 
 struct Registry {
     std::mutex mutex;
-    std::unordered_map<UdpAddress, std::weak_ptr<UdpSenders>, AddressHash> sets;
+    std::unordered_map<SocketAddress, std::weak_ptr<UdpSenders>, AddressHash> sets;
 };
 
-Registry& registry()
-{
-    // Never destroyed: endpoints may be closed by atexit handlers of the application.
-    static Registry* const instance = new Registry;
-    return *instance;
-}
+// Never destroyed: endpoints may be closed by atexit handlers of the application.
+std::atomic<Registry*> registry{new Registry};
 
 } // namespace
 
-std::shared_ptr<UdpSenders> UdpSenders::attach(const UdpAddress& local, std::uint32_t socket_buffer)
+std::shared_ptr<UdpSenders> UdpSenders::attach(const SocketAddress& local, std::uint32_t socket_buffer)
 {
-    UdpAddress key = local;
+    SocketAddress key = local;
     key.set_port(0);
-    Registry& known = registry();
+    Registry& known = *registry.load();
     const std::lock_guard lock(known.mutex);
     std::erase_if(known.sets, [](const auto& entry) { return entry.second.expired(); });
     std::weak_ptr<UdpSenders>& slot = known.sets[key];
@@ -44,6 +40,13 @@ std::shared_ptr<UdpSenders> UdpSenders::attach(const UdpAddress& local, std::uin
         slot = set;
     }
     return set;
+}
+
+void UdpSenders::forget_all() noexcept
+{
+    // The old one's mutex may be held by a thread that the child does not have. Without memory for a new
+    // one the child ends, as it would at its next allocation.
+    registry.store(new Registry); // NOLINT(bugprone-unhandled-exception-at-new)
 }
 
 UdpSender* UdpSenders::open(std::size_t path, const Warn& warn)

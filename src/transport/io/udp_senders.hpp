@@ -39,9 +39,12 @@ public:
     using Warn = std::function<void(const char*)>;
 
     /// The set of `local` (its port does not matter), made if nobody in this process has it.
-    static std::shared_ptr<UdpSenders> attach(const UdpAddress& local, std::uint32_t socket_buffer);
+    static std::shared_ptr<UdpSenders> attach(const SocketAddress& local, std::uint32_t socket_buffer);
 
-    UdpSenders(const UdpAddress& local, std::uint32_t socket_buffer) noexcept
+    /// In a child of fork(), whose copies of the sockets are closed: later attach()es make new sets.
+    static void forget_all() noexcept;
+
+    UdpSenders(const SocketAddress& local, std::uint32_t socket_buffer) noexcept
         : local_(local), socket_buffer_(socket_buffer)
     {
     }
@@ -65,7 +68,7 @@ public:
 private:
     UdpSender* open(std::size_t path, const Warn& warn);
 
-    const UdpAddress local_;
+    const SocketAddress local_;
     const std::uint32_t socket_buffer_;
     std::array<std::atomic<UdpSender*>, max_udp_paths> by_path_{};
     std::atomic<std::uint64_t> error_count_{0};

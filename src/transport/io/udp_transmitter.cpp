@@ -15,14 +15,14 @@ namespace srd {
 
 namespace {
 
-void set_destination(msghdr& header, const UdpAddress& address) noexcept
+void set_destination(msghdr& header, const SocketAddress& address) noexcept
 {
-    header.msg_name = const_cast<sockaddr*>(address.raw()); // the kernel only reads it
-    header.msg_namelen = address.length();
+    header.msg_name = const_cast<sockaddr*>(address.get()); // the kernel only reads it
+    header.msg_namelen = address.size();
 }
 
 /// A message of one packet, pointing at the packet's own pieces.
-msghdr single_message(const TxPacket& packet, const UdpAddress& address) noexcept
+msghdr single_message(const TxPacket& packet, const SocketAddress& address) noexcept
 {
     msghdr header{};
     set_destination(header, address);
@@ -44,7 +44,7 @@ ssize_t send_message(int fd, const msghdr& header) noexcept
 } // namespace
 
 UdpTransmitter::UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe,
-                               const UdpAddress& local, UdpRoutes& routes, NoticeQueue& notices,
+                               const SocketAddress& local, UdpRoutes& routes, NoticeQueue& notices,
                                Counters& counters, Settings settings)
     : main_(main), others_(std::move(others)), probe_(probe), local_(local), routes_(routes),
       notices_(notices), counters_(counters), settings_(std::move(settings))
@@ -189,12 +189,12 @@ bool UdpTransmitter::connect_to(RouteId route, PathId path)
 {
     connected_route_ = no_id<RouteId>;
     int error = 0;
-    UdpAddress source = local_;
+    SocketAddress source = local_;
     source.set_port(0);
     connected_.socket = open_sending_socket(source, settings_.socket_buffer, error);
-    const UdpAddress& address = routes_.address(route);
+    const SocketAddress& address = routes_.address(route);
     if (!connected_.socket.valid() ||
-        ::connect(connected_.socket.get(), address.raw(), address.length()) != 0) {
+        ::connect(connected_.socket.get(), address.get(), address.size()) != 0) {
         return false;
     }
     connected_route_ = route;
@@ -324,9 +324,9 @@ bool UdpTransmitter::send_fragmented(const TxPacket& packet)
 {
     if (!fragmenting_.valid()) {
         FileDescriptor fd(::socket(local_.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        UdpAddress address = local_;
+        SocketAddress address = local_;
         address.set_port(0);
-        if (!fd.valid() || ::bind(fd.get(), address.raw(), address.length()) != 0) {
+        if (!fd.valid() || ::bind(fd.get(), address.get(), address.size()) != 0) {
             return false;
         }
         prepare_sending_socket(fd.get(), local_.family(), Fragmentation::allowed);

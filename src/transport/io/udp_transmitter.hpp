@@ -47,7 +47,7 @@ public:
 
     /// All references must outlive the transmitter. `main`: the endpoint's own socket, path 0.
     /// `probe`: a socket for MTU questions.
-    UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe, const UdpAddress& local,
+    UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe, const SocketAddress& local,
                    UdpRoutes& routes, NoticeQueue& notices, Counters& counters, Settings settings);
 
     /// As PacketIo::tx_burst.
@@ -97,7 +97,7 @@ private:
     UdpSender& main_;
     std::shared_ptr<UdpSenders> others_;
     int probe_;
-    UdpAddress local_;
+    SocketAddress local_;
     UdpRoutes& routes_;
     NoticeQueue& notices_;
     Counters& counters_;

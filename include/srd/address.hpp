@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // An IPv4 or IPv6 socket address as a value. Equal addresses have equal bytes:
-// padding and flow information are zero.
+// padding, flow information and scope ids that mean nothing are zero.
 #pragma once
 
 #include <array>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -23,6 +22,10 @@ public:
 
     /// Takes `size` bytes that hold a sockaddr_in or sockaddr_in6. False: neither, or too short.
     static bool parse(const void* data, std::size_t size, SocketAddress& address) noexcept;
+    static bool parse(std::span<const std::byte> bytes, SocketAddress& address) noexcept
+    {
+        return parse(bytes.data(), bytes.size(), address);
+    }
 
     int family() const noexcept
     {
@@ -30,13 +33,19 @@ public:
         std::memcpy(&value, bytes_.data(), sizeof(value));
         return value;
     }
-    std::size_t size() const noexcept { return size_; }
+    socklen_t size() const noexcept { return size_; } ///< of the socket address, bytes; 0: empty
     bool empty() const noexcept { return size_ == 0; }
     const sockaddr* get() const noexcept
     {
         return static_cast<const sockaddr*>(static_cast<const void*>(bytes_.data()));
     }
     std::span<const std::byte> bytes() const noexcept { return {bytes_.data(), size_}; }
+    /// The IP address alone, 4 or 16 bytes.
+    std::span<const std::byte> host() const noexcept
+    {
+        return family() == AF_INET ? bytes().subspan(offsetof(sockaddr_in, sin_addr), sizeof(in_addr))
+                                   : bytes().subspan(offsetof(sockaddr_in6, sin6_addr), sizeof(in6_addr));
+    }
 
     std::uint16_t port() const noexcept; ///< host byte order
     void set_port(std::uint16_t port) noexcept;
@@ -44,10 +53,15 @@ public:
     bool add_to_host(std::size_t count) noexcept;
     bool is_wildcard() const noexcept; ///< 0.0.0.0 or ::
     bool is_loopback() const noexcept;
+    bool is_link_local() const noexcept; ///< of IPv6
+    /// False for wildcard, multicast, broadcast and IPv4-mapped addresses: nobody can be bound to those.
+    bool is_unicast() const noexcept;
+    std::uint32_t scope_id() const noexcept; ///< the interface of a link-local address; 0: none given
+    void set_scope_id(std::uint32_t scope_id) noexcept; ///< of a link-local address
     bool same_host(const SocketAddress& other) const noexcept;
 
     std::size_t hash() const noexcept;
-    std::string host_text() const; ///< "192.0.2.1" or "2001:db8::1"
+    std::string host_text() const; ///< "192.0.2.1", "2001:db8::1" or "fe80::1%2"
     std::string text() const;      ///< with the port: "192.0.2.1:7000", "[2001:db8::1]:7000"
 
     friend bool operator==(const SocketAddress& a, const SocketAddress& b) noexcept

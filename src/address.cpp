@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "address.hpp"
+#include <algorithm>
 
 #include <arpa/inet.h>
 
-#include <algorithm>
+#include <srd/address.hpp>
 
 namespace srd {
 
@@ -95,6 +95,35 @@ bool SocketAddress::is_loopback() const noexcept
     return IN6_IS_ADDR_LOOPBACK(&value.sin6_addr);
 }
 
+bool SocketAddress::is_link_local() const noexcept
+{
+    const auto value = load<sockaddr_in6>(bytes_);
+    return family() == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&value.sin6_addr);
+}
+
+bool SocketAddress::is_unicast() const noexcept
+{
+    if (family() == AF_INET) {
+        const std::uint32_t host = ntohl(load<sockaddr_in>(bytes_).sin_addr.s_addr);
+        return host != INADDR_ANY && host != INADDR_BROADCAST && !IN_MULTICAST(host);
+    }
+    const auto value = load<sockaddr_in6>(bytes_);
+    return !IN6_IS_ADDR_UNSPECIFIED(&value.sin6_addr) && !IN6_IS_ADDR_MULTICAST(&value.sin6_addr) &&
+           !IN6_IS_ADDR_V4MAPPED(&value.sin6_addr);
+}
+
+std::uint32_t SocketAddress::scope_id() const noexcept
+{
+    return family() == AF_INET6 ? load<sockaddr_in6>(bytes_).sin6_scope_id : 0;
+}
+
+void SocketAddress::set_scope_id(std::uint32_t scope_id) noexcept
+{
+    if (is_link_local()) {
+        std::memcpy(bytes_.data() + offsetof(sockaddr_in6, sin6_scope_id), &scope_id, sizeof(scope_id));
+    }
+}
+
 bool SocketAddress::same_host(const SocketAddress& other) const noexcept
 {
     if (size_ != other.size_) {
@@ -123,7 +152,11 @@ std::string SocketAddress::host_text() const
         inet_ntop(family(), host_of(bytes_, family()).data(), text.data(), text.size()) == nullptr) {
         return "none";
     }
-    return text.data();
+    std::string result(text.data());
+    if (scope_id() != 0) {
+        result.append("%").append(std::to_string(scope_id()));
+    }
+    return result;
 }
 
 std::string SocketAddress::text() const

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "backend.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include <net/if.h>
+
+#include "io/packet_ring_io.hpp"
+#include "io/udp_io.hpp"
+#ifdef SRD_HAVE_XDP
+#include "io/xdp_io.hpp"
+#endif
+
+#include "log.hpp"
+#include "params.hpp"
+
+namespace srd {
+
+namespace {
+
+constexpr std::array<std::pair<Backend, std::string_view>, 2> suffixes{
+    {{Backend::packet, "-packet"}, {Backend::xdp, "-xdp"}}};
+
+void warn(const char* text)
+{
+    SRD_WARN(FI_LOG_EP_CTRL, "%s", text);
+}
+
+int open_udp(const SocketAddress& address, Counters& counters, std::unique_ptr<PacketIo>& io,
+             std::string& error)
+{
+    const Params& settings = params();
+    UdpConfig config;
+    std::memcpy(&config.local_address, address.get(), address.size());
+    config.path_count = static_cast<std::uint16_t>(settings.path_count);
+    config.socket_buffer = settings.socket_buffer;
+    config.max_packet = settings.mtu;
+    config.max_routes = settings.limits.max_routes;
+    config.warn = warn;
+    return make_udp_io(config, counters, io, error);
+}
+
+/// What the raw backends are asked for.
+void fill(RawConfig& config, const std::string& interface, const SocketAddress& address)
+{
+    const Params& settings = params();
+    config.interface = interface;
+    std::memcpy(&config.local_address, address.get(), address.size());
+    config.path_count = static_cast<std::uint16_t>(settings.path_count);
+    config.ring_bytes = settings.socket_buffer;
+    config.max_packet = settings.mtu;
+    config.max_routes = settings.limits.max_routes;
+    config.warn = warn;
+    config.tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "packets go through %s", text); };
+}
+
+} // namespace
+
+std::string domain_name_of(const std::string& interface, Backend backend)
+{
+    std::string name = interface;
+    for (const auto& [each, suffix] : suffixes) {
+        if (each == backend) {
+            name += suffix;
+        }
+    }
+    return name;
+}
+
+DomainName parse_domain_name(const std::string& name)
+{
+    if (::if_nametoindex(name.c_str()) == 0) {
+        for (const auto& [backend, suffix] : suffixes) {
+            if (name.size() > suffix.size() && name.ends_with(suffix)) {
+                return {name.substr(0, name.size() - suffix.size()), backend};
+            }
+        }
+    }
+    return {name, Backend::udp};
+}
+
+std::string backend_obstacle(Backend backend, const NetInterface& entry)
+{
+    if (backend == Backend::udp) {
+        return {};
+    }
+    const std::string name = domain_name_of(entry.name, backend);
+    if (entry.is_loopback) {
+        return name + " is left out: loopback is no Ethernet device; FI_SRD_BACKEND=udp works there";
+    }
+#ifndef SRD_HAVE_XDP
+    if (backend == Backend::xdp) {
+        return name + " is left out: this libsrd-fi was built without libxdp and libbpf";
+    }
+#endif
+#ifdef SRD_HAVE_XDP
+    std::string error;
+    if (backend == Backend::xdp && load_xdp_library(error) == nullptr) {
+        return name + " is left out: " + error;
+    }
+#endif
+    const std::string missing =
+        missing_capabilities(backend == Backend::xdp ? xdp_capabilities() : packet_capabilities());
+    return missing.empty() ? missing : name + " is left out: " + missing;
+}
+
+int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
+                 std::unique_ptr<PacketIo>& io, std::string& error)
+{
+    const DomainName name = parse_domain_name(domain);
+    if (name.backend == Backend::udp) {
+        return open_udp(address, counters, io, error);
+    }
+    if (name.backend == Backend::xdp) {
+#ifdef SRD_HAVE_XDP
+        XdpConfig config;
+        fill(config, name.interface, address);
+        config.queue_count = params().xdp_queues;
+        const int code = make_xdp_io(config, counters, io, error);
+        if (code != EBUSY) {
+            return code;
+        }
+        SRD_WARN(FI_LOG_EP_CTRL, "%s; this endpoint takes the packet backend instead", error.c_str());
+#else
+        error = "this libsrd-fi was built without libxdp and libbpf";
+        return ENOSYS;
+#endif
+    }
+    RawConfig config;
+    fill(config, name.interface, address);
+    return make_packet_io(config, counters, io, error);
+}
+
+} // namespace srd

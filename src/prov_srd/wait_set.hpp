@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// fi_poll(3), wait sets: one descriptor for all the completion queues, counters
+// and event queues that were opened with FI_WAIT_SET. It is an epoll instance over their own.
+//
+// Threading: every function may be called by any thread.
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include <rdma/fabric.h>
+#include <rdma/fi_domain.h>
+#include <rdma/fi_eq.h>
+
+namespace srd {
+
+struct Fabric;
+class ProgressGroup;
+
+struct WaitSet {
+    /// Throws std::system_error if there are no descriptors.
+    WaitSet(Fabric& owner, fi_wait_obj wait_object);
+    ~WaitSet();
+    WaitSet(const WaitSet&) = delete;
+    WaitSet& operator=(const WaitSet&) = delete;
+
+    /// `object` is a completion queue, counter or event queue that polls as ready on `descriptor`.
+    /// 0 or a negative fi_errno.
+    int add(fid& object, int descriptor);
+    void remove(const fid& object) noexcept;
+
+    /// fi_wait(): 0 when something is to be read, -FI_ETIMEDOUT after `timeout_ms` (negative: never).
+    int wait(int timeout_ms) noexcept;
+    /// fi_trywait(): 0 if it is safe to sleep on the descriptor, -FI_EAGAIN if something is to be read.
+    int try_wait() noexcept;
+
+    fid_wait fid{}; ///< must be first
+    Fabric& fabric;
+    const fi_wait_obj wait_obj;
+    const int descriptor;
+
+    std::mutex mutex; ///< before every other lock
+    std::vector<::fid*> members;
+};
+
+/// The wait set that `object` is; null, with a line, if it is none of `fabric`.
+WaitSet* wait_set_of(fid_wait* object, const Fabric& fabric) noexcept;
+
+/// Makes the descriptor of a queue or counter and, unless `set` is null, puts it into the set.
+/// 0 or a negative fi_errno.
+int open_wait(fid& object, ProgressGroup& group, WaitSet* set);
+
+int wait_open(fid_fabric* fabric, fi_wait_attr* attr, fid_wait** wait_set) noexcept;
+
+} // namespace srd

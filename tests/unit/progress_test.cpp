@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The pass that joins engine and backend, where its order matters.
+#include <array>
+#include <deque>
+#include <vector>
+
+#include <engine.hpp>
+#include <progress.hpp>
+
+#include "support/catch.hpp"
+
+namespace {
+
+using namespace srd;
+using std::chrono::microseconds;
+
+using Bytes = std::vector<std::byte>;
+
+/// A wire end whose other end may put packets and notices into it at awkward moments.
+class WireIo final : public PacketIo {
+public:
+    explicit WireIo(std::byte name) : address_{name} { caps_.max_packet = 1472; }
+
+    const IoCaps& caps() const noexcept override { return caps_; }
+    std::span<const std::byte> local_address() const noexcept override { return address_; }
+    Status resolve(std::span<const std::byte>, RouteId& route) override
+    {
+        route = RouteId{0};
+        return Status::ok;
+    }
+    std::span<const std::byte> route_address(RouteId) const noexcept override { return address_; }
+    std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
+    std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
+    {
+        std::size_t count = 0;
+        while (!incoming.empty() && count < packets.size()) {
+            held_.push_back(std::move(incoming.front()));
+            incoming.pop_front();
+            packets[count++] = {held_.back().data(), static_cast<std::uint32_t>(held_.back().size()), false,
+                                now};
+        }
+        return count;
+    }
+    void rx_release() noexcept override { held_.clear(); }
+    std::size_t tx_burst(std::span<const TxPacket> packets) override
+    {
+        for (const TxPacket& packet : packets) {
+            Bytes bytes;
+            for (const iovec& piece : std::span(packet.iov).first(packet.iov_count)) {
+                const auto* base = static_cast<const std::byte*>(piece.iov_base);
+                bytes.insert(bytes.end(), base, base + piece.iov_len);
+            }
+            if (peer != nullptr) {
+                peer->incoming.push_back(std::move(bytes));
+            }
+        }
+        return packets.size();
+    }
+    std::size_t tx_reap(std::span<DescId>) override { return 0; }
+    void probe_liveness(RouteId, Time) override {}
+    std::size_t poll_notices(std::span<RouteNotice> notices, Time) override
+    {
+        if (!gone) {
+            return 0;
+        }
+        // The peer's last packets and the news of its end arrive after this pass has looked for packets.
+        incoming.insert(incoming.end(), last_words.begin(), last_words.end());
+        last_words.clear();
+        gone = false;
+        notices[0] = {RouteId{0}, RouteNotice::Kind::process_gone};
+        return 1;
+    }
+    int wait_fd() const noexcept override { return -1; }
+    bool arm_wait() override { return incoming.empty(); }
+    void notify() noexcept override {}
+
+    WireIo* peer = nullptr;
+    std::deque<Bytes> incoming;
+    std::deque<Bytes> last_words;
+    bool gone = false;
+
+private:
+    std::array<std::byte, 1> address_;
+    IoCaps caps_;
+    std::deque<Bytes> held_;
+};
+
+struct Host {
+    explicit Host(std::uint8_t name)
+        : io(std::byte{name}), engine(io.caps(), limits(), Tuning{}, counters, io.local_address(), name)
+    {
+    }
+    static Limits limits()
+    {
+        Limits limits;
+        limits.max_peers = limits.max_routes = 4;
+        limits.max_packet = 1472;
+        limits.unexpected_bytes = 1U << 20;
+        return limits;
+    }
+    void pass(Time now)
+    {
+        progress_once(engine, io, now, [&](Engine&, const Event& event) {
+            if (event.kind == Event::Kind::write) {
+                engine.confirm(now);
+            } else {
+                done.push_back(event);
+            }
+        });
+    }
+
+    WireIo io;
+    Counters counters;
+    Engine engine;
+    std::vector<Event> done;
+};
+
+} // namespace
+
+TEST_CASE("progress_once: what a peer said before it went counts before the news that it is gone",
+          "[progress]")
+{
+    Host initiator(1);
+    Host target(2);
+    initiator.io.peer = &target.io;
+    target.io.peer = &initiator.io;
+    Time now = Time(std::chrono::seconds(1));
+    const PeerId peer = initiator.engine.open_peer(RouteId{0}, 1472, now);
+    const auto submit = [&](std::uint64_t cookie) {
+        static std::uint64_t value = 1;
+        const iovec iov{&value, sizeof(value)};
+        const RemoteRange range{.address = 0, .length = sizeof(value), .key = 1};
+        Operation operation;
+        operation.kind = OperationKind::write;
+        operation.peer = peer;
+        operation.cookie = cookie;
+        operation.iov = {&iov, 1};
+        operation.remote = {&range, 1};
+        REQUIRE(initiator.engine.submit(operation, now) == Status::ok);
+    };
+    submit(1);
+    for (int i = 0; i < 10; ++i, now += microseconds(5)) {
+        initiator.pass(now);
+        target.pass(now);
+    }
+    REQUIRE(initiator.done.size() == 1);
+
+    // The target takes a second write, acknowledges it, says goodbye and ends.
+    submit(2);
+    initiator.pass(now);
+    target.io.peer = nullptr;
+    WireIo last(std::byte{9});
+    target.io.peer = &last;
+    target.pass(now);
+    target.engine.close(now);
+    target.pass(now);
+    REQUIRE(!last.incoming.empty());
+    initiator.io.last_words = last.incoming;
+    initiator.io.gone = true;
+    now += microseconds(5);
+    initiator.pass(now);
+    initiator.pass(now);
+    REQUIRE(initiator.done.size() == 2);
+    CHECK(initiator.done[1].cookie == 2);
+    CHECK(initiator.done[1].cause == Cause::none);
+}
