@@ -11,6 +11,10 @@
 
 #include "io/packet_ring_io.hpp"
 #include "io/udp_io.hpp"
+#ifdef SRD_HAVE_VERBS
+#include "io/verbs_device.hpp"
+#include "io/verbs_ud_io.hpp"
+#endif
 #ifdef SRD_HAVE_XDP
 #include "io/xdp_io.hpp"
 #endif
@@ -58,11 +62,53 @@ void fill(RawConfig& config, const std::string& interface, const SocketAddress& 
     config.tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "packets go through %s", text); };
 }
 
+int open_verbs(const std::string& device, const SocketAddress& address, Counters& counters,
+               std::unique_ptr<PacketIo>& io, std::string& error)
+{
+#ifdef SRD_HAVE_VERBS
+    const Params& settings = params();
+    VerbsConfig config;
+    config.device = device;
+    std::memcpy(&config.local_address, address.get(), address.size());
+    config.path_count = static_cast<std::uint16_t>(settings.path_count);
+    config.socket_buffer = settings.socket_buffer;
+    config.max_packet = settings.mtu;
+    config.max_routes = settings.limits.max_routes;
+    config.warn = warn;
+    config.tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "verbs: %s", text); };
+    return make_verbs_io(config, counters, io, error);
+#else
+    error = "this libsrd-fi was built without libibverbs";
+    return ENOSYS;
+#endif
+}
+
+/// The RDMA device that has the interface's address, and how that was found; empty, with the obstacle.
+std::string verbs_device_of(const NetInterface& entry, std::string& reason)
+{
+#ifdef SRD_HAVE_VERBS
+    SocketAddress address;
+    VerbsPort port;
+    if (SocketAddress::parse(&entry.address, entry.address_length, address) &&
+        find_verbs_port(address, {}, port, reason)) {
+        return port.device;
+    }
+#else
+    reason = "this libsrd-fi was built without libibverbs";
+#endif
+    return {};
+}
+
 } // namespace
 
-std::string domain_name_of(const std::string& interface, Backend backend)
+std::string domain_name_of(const NetInterface& entry, Backend backend)
 {
-    std::string name = interface;
+    std::string name = entry.name;
+    if (backend == Backend::verbs) {
+        std::string reason;
+        const std::string device = verbs_device_of(entry, reason);
+        return device.empty() ? name + "-verbs" : device; // backend_obstacle() tells why there is none
+    }
     for (const auto& [each, suffix] : suffixes) {
         if (each == backend) {
             name += suffix;
@@ -79,6 +125,13 @@ DomainName parse_domain_name(const std::string& name)
                 return {name.substr(0, name.size() - suffix.size()), backend};
             }
         }
+#ifdef SRD_HAVE_VERBS
+        std::array<char, IF_NAMESIZE> interface{};
+        if (const unsigned index = verbs_interface(name);
+            index != 0 && ::if_indextoname(index, interface.data()) != nullptr) {
+            return {interface.data(), Backend::verbs};
+        }
+#endif
     }
     return {name, Backend::udp};
 }
@@ -88,7 +141,17 @@ std::string backend_obstacle(Backend backend, const NetInterface& entry)
     if (backend == Backend::udp) {
         return {};
     }
-    const std::string name = domain_name_of(entry.name, backend);
+    if (backend == Backend::verbs) {
+        std::string reason;
+        const std::string device = verbs_device_of(entry, reason);
+        if (!device.empty()) {
+            SRD_INFO(FI_LOG_CORE, "%s is offered as %s: %s", entry.name.c_str(), device.c_str(), reason.c_str());
+            return {};
+        }
+        SRD_INFO(FI_LOG_CORE, "%s is not offered for verbs: %s", entry.name.c_str(), reason.c_str());
+        return entry.name + " is not offered for verbs: " + reason;
+    }
+    const std::string name = domain_name_of(entry, backend);
     if (entry.is_loopback) {
         return name + " is left out: loopback is no Ethernet device; FI_SRD_BACKEND=udp works there";
     }
@@ -108,12 +171,29 @@ std::string backend_obstacle(Backend backend, const NetInterface& entry)
     return missing.empty() ? missing : name + " is left out: " + missing;
 }
 
+NetInterface device_of(const NetInterface& entry, const std::string& domain)
+{
+    NetInterface device = entry;
+#ifdef SRD_HAVE_VERBS
+    if (parse_domain_name(domain).backend == Backend::verbs) {
+        device.name = domain;
+        device.firmware = verbs_firmware(domain);
+    }
+#else
+    static_cast<void>(domain);
+#endif
+    return device;
+}
+
 int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error)
 {
     const DomainName name = parse_domain_name(domain);
     if (name.backend == Backend::udp) {
         return open_udp(address, counters, io, error);
+    }
+    if (name.backend == Backend::verbs) {
+        return open_verbs(domain, address, counters, io, error);
     }
     if (name.backend == Backend::xdp) {
 #ifdef SRD_HAVE_XDP

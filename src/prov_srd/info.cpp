@@ -343,7 +343,7 @@ private:
         const char* domain = query_.domain_name();
         const char* fabric = query_.fabric_name();
         const Backend backend = domain != nullptr ? parse_domain_name(domain).backend : params().backend;
-        const std::string name = domain_name_of(entry.name, backend);
+        const std::string name = domain_name_of(entry, backend);
         const std::string obstacle = backend_obstacle(backend, entry);
         if (query_.family() != AF_UNSPEC && query_.family() != source.family()) {
             reason_ = "no interface has an address of the family that hints->addr_format asks for";

@@ -4,6 +4,7 @@
 #include <memory>
 #include <new>
 
+#include "backend.hpp"
 #include "info.hpp"
 #include "nic.hpp"
 #include "provider.hpp"
@@ -214,7 +215,7 @@ fi_info* build_info(std::uint32_t version, const NetInterface& entry, const std:
     info.domain_attr->caps = comm_caps | FI_SHARED_AV;
     info.domain_attr->name = copy_text(domain);
     info.fabric_attr->name = copy_text(fabric_name_of(entry)); // prov_name stays null: the core writes it
-    info.nic = make_nic(entry);
+    info.nic = make_nic(device_of(entry, domain));
     return owner.release();
 }
 

@@ -76,7 +76,7 @@ constexpr std::pair<std::string_view, PathPolicy> path_policies[] = {{"adaptive"
                                                                      {"single", PathPolicy::single}};
 
 constexpr std::pair<std::string_view, Backend> backends[] = {
-    {"udp", Backend::udp}, {"packet", Backend::packet}, {"xdp", Backend::xdp}};
+    {"udp", Backend::udp}, {"packet", Backend::packet}, {"xdp", Backend::xdp}, {"verbs", Backend::verbs}};
 
 bool to_interfaces(std::string_view text, std::vector<std::string>& names)
 {
@@ -159,8 +159,9 @@ constexpr Variable variables[] = {
     {"MAX_PEERS", "1..1048576",
      "remote endpoints that one endpoint can have state for at a time (default 65536)",
      [](Params& p, std::string_view t) { return to_field<1, 1U << 20>(t, p.limits.max_peers); }},
-    {"BACKEND", "udp, packet or xdp",
-     "what moves packets: udp (sockets), packet (AF_PACKET rings) or xdp (AF_XDP sockets) (default udp)",
+    {"BACKEND", "udp, packet, xdp or verbs",
+     "what moves packets: udp (sockets), packet (AF_PACKET rings), xdp (AF_XDP sockets) or verbs (RDMA "
+     "devices with RoCE v2) (default udp)",
      [](Params& p, std::string_view t) { return to_choice(t, backends, p.backend); }},
     {"XDP_QUEUES", "0..256",
      "receive queues of the interface that an endpoint of the backend xdp takes; 0 is all that are free "

@@ -489,7 +489,7 @@ TEST_CASE("a wrong variable is named with what is allowed, and srd is not offere
         Row{"FI_SRD_PATHS=65", "FI_SRD_PATHS=\"65\" is not allowed: give 1..64"},
         Row{"FI_SRD_PATHS=-1", "FI_SRD_PATHS=\"-1\" is not allowed: give 1..64"},
         Row{"FI_SRD_CONGESTION=fast", "FI_SRD_CONGESTION=\"fast\" is not allowed: give swift or fixed"},
-        Row{"FI_SRD_BACKEND=fast", "FI_SRD_BACKEND=\"fast\" is not allowed: give udp, packet or xdp"},
+        Row{"FI_SRD_BACKEND=fast", "FI_SRD_BACKEND=\"fast\" is not allowed: give udp, packet, xdp or verbs"},
         Row{"FI_SRD_PEER_TIMEOUT_MS=soon", "give 10..86400000 ms"},
         Row{"FI_SRD_INTERFACE=nothing0", "FI_SRD_INTERFACE names no interface"});
     const std::string output = run_child(row.variable, "child: finds nothing");

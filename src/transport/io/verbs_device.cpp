@@ -197,6 +197,13 @@ int verbs_numa_node(const std::string& device)
     return node;
 }
 
+std::string verbs_firmware(const std::string& device)
+{
+    std::string version;
+    std::ifstream(sysfs + device + "/fw_ver") >> version;
+    return version;
+}
+
 bool verbs_is_hardware(const std::string& device)
 {
     return ::access((sysfs + device + "/device").c_str(), F_OK) == 0;

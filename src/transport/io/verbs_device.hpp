@@ -56,6 +56,8 @@ unsigned verbs_interface(const std::string& name);
 
 /// "mlx5_0" of a NUMA machine: the node of its PCI device; -1: unknown, or a device in software.
 int verbs_numa_node(const std::string& device);
+/// As the driver tells; empty if it does not.
+std::string verbs_firmware(const std::string& device);
 /// False for devices in software.
 bool verbs_is_hardware(const std::string& device);
 
