@@ -2,6 +2,7 @@
 //
 // One suite for every backend: what packet_io.hpp promises.
 #include <array>
+#include <cstdlib>
 #include <set>
 
 #include <poll.h>
@@ -17,6 +18,9 @@
 #include "support/faulty_io.hpp"
 #include "support/io_harness.hpp"
 #include "support/net_world.hpp"
+#ifdef SRD_HAVE_VERBS
+#include "support/verbs_pair.hpp"
+#endif
 
 using namespace srd;
 using namespace srd::test;
@@ -105,7 +109,29 @@ std::unique_ptr<PacketIo> make_faulty_raw(MakeRaw make, unsigned host, Counters&
     return io == nullptr ? nullptr : std::make_unique<FaultyIo>(std::move(io), bad_network);
 }
 
-const std::vector<Backend> backends{{
+#ifdef SRD_HAVE_VERBS
+std::unique_ptr<PacketIo> make_verbs(const char* network, unsigned host, Counters& counters)
+{
+    std::string error;
+    std::unique_ptr<PacketIo> io = make_verbs_host(network, host, counters, error);
+    INFO(error);
+    REQUIRE(io != nullptr);
+    return io;
+}
+
+const std::vector<Backend> verbs_backends{{
+    {"verbs IPv4", true,
+     [](Counters& counters, unsigned host) { return make_verbs("10.1.0.", host, counters); }},
+    {"verbs IPv6", true,
+     [](Counters& counters, unsigned host) { return make_verbs("fd01::", host, counters); }},
+    {"verbs IPv4 through a bad network", false,
+     [](Counters& counters, unsigned host) {
+         return std::make_unique<FaultyIo>(make_verbs("10.1.0.", host, counters), bad_network);
+     }},
+}};
+#endif
+
+const std::vector<Backend> usual_backends{{
     {"udp IPv4", true, [](Counters& counters, unsigned) { return make_udp("127.0.0.1", counters); }},
     {"udp IPv6", true, [](Counters& counters, unsigned) { return make_udp("::1", counters); }},
     {"udp IPv4 without offload", true,
@@ -143,6 +169,18 @@ const std::vector<Backend> backends{{
 #endif
 }};
 
+/// In the guest of tests/vm: its RDMA devices. Everywhere else: the rest.
+const std::vector<Backend>& chosen_backends()
+{
+#ifdef SRD_HAVE_VERBS
+    if (have_verbs_hosts()) {
+        return verbs_backends;
+    }
+#endif
+    return usual_backends;
+}
+const std::vector<Backend>& backends = chosen_backends();
+
 struct Endpoint {
     Counters counters;
     std::unique_ptr<PacketIo> io;
@@ -164,6 +202,11 @@ struct Pair {
         }
         REQUIRE(a.io->resolve(b.io->local_address(), a_to_b) == Status::ok);
         REQUIRE(b.io->resolve(a.io->local_address(), b_to_a) == Status::ok);
+#ifdef SRD_HAVE_VERBS
+        if (have_verbs_hosts()) {
+            REQUIRE(open_queue_pairs(*a.io, a.counters, a_to_b, *b.io, b.counters, b_to_a));
+        }
+#endif
     }
     bool usable() const { return a.io != nullptr && b.io != nullptr; }
 };
