@@ -5,11 +5,12 @@
 # The Debian 12 packages that the project needs; the one place where they are listed.
 
 # To configure the project and build the provider.
-packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libxdp-dev libbpf-dev
+packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libxdp-dev libbpf-dev libibverbs-dev
     catch2 nlohmann-json3-dev)
 # To use it from the command line and under Open MPI.
 packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)
 # To build and run the tests.
 packages_test=(ccache clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
     iproute2 nftables ethtool procps debootstrap debian-archive-keyring util-linux
+    qemu-system-x86 busybox-static kmod cpio ibverbs-providers ibverbs-utils perftest rdmacm-utils
     hpcc netpipe-openmpi python3 python3-mpi4py man-db)

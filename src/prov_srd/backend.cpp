@@ -126,7 +126,8 @@ DomainName parse_domain_name(const std::string& name)
             }
         }
 #ifdef SRD_HAVE_VERBS
-        std::array<char, IF_NAMESIZE> interface{};
+        std::array<char, IF_NAMESIZE> interface {
+        };
         if (const unsigned index = verbs_interface(name);
             index != 0 && ::if_indextoname(index, interface.data()) != nullptr) {
             return {interface.data(), Backend::verbs};
@@ -145,7 +146,8 @@ std::string backend_obstacle(Backend backend, const NetInterface& entry)
         std::string reason;
         const std::string device = verbs_device_of(entry, reason);
         if (!device.empty()) {
-            SRD_INFO(FI_LOG_CORE, "%s is offered as %s: %s", entry.name.c_str(), device.c_str(), reason.c_str());
+            SRD_INFO(FI_LOG_CORE, "%s is offered as %s: %s", entry.name.c_str(), device.c_str(),
+                     reason.c_str());
             return {};
         }
         SRD_INFO(FI_LOG_CORE, "%s is not offered for verbs: %s", entry.name.c_str(), reason.c_str());

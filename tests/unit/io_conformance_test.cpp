@@ -208,7 +208,10 @@ struct Pair {
         }
 #endif
     }
-    bool usable() const { return a.io != nullptr && b.io != nullptr; }
+    bool usable() const
+    {
+        return a.io != nullptr && b.io != nullptr;
+    }
 };
 
 /// Receives at most `limit` packets in one burst and records their numbers.

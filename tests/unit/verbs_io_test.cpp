@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The verbs backend beyond what every backend does: when packets take queue pairs and when sockets. In the guest
-// of tests/vm; elsewhere only what happens without a device.
+// The verbs backend beyond what every backend does: when packets take queue pairs and when sockets. In the
+// guest of tests/vm; elsewhere only what happens without a device.
 #include <array>
 #include <set>
 
@@ -173,7 +173,8 @@ TEST_CASE("verbs: a peer with other queue pairs at its old address is found agai
     heir.know(hosts.a);
     // The old queue pair is nobody's: only a question brings the new one.
     REQUIRE(arrives(hosts.a, heir, 500, [&] { grow_silent(hosts.a); }));
-    REQUIRE(open_queue_pairs(*hosts.a.io, hosts.a.counters, hosts.a.peer, *heir.io, heir.counters, heir.peer));
+    REQUIRE(
+        open_queue_pairs(*hosts.a.io, hosts.a.counters, hosts.a.peer, *heir.io, heir.counters, heir.peer));
     const std::uint64_t before = hosts.a.by_rdma();
     CHECK(arrives(hosts.a, heir, 500));
     CHECK(hosts.a.by_rdma() > before);

@@ -40,8 +40,7 @@ void list_gids(const std::string& device, Snapshot& snapshot)
         const ibv_gid_entry& entry = entries[static_cast<std::size_t>(i)];
         if (entry.gid_type == IBV_GID_TYPE_ROCE_V1 || entry.gid_type == IBV_GID_TYPE_ROCE_V2) {
             snapshot.ports.push_back({device, static_cast<std::uint8_t>(entry.port_num), entry.gid_index,
-                                      entry.gid, entry.ndev_ifindex,
-                                      entry.gid_type == IBV_GID_TYPE_ROCE_V2});
+                                      entry.gid, entry.ndev_ifindex, entry.gid_type == IBV_GID_TYPE_ROCE_V2});
         }
     }
 }

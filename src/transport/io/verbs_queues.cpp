@@ -22,6 +22,8 @@ namespace srd {
 namespace {
 
 constexpr Duration repair_interval = std::chrono::milliseconds(10); // between attempts to renew a sender
+constexpr Duration stall_limit =
+    std::chrono::seconds(1); // a full sender that gives nothing back so long is stuck
 
 /// A send request's identity, given back by its completion.
 struct SendId {
@@ -67,8 +69,7 @@ VerbsSlab::~VerbsSlab()
 int VerbsSlab::open(ibv_pd* pd, std::size_t bytes, int numa_node, std::string& error)
 {
     bytes_ = bytes;
-    void* const memory =
-        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         error = "no memory for packets";
         return errno;
@@ -124,7 +125,8 @@ int VerbsQueues::open(std::string& error)
     }
     const int node = verbs_numa_node(config_.port.device);
     if (int code = rx_slab_.open(pd_.get(), std::size_t{buffer_count_} * rx_stride, node, error);
-        code != 0 || (code = tx_slab_.open(pd_.get(), std::size_t{slot_count} * max_payload, node, error)) != 0) {
+        code != 0 ||
+        (code = tx_slab_.open(pd_.get(), std::size_t{slot_count} * max_payload, node, error)) != 0) {
         error = config_.port.device + ": " + error;
         return code;
     }
@@ -142,8 +144,7 @@ int VerbsQueues::open(std::string& error)
 int VerbsQueues::open_queues(std::string& error)
 {
     ibv_context* const context = context_->get();
-    rx_cq_.reset(
-        verbs().create_cq(context, static_cast<int>(buffer_count_), nullptr, channel_.get(), 0));
+    rx_cq_.reset(verbs().create_cq(context, static_cast<int>(buffer_count_), nullptr, channel_.get(), 0));
     // Broken senders complete every request: those of two generations fit.
     const auto sends = static_cast<int>(2 * send_depth * config_.senders);
     tx_cq_.reset(rx_cq_ == nullptr ? nullptr : verbs().create_cq(context, sends, nullptr, nullptr, 0));
@@ -239,8 +240,7 @@ void VerbsQueues::post_buffers(std::span<const std::uint32_t> buffers) noexcept
 void VerbsQueues::fill_stash()
 {
     if (stash_begin_ == stash_end_) {
-        const int count =
-            ::ibv_poll_cq(rx_cq_.get(), static_cast<int>(stash_.size()), stash_.data());
+        const int count = ::ibv_poll_cq(rx_cq_.get(), static_cast<int>(stash_.size()), stash_.data());
         stash_begin_ = 0;
         stash_end_ = count > 0 ? static_cast<std::size_t>(count) : 0;
     }
@@ -269,8 +269,8 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
         }
         // The IP header ends the GRH's place: 20 bytes of IPv4, or all of it.
         const std::byte* const grh = buffer(index) + rx_lead;
-        const unsigned mark = ipv4 ? std::to_integer<unsigned>(grh[21])
-                                   : std::to_integer<unsigned>(grh[1]) >> 4U;
+        const unsigned mark =
+            ipv4 ? std::to_integer<unsigned>(grh[21]) : std::to_integer<unsigned>(grh[1]) >> 4U;
         packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes, (mark & 3U) == 3U, now};
     }
     return count;
@@ -322,6 +322,7 @@ void VerbsQueues::tx_collect(Time now)
             }
             if (completion.status == IBV_WC_SUCCESS) {
                 finish(sender, id.until);
+                sender.full = false;
             } else if (!sender.broken) {
                 sender.broken = true;
                 sender.retry_at = now + repair_interval;
@@ -341,6 +342,13 @@ void VerbsQueues::tx_collect(Time now)
 bool VerbsQueues::tx_works(std::size_t index, Time now)
 {
     Sender& sender = senders_[index];
+    if (sender.posted - sender.done == send_depth && !sender.broken) {
+        if (!sender.full) {
+            sender.full = true;
+            sender.full_since = now;
+        }
+        sender.broken = now - sender.full_since > stall_limit;
+    }
     if (!sender.broken) [[likely]] {
         return true;
     }
@@ -352,6 +360,7 @@ bool VerbsQueues::tx_works(std::size_t index, Time now)
     finish(sender, sender.posted);
     sender.qp.reset();
     ++sender.generation;
+    sender.full = false;
     sender.qp = make_qp(false);
     sender.broken = sender.qp == nullptr;
     return !sender.broken;
@@ -396,8 +405,8 @@ bool VerbsQueues::tx_push(const TxPacket& packet, const VerbsTarget& target, std
     }
     sender.slots[sender.posted % send_depth] = slot;
     ++sender.posted;
-    request.wr_id =
-        std::bit_cast<std::uint64_t>(SendId{static_cast<std::uint16_t>(index), sender.generation, sender.posted});
+    request.wr_id = std::bit_cast<std::uint64_t>(
+        SendId{static_cast<std::uint16_t>(index), sender.generation, sender.posted});
     request.wr.ud = {target.handle, target.queue_pair, target.key};
     if (sender.last != nullptr) {
         sender.last->next = &request;

@@ -95,16 +95,18 @@ public:
 
     /// Takes back what the device has sent.
     void tx_collect(Time now);
-    /// False: no room now. `inline_only`... of `packet` only iov and length matter.
+    /// Copies the packet and queues it for tx_flush(), before which its memory must not go. Of `packet` only
+    /// iov and length matter. False: no room now.
     bool tx_push(const TxPacket& packet, const VerbsTarget& target, std::size_t sender);
     /// True if the sender is fit to push to; makes a broken one anew now and then.
     bool tx_works(std::size_t sender, Time now);
     void tx_flush();
 
 private:
-    static constexpr std::uint32_t grh_bytes = 40;      // in front of every received packet
-    static constexpr std::uint32_t rx_lead = 24;        // so that what follows the GRH is aligned
-    static constexpr std::uint32_t rx_stride = 4096 + 64; // one packet with both; not a power of two, for the caches
+    static constexpr std::uint32_t grh_bytes = 40; // in front of every received packet
+    static constexpr std::uint32_t rx_lead = 24;   // so that what follows the GRH is aligned
+    static constexpr std::uint32_t rx_stride =
+        4096 + 64; // one packet with both; not a power of two, for the caches
     static constexpr std::uint32_t send_depth = 64;     // packets under way per queue pair
     static constexpr std::uint32_t slot_count = 1024;   // over all of them; small packets need none
     static constexpr std::uint32_t wanted_inline = 256; // bytes
@@ -116,6 +118,8 @@ private:
         std::uint16_t generation = 0; // tells late completions of its predecessors
         bool broken = false;
         Time retry_at{};
+        bool full = false;
+        Time full_since{};
         std::uint32_t posted = 0; // count of work requests, wraps
         std::uint32_t done = 0;
         std::array<std::uint16_t, send_depth> slots{}; // of request i at i % send_depth

@@ -113,8 +113,8 @@ void VerbsRoutes::doubt(RouteId id) noexcept
     }
 }
 
-/// Address handles for what the message says. The neighbour that the kernel looks for on the way is known: its
-/// host has just sent this.
+/// Address handles for what the message says. The neighbour that the kernel looks for on the way is known:
+/// its host has just sent this.
 bool VerbsRoutes::make_handles(Route& route, const VerbsMessage& message)
 {
     std::vector<VerbsAh> handles;

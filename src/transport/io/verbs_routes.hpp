@@ -108,8 +108,8 @@ private:
     };
 
     static constexpr Duration first_wait = std::chrono::milliseconds(2); // then doubled with each question
-    static constexpr std::uint8_t max_doublings = 9;                    // about a second
-    static constexpr std::uint8_t max_questions = 8;                    // by RDMA
+    static constexpr std::uint8_t max_doublings = 9;                     // about a second
+    static constexpr std::uint8_t max_questions = 8;                     // by RDMA
 
     void ask(RouteId route, Time now);
     void enter(Route& route, State state, Time now);

@@ -25,7 +25,8 @@ constexpr Duration kernel_interval = std::chrono::microseconds(20); // at the UD
 constexpr Duration kernel_streak =
     std::chrono::milliseconds(1); // after a packet, look every time for so long
 constexpr Duration event_interval = std::chrono::milliseconds(5); // at the device's events
-constexpr Duration port_interval = std::chrono::seconds(1); // at the port itself: not all that changes is an event
+constexpr Duration port_interval =
+    std::chrono::seconds(1); // at the port itself: not all that changes is an event
 
 constexpr std::uint16_t hardware_queue_pairs = 8; // the other paths are flow labels
 constexpr std::uint16_t packets_per_post = 16;    // bulk on one path shares a doorbell, and a completion

@@ -9,8 +9,8 @@
 // when that, too, is answered (again by UDP) does the route use them: a way that has been
 // seen to work. Until then, and whenever the peer falls silent or the device fails, packets take the UDP
 // sockets: to peers without the device, with another process's queue pairs at the old address, behind a
-// firewall without port 4791, while the port is down, or after its MTU shrank. Each direction is asked for by its own
-// sender. The UDP backend also answers liveness probes and hears ICMP.
+// firewall without port 4791, while the port is down, or after its MTU shrank. Each direction is asked for by
+// its own sender. The UDP backend also answers liveness probes and hears ICMP.
 //
 // Packets are intact (ICRC); their ECN mark is read from the IP header in front of them.
 #pragma once
@@ -29,18 +29,19 @@
 namespace srd {
 
 struct VerbsConfig {
-    std::string device;                    ///< "mlx5_0"; empty: the one that has the address
-    sockaddr_storage local_address{};      ///< as UdpConfig::local_address; an address of a port of the device
-    std::uint16_t path_count = 64;         ///< queue pairs times flow labels per route, 1..64
-    std::uint32_t socket_buffer = 8U << 20; ///< memory for packets to receive, registered; of the sockets as well
-    std::uint32_t max_packet = 65507;      ///< upper bound of every route's MTU, payload bytes
+    std::string device;               ///< "mlx5_0"; empty: the one that has the address
+    sockaddr_storage local_address{}; ///< as UdpConfig::local_address; an address of a port of the device
+    std::uint16_t path_count = 64;    ///< queue pairs times flow labels per route, 1..64
+    std::uint32_t socket_buffer =
+        8U << 20;                     ///< memory for packets to receive, registered; of the sockets as well
+    std::uint32_t max_packet = 65507; ///< upper bound of every route's MTU, payload bytes
     std::uint32_t max_routes = 1U << 20;   ///< Limits::max_routes
     std::function<void(const char*)> warn; ///< gets one-line warnings that say what to do; may be empty
     std::function<void(const char*)> tell; ///< gets one line on what runs; may be empty
 };
 
-/// Makes the backend. Errors as make_udp_io, and ENODEV (no RoCE v2 GID for the address, or its port is down),
-/// ENOSYS (no libibverbs), EACCES.
+/// Makes the backend. Errors as make_udp_io, and ENODEV (no RoCE v2 GID for the address, or its port is
+/// down), ENOSYS (no libibverbs), EACCES.
 int make_verbs_io(const VerbsConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                   std::string& error);
 
