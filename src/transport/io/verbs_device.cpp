@@ -76,12 +76,11 @@ Snapshot current_ports()
     static Snapshot* remembered = nullptr; // never destroyed, as the library
     static SteadyClock::time_point until{};
     const std::lock_guard guard(mutex);
-    const auto now = SteadyClock::now();
-    if (remembered == nullptr || now >= until) {
+    if (remembered == nullptr || SteadyClock::now() >= until) {
         auto fresh = std::make_unique<Snapshot>(list_ports());
         delete remembered;
         remembered = fresh.release();
-        until = now + memory_time;
+        until = SteadyClock::now() + memory_time; // from its end: asking may take long itself
     }
     return *remembered;
 }

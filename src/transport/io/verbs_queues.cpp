@@ -22,6 +22,7 @@ namespace srd {
 namespace {
 
 constexpr Duration repair_interval = std::chrono::milliseconds(10); // between attempts to renew a sender
+constexpr Duration late_poll = std::chrono::microseconds(20); // after the last one, as of the UDP backend
 constexpr Duration stall_limit =
     std::chrono::seconds(1); // a full sender that gives nothing back so long is stuck
 
@@ -250,13 +251,23 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
 {
     SRD_DCHECK(held_.empty());
     const bool ipv4 = config_.port.gid.raw[10] == 0xff;
+    // Nobody says when a packet came. Of what may have waited for a late poll the earliest possible time is
+    // told: waiting for us must not look like time on the way, which peers would slow down for.
+    if (now - polled_at_ > late_poll) {
+        waiting_since_ = waiting_ == 0 ? polled_at_ : waiting_since_;
+        waiting_ = buffer_count_;
+    }
+    polled_at_ = now;
     std::size_t count = 0;
     while (count < packets.size()) {
         fill_stash();
         if (stash_begin_ == stash_end_) {
+            waiting_ = 0;
             break;
         }
         const ibv_wc& completion = stash_[stash_begin_++];
+        const Time arrived = waiting_ != 0 ? waiting_since_ : now;
+        waiting_ -= waiting_ != 0 ? 1 : 0;
         if (completion.status != IBV_WC_SUCCESS) [[unlikely]] {
             rx_works_ = false; // the queue pair is in error: everything is flushed
             continue;
@@ -271,7 +282,7 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
         const std::byte* const grh = buffer(index) + rx_lead;
         const unsigned mark =
             ipv4 ? std::to_integer<unsigned>(grh[21]) : std::to_integer<unsigned>(grh[1]) >> 4U;
-        packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes, (mark & 3U) == 3U, now};
+        packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes, (mark & 3U) == 3U, arrived};
     }
     return count;
 }

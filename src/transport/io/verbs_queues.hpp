@@ -152,6 +152,9 @@ private:
     std::uint32_t inline_bytes_ = 0;
     std::uint32_t buffer_count_ = 0;
     bool rx_works_ = true;
+    Time polled_at_{};
+    std::uint32_t waiting_ = 0; // so many packets at most have come before the last late poll,
+    Time waiting_since_{};      // but after this
     bool send_warned_ = false;
 
     std::array<ibv_wc, 64> stash_{}; // completions that arm_wait() or rx_burst() took in
