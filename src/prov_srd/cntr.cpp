@@ -6,8 +6,6 @@
 #include <mutex>
 #include <utility>
 
-#include <sched.h>
-
 #include "boundary.hpp"
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
@@ -53,7 +51,7 @@ int CompletionCounter::wait(std::uint64_t threshold, int timeout_ms) noexcept
         return error;
     }
     Waiter self{.threshold = threshold, .errors = errors.load(std::memory_order_seq_cst)};
-    const Time end = timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
+    const Time end = end_of_wait(timeout_ms);
     {
         const std::lock_guard guard(waiters_mutex_);
         self.next = std::exchange(waiters_, &self);
@@ -79,19 +77,13 @@ int CompletionCounter::sleep_until_done(Waiter& self, Time end) noexcept
         if (end != time_never && clock_now() >= end) {
             return -FI_ETIMEDOUT;
         }
-        if (wait_obj == FI_WAIT_YIELD) {
-            sched_yield();
-            continue;
-        }
-        Time deadline{};
-        if (!group.arm(deadline)) {
-            continue;
-        }
-        if (!is_done(self)) {
+        group.pause(wait_obj, end, [&] {
+            if (is_done(self)) {
+                return false;
+            }
             pass_on(self);
-            group.sleep(std::min(deadline, end));
-        }
-        group.disarm();
+            return true;
+        });
     }
 }
 
@@ -110,16 +102,7 @@ void CompletionCounter::pass_on(const Waiter& self) noexcept
 
 int CompletionCounter::try_wait() noexcept
 {
-    if (const int error = group.open_descriptors(); error != 0) {
-        return error;
-    }
-    do {
-        group.progress();
-        if (take_news(read)) {
-            return -FI_EAGAIN;
-        }
-    } while (!group.arm_for_fd());
-    return take_news(read) ? -FI_EAGAIN : 0;
+    return group.try_wait([this] { return take_news(read); });
 }
 
 namespace {

@@ -6,8 +6,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include <sched.h>
-
 #include "boundary.hpp"
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
@@ -198,7 +196,7 @@ ssize_t CompletionQueue::read_wait(void* entries, std::size_t count, fi_addr_t* 
         return error;
     }
     const std::uint32_t signals = signals_.load(std::memory_order_acquire);
-    const Time end = timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
+    const Time end = end_of_wait(timeout_ms);
     while (true) {
         const ssize_t result = read(entries, count, sources);
         if (result != -FI_EAGAIN) {
@@ -214,18 +212,7 @@ ssize_t CompletionQueue::read_wait(void* entries, std::size_t count, fi_addr_t* 
         if (end != time_never && clock_now() >= end) {
             return -FI_EAGAIN;
         }
-        if (wait_obj == FI_WAIT_YIELD) {
-            sched_yield();
-            continue;
-        }
-        Time deadline{};
-        if (!group.arm(deadline)) {
-            continue;
-        }
-        if (!has_entries() && !signaled_.load()) {
-            group.sleep(std::min(deadline, end));
-        }
-        group.disarm();
+        group.pause(wait_obj, end, [&] { return !has_entries() && !signaled_.load(); });
     }
 }
 
@@ -269,16 +256,7 @@ void CompletionQueue::signal() noexcept
 
 int CompletionQueue::try_wait() noexcept
 {
-    if (const int error = group.open_descriptors(); error != 0) {
-        return error;
-    }
-    do {
-        group.progress();
-        if (has_entries()) {
-            return -FI_EAGAIN;
-        }
-    } while (!group.arm_for_fd());
-    return has_entries() ? -FI_EAGAIN : 0;
+    return group.try_wait([this] { return has_entries(); });
 }
 
 namespace {

@@ -6,7 +6,6 @@
 #include <ctime>
 
 #include <poll.h>
-#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -34,6 +33,11 @@ Time clock_now() noexcept
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     return Time(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
+}
+
+Time end_of_wait(int timeout_ms) noexcept
+{
+    return timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
 }
 
 ProgressGroup::ProgressGroup(Domain& domain) noexcept

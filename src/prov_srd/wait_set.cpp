@@ -75,7 +75,7 @@ int WaitSet::try_wait() noexcept
 
 int WaitSet::wait(int timeout_ms) noexcept
 {
-    const Time end = timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
+    const Time end = end_of_wait(timeout_ms);
     while (true) {
         if (const int code = try_wait(); code != 0) {
             return code == -FI_EAGAIN ? 0 : code;
