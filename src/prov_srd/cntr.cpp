@@ -196,28 +196,19 @@ int cntr_close(fid* object)
 
 int cntr_control(fid* object, int command, void* argument)
 {
-    CompletionCounter& counter = self(object);
+    const CompletionCounter& counter = self(object);
     if (argument == nullptr) {
         return -FI_EINVAL;
     }
     switch (command) {
-    case FI_GETWAIT:
-        if (counter.wait_obj != FI_WAIT_FD) {
-            SRD_WARN(FI_LOG_CNTR, "FI_GETWAIT: the counter has no descriptor; open it with FI_WAIT_FD");
-            return -FI_ENODATA;
-        }
-        *static_cast<int*>(argument) = counter.group.fd();
-        return 0;
-    case FI_GETWAITOBJ:
-        *static_cast<fi_wait_obj*>(argument) = counter.wait_obj;
-        return 0;
     case FI_GETOPSFLAG:
         *static_cast<uint64_t*>(argument) = 0;
         return 0;
     case FI_SETOPSFLAG:
         return *static_cast<const uint64_t*>(argument) == 0 ? 0 : -FI_EINVAL;
     default:
-        return -FI_ENOSYS;
+        return control_wait(command, argument, counter.wait_obj,
+                            counter.wait_obj == FI_WAIT_FD ? counter.group.fd() : -1);
     }
 }
 

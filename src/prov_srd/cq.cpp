@@ -352,24 +352,9 @@ int cq_close(fid* object)
 
 int cq_control(fid* object, int command, void* argument)
 {
-    CompletionQueue& queue = self(object);
-    switch (command) {
-    case FI_GETWAIT:
-        if (argument == nullptr || queue.wait_obj != FI_WAIT_FD) {
-            SRD_WARN(FI_LOG_CQ, "FI_GETWAIT: the queue has no descriptor; open it with FI_WAIT_FD");
-            return argument == nullptr ? -FI_EINVAL : -FI_ENODATA;
-        }
-        *static_cast<int*>(argument) = queue.group.fd();
-        return 0;
-    case FI_GETWAITOBJ:
-        if (argument == nullptr) {
-            return -FI_EINVAL;
-        }
-        *static_cast<fi_wait_obj*>(argument) = queue.wait_obj;
-        return 0;
-    default:
-        return -FI_ENOSYS;
-    }
+    const CompletionQueue& queue = self(object);
+    return control_wait(command, argument, queue.wait_obj,
+                        queue.wait_obj == FI_WAIT_FD ? queue.group.fd() : -1);
 }
 
 fi_ops cq_fid_ops = {sizeof(fi_ops), cq_close, stubs::bind, cq_control, stubs::ops_open, nullptr, nullptr};
