@@ -324,13 +324,10 @@ TEST_CASE("raw: a link that goes down and comes back is used again")
         Pair pair(kind);
         REQUIRE(pair.reaches());
         REQUIRE(world()->run(0, "ip link set veth0 down"));
-        std::array<RouteNotice, 4> notices;
         TestPacket source(2, 100);
-        CHECK(eventually([&] {
-            const TxPacket packet = source.to(pair.route, PathId{0});
+        const TxPacket packet = source.to(pair.route, PathId{0});
+        CHECK(noticed(*pair.a->io, pair.route, RouteNotice::Kind::unreachable, [&] {
             pair.a->io->tx_burst({&packet, 1});
-            const std::size_t count = pair.a->io->poll_notices(notices, clock_now());
-            return count != 0 && notices[0].kind == RouteNotice::Kind::unreachable;
         }));
         REQUIRE(world()->run(0, "ip link set veth0 up && ip addr replace fd96::1/64 dev veth0 nodad"));
         CHECK(pair.reaches());
@@ -357,14 +354,10 @@ TEST_CASE("raw: the kernel of a peer without that port says so")
         const std::uint64_t sent = kernel_udp(0, "OutDatagrams");
         TestPacket source(2, 100);
         const TxPacket packet = source.to(pair.route, PathId{0});
-        std::array<RouteNotice, 4> notices;
         std::array<RxPacket, 4> packets;
-        CHECK(eventually([&] {
+        CHECK(noticed(*pair.a->io, pair.route, RouteNotice::Kind::process_gone, [&] {
             pair.a->io->tx_burst({&packet, 1});
             CHECK(pair.a->io->rx_burst(packets, clock_now()) == 0);
-            const std::size_t count = pair.a->io->poll_notices(notices, clock_now());
-            return count != 0 && notices[0].route == pair.route &&
-                   notices[0].kind == RouteNotice::Kind::process_gone;
         }));
         CHECK(kernel_udp(0, "OutDatagrams") <= sent + 1); // it was the ring's packets that were answered
     });
