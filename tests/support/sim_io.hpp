@@ -102,7 +102,6 @@ private:
 
     bool transmit(const TxPacket& packet);
     bool is_shared(const void* address) const;
-    static void gather(const TxPacket& packet, std::vector<std::byte>& out);
     void between_entries()
     {
         if (hook_ != nullptr) {
