@@ -41,8 +41,8 @@ Time end_of_wait(int timeout_ms) noexcept
 }
 
 ProgressGroup::ProgressGroup(Domain& domain) noexcept
-    : members_lock(domain.threading != FI_THREAD_DOMAIN || domain.data_progress == FI_PROGRESS_AUTO),
-      domain_(domain), threaded_progress_(domain.data_progress == FI_PROGRESS_AUTO)
+    : members_lock(domain.is_shared_by_threads()), domain_(domain),
+      threaded_progress_(domain.data_progress == FI_PROGRESS_AUTO)
 {
 }
 
