@@ -19,6 +19,12 @@ CompletionCounter::CompletionCounter(Domain& owner, fi_wait_obj wait_object, voi
 {
     fid.fid.fclass = FI_CLASS_CNTR;
     fid.fid.context = context;
+    domain.retain();
+}
+
+CompletionCounter::~CompletionCounter()
+{
+    domain.release();
 }
 
 void CompletionCounter::count_for_domain()
@@ -190,7 +196,6 @@ int cntr_close(fid* object)
         std::erase(domain.region_groups, &counter->group);
     }
     delete counter;
-    domain.release();
     return 0;
 }
 
@@ -254,7 +259,6 @@ int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* con
         }
         counter->fid.fid.ops = &cntr_fid_ops;
         counter->fid.ops = &cntr_ops;
-        owner.retain();
         *cntr = &counter.release()->fid;
         return 0;
     });

@@ -106,6 +106,12 @@ CompletionQueue::CompletionQueue(Domain& owner, const fi_cq_attr& attr, std::siz
 {
     fid.fid.fclass = FI_CLASS_CQ;
     fid.fid.context = context;
+    domain.retain();
+}
+
+CompletionQueue::~CompletionQueue()
+{
+    domain.release();
 }
 
 void CompletionQueue::write(const Completion& completion) noexcept
@@ -344,9 +350,7 @@ int cq_close(fid* object)
     if (queue->wait_set != nullptr) {
         queue->wait_set->remove(queue->fid.fid);
     }
-    Domain& domain = queue->domain;
     delete queue;
-    domain.release();
     return 0;
 }
 
@@ -401,7 +405,6 @@ int cq_open(fid_domain* domain, fi_cq_attr* attr, fid_cq** cq, void* context) no
         }
         queue->fid.fid.ops = &cq_fid_ops;
         queue->fid.ops = &cq_ops;
-        owner.retain();
         *cq = &queue.release()->fid;
         return 0;
     });
