@@ -14,7 +14,7 @@
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
 #include "log.hpp"
-#include "operation.hpp"
+#include "measure.hpp"
 #include "progress_group.hpp"
 
 namespace srd {
