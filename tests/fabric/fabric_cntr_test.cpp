@@ -115,6 +115,37 @@ TEST_CASE("cntr: several threads wait for different values, and each wakes at it
     }
 }
 
+TEST_CASE("cntr: a change just before a waiter falls asleep wakes it")
+{
+    OpenDomain domain;
+    const Handle<fid_cntr> question = open_counter(domain);
+    const Handle<fid_cntr> answer = open_counter(domain);
+    constexpr std::uint64_t rounds = 50000;
+    std::atomic<bool> over{false};
+    // Answers at once, that is, about when the other has looked in vain and is going to sleep.
+    std::thread answerer([&] {
+        for (std::uint64_t i = 1; i <= rounds; ++i) {
+            while (fi_cntr_read(question.get()) < i && !over.load()) {
+            }
+            fi_cntr_add(answer.get(), 1);
+        }
+    });
+    // Who sleeps over the change finds it at the timeout, so it is the time that tells.
+    const auto slept_over = [&](std::uint64_t threshold) {
+        const auto begin = std::chrono::steady_clock::now();
+        return fi_cntr_wait(answer.get(), threshold, 20000) != 0 ||
+               std::chrono::steady_clock::now() - begin > std::chrono::seconds(15);
+    };
+    bool missed = false;
+    for (std::uint64_t i = 1; i <= rounds && !missed; ++i) {
+        fi_cntr_add(question.get(), 1);
+        missed = slept_over(i);
+    }
+    over.store(true);
+    answerer.join();
+    CHECK_FALSE(missed);
+}
+
 TEST_CASE("cntr: a value that is reached counts for more than an error")
 {
     OpenDomain domain;
