@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -144,6 +145,15 @@ inline sockaddr_storage outer_address()
     }
     std::fprintf(stderr, "SKIPPED: this host has no IPv4 address but loopback's\n");
     return {};
+}
+
+inline RouteId route_to(PacketIo& from, PacketIo& to)
+{
+    RouteId route{};
+    if (from.resolve(to.local_address(), route) != Status::ok) {
+        throw std::runtime_error("a backend does not resolve the address of another one");
+    }
+    return route;
 }
 
 /// The port inside a backend's local_address().

@@ -107,13 +107,6 @@ std::unique_ptr<Endpoint> must_open(Kind kind, unsigned host, std::uint16_t port
     return endpoint;
 }
 
-RouteId route_to(PacketIo& from, PacketIo& to)
-{
-    RouteId route{};
-    REQUIRE(from.resolve(to.local_address(), route) == Status::ok);
-    return route;
-}
-
 /// Sends packets of that length until one arrives; false after ten seconds.
 bool reaches(PacketIo& from, RouteId route, PacketIo& to, std::size_t length = 200)
 {

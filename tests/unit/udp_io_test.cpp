@@ -168,8 +168,7 @@ TEST_CASE("udp: loopback has one path and 64 KiB packets")
 {
     const auto opened = open_udp(make_address("127.0.0.1"));
     REQUIRE(opened->code == 0);
-    RouteId route{};
-    REQUIRE(opened->io->resolve(opened->io->local_address(), route) == Status::ok);
+    const RouteId route = route_to(*opened->io, *opened->io);
     CHECK(opened->io->caps().path_count == 1);
     CHECK(opened->io->route_mtu(route) == 65507);
     CHECK(opened->io->caps().rx_buffer > 0);
@@ -178,8 +177,7 @@ TEST_CASE("udp: loopback has one path and 64 KiB packets")
     config.max_packet = 2000;
     const auto small = open_udp(make_address("127.0.0.1"), config);
     REQUIRE(small->code == 0);
-    REQUIRE(small->io->resolve(small->io->local_address(), route) == Status::ok);
-    CHECK(small->io->route_mtu(route) == 2000);
+    CHECK(small->io->route_mtu(route_to(*small->io, *small->io)) == 2000);
 }
 
 TEST_CASE("udp: each path is a source port, and endpoints of a process share them")
@@ -230,8 +228,7 @@ TEST_CASE("udp: fewer paths when descriptors run out, with one warning, and pack
     }
     const auto opened = open_udp(address);
     REQUIRE(opened->code == 0);
-    RouteId self{};
-    REQUIRE(opened->io->resolve(opened->io->local_address(), self) == Status::ok);
+    const RouteId self = route_to(*opened->io, *opened->io);
     rlimit old{};
     REQUIRE(::getrlimit(RLIMIT_NOFILE, &old) == 0);
     const int next = ::dup(0);
@@ -308,8 +305,7 @@ TEST_CASE("udp: a late poll learns when the packet came")
             continue;
         }
         REQUIRE(opened->code == 0);
-        RouteId self{};
-        REQUIRE(opened->io->resolve(opened->io->local_address(), self) == Status::ok);
+        const RouteId self = route_to(*opened->io, *opened->io);
         std::array<RxPacket, 4> packets;
         const Time before = clock_now();
         REQUIRE(opened->io->rx_burst(packets, before) == 0);
@@ -348,8 +344,7 @@ TEST_CASE("udp: what the kernel drops at a full socket is counted")
     const auto sender = open_udp(make_address("127.0.0.1"));
     REQUIRE(receiver->code == 0);
     REQUIRE(sender->code == 0);
-    RouteId route{};
-    REQUIRE(sender->io->resolve(receiver->io->local_address(), route) == Status::ok);
+    const RouteId route = route_to(*sender->io, *receiver->io);
     REQUIRE(eventually([&] {
         TestPacket packet(1, 4000);
         const TxPacket sent = packet.to(route, PathId{0});
@@ -370,9 +365,8 @@ TEST_CASE("udp: lone packets in a row follow their routes, and a closed port amo
     const auto first = open_udp(make_address("127.0.0.1"));
     const auto second = open_udp(make_address("127.0.0.1"));
     REQUIRE(opened->code == 0);
-    RouteId to_first{}, to_second{};
-    REQUIRE(opened->io->resolve(first->io->local_address(), to_first) == Status::ok);
-    REQUIRE(opened->io->resolve(second->io->local_address(), to_second) == Status::ok);
+    const RouteId to_first = route_to(*opened->io, *first->io);
+    const RouteId to_second = route_to(*opened->io, *second->io);
     const auto count_arrivals = [](PacketIo& io) {
         std::array<RxPacket, 64> packets;
         std::size_t total = 0;
@@ -416,8 +410,7 @@ TEST_CASE("udp: packets built before the MTU shrank still arrive, and the change
         const auto b = open_udp(make_address("127.0.0.1"));
         REQUIRE(a->code == 0);
         REQUIRE(b->code == 0);
-        RouteId route{};
-        REQUIRE(a->io->resolve(b->io->local_address(), route) == Status::ok);
+        const RouteId route = route_to(*a->io, *b->io);
         CHECK(a->io->route_mtu(route) == 8972);
         REQUIRE(set_loopback_mtu(1500));
         for (const std::size_t length : std::array<std::size_t, 5>{8972, 3000, 1473, 1472, 100}) {

@@ -50,9 +50,8 @@ TEST_CASE("udp: a closed port is noticed by the packets sent to it, on any path"
         const auto friendly = open_udp(address);
         REQUIRE(opened->code == 0);
         REQUIRE(victim->code == 0);
-        RouteId route{}, other{};
-        REQUIRE(opened->io->resolve(victim->io->local_address(), route) == Status::ok);
-        REQUIRE(opened->io->resolve(friendly->io->local_address(), other) == Status::ok);
+        const RouteId route = route_to(*opened->io, *victim->io);
+        const RouteId other = route_to(*opened->io, *friendly->io);
         victim->io.reset();
         TestPacket packet(1, 100);
         const std::uint8_t last = static_cast<std::uint8_t>(opened->io->caps().path_count - 1);
@@ -122,8 +121,7 @@ TEST_CASE("udp: an answer to a probe wakes a sleeper")
     const auto b = open_udp(make_address("127.0.0.1"));
     REQUIRE(a->code == 0);
     REQUIRE(b->code == 0);
-    RouteId route{};
-    REQUIRE(a->io->resolve(b->io->local_address(), route) == Status::ok);
+    const RouteId route = route_to(*a->io, *b->io);
     a->io->probe_liveness(route, clock_now());
     pollfd polled{a->io->wait_fd(), POLLIN, 0};
     CHECK(::poll(&polled, 1, 5000) == 1);
