@@ -108,6 +108,21 @@ std::string backend_obstacle(Backend backend, const NetInterface& entry)
     return missing.empty() ? missing : name + " is left out: " + missing;
 }
 
+std::string describe_choice(Backend chosen, const NetInterface& entry)
+{
+    std::string text = "domain " + domain_name_of(entry.name, chosen) +
+                       " is taken unless FI_SRD_BACKEND or a domain's name chooses another backend:";
+    for (const Backend other : {Backend::udp, Backend::packet, Backend::xdp}) {
+        if (other != chosen) {
+            const std::string obstacle = backend_obstacle(other, entry);
+            text +=
+                ' ' + (obstacle.empty() ? domain_name_of(entry.name, other) + " could be" : obstacle) + ';';
+        }
+    }
+    text.back() = '.';
+    return text;
+}
+
 int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error)
 {
