@@ -72,8 +72,10 @@ struct AtomicOperation {
 
 /// Properties of a message that travel with it.
 struct MessageFlags {
-    bool tagged = false;   ///< FI_TAGGED rather than FI_MSG
-    bool has_data = false; ///< carries remote CQ data
+    // One byte: a pair of bools is written by the byte and copied by the word, and the copy waits for the
+    // writes.
+    bool tagged : 1 = false;   ///< FI_TAGGED rather than FI_MSG
+    bool has_data : 1 = false; ///< carries remote CQ data
 };
 
 /// One operation: a message to send, or an access to a peer's registered memory. The iov array is copied; the
@@ -244,16 +246,6 @@ public:
 
     // -- Inspection -------------------------------------------------------
 
-    struct PeerStats {
-        Duration rtt_smoothed{};
-        Duration rtt_min{};
-        std::uint32_t window_bytes = 0;
-        std::uint32_t in_flight_bytes = 0;
-        std::uint32_t queued_messages = 0;
-        std::uint32_t mtu = 0;
-        bool established = false;
-    };
-    PeerStats peer_stats(PeerId peer) const;
     /// Bytes of state of a peer with nothing outstanding.
     static std::size_t idle_peer_size() noexcept;
     /// Aborts (SRD_CHECK) if the engine's own state contradicts itself. Slow: tests and debug builds.
