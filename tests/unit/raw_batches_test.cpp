@@ -99,8 +99,7 @@ TEST_CASE("raw: every packet of a batch that the kernel left joined arrives, who
                     const InsideNamespace inside(world->fd(0));
                     const auto udp = open_udp(make_address(NetWorld::address(0, false)));
                     REQUIRE(udp->code == 0);
-                    RouteId route{};
-                    REQUIRE(udp->io->resolve(io.local_address(), route) == Status::ok);
+                    const RouteId route = route_to(*udp->io, io);
                     for (const std::size_t size : {std::size_t{2}, std::size_t{7}, std::size_t{40}}) {
                         std::vector<TestPacket> sources;
                         std::vector<TxPacket> burst;

@@ -163,8 +163,7 @@ TEST_CASE("raw: a damaged frame is counted and never delivered")
                 std::array<std::uint64_t, 2> damaged{};
                 const auto a = open_damaging(*world, kind, ipv6, 0, counters[0], damaged[0]);
                 const auto b = open_damaging(*world, kind, ipv6, 1, counters[1], damaged[1]);
-                RouteId route{};
-                REQUIRE(a->resolve(b->local_address(), route) == Status::ok);
+                const RouteId route = route_to(*a, *b);
                 std::vector<TestPacket> sources;
                 for (std::uint32_t i = 0; i < 50; ++i) {
                     sources.emplace_back(i, 4 + i * 7);
