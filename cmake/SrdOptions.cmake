@@ -23,6 +23,14 @@ target_compile_options(srd_options INTERFACE -Wall -Wextra -Wpedantic -Wconversi
     $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>
     $<$<BOOL:${SRD_WERROR}>:-Werror>)
 
+# Records of 100 to 200 bytes are cleared on the data path. gcc does that with `rep stos`, whose start-up
+# costs more than the clearing: 25 of 100 ns per 64-byte message (engine_bench).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
+    target_compile_options(srd_options INTERFACE
+        -mmemset-strategy=unrolled_loop:512:noalign,libcall:-1:noalign
+        -mmemcpy-strategy=unrolled_loop:512:noalign,libcall:-1:noalign)
+endif()
+
 # Link-time optimization joins engine, backend and provider: a sixth of the engine's time. Objects stay
 # ordinary ones as well, so that the tests link as fast as ever.
 add_library(srd_lto INTERFACE)

@@ -72,8 +72,10 @@ struct AtomicOperation {
 
 /// Properties of a message that travel with it.
 struct MessageFlags {
-    bool tagged = false;   ///< FI_TAGGED rather than FI_MSG
-    bool has_data = false; ///< carries remote CQ data
+    // One byte: a pair of bools is written by the byte and copied by the word, and the copy waits for the
+    // writes.
+    bool tagged : 1 = false;   ///< FI_TAGGED rather than FI_MSG
+    bool has_data : 1 = false; ///< carries remote CQ data
 };
 
 /// One operation: a message to send, or an access to a peer's registered memory. The iov array is copied; the

@@ -125,7 +125,7 @@ Engine::Impl::FrameResult Engine::Impl::on_message_frame()
     cursor.tag = frame->tag;
     cursor.total = payload->size();
     cursor.offset = 0;
-    cursor.payload = *payload;
+    cursor.payload = {payload->data(), payload->size()}; // not *payload: 8-byte writes, 16-byte copy
     cursor.requested = false;
     cursor.is_atomic = false;
     const std::int32_t ahead = wire::sequence_distance(cursor.sequence, peers[cursor.peer].rx_message_next);

@@ -97,9 +97,11 @@ struct TxMessage {
         done,    ///< on the engine's done list
     };
 
+    TxMessage() noexcept {} // leaves `iov` alone: one is made for every message
+
     Link all;   ///< the peer's list of all its messages (a response is on none)
     Link queue; ///< tx_queue, grant_queue, a slot's completion chain (next only) or the done list
-    std::array<iovec, max_iov> iov{};
+    std::array<iovec, max_iov> iov; ///< the first iov_count are set
     std::uint64_t total = 0;
     std::uint64_t framed = 0;  ///< bytes already in slots
     std::uint64_t granted = 0; ///< request protocol: bytes the receiver allows
@@ -142,12 +144,14 @@ struct RxMessage {
     };
     enum class Owed : std::uint8_t { nothing, result, denied, fault };
 
-    Link hash;    ///< bucket of (peer, sequence)
-    Link all;     ///< the peer's list of all its incoming messages
-    Link control; ///< the peer's list of grants and delivered frames to send
-    Link grant;   ///< the engine's list of messages that want more grants
-    Link done;    ///< the engine's list of receive_done / message_lost events to report
-    std::array<iovec, max_iov> iov{};
+    RxMessage() noexcept {} // leaves `iov` alone
+
+    Link hash;                      ///< bucket of (peer, sequence)
+    Link all;                       ///< the peer's list of all its incoming messages
+    Link control;                   ///< the peer's list of grants and delivered frames to send
+    Link grant;                     ///< the engine's list of messages that want more grants
+    Link done;                      ///< the engine's list of receive_done / message_lost events to report
+    std::array<iovec, max_iov> iov; ///< the first iov_count are set
     std::uint64_t total = 0;
     std::uint64_t received = 0; ///< bytes arrived (placed, stored or discarded beyond the buffer)
     std::uint64_t limit = 0;    ///< request protocol: granted so far

@@ -305,8 +305,8 @@ bool Engine::Impl::start_read(std::uint32_t peer_index, std::uint32_t message_in
     message.peer = peer_index;
     message.sequence = operation.sequence;
     message.total = operation.total;
-    message.iov = operation.iov;
     message.iov_count = operation.iov_count;
+    std::copy_n(operation.iov.begin(), operation.iov_count, message.iov.begin());
     message.read = message_index;
     message.requested = true;
     message.state = RxMessage::State::receiving;
