@@ -9,7 +9,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <iterator>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <getopt.h>
@@ -55,85 +57,61 @@ struct Options {
     std::int64_t timeout_ns() const { return static_cast<std::int64_t>(timeout * 1e9); }
 };
 
+/// One value of the command line into the options.
+template <auto Member>
+void take(Options& options, const char* text)
+{
+    auto& field = options.*Member;
+    using Field = std::remove_reference_t<decltype(field)>;
+    if constexpr (std::is_same_v<Field, std::vector<std::size_t>>) {
+        field = parse_sizes(text);
+    } else if constexpr (std::is_same_v<Field, std::string>) {
+        field = text;
+    } else if constexpr (std::is_same_v<Field, double>) {
+        field = std::atof(text);
+    } else {
+        field = static_cast<Field>(std::strtol(text, nullptr, 10));
+    }
+}
+
+inline constexpr struct {
+    const char* name;
+    void (*take)(Options&, const char*);
+} option_table[] = {
+    {"rank", take<&Options::rank>},
+    {"control-fd", take<&Options::control_fd>},
+    {"cpu", take<&Options::cpu>},
+    {"provider", take<&Options::provider>},
+    {"address", take<&Options::address>},
+    {"seconds", take<&Options::seconds>},
+    {"timeout", take<&Options::timeout>},
+    {"window", take<&Options::window>},
+    {"segment", take<&Options::segment>},
+    {"latency", take<&Options::latency>},
+    {"rate", take<&Options::rate>},
+    {"bandwidth", take<&Options::bandwidth>},
+    {"write_latency", take<&Options::write_latency>},
+    {"write_bandwidth", take<&Options::write_bandwidth>},
+    {"read_latency", take<&Options::read_latency>},
+    {"read_bandwidth", take<&Options::read_bandwidth>},
+    {"fetch_add_latency", take<&Options::fetch_add_latency>},
+    {"fetch_add_rate", take<&Options::fetch_add_rate>},
+    {"write_ping", take<&Options::write_ping>},
+};
+
 inline Options parse_options(int argc, char** argv)
 {
-    static const option table[] = {
-        {"rank", required_argument, nullptr, 'r'},
-        {"control-fd", required_argument, nullptr, 'f'},
-        {"cpu", required_argument, nullptr, 'c'},
-        {"provider", required_argument, nullptr, 'p'},
-        {"address", required_argument, nullptr, 'a'},
-        {"seconds", required_argument, nullptr, 's'},
-        {"timeout", required_argument, nullptr, 't'},
-        {"window", required_argument, nullptr, 'w'},
-        {"segment", required_argument, nullptr, 'g'},
-        {"latency", required_argument, nullptr, 'L'},
-        {"rate", required_argument, nullptr, 'R'},
-        {"bandwidth", required_argument, nullptr, 'B'},
-        {"write_latency", required_argument, nullptr, 1},
-        {"write_bandwidth", required_argument, nullptr, 2},
-        {"read_latency", required_argument, nullptr, 3},
-        {"read_bandwidth", required_argument, nullptr, 4},
-        {"fetch_add_latency", required_argument, nullptr, 5},
-        {"fetch_add_rate", required_argument, nullptr, 6},
-        {"write_ping", required_argument, nullptr, 7},
-        {nullptr, 0, nullptr, 0},
-    };
+    std::array<option, std::size(option_table) + 1> table{};
+    for (std::size_t i = 0; i < std::size(option_table); ++i) {
+        table[i] = {option_table[i].name, required_argument, nullptr, static_cast<int>(i)};
+    }
     Options options;
-    std::vector<std::size_t>* const remote[] = {
-        &options.write_latency,     &options.write_bandwidth, &options.read_latency, &options.read_bandwidth,
-        &options.fetch_add_latency, &options.fetch_add_rate,  &options.write_ping};
-    int letter = 0;
-    while ((letter = getopt_long(argc, argv, "", table, nullptr)) != -1) {
-        switch (letter) {
-        case 'r':
-            options.rank = std::atoi(optarg);
-            break;
-        case 'f':
-            options.control_fd = std::atoi(optarg);
-            break;
-        case 'c':
-            options.cpu = std::atoi(optarg);
-            break;
-        case 'p':
-            options.provider = optarg;
-            break;
-        case 'a':
-            options.address = optarg;
-            break;
-        case 's':
-            options.seconds = std::atof(optarg);
-            break;
-        case 't':
-            options.timeout = std::atof(optarg);
-            break;
-        case 'w':
-            options.window = std::strtoul(optarg, nullptr, 10);
-            break;
-        case 'g':
-            options.segment = std::strtoul(optarg, nullptr, 10);
-            break;
-        case 'L':
-            options.latency = parse_sizes(optarg);
-            break;
-        case 'R':
-            options.rate = parse_sizes(optarg);
-            break;
-        case 'B':
-            options.bandwidth = parse_sizes(optarg);
-            break;
-        case 1:
-        case 2:
-        case 3:
-        case 4:
-        case 5:
-        case 6:
-        case 7:
-            *remote[letter - 1] = parse_sizes(optarg);
-            break;
-        default:
+    int index = 0;
+    while ((index = getopt_long(argc, argv, "", table.data(), nullptr)) != -1) {
+        if (index == '?') {
             throw Error("unknown option; bench/compare starts this program");
         }
+        option_table[index].take(options, optarg);
     }
     if (options.control_fd < 0 || options.window == 0 || options.segment == 0 || options.seconds <= 0) {
         throw Error("bench/compare starts this program: --control-fd, --window, --segment or --seconds is "

@@ -17,12 +17,6 @@ public:
     {
         value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
     }
-    void raise_to(std::uint64_t value) noexcept
-    {
-        if (value > value_.load(std::memory_order_relaxed)) {
-            value_.store(value, std::memory_order_relaxed);
-        }
-    }
     /// Takes an add() back that turned out not to have happened.
     void undo(std::uint64_t amount = 1) noexcept
     {

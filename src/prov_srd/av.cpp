@@ -22,7 +22,7 @@ namespace {
 
 int family_of(const Domain& domain) noexcept
 {
-    return domain.addr_format == FI_SOCKADDR_IN6 ? AF_INET6 : AF_INET;
+    return domain.local_address.family();
 }
 
 } // namespace
@@ -43,7 +43,8 @@ AddressVector::AddressVector(Domain& owner, const fi_av_attr& attr, void* contex
                                      .read_only = (attr.flags & FI_READ) != 0});
         generation_ = &shared_->generation();
     } else {
-        reserve(attr.count);
+        entries_.reserve(attr.count);
+        index_.reserve(attr.count);
     }
     domain.retain();
 }
@@ -54,13 +55,6 @@ AddressVector::~AddressVector()
         event_queue->bound.fetch_sub(1);
     }
     domain.release();
-}
-
-void AddressVector::reserve(std::size_t count)
-{
-    const std::unique_lock lock(mutex_);
-    entries_.reserve(count);
-    index_.reserve(count);
 }
 
 bool AddressVector::address_of(fi_addr_t fi_addr, std::span<const std::byte>& address) const noexcept
@@ -194,6 +188,12 @@ int family_of(const AddressVector& vector) noexcept
     return family_of(vector.domain);
 }
 
+/// Bytes of an address as the application gives it.
+std::size_t address_size(const AddressVector& vector) noexcept
+{
+    return family_of(vector) == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+}
+
 /// Collects the outcome of one insertion call, however the application wants to hear of it.
 class Insertion {
 public:
@@ -305,7 +305,7 @@ int av_insert(fid_av* av, const void* addr, std::size_t count, fi_addr_t* fi_add
             SRD_WARN(FI_LOG_AV, "fi_av_insert: %zu addresses at a null pointer", count);
             return -FI_EINVAL;
         }
-        const std::size_t size = family_of(vector) == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+        const std::size_t size = address_size(vector);
         Insertion insertion(vector, count, fi_addr, flags, context);
         for (std::size_t i = 0; i < count; ++i) {
             SocketAddress address;
@@ -470,9 +470,7 @@ const char* av_straddr(fid_av* av, const void* addr, char* buffer, std::size_t* 
 {
     const int code = guarded([&] {
         SocketAddress address;
-        const std::size_t size =
-            family_of(av_from(av)) == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-        if (length == nullptr || !SocketAddress::parse(addr, size, address)) {
+        if (length == nullptr || !SocketAddress::parse(addr, address_size(av_from(av)), address)) {
             return -FI_EINVAL;
         }
         const std::string text =

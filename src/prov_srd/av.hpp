@@ -73,7 +73,6 @@ struct AddressVector {
     int insert(const SocketAddress& address, fi_addr_t& fi_addr);
     /// Takes one use back. 0, or -FI_EINVAL if `fi_addr` names nothing.
     int remove(fi_addr_t fi_addr) noexcept;
-    void reserve(std::size_t count);
     bool has_observers() const noexcept;
     /// fi_av_attr.map_addr of a shared vector; null for others.
     void* map_addr() const noexcept;

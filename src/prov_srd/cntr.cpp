@@ -6,8 +6,6 @@
 #include <mutex>
 #include <utility>
 
-#include <sched.h>
-
 #include "boundary.hpp"
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
@@ -21,6 +19,12 @@ CompletionCounter::CompletionCounter(Domain& owner, fi_wait_obj wait_object, voi
 {
     fid.fid.fclass = FI_CLASS_CNTR;
     fid.fid.context = context;
+    domain.retain();
+}
+
+CompletionCounter::~CompletionCounter()
+{
+    domain.release();
 }
 
 void CompletionCounter::count_for_domain()
@@ -53,7 +57,7 @@ int CompletionCounter::wait(std::uint64_t threshold, int timeout_ms) noexcept
         return error;
     }
     Waiter self{.threshold = threshold, .errors = errors.load(std::memory_order_seq_cst)};
-    const Time end = timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
+    const Time end = end_of_wait(timeout_ms);
     {
         const std::lock_guard guard(waiters_mutex_);
         self.next = std::exchange(waiters_, &self);
@@ -79,19 +83,13 @@ int CompletionCounter::sleep_until_done(Waiter& self, Time end) noexcept
         if (end != time_never && clock_now() >= end) {
             return -FI_ETIMEDOUT;
         }
-        if (wait_obj == FI_WAIT_YIELD) {
-            sched_yield();
-            continue;
-        }
-        Time deadline{};
-        if (!group.arm(deadline)) {
-            continue;
-        }
-        if (!is_done(self)) {
+        group.pause(wait_obj, end, [&] {
+            if (is_done(self)) {
+                return false;
+            }
             pass_on(self);
-            group.sleep(std::min(deadline, end));
-        }
-        group.disarm();
+            return true;
+        });
     }
 }
 
@@ -110,16 +108,7 @@ void CompletionCounter::pass_on(const Waiter& self) noexcept
 
 int CompletionCounter::try_wait() noexcept
 {
-    if (const int error = group.open_descriptors(); error != 0) {
-        return error;
-    }
-    do {
-        group.progress();
-        if (take_news(read)) {
-            return -FI_EAGAIN;
-        }
-    } while (!group.arm_for_fd());
-    return take_news(read) ? -FI_EAGAIN : 0;
+    return group.try_wait([this] { return take_news(read); });
 }
 
 namespace {
@@ -207,34 +196,24 @@ int cntr_close(fid* object)
         std::erase(domain.region_groups, &counter->group);
     }
     delete counter;
-    domain.release();
     return 0;
 }
 
 int cntr_control(fid* object, int command, void* argument)
 {
-    CompletionCounter& counter = self(object);
+    const CompletionCounter& counter = self(object);
     if (argument == nullptr) {
         return -FI_EINVAL;
     }
     switch (command) {
-    case FI_GETWAIT:
-        if (counter.wait_obj != FI_WAIT_FD) {
-            SRD_WARN(FI_LOG_CNTR, "FI_GETWAIT: the counter has no descriptor; open it with FI_WAIT_FD");
-            return -FI_ENODATA;
-        }
-        *static_cast<int*>(argument) = counter.group.fd();
-        return 0;
-    case FI_GETWAITOBJ:
-        *static_cast<fi_wait_obj*>(argument) = counter.wait_obj;
-        return 0;
     case FI_GETOPSFLAG:
         *static_cast<uint64_t*>(argument) = 0;
         return 0;
     case FI_SETOPSFLAG:
         return *static_cast<const uint64_t*>(argument) == 0 ? 0 : -FI_EINVAL;
     default:
-        return -FI_ENOSYS;
+        return control_wait(command, argument, counter.wait_obj,
+                            counter.wait_obj == FI_WAIT_FD ? counter.group.fd() : -1);
     }
 }
 
@@ -280,7 +259,6 @@ int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* con
         }
         counter->fid.fid.ops = &cntr_fid_ops;
         counter->fid.ops = &cntr_ops;
-        owner.retain();
         *cntr = &counter.release()->fid;
         return 0;
     });

@@ -22,6 +22,7 @@ struct WaitSet;
 
 struct CompletionCounter {
     CompletionCounter(Domain& owner, fi_wait_obj wait_object, void* context);
+    ~CompletionCounter();
     CompletionCounter(const CompletionCounter&) = delete;
     CompletionCounter& operator=(const CompletionCounter&) = delete;
 

@@ -6,8 +6,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include <sched.h>
-
 #include "boundary.hpp"
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
@@ -103,11 +101,17 @@ int error_of(Cause cause) noexcept
 CompletionQueue::CompletionQueue(Domain& owner, const fi_cq_attr& attr, std::size_t entry_size_bytes,
                                  void* context)
     : domain(owner), entry_size(entry_size_bytes), wait_obj(attr.wait_obj), group(owner),
-      lock(owner.threading != FI_THREAD_DOMAIN || owner.data_progress == FI_PROGRESS_AUTO),
-      completions_(std::bit_ceil(std::max(attr.size, default_size))), errors_(64)
+      lock(owner.is_shared_by_threads()), completions_(std::bit_ceil(std::max(attr.size, default_size))),
+      errors_(64)
 {
     fid.fid.fclass = FI_CLASS_CQ;
     fid.fid.context = context;
+    domain.retain();
+}
+
+CompletionQueue::~CompletionQueue()
+{
+    domain.release();
 }
 
 void CompletionQueue::write(const Completion& completion) noexcept
@@ -198,7 +202,7 @@ ssize_t CompletionQueue::read_wait(void* entries, std::size_t count, fi_addr_t* 
         return error;
     }
     const std::uint32_t signals = signals_.load(std::memory_order_acquire);
-    const Time end = timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
+    const Time end = end_of_wait(timeout_ms);
     while (true) {
         const ssize_t result = read(entries, count, sources);
         if (result != -FI_EAGAIN) {
@@ -214,18 +218,7 @@ ssize_t CompletionQueue::read_wait(void* entries, std::size_t count, fi_addr_t* 
         if (end != time_never && clock_now() >= end) {
             return -FI_EAGAIN;
         }
-        if (wait_obj == FI_WAIT_YIELD) {
-            sched_yield();
-            continue;
-        }
-        Time deadline{};
-        if (!group.arm(deadline)) {
-            continue;
-        }
-        if (!has_entries() && !signaled_.load()) {
-            group.sleep(std::min(deadline, end));
-        }
-        group.disarm();
+        group.pause(wait_obj, end, [&] { return !has_entries() && !signaled_.load(); });
     }
 }
 
@@ -269,16 +262,7 @@ void CompletionQueue::signal() noexcept
 
 int CompletionQueue::try_wait() noexcept
 {
-    if (const int error = group.open_descriptors(); error != 0) {
-        return error;
-    }
-    do {
-        group.progress();
-        if (has_entries()) {
-            return -FI_EAGAIN;
-        }
-    } while (!group.arm_for_fd());
-    return has_entries() ? -FI_EAGAIN : 0;
+    return group.try_wait([this] { return has_entries(); });
 }
 
 namespace {
@@ -366,32 +350,15 @@ int cq_close(fid* object)
     if (queue->wait_set != nullptr) {
         queue->wait_set->remove(queue->fid.fid);
     }
-    Domain& domain = queue->domain;
     delete queue;
-    domain.release();
     return 0;
 }
 
 int cq_control(fid* object, int command, void* argument)
 {
-    CompletionQueue& queue = self(object);
-    switch (command) {
-    case FI_GETWAIT:
-        if (argument == nullptr || queue.wait_obj != FI_WAIT_FD) {
-            SRD_WARN(FI_LOG_CQ, "FI_GETWAIT: the queue has no descriptor; open it with FI_WAIT_FD");
-            return argument == nullptr ? -FI_EINVAL : -FI_ENODATA;
-        }
-        *static_cast<int*>(argument) = queue.group.fd();
-        return 0;
-    case FI_GETWAITOBJ:
-        if (argument == nullptr) {
-            return -FI_EINVAL;
-        }
-        *static_cast<fi_wait_obj*>(argument) = queue.wait_obj;
-        return 0;
-    default:
-        return -FI_ENOSYS;
-    }
+    const CompletionQueue& queue = self(object);
+    return control_wait(command, argument, queue.wait_obj,
+                        queue.wait_obj == FI_WAIT_FD ? queue.group.fd() : -1);
 }
 
 fi_ops cq_fid_ops = {sizeof(fi_ops), cq_close, stubs::bind, cq_control, stubs::ops_open, nullptr, nullptr};
@@ -438,7 +405,6 @@ int cq_open(fid_domain* domain, fi_cq_attr* attr, fid_cq** cq, void* context) no
         }
         queue->fid.fid.ops = &cq_fid_ops;
         queue->fid.ops = &cq_ops;
-        owner.retain();
         *cq = &queue.release()->fid;
         return 0;
     });

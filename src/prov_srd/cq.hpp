@@ -101,6 +101,7 @@ private:
 
 struct CompletionQueue {
     CompletionQueue(Domain& owner, const fi_cq_attr& attr, std::size_t entry_bytes, void* context);
+    ~CompletionQueue();
     CompletionQueue(const CompletionQueue&) = delete;
     CompletionQueue& operator=(const CompletionQueue&) = delete;
 

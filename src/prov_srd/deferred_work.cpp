@@ -2,6 +2,7 @@
 #include "deferred_work.hpp"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "boundary.hpp"
@@ -22,15 +23,28 @@ Overloaded(Visitors...) -> Overloaded<Visitors...>;
 /// What a queued operation does not need again: to be queued, and to wait for company.
 constexpr std::uint64_t spent_flags = FI_TRIGGER | FI_MORE;
 
-/// Arrays that an operation ignores (FI_ATOMIC_READ) may be null or have any length.
-template <typename Item>
-const Item* copy(std::vector<Item>& to, const Item* from, std::size_t count)
+/// Where an operation's context, flags and deferral stand.
+template <typename Arguments>
+auto& request_of(Arguments& arguments) noexcept
 {
-    if (from == nullptr || count > max_iov) {
-        return nullptr;
+    if constexpr (std::is_same_v<std::remove_const_t<Arguments>, ReceiveArguments>) {
+        return arguments;
+    } else {
+        return arguments.request;
     }
-    to.assign(from, from + count);
-    return to.data();
+}
+
+/// Makes `items` point to a copy of itself in `to`. Arrays that an operation ignores (FI_ATOMIC_READ) may be
+/// null or have any length.
+template <typename Item>
+void own(std::vector<Item>& to, const Item*& items, std::size_t count)
+{
+    if (items == nullptr || count > max_iov) {
+        items = nullptr;
+        return;
+    }
+    to.assign(items, items + count);
+    items = to.data();
 }
 
 /// The counter that `object` is, if it is one of `domain`; else null, with a line.
@@ -57,39 +71,22 @@ Endpoint* checked_endpoint(fid_ep* object, const Domain& domain)
 
 // -- Queueing -----------------------------------------------------------------
 
-void DeferredQueue::keep(Work& work, const SendArguments& arguments)
+template <typename Arguments>
+void DeferredQueue::keep(Work& work, const Arguments& arguments)
 {
-    SendArguments kept = arguments;
-    kept.iov = copy(work.iov, arguments.iov, arguments.count);
-    kept.request.flags &= ~spent_flags;
-    work.operation = kept;
-}
-
-void DeferredQueue::keep(Work& work, const RmaArguments& arguments)
-{
-    RmaArguments kept = arguments;
-    kept.iov = copy(work.iov, arguments.iov, arguments.count);
-    kept.remote = copy(work.remote, arguments.remote, arguments.remote_count);
-    kept.request.flags &= ~spent_flags;
-    work.operation = kept;
-}
-
-void DeferredQueue::keep(Work& work, const AtomicArguments& arguments)
-{
-    AtomicArguments kept = arguments;
-    kept.operands = copy(work.operands, arguments.operands, arguments.operand_count);
-    kept.compare = copy(work.compare, arguments.compare, arguments.compare_count);
-    kept.result = copy(work.result, arguments.result, arguments.result_count);
-    kept.remote = copy(work.remote_operands, arguments.remote, arguments.remote_count);
-    kept.request.flags &= ~spent_flags;
-    work.operation = kept;
-}
-
-void DeferredQueue::keep(Work& work, const ReceiveArguments& arguments)
-{
-    ReceiveArguments kept = arguments;
-    kept.iov = copy(work.iov, arguments.iov, arguments.count);
-    kept.flags &= ~spent_flags;
+    Arguments kept = arguments;
+    if constexpr (std::is_same_v<Arguments, AtomicArguments>) {
+        own(work.operands, kept.operands, kept.operand_count);
+        own(work.compare, kept.compare, kept.compare_count);
+        own(work.result, kept.result, kept.result_count);
+        own(work.remote_operands, kept.remote, kept.remote_count);
+    } else {
+        own(work.iov, kept.iov, kept.count);
+    }
+    if constexpr (std::is_same_v<Arguments, RmaArguments>) {
+        own(work.remote, kept.remote, kept.remote_count);
+    }
+    request_of(kept).flags &= ~spent_flags;
     work.operation = kept;
 }
 
@@ -105,10 +102,9 @@ void DeferredQueue::insert(CompletionCounter& counter, std::uint64_t threshold, 
 }
 
 template <typename Arguments>
-ssize_t DeferredQueue::queue_operation(Endpoint& endpoint, const Arguments& arguments,
-                                       const Deferral* deferral, const void* context,
-                                       std::uint64_t flags) noexcept
+ssize_t DeferredQueue::queue(Endpoint& endpoint, const Arguments& arguments) noexcept
 {
+    const auto& request = request_of(arguments);
     if (!endpoint.triggerable() || !endpoint.enabled()) {
         SRD_WARN(FI_LOG_EP_DATA, "FI_TRIGGER: the endpoint %s",
                  endpoint.enabled() ? "was opened without the capability; ask fi_getinfo for FI_TRIGGER"
@@ -117,13 +113,13 @@ ssize_t DeferredQueue::queue_operation(Endpoint& endpoint, const Arguments& argu
     }
     CompletionCounter* counter = nullptr;
     std::uint64_t threshold = 0;
-    if (deferral != nullptr) {
-        counter = &cntr_from(deferral->work->triggering_cntr); // checked by queue_work()
-        threshold = deferral->work->threshold;
+    if (request.deferral != nullptr) {
+        counter = &cntr_from(request.deferral->work->triggering_cntr); // checked by queue_work()
+        threshold = request.deferral->work->threshold;
     } else {
-        const auto* condition = static_cast<const fi_triggered_context*>(context);
+        const auto* condition = static_cast<const fi_triggered_context*>(request.context);
         if (condition == nullptr || raw(condition->event_type) != FI_TRIGGER_THRESHOLD ||
-            (flags & FI_INJECT) != 0) {
+            (request.flags & FI_INJECT) != 0) {
             SRD_WARN(FI_LOG_EP_DATA,
                      "FI_TRIGGER goes with a context of type struct fi_triggered_context whose event is "
                      "FI_TRIGGER_THRESHOLD, and without FI_INJECT");
@@ -138,8 +134,8 @@ ssize_t DeferredQueue::queue_operation(Endpoint& endpoint, const Arguments& argu
     return guarded([&]() -> ssize_t {
         Work work;
         work.endpoint = &endpoint;
-        if (deferral != nullptr) {
-            work.deferral = *deferral;
+        if (request.deferral != nullptr) {
+            work.deferral = *request.deferral;
         }
         keep(work, arguments);
         insert(*counter, threshold, std::move(work));
@@ -147,28 +143,10 @@ ssize_t DeferredQueue::queue_operation(Endpoint& endpoint, const Arguments& argu
     });
 }
 
-ssize_t DeferredQueue::queue(Endpoint& endpoint, const SendArguments& arguments) noexcept
-{
-    const Request& request = arguments.request;
-    return queue_operation(endpoint, arguments, request.deferral, request.context, request.flags);
-}
-
-ssize_t DeferredQueue::queue(Endpoint& endpoint, const RmaArguments& arguments) noexcept
-{
-    const Request& request = arguments.request;
-    return queue_operation(endpoint, arguments, request.deferral, request.context, request.flags);
-}
-
-ssize_t DeferredQueue::queue(Endpoint& endpoint, const AtomicArguments& arguments) noexcept
-{
-    const Request& request = arguments.request;
-    return queue_operation(endpoint, arguments, request.deferral, request.context, request.flags);
-}
-
-ssize_t DeferredQueue::queue(Endpoint& endpoint, const ReceiveArguments& arguments) noexcept
-{
-    return queue_operation(endpoint, arguments, arguments.deferral, arguments.context, arguments.flags);
-}
+template ssize_t DeferredQueue::queue(Endpoint&, const SendArguments&) noexcept;
+template ssize_t DeferredQueue::queue(Endpoint&, const RmaArguments&) noexcept;
+template ssize_t DeferredQueue::queue(Endpoint&, const AtomicArguments&) noexcept;
+template ssize_t DeferredQueue::queue(Endpoint&, const ReceiveArguments&) noexcept;
 
 // -- Running ------------------------------------------------------------------
 
@@ -295,8 +273,7 @@ const void* DeferredQueue::context_of(const Work& work) noexcept
 {
     return std::visit(Overloaded{
                           [](const CounterChange&) -> const void* { return nullptr; },
-                          [](const ReceiveArguments& arguments) -> const void* { return arguments.context; },
-                          [](const auto& arguments) -> const void* { return arguments.request.context; },
+                          [](const auto& arguments) -> const void* { return request_of(arguments).context; },
                       },
                       work.operation);
 }

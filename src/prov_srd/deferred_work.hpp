@@ -39,11 +39,10 @@ class DeferredQueue {
 public:
     // -- By endpoints: calls with FI_TRIGGER ----------------------------------
 
-    /// Queues an operation that its call has checked. 0 or a negative fi_errno.
-    ssize_t queue(Endpoint& endpoint, const SendArguments& arguments) noexcept;
-    ssize_t queue(Endpoint& endpoint, const RmaArguments& arguments) noexcept;
-    ssize_t queue(Endpoint& endpoint, const AtomicArguments& arguments) noexcept;
-    ssize_t queue(Endpoint& endpoint, const ReceiveArguments& arguments) noexcept;
+    /// Queues an operation that its call has checked: Send-, Rma-, Atomic- or ReceiveArguments.
+    /// 0 or a negative fi_errno.
+    template <typename Arguments>
+    ssize_t queue(Endpoint& endpoint, const Arguments& arguments) noexcept SRD_EXCLUDES(lock_);
     /// fi_cancel(): ends the first triggered operation with that context. False: there is none.
     bool cancel(const Endpoint& endpoint, const void* context) noexcept SRD_EXCLUDES(lock_);
     /// `endpoint` closes: its work is dropped.
@@ -110,13 +109,8 @@ private:
     };
     using Waiting = std::multimap<std::uint64_t, Work>; ///< by threshold, then in the order of submission
 
-    void keep(Work& work, const SendArguments& arguments);
-    void keep(Work& work, const RmaArguments& arguments);
-    void keep(Work& work, const AtomicArguments& arguments);
-    void keep(Work& work, const ReceiveArguments& arguments);
     template <typename Arguments>
-    ssize_t queue_operation(Endpoint& endpoint, const Arguments& arguments, const Deferral* deferral,
-                            const void* context, std::uint64_t flags) noexcept SRD_EXCLUDES(lock_);
+    void keep(Work& work, const Arguments& arguments);
     void insert(CompletionCounter& counter, std::uint64_t threshold, Work&& work) SRD_EXCLUDES(lock_);
     int queue_counter_change(Domain& domain, CompletionCounter& triggering, const fi_deferred_work& work);
     static ssize_t call(Endpoint& endpoint, const fi_deferred_work& work, const Deferral& deferral) noexcept;

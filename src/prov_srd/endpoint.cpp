@@ -77,8 +77,7 @@ Endpoint::Endpoint(Domain& owner, const fi_info& info, void* context)
     : EndpointFace{.endpoint = *this,
                    .tx_flags = info.tx_attr != nullptr ? info.tx_attr->op_flags : 0,
                    .rx_flags = info.rx_attr != nullptr ? info.rx_attr->op_flags : 0},
-      domain(owner), lock(owner.threading != FI_THREAD_DOMAIN || owner.data_progress == FI_PROGRESS_AUTO),
-      caps_(info.caps),
+      domain(owner), lock(owner.is_shared_by_threads()), caps_(info.caps),
       inject_size_(info.tx_attr != nullptr ? std::min(info.tx_attr->inject_size, max_inject_size)
                                            : max_inject_size),
       message_size_(or_default(info.ep_attr != nullptr ? info.ep_attr->max_msg_size : 0, SIZE_MAX)),

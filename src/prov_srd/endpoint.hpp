@@ -170,8 +170,6 @@ private:
     /// The most that the info allows: what the limits are at first.
     std::size_t size_bound(SizeKind kind, bool inject) const noexcept;
     int set_size(SizeKind kind, bool inject, std::size_t value) noexcept;
-
-    // endpoint_options.cpp
     int open_alias(const EndpointFace& original, const struct fi_alias& request);
 
     // endpoint.cpp
@@ -215,6 +213,7 @@ private:
     /// most max_iov, possibly repeated): counts it here and at each region.
     void count_access(std::span<const void* const> regions, Access access) noexcept SRD_REQUIRES(lock);
 
+    // receive.cpp
     ssize_t check_receive(const ReceiveArguments& arguments, std::size_t& capacity) const noexcept;
     ssize_t search(const ReceiveArguments& arguments, RouteId source, Time now) noexcept SRD_REQUIRES(lock);
     ssize_t retrieve_claimed(const ReceiveArguments& arguments, std::size_t capacity, Time now) noexcept
@@ -225,6 +224,7 @@ private:
         SRD_REQUIRES(lock);
     bool deliver_share(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
         SRD_REQUIRES(lock);
+    static Arrival arrival_of(const UnexpectedRecord& record) noexcept;
     bool take_unexpected(std::uint32_t index, std::uint32_t found, Time now) noexcept SRD_REQUIRES(lock);
     void complete_receive(std::uint32_t index, Cause cause, std::uint64_t length) noexcept SRD_REQUIRES(lock);
     void report_receive(const ReceiveRecord& record, Completion& completion, Cause cause, bool wanted,
@@ -237,6 +237,8 @@ private:
     CountedBy counted_by(const ReceiveArguments& arguments, bool& silent) const noexcept;
     void report_message(const ReceiveArguments& arguments, const UnexpectedRecord& record) noexcept
         SRD_REQUIRES(lock);
+
+    // transfer.cpp
     void report_failure(CompletionQueue* cq, CompletionError& failure, RouteId route) noexcept
         SRD_REQUIRES(lock);
     std::string peer_text(RouteId route) const noexcept SRD_REQUIRES(lock);

@@ -235,26 +235,9 @@ int eq_close(fid* object) noexcept
 
 int eq_control(fid* object, int command, void* argument) noexcept
 {
-    EventQueue& eq = eq_from(static_cast<fid_eq*>(static_cast<void*>(object)));
-    if (argument == nullptr) {
-        return -FI_EINVAL;
-    }
-    switch (command) {
-    case FI_GETWAIT:
-        if (eq.wait_fd < 0 || eq.wait_set != nullptr) {
-            SRD_WARN(
-                FI_LOG_EQ,
-                "the event queue was opened with FI_WAIT_NONE or _SET: it has no wait object of its own");
-            return -FI_ENODATA;
-        }
-        *static_cast<int*>(argument) = eq.wait_fd;
-        return 0;
-    case FI_GETWAITOBJ:
-        *static_cast<fi_wait_obj*>(argument) = eq.wait_obj == FI_WAIT_UNSPEC ? FI_WAIT_FD : eq.wait_obj;
-        return 0;
-    default:
-        return -FI_ENOSYS;
-    }
+    const EventQueue& eq = eq_from(static_cast<fid_eq*>(static_cast<void*>(object)));
+    return control_wait(command, argument, eq.wait_obj == FI_WAIT_UNSPEC ? FI_WAIT_FD : eq.wait_obj,
+                        eq.wait_set == nullptr ? eq.wait_fd : -1);
 }
 
 fi_ops eq_fid_ops = {sizeof(fi_ops),     eq_close,           stubs::unsupported, eq_control,

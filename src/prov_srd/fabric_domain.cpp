@@ -37,19 +37,17 @@ std::uint64_t Domain::random_seed()
 }
 
 Domain::Domain(Fabric& owner, const fi_info& info, void* context)
-    : fabric(owner), name(info.domain_attr->name), caps(info.caps), api_version(owner.fid.api_version),
+    : fabric(owner), name(info.domain_attr->name), api_version(owner.fid.api_version),
       memory_regions([] { return random_seed(); })
 {
     const fi_domain_attr& attr = *info.domain_attr;
     threading = attr.threading == FI_THREAD_UNSPEC ? FI_THREAD_SAFE : attr.threading;
-    control_progress = attr.control_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL;
     data_progress = attr.data_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL;
     mr_mode = attr.mr_mode;
     if (info.src_addr == nullptr || !SocketAddress::parse(info.src_addr, info.src_addrlen, local_address)) {
         local_address = interface_address(parse_domain_name(name).interface,
                                           info.addr_format == FI_SOCKADDR_IN6 ? AF_INET6 : AF_INET);
     }
-    addr_format = local_address.family() == AF_INET6 ? FI_SOCKADDR_IN6 : FI_SOCKADDR_IN;
     fid.fid.fclass = FI_CLASS_DOMAIN;
     fid.fid.context = context;
     fabric.retain();

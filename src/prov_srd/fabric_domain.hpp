@@ -59,15 +59,17 @@ struct Domain {
     Fabric& fabric;
 
     // What the application opened the domain with; never changes.
-    std::string name;       ///< the network interface and the backend (backend.hpp)
-    std::uint64_t caps = 0; ///< info->caps
+    std::string name; ///< the network interface and the backend (backend.hpp)
     fi_threading threading = FI_THREAD_SAFE;
-    fi_progress control_progress = FI_PROGRESS_MANUAL;
     fi_progress data_progress = FI_PROGRESS_MANUAL;
     int mr_mode = 0;
     std::uint32_t api_version = 0; ///< the libfabric API that the application asked for
-    std::uint32_t addr_format = FI_SOCKADDR_IN;
     SocketAddress local_address; ///< the interface's address; its port is 0 unless the application chose one
+    /// Several threads may be in the data path of an object of this domain.
+    bool is_shared_by_threads() const noexcept
+    {
+        return threading != FI_THREAD_DOMAIN || data_progress == FI_PROGRESS_AUTO;
+    }
 
     MrTable memory_regions;
     EventQueue* event_queue = nullptr; ///< fi_domain_bind

@@ -144,7 +144,6 @@ void fill_ep(fi_ep_attr& attr, const fi_ep_attr* hints)
 
 /// No mode is needed, so of an application that can do with any, nothing is asked. One that names just the
 /// modern parts of FI_MR_BASIC wants those, and with FI_MR_PROV_KEY gets keys that nobody can guess.
-
 int chosen_mr_mode(std::uint32_t version, const fi_domain_attr* hints)
 {
     const int legacy = hints != nullptr ? hints->mr_mode & (FI_MR_BASIC | FI_MR_SCALABLE) : 0;

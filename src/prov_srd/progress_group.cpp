@@ -6,7 +6,6 @@
 #include <ctime>
 
 #include <poll.h>
-#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -36,9 +35,14 @@ Time clock_now() noexcept
     return Time(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
 }
 
+Time end_of_wait(int timeout_ms) noexcept
+{
+    return timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
+}
+
 ProgressGroup::ProgressGroup(Domain& domain) noexcept
-    : members_lock(domain.threading != FI_THREAD_DOMAIN || domain.data_progress == FI_PROGRESS_AUTO),
-      domain_(domain), threaded_progress_(domain.data_progress == FI_PROGRESS_AUTO)
+    : members_lock(domain.is_shared_by_threads()), domain_(domain),
+      threaded_progress_(domain.data_progress == FI_PROGRESS_AUTO)
 {
 }
 

@@ -4,7 +4,7 @@
 // progress reading them drives, and a way to sleep until something may have
 // happened there.
 //
-// Sleeping: arm() first, then look once more, then sleep() (or let the
+// Sleeping: arm() first, then look once more, then sleep (or let the
 // application sleep on fd()), then disarm(). Between arm() and disarm()
 //   - notify() makes the descriptor readable,
 //   - an endpoint that gets an earlier timer than was known at arm() wakes us
@@ -13,8 +13,14 @@
 // only notify() ends a sleep.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <vector>
+
+#include <sched.h>
+
+#include <rdma/fi_eq.h>
+#include <rdma/fi_errno.h>
 
 #include <srd/time.hpp>
 
@@ -27,6 +33,8 @@ struct Domain;
 
 /// CLOCK_MONOTONIC. The only clock of the provider.
 Time clock_now() noexcept;
+/// When a wait of `timeout_ms` that begins now ends; negative: never.
+Time end_of_wait(int timeout_ms) noexcept;
 /// Sleeps until `descriptor` is readable, `deadline`, or a signal.
 void sleep_on(int descriptor, Time deadline) noexcept;
 
@@ -61,14 +69,38 @@ public:
     /// Polls readable when a look is worth it; -1 before open_descriptors().
     int fd() const noexcept { return epoll_fd_.load(std::memory_order_acquire); }
 
-    /// Announces that the caller is going to sleep. False: packets wait, make a pass first
-    /// (nothing is armed). `deadline` is set to the latest time to wake.
-    bool arm(Time& deadline) noexcept SRD_EXCLUDES(members_lock);
-    void disarm() noexcept SRD_EXCLUDES(members_lock);
-    void sleep(Time deadline) const noexcept { sleep_on(fd(), deadline); }
-    /// For an application that sleeps on fd(): like arm(), with the deadline as a timer in the descriptor;
-    /// lasts until the next progress().
-    bool arm_for_fd() noexcept;
+    /// Between two looks of a call that waits until `end`: returns when another look is worth it. With
+    /// FI_WAIT_YIELD it only gives way; else it sleeps, unless `still_idle()`, asked when nothing can be
+    /// missed any more, says no. open_descriptors() comes first.
+    template <typename StillIdle>
+    void pause(fi_wait_obj wait_obj, Time end, StillIdle&& still_idle) noexcept SRD_EXCLUDES(members_lock)
+    {
+        Time deadline{};
+        if (wait_obj == FI_WAIT_YIELD) {
+            sched_yield();
+        } else if (arm(deadline)) {
+            if (still_idle()) {
+                sleep_on(fd(), std::min(deadline, end));
+            }
+            disarm();
+        }
+    }
+    /// fi_trywait(): 0 if the application may sleep on fd(), -FI_EAGAIN if `has_news()`, or another negative
+    /// fi_errno.
+    template <typename HasNews>
+    int try_wait(HasNews&& has_news) noexcept SRD_EXCLUDES(members_lock)
+    {
+        if (const int error = open_descriptors(); error != 0) {
+            return error;
+        }
+        do {
+            progress();
+            if (has_news()) {
+                return -FI_EAGAIN;
+            }
+        } while (!arm_for_fd());
+        return has_news() ? -FI_EAGAIN : 0;
+    }
 
     /// Something has happened: wakes whoever armed. Any thread, cheap if nobody did.
     void notify() noexcept
@@ -92,6 +124,12 @@ private:
     void count_bound() noexcept SRD_REQUIRES(members_lock);
     void watch(int descriptor) noexcept;
     void drain_event() noexcept;
+    /// Announces that the caller is going to sleep. False: packets wait, make a pass first
+    /// (nothing is armed). `deadline` is set to the latest time to wake.
+    bool arm(Time& deadline) noexcept SRD_EXCLUDES(members_lock);
+    void disarm() noexcept SRD_EXCLUDES(members_lock);
+    /// Like arm(), with the deadline as a timer in the descriptor; lasts until the next progress().
+    bool arm_for_fd() noexcept SRD_EXCLUDES(members_lock);
 
     Domain& domain_;
     const bool threaded_progress_; ///< FI_PROGRESS_AUTO

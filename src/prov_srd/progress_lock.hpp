@@ -3,9 +3,10 @@
 // The lock of the data path, and the annotations with which clang
 // (-Wthread-safety) checks that it is held.
 //
-// Order, outermost first: Domain::endpoints_mutex → ProgressGroup::members_lock
-// → Endpoint::lock → memory regions → CompletionQueue::lock. Nothing is called
-// out of the provider, and nobody sleeps, while one is held.
+// Order, outermost first: the mutexes of wait and poll sets → DeferredQueue::lock_
+// → Domain::endpoints_mutex → ProgressGroup::members_lock → Endpoint::lock →
+// memory regions → CompletionQueue::lock. Nothing is called out of the provider,
+// and nobody sleeps, while one is held.
 #pragma once
 
 #include <atomic>

@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "backend.hpp"
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
 #include "info.hpp"
@@ -49,7 +50,8 @@ ProgressThread::ProgressThread(Domain& domain)
         sigset_t before;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        const int node = Numa::machine().count() > 1 ? interface_node(domain.name) : no_node;
+        const int node =
+            Numa::machine().count() > 1 ? interface_node(parse_domain_name(domain.name).interface) : no_node;
         thread_ = std::thread([this, node] {
             if (node != no_node && numa_bind_thread(node)) {
                 SRD_INFO(FI_LOG_DOMAIN, "the progress thread of %s stays on NUMA node %d",

@@ -14,10 +14,21 @@
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
 #include "log.hpp"
-#include "operation.hpp"
+#include "measure.hpp"
 #include "progress_group.hpp"
 
 namespace srd {
+namespace {
+
+/// A receive that ends without a message.
+CompletionError failed_receive(void* context, bool tagged, std::uint64_t tag, int error, Cause cause) noexcept
+{
+    return {.completion = {.context = context, .flags = FI_RECV | kind_of(tagged), .tag = tag},
+            .error = error,
+            .cause = cause};
+}
+
+} // namespace
 
 // -- Receiving ----------------------------------------------------------------
 
@@ -147,16 +158,20 @@ std::uint32_t Endpoint::new_receive(const ReceiveArguments& arguments, RouteId s
     return index;
 }
 
+Endpoint::Arrival Endpoint::arrival_of(const UnexpectedRecord& record) noexcept
+{
+    return {.tag = record.tag,
+            .data = record.data,
+            .length = record.length,
+            .from = record.source,
+            .has_data = record.has_data};
+}
+
 /// Gives message `found` to receive `index`. False: not now, it stays where it is.
 bool Endpoint::take_unexpected(std::uint32_t index, std::uint32_t found, Time now) noexcept
 {
     const UnexpectedRecord record = matcher_->unexpected[found];
-    const Arrival arrival{.tag = record.tag,
-                          .data = record.data,
-                          .length = record.length,
-                          .from = record.source,
-                          .has_data = record.has_data};
-    if (!deliver(index, record.message, arrival, now)) {
+    if (!deliver(index, record.message, arrival_of(record), now)) {
         return false;
     }
     matcher_->remove_unexpected(found);
@@ -305,11 +320,8 @@ void Endpoint::report_arrival(Completion& completion, RouteId from) noexcept
 
 void Endpoint::report_cancel(const ReceiveRecord& record) noexcept
 {
-    CompletionError failure{.completion = {.context = record.context,
-                                           .flags = FI_RECV | kind_of(record.tagged),
-                                           .tag = record.tag},
-                            .error = FI_ECANCELED,
-                            .cause = Cause::canceled};
+    CompletionError failure =
+        failed_receive(record.context, record.tagged, record.tag, FI_ECANCELED, Cause::canceled);
     if (record.multi_receive) {
         failure.completion.flags |= FI_MULTI_RECV;
     }
@@ -322,11 +334,8 @@ void Endpoint::report_unstarted(const ReceiveArguments& arguments, int error, Ca
 {
     bool silent = false;
     counted_by(arguments, silent).failed();
-    CompletionError failure{.completion = {.context = arguments.context,
-                                           .flags = FI_RECV | kind_of(arguments.tagged),
-                                           .tag = arguments.tag},
-                            .error = error,
-                            .cause = cause};
+    CompletionError failure =
+        failed_receive(arguments.context, arguments.tagged, arguments.tag, error, cause);
     report_failure(silent ? nullptr : rx_cq_, failure, no_id<RouteId>);
 }
 
@@ -369,11 +378,8 @@ ssize_t Endpoint::search(const ReceiveArguments& arguments, RouteId source, Time
     const std::uint32_t index =
         matcher_->find_unexpected(arguments.tagged, arguments.tag, arguments.ignore, source);
     if (index == no_index) {
-        CompletionError failure{.completion = {.context = arguments.context,
-                                               .flags = FI_RECV | kind_of(arguments.tagged),
-                                               .tag = arguments.tag},
-                                .error = FI_ENOMSG,
-                                .cause = Cause::not_found};
+        CompletionError failure =
+            failed_receive(arguments.context, arguments.tagged, arguments.tag, FI_ENOMSG, Cause::not_found);
         report_failure(rx_cq_, failure, no_id<RouteId>);
         return 0;
     }
@@ -419,21 +425,14 @@ ssize_t Endpoint::retrieve_claimed(const ReceiveArguments& arguments, std::size_
             pass(now);
             return -FI_EAGAIN;
         }
-        const Arrival arrival{.tag = record.tag,
-                              .data = record.data,
-                              .length = record.length,
-                              .from = record.source,
-                              .has_data = record.has_data};
-        SRD_CHECK(deliver(index, record.message, arrival, now)); // accept() of a parked message does not fail
+        // accept() of a parked message does not fail
+        SRD_CHECK(deliver(index, record.message, arrival_of(record), now));
     } else if (record.cause == Cause::none) {
         engine_->discard(record.message, now);
         report_message(arguments, record);
     } else {
-        CompletionError failure{.completion = {.context = arguments.context,
-                                               .flags = FI_RECV | kind_of(record.tagged),
-                                               .tag = record.tag},
-                                .error = error_of(record.cause),
-                                .cause = record.cause};
+        CompletionError failure = failed_receive(arguments.context, record.tagged, record.tag,
+                                                 error_of(record.cause), record.cause);
         report_failure(rx_cq_, failure, record.source);
     }
     matcher_->release_claimed(found);

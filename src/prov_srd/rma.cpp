@@ -11,8 +11,8 @@
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
 #include "log.hpp"
+#include "measure.hpp"
 #include "memory_region.hpp"
-#include "operation.hpp"
 #include "progress_group.hpp"
 
 namespace srd {

@@ -9,7 +9,7 @@
 #include "endpoint.hpp"
 #include "fabric_domain.hpp"
 #include "log.hpp"
-#include "operation.hpp"
+#include "measure.hpp"
 #include "progress.hpp"
 #include "progress_group.hpp"
 

@@ -75,7 +75,7 @@ int WaitSet::try_wait() noexcept
 
 int WaitSet::wait(int timeout_ms) noexcept
 {
-    const Time end = timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
+    const Time end = end_of_wait(timeout_ms);
     while (true) {
         if (const int code = try_wait(); code != 0) {
             return code == -FI_EAGAIN ? 0 : code;
@@ -98,6 +98,28 @@ WaitSet* wait_set_of(fid_wait* object, const Fabric& fabric) noexcept
     SRD_WARN(FI_LOG_FABRIC,
              "FI_WAIT_SET: wait_set is not a wait set of this fabric; open it with fi_wait_open");
     return nullptr;
+}
+
+int control_wait(int command, void* argument, fi_wait_obj wait_obj, int descriptor) noexcept
+{
+    if (command != FI_GETWAIT && command != FI_GETWAITOBJ) {
+        return -FI_ENOSYS;
+    }
+    if (argument == nullptr) {
+        SRD_WARN(FI_LOG_FABRIC, "FI_GETWAIT, FI_GETWAITOBJ: the result pointer is NULL");
+        return -FI_EINVAL;
+    }
+    if (command == FI_GETWAITOBJ) {
+        *static_cast<fi_wait_obj*>(argument) = wait_obj;
+        return 0;
+    }
+    if (descriptor < 0) {
+        SRD_WARN(FI_LOG_FABRIC,
+                 "FI_GETWAIT: the object has no descriptor of its own; open it with FI_WAIT_FD");
+        return -FI_ENODATA;
+    }
+    *static_cast<int*>(argument) = descriptor;
+    return 0;
 }
 
 namespace {
@@ -126,23 +148,7 @@ int wait_close(fid* object) noexcept
 int wait_control(fid* object, int command, void* argument) noexcept
 {
     const WaitSet& set = self(object);
-    if (argument == nullptr) {
-        return -FI_EINVAL;
-    }
-    switch (command) {
-    case FI_GETWAIT:
-        if (set.wait_obj != FI_WAIT_FD) {
-            SRD_WARN(FI_LOG_FABRIC, "FI_GETWAIT: open the wait set with FI_WAIT_FD to get its descriptor");
-            return -FI_ENODATA;
-        }
-        *static_cast<int*>(argument) = set.descriptor;
-        return 0;
-    case FI_GETWAITOBJ:
-        *static_cast<fi_wait_obj*>(argument) = set.wait_obj;
-        return 0;
-    default:
-        return -FI_ENOSYS;
-    }
+    return control_wait(command, argument, set.wait_obj, set.wait_obj == FI_WAIT_FD ? set.descriptor : -1);
 }
 
 int wait_wait(fid_wait* object, int timeout) noexcept

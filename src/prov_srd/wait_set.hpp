@@ -51,6 +51,10 @@ WaitSet* wait_set_of(fid_wait* object, const Fabric& fabric) noexcept;
 /// 0 or a negative fi_errno.
 int open_wait(fid& object, ProgressGroup& group, WaitSet* set);
 
+/// FI_GETWAIT and FI_GETWAITOBJ of fi_control() for any object that can be waited on; -FI_ENOSYS for other
+/// commands. `descriptor` is what the application may sleep on, -1 without.
+int control_wait(int command, void* argument, fi_wait_obj wait_obj, int descriptor) noexcept;
+
 int wait_open(fid_fabric* fabric, fi_wait_attr* attr, fid_wait** wait_set) noexcept;
 
 } // namespace srd

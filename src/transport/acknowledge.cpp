@@ -54,51 +54,8 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
     learn_faults(peer, block.faults);
     release_suspects(index);
 
-    // The echoed packet's facts, before it is released.
-    AckSample sample{};
-    sample.now = now;
-    sample.in_flight = peer.in_flight_bytes;
-    sample.window_limited = peer.window_limited;
-    const bool echo = (block.flags & wire::ack_flag::echo) != 0;
-    const std::uint32_t echo_distance = block.echo_psn - peer.tx_una;
-    if (echo && peer.window != no_index && echo_distance < peer.tx_next - peer.tx_una) {
-        const std::uint32_t at = windows[peer.window].at(block.echo_psn);
-        if (at != no_index && slots[at].attempt == block.echo_attempt && slots[at].sent_at != Time{}) {
-            const Duration rtt = arrived - slots[at].sent_at - Duration(block.hold_ns);
-            sample.rtt = std::max(rtt, Duration(1));
-            sample.path = slots[at].path;
-            sample.marked = (block.flags & wire::ack_flag::marked) != 0;
-        }
-    }
-
-    const std::uint32_t una_before = peer.tx_una;
-    if (peer.window != no_index) {
-        const std::uint32_t sent = peer.tx_next - peer.tx_una;
-        const std::uint32_t prefix = cumulative - peer.tx_una;
-        for (std::uint32_t i = 0; i < prefix; ++i) {
-            release_acked(index, una_before + i, block, now, sample.acked_bytes);
-        }
-        for (std::uint32_t word = 0; word < block.words; ++word) {
-            std::uint64_t bits = 0;
-            std::memcpy(&bits, words + word * sizeof(bits), sizeof(bits));
-            for (; bits != 0; bits &= bits - 1) {
-                const std::uint32_t offset =
-                    prefix + word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
-                if (offset >= sent) {
-                    break;
-                }
-                release_acked(index, una_before + offset, block, now, sample.acked_bytes);
-            }
-        }
-        const TxWindow& window = windows[peer.window];
-        while (peer.tx_una != peer.tx_next && window.at(peer.tx_una) == no_index) {
-            ++peer.tx_una;
-        }
-        if (peer.tx_una == peer.tx_next) {
-            windows.release(peer.window);
-            peer.window = no_index;
-        }
-    }
+    AckSample sample = sample_of(peer, block, arrived, now); // before the echoed packet is released
+    release_block(index, block, words, now, sample.acked_bytes);
 
     if (sample.rtt != Duration{}) {
         peer.rtt.add(sample.rtt, now);
@@ -106,17 +63,7 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
             note_bad_path(peer, sample.path, PathOutcome::marked, now);
         }
     }
-    const auto spurious = static_cast<std::uint16_t>(block.duplicates - peer.remote_duplicates);
-    if (spurious != 0 && spurious <= packet_window) {
-        count.retransmits_spurious.add(spurious);
-        peer.reorder_factor =
-            std::min<std::uint8_t>(static_cast<std::uint8_t>(peer.reorder_factor * 2), reorder_factor_max);
-        peer.reorder_rounds = reorder_rounds_kept;
-    } else if (peer.reorder_factor > 1 && --peer.reorder_rounds == 0) {
-        peer.reorder_factor = static_cast<std::uint8_t>(peer.reorder_factor / 2);
-        peer.reorder_rounds = reorder_rounds_kept;
-    }
-    peer.remote_duplicates = block.duplicates;
+    note_spurious(peer, block.duplicates);
 
     if (sample.acked_bytes != 0 || sample.rtt != Duration{}) {
         std::visit([&](auto& policy) { policy.on_ack(sample); }, peer.congestion);
@@ -135,6 +82,79 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
         activate(index);
     }
     arm(index);
+}
+
+/// What the block says of the packet it echoes.
+AckSample Engine::Impl::sample_of(const Peer& peer, const wire::AckBlock& block, Time arrived, Time now) const
+{
+    AckSample sample{};
+    sample.now = now;
+    sample.in_flight = peer.in_flight_bytes;
+    sample.window_limited = peer.window_limited;
+    const bool echo = (block.flags & wire::ack_flag::echo) != 0;
+    const std::uint32_t distance = block.echo_psn - peer.tx_una;
+    if (echo && peer.window != no_index && distance < peer.tx_next - peer.tx_una) {
+        const std::uint32_t at = windows[peer.window].at(block.echo_psn);
+        if (at != no_index && slots[at].attempt == block.echo_attempt && slots[at].sent_at != Time{}) {
+            const Duration rtt = arrived - slots[at].sent_at - Duration(block.hold_ns);
+            sample.rtt = std::max(rtt, Duration(1));
+            sample.path = slots[at].path;
+            sample.marked = (block.flags & wire::ack_flag::marked) != 0;
+        }
+    }
+    return sample;
+}
+
+/// Releases what the block acknowledges, cumulatively and one by one; adds to `acked_bytes`.
+void Engine::Impl::release_block(std::uint32_t index, const wire::AckBlock& block, const std::byte* words,
+                                 Time now, std::uint32_t& acked_bytes)
+{
+    Peer& peer = peers[index];
+    if (peer.window == no_index) {
+        return;
+    }
+    const std::uint32_t una_before = peer.tx_una;
+    const std::uint32_t sent = peer.tx_next - una_before;
+    const std::uint32_t prefix = block.cumulative - una_before;
+    for (std::uint32_t i = 0; i < prefix; ++i) {
+        release_acked(index, una_before + i, block, now, acked_bytes);
+    }
+    for (std::uint32_t word = 0; word < block.words; ++word) {
+        std::uint64_t bits = 0;
+        std::memcpy(&bits, words + word * sizeof(bits), sizeof(bits));
+        for (; bits != 0; bits &= bits - 1) {
+            const std::uint32_t offset =
+                prefix + word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+            if (offset >= sent) {
+                break;
+            }
+            release_acked(index, una_before + offset, block, now, acked_bytes);
+        }
+    }
+    const TxWindow& window = windows[peer.window];
+    while (peer.tx_una != peer.tx_next && window.at(peer.tx_una) == no_index) {
+        ++peer.tx_una;
+    }
+    if (peer.tx_una == peer.tx_next) {
+        windows.release(peer.window);
+        peer.window = no_index;
+    }
+}
+
+/// Retransmissions that were in vain widen the reordering window; a long time without narrows it.
+void Engine::Impl::note_spurious(Peer& peer, std::uint16_t duplicates)
+{
+    const auto spurious = static_cast<std::uint16_t>(duplicates - peer.remote_duplicates);
+    if (spurious != 0 && spurious <= packet_window) {
+        count.retransmits_spurious.add(spurious);
+        peer.reorder_factor =
+            std::min<std::uint8_t>(static_cast<std::uint8_t>(peer.reorder_factor * 2), reorder_factor_max);
+        peer.reorder_rounds = reorder_rounds_kept;
+    } else if (peer.reorder_factor > 1 && --peer.reorder_rounds == 0) {
+        peer.reorder_factor = static_cast<std::uint8_t>(peer.reorder_factor / 2);
+        peer.reorder_rounds = reorder_rounds_kept;
+    }
+    peer.remote_duplicates = duplicates;
 }
 
 void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const wire::AckBlock& block,

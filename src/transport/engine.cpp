@@ -480,23 +480,6 @@ void Engine::close(Time now)
     }
 }
 
-Engine::PeerStats Engine::peer_stats(PeerId id) const
-{
-    const Peer& peer = impl_->peers[static_cast<std::uint32_t>(index_of(id))];
-    PeerStats stats;
-    stats.rtt_smoothed = peer.rtt.smoothed();
-    stats.rtt_min = peer.rtt.min();
-    stats.window_bytes = impl_->window_bytes(peer);
-    stats.in_flight_bytes = peer.in_flight_bytes;
-    for (std::uint32_t at = peer.tx_messages.front(); at != no_index;
-         at = peer.tx_messages.next(impl_->tx_messages, at)) {
-        ++stats.queued_messages;
-    }
-    stats.mtu = peer.mtu;
-    stats.established = peer.state == Peer::State::established;
-    return stats;
-}
-
 std::size_t Engine::idle_peer_size() noexcept
 {
     return sizeof(Peer);

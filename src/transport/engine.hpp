@@ -246,16 +246,6 @@ public:
 
     // -- Inspection -------------------------------------------------------
 
-    struct PeerStats {
-        Duration rtt_smoothed{};
-        Duration rtt_min{};
-        std::uint32_t window_bytes = 0;
-        std::uint32_t in_flight_bytes = 0;
-        std::uint32_t queued_messages = 0;
-        std::uint32_t mtu = 0;
-        bool established = false;
-    };
-    PeerStats peer_stats(PeerId peer) const;
     /// Bytes of state of a peer with nothing outstanding.
     static std::size_t idle_peer_size() noexcept;
     /// Aborts (SRD_CHECK) if the engine's own state contradicts itself. Slow: tests and debug builds.

@@ -245,6 +245,10 @@ struct Engine::Impl {
     // -- acknowledge.cpp
     void on_ack(std::uint32_t index, const wire::AckBlock& block, const std::byte* words, Time arrived,
                 Time now);
+    AckSample sample_of(const Peer& peer, const wire::AckBlock& block, Time arrived, Time now) const;
+    void release_block(std::uint32_t index, const wire::AckBlock& block, const std::byte* words, Time now,
+                       std::uint32_t& acked_bytes);
+    void note_spurious(Peer& peer, std::uint16_t duplicates);
     void release_acked(std::uint32_t index, std::uint32_t psn, const wire::AckBlock& block, Time now,
                        std::uint32_t& acked_bytes);
     Duration loss_delay(const Peer& peer) const noexcept;
@@ -366,7 +370,6 @@ struct Engine::Impl {
     } cursor;
 
     wire::HelloFrame hello{}; ///< the introduction of the hello event being answered
-    std::uint32_t hello_peer = no_index;
     bool hello_open = false;
 
     std::array<RouteId, 64> liveness_questions{};

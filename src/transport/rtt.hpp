@@ -61,7 +61,7 @@ public:
         note_recent(value);
     }
 
-    bool valid() const noexcept { return filled_ != 0; }
+    bool valid() const noexcept { return valid_; }
 
     Duration smoothed() const noexcept { return valid() ? Duration(smoothed_) : initial; }
     Duration variance() const noexcept { return valid() ? Duration(variance_) : initial / 2; }
@@ -71,17 +71,6 @@ public:
     Duration recent_max() const noexcept
     {
         return valid() ? Duration(*std::max_element(group_max_.begin(), group_max_.end())) : initial;
-    }
-    /// Over the last 16 samples; the lower one of two in the middle.
-    Duration recent_median() const noexcept
-    {
-        if (!valid()) {
-            return initial;
-        }
-        std::array<std::uint32_t, ring_size> sorted = ring_;
-        const auto middle = sorted.begin() + (filled_ - 1) / 2;
-        std::nth_element(sorted.begin(), middle, sorted.begin() + filled_);
-        return Duration(*middle);
     }
     /// How far apart the paths are: recent_max() less the minimum over the same samples. Zero before any.
     Duration spread() const noexcept
@@ -104,8 +93,8 @@ public:
     }
 
 private:
-    static constexpr std::size_t ring_size = 16;
-    static constexpr std::size_t groups = 4; // of ring_size samples each: 64
+    static constexpr std::size_t group_size = 16; // samples
+    static constexpr std::size_t groups = 4;
 
     void smooth(std::uint32_t value) noexcept
     {
@@ -122,31 +111,27 @@ private:
 
     void note_recent(std::uint32_t value) noexcept
     {
-        if (next_ % ring_size == 0) {
-            next_ %= ring_size * groups;
-            group_max_[next_ / ring_size] = value;
-            group_min_[next_ / ring_size] = value;
+        if (next_ % group_size == 0) {
+            next_ %= group_size * groups;
+            group_max_[next_ / group_size] = value;
+            group_min_[next_ / group_size] = value;
         }
-        const std::size_t group = next_ / ring_size;
+        const std::size_t group = next_ / group_size;
         group_max_[group] = std::max(group_max_[group], value);
         group_min_[group] = std::min(group_min_[group], value);
-        ring_[next_ % ring_size] = value;
         ++next_;
-        if (filled_ < ring_size) {
-            ++filled_;
-        }
+        valid_ = true;
     }
 
     std::uint32_t smoothed_ = 0;
     std::uint32_t variance_ = 0;
     WindowedMin min_;
-    std::array<std::uint32_t, ring_size> ring_{};
     std::array<std::uint32_t, groups> group_max_{};
     std::array<std::uint32_t, groups> group_min_{0xffffffffU, 0xffffffffU, 0xffffffffU, 0xffffffffU};
-    std::uint8_t next_ = 0;   // 0 .. ring_size * groups
-    std::uint8_t filled_ = 0; // samples in ring_
+    std::uint8_t next_ = 0; // 0 .. group_size * groups
+    bool valid_ = false;    // a sample has come
 };
 
-static_assert(sizeof(RttEstimator) <= 128, "one per peer; an idle peer is to fit in 1 KiB");
+static_assert(sizeof(RttEstimator) <= 64, "one per peer; an idle peer is to fit in 1 KiB");
 
 } // namespace srd

@@ -74,8 +74,7 @@ TEST_CASE("atomic: counted at both ends, as reads if they fetch and as writes if
     std::size_t side = 0;
     options.before_enable = [&](fid_ep* ep) {
         for (std::size_t i = 0; i < kinds.size(); ++i) {
-            fi_cntr_attr attr{};
-            REQUIRE(fi_cntr_open(domain.domain.get(), &attr, counters[side][i].out(), nullptr) == 0);
+            counters[side][i] = open_counter(domain, FI_WAIT_NONE);
             REQUIRE(fi_ep_bind(ep, &counters[side][i]->fid, kinds[i]) == 0);
         }
     };

@@ -11,10 +11,7 @@ using namespace fabric_test;
 TEST_CASE("cntr: set, add and read, values and errors apart")
 {
     OpenDomain domain;
-    Handle<fid_cntr> cntr;
-    fi_cntr_attr attr{};
-    attr.wait_obj = FI_WAIT_UNSPEC;
-    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    const Handle<fid_cntr> cntr = open_counter(domain);
     CHECK(fi_cntr_read(cntr.get()) == 0);
     REQUIRE(fi_cntr_set(cntr.get(), 10) == 0);
     REQUIRE(fi_cntr_add(cntr.get(), 5) == 0);
@@ -30,12 +27,11 @@ TEST_CASE("cntr: set, add and read, values and errors apart")
     });
     CHECK(fi_cntr_wait(cntr.get(), 16, 60000) == 0);
     adder.join();
-    attr.wait_obj = FI_WAIT_NONE;
-    Handle<fid_cntr> polled;
-    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, polled.out(), nullptr) == 0);
+    const Handle<fid_cntr> polled = open_counter(domain, FI_WAIT_NONE);
     CHECK(fi_cntr_wait(polled.get(), 1, 5) == -FI_ETIMEDOUT); // fabtests and others wait on these too
-    attr.wait_obj = FI_WAIT_MUTEX_COND;
     Handle<fid_cntr> none;
+    fi_cntr_attr attr{};
+    attr.wait_obj = FI_WAIT_MUTEX_COND;
     CHECK(fi_cntr_open(domain.domain.get(), &attr, none.out(), nullptr) == -FI_ENOSYS);
     attr.wait_obj = FI_WAIT_SET; // without a wait set
     CHECK(fi_cntr_open(domain.domain.get(), &attr, none.out(), nullptr) == -FI_EINVAL);
@@ -92,10 +88,7 @@ TEST_CASE("cntr: an error counts as an error and ends a wait")
 TEST_CASE("cntr: several threads wait for different values, and each wakes at its own")
 {
     OpenDomain domain;
-    Handle<fid_cntr> cntr;
-    fi_cntr_attr attr{};
-    attr.wait_obj = FI_WAIT_UNSPEC;
-    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    const Handle<fid_cntr> cntr = open_counter(domain);
     constexpr std::uint64_t count = 8;
     for (int round = 0; round < 50; ++round) {
         REQUIRE(fi_cntr_set(cntr.get(), 0) == 0);
@@ -122,13 +115,41 @@ TEST_CASE("cntr: several threads wait for different values, and each wakes at it
     }
 }
 
+TEST_CASE("cntr: a change just before a waiter falls asleep wakes it")
+{
+    OpenDomain domain;
+    const Handle<fid_cntr> question = open_counter(domain);
+    const Handle<fid_cntr> answer = open_counter(domain);
+    constexpr std::uint64_t rounds = 50000;
+    std::atomic<bool> over{false};
+    // Answers at once, that is, about when the other has looked in vain and is going to sleep.
+    std::thread answerer([&] {
+        for (std::uint64_t i = 1; i <= rounds; ++i) {
+            while (fi_cntr_read(question.get()) < i && !over.load()) {
+            }
+            fi_cntr_add(answer.get(), 1);
+        }
+    });
+    // Who sleeps over the change finds it at the timeout, so it is the time that tells.
+    const auto slept_over = [&](std::uint64_t threshold) {
+        const auto begin = std::chrono::steady_clock::now();
+        return fi_cntr_wait(answer.get(), threshold, 20000) != 0 ||
+               std::chrono::steady_clock::now() - begin > std::chrono::seconds(15);
+    };
+    bool missed = false;
+    for (std::uint64_t i = 1; i <= rounds && !missed; ++i) {
+        fi_cntr_add(question.get(), 1);
+        missed = slept_over(i);
+    }
+    over.store(true);
+    answerer.join();
+    CHECK_FALSE(missed);
+}
+
 TEST_CASE("cntr: a value that is reached counts for more than an error")
 {
     OpenDomain domain;
-    Handle<fid_cntr> cntr;
-    fi_cntr_attr attr{};
-    attr.wait_obj = GENERATE(FI_WAIT_UNSPEC, FI_WAIT_FD, FI_WAIT_YIELD);
-    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    const Handle<fid_cntr> cntr = open_counter(domain, GENERATE(FI_WAIT_UNSPEC, FI_WAIT_FD, FI_WAIT_YIELD));
     const auto wait_while = [&](const std::function<void()>& action) {
         std::thread helper([&] {
             std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -149,10 +170,7 @@ TEST_CASE("cntr: a value that is reached counts for more than an error")
 TEST_CASE("cntr: fi_trywait knows what was read, and the descriptor tells of a change")
 {
     OpenDomain domain;
-    Handle<fid_cntr> cntr;
-    fi_cntr_attr attr{};
-    attr.wait_obj = FI_WAIT_FD;
-    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    const Handle<fid_cntr> cntr = open_counter(domain, FI_WAIT_FD);
     int descriptor = -1;
     REQUIRE(fi_control(&cntr->fid, FI_GETWAIT, &descriptor) == 0);
     fid* object = &cntr->fid;
@@ -174,10 +192,7 @@ TEST_CASE("cntr: fi_trywait knows what was read, and the descriptor tells of a c
 TEST_CASE("cntr: may be bound to an endpoint that is enabled")
 {
     Pair pair;
-    fi_cntr_attr attr{};
-    attr.wait_obj = FI_WAIT_UNSPEC;
-    Handle<fid_cntr> cntr;
-    REQUIRE(fi_cntr_open(pair.domain.domain.get(), &attr, cntr.out(), nullptr) == 0);
+    const Handle<fid_cntr> cntr = open_counter(pair.domain);
     REQUIRE(fi_ep_bind(pair.a.ep.get(), &cntr->fid, FI_SEND) == 0);
     std::uint64_t word = 0;
     const std::uint64_t value = 7;

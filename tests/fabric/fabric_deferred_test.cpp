@@ -22,15 +22,6 @@ Options work_options()
     return options;
 }
 
-struct TestCounter : Handle<fid_cntr> {
-    explicit TestCounter(OpenDomain& domain)
-    {
-        fi_cntr_attr attr{};
-        attr.wait_obj = FI_WAIT_UNSPEC;
-        REQUIRE(fi_cntr_open(domain.domain.get(), &attr, out(), nullptr) == 0);
-    }
-};
-
 /// The structures of one work, which begin with where the data is. All of them may be gone as soon as the
 /// work is queued, except the work itself, which is its name.
 struct Parts {
@@ -49,7 +40,7 @@ struct Parts {
 
 struct WorkPair : Pair {
     explicit WorkPair(const Options& options = work_options())
-        : Pair(options), gate(domain), done(domain), window(domain, 64)
+        : Pair(options), gate(open_counter(domain)), done(open_counter(domain)), window(domain, 64)
     {
     }
 
@@ -103,8 +94,8 @@ struct WorkPair : Pair {
         return word;
     }
 
-    TestCounter gate;
-    TestCounter done;
+    Handle<fid_cntr> gate;
+    Handle<fid_cntr> done;
     Window window;
     std::uint64_t result = 0;
     std::uint64_t comparand = 0;
@@ -281,7 +272,7 @@ TEST_CASE("deferred: work is canceled one by one, by counter, or all")
     CHECK(fi_cntr_read(pair.done.get()) == 10);
     CHECK(pair.control(FI_CANCEL_WORK, &works[1]) == -FI_ENOENT);
 
-    TestCounter other(pair.domain);
+    Handle<fid_cntr> other = open_counter(pair.domain);
     const auto queue_two = [&] {
         REQUIRE(pair.queue_change(works[2], FI_OP_CNTR_ADD, 5, pair.done.get(), 100) == 0);
         std::swap(other, pair.gate);
@@ -307,7 +298,7 @@ TEST_CASE("deferred: a counter stays open while an operation is going to be coun
     WorkPair pair;
     fi_deferred_work work{};
     std::uint64_t received = 0;
-    TestCounter counter(pair.domain);
+    Handle<fid_cntr> counter = open_counter(pair.domain);
     REQUIRE(pair.queue(work, FI_OP_RECV, 0, received, counter.get()) == 0);
     CHECK(fi_close(&counter->fid) == -FI_EBUSY);
     const std::uint64_t word = 3;
@@ -337,7 +328,7 @@ TEST_CASE("deferred: what cannot be done is refused when it is queued")
     work.triggering_cntr = nullptr;
     CHECK(pair.control(FI_QUEUE_WORK, &work) == -FI_EINVAL);
     OpenDomain other("127.0.0.1", hints_for(work_options()));
-    TestCounter foreign(other);
+    const Handle<fid_cntr> foreign = open_counter(other);
     CHECK(pair.queue(work, FI_OP_SEND, 1, word, foreign.get()) == -FI_EINVAL);
     fi_op_msg message{};
     TestEndpoint elsewhere(other, work_options());

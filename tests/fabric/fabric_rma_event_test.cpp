@@ -99,12 +99,8 @@ TEST_CASE("rma: counters of both sides, of the endpoint and of the region")
             CHECK(fi_ep_bind(ep, &counter->fid, kind) == -FI_EINVAL); // twice
         }
     };
-    Handle<fid_cntr> region_reads;
-    Handle<fid_cntr> region_writes;
-    fi_cntr_attr waitable{};
-    waitable.wait_obj = FI_WAIT_UNSPEC;
-    REQUIRE(fi_cntr_open(domain.domain.get(), &waitable, region_reads.out(), nullptr) == 0);
-    REQUIRE(fi_cntr_open(domain.domain.get(), &waitable, region_writes.out(), nullptr) == 0);
+    Handle<fid_cntr> region_reads = open_counter(domain);
+    Handle<fid_cntr> region_writes = open_counter(domain);
     std::vector<std::uint8_t> memory(100000);
     Handle<fid_mr> mr;
     REQUIRE(fi_mr_reg(domain.domain.get(), memory.data(), memory.size(), all_access, 0, 7, FI_RMA_EVENT,

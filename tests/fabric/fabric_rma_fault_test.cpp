@@ -204,18 +204,8 @@ TEST_CASE("child: is refused", "[.]")
 
 TEST_CASE("rma fault: the target's log says who was refused what and why")
 {
-    std::array<char, 4096> path{};
-    REQUIRE(readlink("/proc/self/exe", path.data(), path.size() - 1) > 0);
-    const std::string command = std::string("FI_LOG_LEVEL=warn ") + path.data() + " 'child: is refused' 2>&1";
-    FILE* pipe = popen(command.c_str(), "r");
-    REQUIRE(pipe != nullptr);
-    std::string output;
-    std::array<char, 4096> piece{};
-    while (std::fgets(piece.data(), piece.size(), pipe) != nullptr) {
-        output += piece.data();
-    }
+    const std::string output = run_child("child: is refused");
     INFO(output);
-    REQUIRE(pclose(pipe) == 0);
     CHECK(output.find("127.0.0.1:") != std::string::npos);
     CHECK(output.find("was refused a write of 8 bytes at 0 with key 0xdead") != std::string::npos);
 }

@@ -4,6 +4,8 @@
 // other, and objects that close themselves.
 #pragma once
 
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -12,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <rdma/fabric.h>
 #include <rdma/fi_cm.h>
@@ -103,6 +106,35 @@ struct OpenDomain {
     Handle<fid_fabric> fabric;
     Handle<fid_domain> domain;
 };
+
+inline Handle<fid_cntr> open_counter(const OpenDomain& domain, fi_wait_obj wait_obj = FI_WAIT_UNSPEC)
+{
+    fi_cntr_attr attr{};
+    attr.wait_obj = wait_obj;
+    Handle<fid_cntr> counter;
+    REQUIRE(fi_cntr_open(domain.domain.get(), &attr, counter.out(), nullptr) == 0);
+    return counter;
+}
+
+/// Runs this program's hidden test `name` with `variable` (NAME=value) in its environment and warnings
+/// on; returns what it printed.
+inline std::string run_child(const std::string& name, const std::string& variable = "")
+{
+    std::array<char, 4096> path{};
+    REQUIRE(readlink("/proc/self/exe", path.data(), path.size() - 1) > 0);
+    const std::string command = "FI_LOG_LEVEL=warn " + variable + " " + path.data() + " '" + name + "' 2>&1";
+    FILE* pipe = popen(command.c_str(), "r");
+    REQUIRE(pipe != nullptr);
+    std::string output;
+    std::array<char, 4096> piece{};
+    while (std::fgets(piece.data(), piece.size(), pipe) != nullptr) {
+        output += piece.data();
+    }
+    const int status = pclose(pipe);
+    INFO(output);
+    REQUIRE(status == 0);
+    return output;
+}
 
 inline sockaddr_in make_ipv4(const char* host, std::uint16_t port)
 {

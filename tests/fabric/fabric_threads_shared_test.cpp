@@ -25,10 +25,8 @@ struct Shared {
         cq_attr.format = FI_CQ_FORMAT_TAGGED;
         cq_attr.wait_obj = options.wait;
         REQUIRE(fi_cq_open(domain.domain.get(), &cq_attr, cq.out(), nullptr) == 0);
-        fi_cntr_attr cntr_attr{};
-        cntr_attr.wait_obj = options.wait;
-        REQUIRE(fi_cntr_open(domain.domain.get(), &cntr_attr, sent.out(), nullptr) == 0);
-        REQUIRE(fi_cntr_open(domain.domain.get(), &cntr_attr, received.out(), nullptr) == 0);
+        sent = open_counter(domain, options.wait);
+        received = open_counter(domain, options.wait);
     }
 
     OpenDomain domain;

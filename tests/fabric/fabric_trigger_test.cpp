@@ -22,17 +22,11 @@ Options trigger_options()
     return options;
 }
 
-struct TestCounter : Handle<fid_cntr> {
-    explicit TestCounter(OpenDomain& domain, fi_wait_obj wait = FI_WAIT_UNSPEC)
-    {
-        fi_cntr_attr attr{};
-        attr.wait_obj = wait;
-        REQUIRE(fi_cntr_open(domain.domain.get(), &attr, out(), nullptr) == 0);
-    }
-};
-
 struct TriggerPair : Pair {
-    explicit TriggerPair(const Options& options = trigger_options()) : Pair(options), gate(domain) {}
+    explicit TriggerPair(const Options& options = trigger_options())
+        : Pair(options), gate(open_counter(domain))
+    {
+    }
 
     /// Sends `word` from a to b when `counter` reaches `threshold`.
     ssize_t send_at(std::uint64_t threshold, fi_triggered_context& context, const std::uint64_t& word,
@@ -73,7 +67,7 @@ struct TriggerPair : Pair {
     }
     int control(int command, void* argument) { return fi_control(&domain.domain->fid, command, argument); }
 
-    TestCounter gate;
+    Handle<fid_cntr> gate;
 };
 
 } // namespace
@@ -271,7 +265,7 @@ TEST_CASE("trigger: what cannot be triggered is refused when it is submitted")
     CHECK(pair.send_at(1, context, word, nullptr) == -FI_EINVAL);
     CHECK(pair.send_at(1, context, word, pair.gate.get(), FI_TRIGGER | FI_INJECT) == -FI_EINVAL);
     OpenDomain other("127.0.0.1", hints_for(trigger_options()));
-    TestCounter foreign(other);
+    const Handle<fid_cntr> foreign = open_counter(other);
     CHECK(pair.send_at(1, context, word, foreign.get()) == -FI_EINVAL);
     fi_msg message{};
     message.addr = pair.b_at_a;
@@ -285,7 +279,7 @@ TEST_CASE("trigger: what cannot be triggered is refused when it is submitted")
     context.trigger.threshold.threshold = 1;
     CHECK(fi_sendmsg(pair.a.ep.get(), &message, FI_TRIGGER) == -FI_EINVAL); // a bad message
     Pair plain;
-    TestCounter gate(plain.domain);
+    const Handle<fid_cntr> gate = open_counter(plain.domain);
     context.trigger.threshold.cntr = gate.get();
     message.iov_count = 0;
     CHECK(fi_sendmsg(plain.a.ep.get(), &message, FI_TRIGGER) == -FI_EOPNOTSUPP);

@@ -15,15 +15,9 @@ namespace {
 
 using namespace mpi_test;
 
-struct Job {
-    int rank = 0;
-    int size = 0;
+struct Job : Ring {
     std::size_t max_bytes = 4U << 20U;
     int count = 200;
-    std::uint64_t serial = 0; // advances alike on all ranks
-
-    int right() const { return (rank + 1) % size; }
-    int left() const { return (rank + size - 1) % size; }
 };
 
 /// What this rank asked of other ranks' memory, for the proof.
@@ -522,13 +516,6 @@ void report_accesses(const Job& job)
     report_bytes_sent();
 }
 
-bool more_time(const Job& job, double until)
-{
-    int more = MPI_Wtime() < until ? 1 : 0;
-    MPI_Bcast(&more, 1, MPI_INT, 0, MPI_COMM_WORLD);
-    return more != 0 && job.size > 0;
-}
-
 void everything(Job& job)
 {
     constexpr std::pair<Kind, const char*> kinds[] = {
@@ -563,24 +550,12 @@ void everything(Job& job)
 
 int main(int argc, char** argv)
 {
-    MPI_Init(&argc, &argv);
     Job job;
-    MPI_Comm_rank(MPI_COMM_WORLD, &job.rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &job.size);
-    require(job.size >= 2, "needs two ranks at least");
+    start(job, argc, argv);
     job.max_bytes = option(argc, argv, "--max-bytes", job.max_bytes);
     job.count = static_cast<int>(option(argc, argv, "--count", static_cast<std::uint64_t>(job.count)));
-    const double until = MPI_Wtime() + static_cast<double>(option(argc, argv, "--seconds", 0));
-    int rounds = 0;
-    do {
-        everything(job);
-        ++rounds;
-    } while (more_time(job, until));
+    const int rounds = repeat(option(argc, argv, "--seconds", 0), [&] { everything(job); });
     report_accesses(job);
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (job.rank == 0) {
-        std::printf("mpi_onesided: %d ranks, %d round(s), all data correct\n", job.size, rounds);
-    }
-    MPI_Finalize();
+    finish(job, "mpi_onesided", rounds);
     return 0;
 }

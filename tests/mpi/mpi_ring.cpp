@@ -14,15 +14,9 @@ namespace {
 
 using namespace mpi_test;
 
-struct Job {
-    int rank = 0;
-    int size = 0;
+struct Job : Ring {
     std::size_t max_bytes = 64U << 20U;
     std::uint64_t flood = 4000;
-    std::uint64_t serial = 0; // advances alike on all ranks
-
-    int right() const { return (rank + 1) % size; }
-    int left() const { return (rank + size - 1) % size; }
 };
 
 void step(const Job& job, const char* name)
@@ -345,27 +339,15 @@ void datatypes_and_communicators(Job& job)
     MPI_Type_free(&vector_type);
 }
 
-bool more_time(const Job& job, double until)
-{
-    int more = MPI_Wtime() < until ? 1 : 0;
-    MPI_Bcast(&more, 1, MPI_INT, 0, MPI_COMM_WORLD);
-    return more != 0 && job.size > 0;
-}
-
 } // namespace
 
 int main(int argc, char** argv)
 {
-    MPI_Init(&argc, &argv);
     Job job;
-    MPI_Comm_rank(MPI_COMM_WORLD, &job.rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &job.size);
-    require(job.size >= 2, "needs two ranks at least");
+    start(job, argc, argv);
     job.max_bytes = option(argc, argv, "--max-bytes", job.max_bytes);
     job.flood = option(argc, argv, "--flood", job.flood);
-    const double until = MPI_Wtime() + static_cast<double>(option(argc, argv, "--seconds", 0));
-    int rounds = 0;
-    do {
+    const int rounds = repeat(option(argc, argv, "--seconds", 0), [&] {
         ring_token(job);
         ring_all_at_once(job);
         allreduce(job);
@@ -374,13 +356,8 @@ int main(int argc, char** argv)
         probes(job);
         cancel_and_truncate(job);
         datatypes_and_communicators(job);
-        ++rounds;
-    } while (more_time(job, until));
+    });
     report_bytes_sent();
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (job.rank == 0) {
-        std::printf("mpi_ring: %d ranks, %d round(s), all data correct\n", job.size, rounds);
-    }
-    MPI_Finalize();
+    finish(job, "mpi_ring", rounds);
     return 0;
 }

@@ -114,6 +114,51 @@ inline void report_bytes_sent()
     }
 }
 
+/// The ranks of a program, in a ring.
+struct Ring {
+    int rank = 0;
+    int size = 0;
+    std::uint64_t serial = 0; ///< of messages; advances alike on all ranks
+
+    int right() const { return (rank + 1) % size; }
+    int left() const { return (rank + size - 1) % size; }
+};
+
+/// Starts MPI. Ends the job unless there are two ranks at least.
+inline void start(Ring& ring, int argc, char** argv)
+{
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &ring.rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &ring.size);
+    require(ring.size >= 2, "needs two ranks at least");
+}
+
+/// Calls `round` once, and again until that many seconds are over; how often. Collective.
+template <typename Round>
+int repeat(std::uint64_t seconds, Round&& round)
+{
+    const double until = MPI_Wtime() + static_cast<double>(seconds);
+    int rounds = 0;
+    int more = 1;
+    while (more != 0) {
+        round();
+        ++rounds;
+        more = MPI_Wtime() < until ? 1 : 0;
+        MPI_Bcast(&more, 1, MPI_INT, 0, MPI_COMM_WORLD);
+    }
+    return rounds;
+}
+
+/// Prints the line that tells of success, and ends MPI.
+inline void finish(const Ring& ring, const char* program, int rounds)
+{
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (ring.rank == 0) {
+        std::printf("%s: %d ranks, %d round(s), all data correct\n", program, ring.size, rounds);
+    }
+    MPI_Finalize();
+}
+
 /// Value of `--name N` on the command line, or the default.
 inline std::uint64_t option(int argc, char** argv, const char* name, std::uint64_t fallback)
 {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <string>
 
+#include "support/gather.hpp"
+
 namespace srd::sim {
 
 namespace {
@@ -63,10 +65,7 @@ void RmaApp::Pieces::scatter(std::span<const std::byte> bytes)
 std::vector<std::byte> RmaApp::Pieces::gather() const
 {
     std::vector<std::byte> bytes;
-    for (const iovec& piece : iov) {
-        const auto* const base = static_cast<const std::byte*>(piece.iov_base);
-        bytes.insert(bytes.end(), base, base + piece.iov_len);
-    }
+    test::gather(iov, bytes);
     return bytes;
 }
 

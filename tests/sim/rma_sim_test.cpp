@@ -6,6 +6,7 @@
 #include <array>
 #include <string>
 
+#include "sim/must_pass.hpp"
 #include "sim/scenarios.hpp"
 #include "support/catch.hpp"
 
@@ -44,14 +45,6 @@ RmaPlan access(const RunConfig& config, OperationKind kind, std::uint32_t where)
     plan.length = config.regions.at(where).size;
     plan.ranges[0] = {region_base(where), plan.length, where};
     return plan;
-}
-
-RunResult must_pass(const RunConfig& config)
-{
-    RunResult result = run(config);
-    INFO(config.scenario << " seed " << config.seed << ": " << result.failure);
-    REQUIRE(result.ok);
-    return result;
 }
 
 void storm(RunConfig& config)
@@ -162,8 +155,6 @@ TEST_CASE("mistakes: every kind of wrong access fails once with its cause, and h
     const std::uint64_t length = GENERATE(std::uint64_t{16}, std::uint64_t{480});
     const bool long_data = GENERATE(false, true);
     const std::uint64_t data_length = long_data ? length * 100 : length;
-    const std::uint32_t memory =
-        region(config, data_length, region_access::write | region_access::read | region_access::atomic);
     const std::uint32_t cells = region(config, length, region_access::atomic);
     const std::uint32_t data = region(config, data_length, region_access::read | region_access::write);
     std::uint64_t wrong = 0;
@@ -196,7 +187,6 @@ TEST_CASE("mistakes: every kind of wrong access fails once with its cause, and h
         config.operations.push_back(plan);
         ++wrong;
     }
-    (void)memory;
     const RunResult result = must_pass(config);
     CHECK(result.rejected_operations == wrong);
     CHECK(result.failed_operations == wrong);

@@ -6,6 +6,7 @@
 #include <array>
 #include <string>
 
+#include "sim/must_pass.hpp"
 #include "sim/scenarios.hpp"
 #include "support/catch.hpp"
 #include "support/sim_clock.hpp"
@@ -37,14 +38,6 @@ RunConfig bulk(std::uint64_t seed, std::uint32_t count, std::uint64_t length)
         config.messages.push_back(plan);
     }
     return config;
-}
-
-RunResult must_pass(const RunConfig& config)
-{
-    RunResult result = run(config);
-    INFO(config.scenario << " seed " << config.seed << ": " << result.failure);
-    REQUIRE(result.ok);
-    return result;
 }
 
 std::uint64_t retransmits(const RunResult& result)

@@ -52,7 +52,7 @@ Workload::Workload(Ledger& ledger, std::uint32_t host, const Options& options)
 Workload::Receive Workload::receive_for(std::uint32_t id) const
 {
     const MessagePlan& plan = ledger_.plan(id);
-    return {id, plan.tag, plan.exact ? 0 : tag_identity_mask, plan.flags.tagged, plan.discard, plan.capacity};
+    return {plan.tag, plan.exact ? 0 : tag_identity_mask, plan.flags.tagged, plan.discard, plan.capacity};
 }
 
 bool Workload::matches(const Receive& receive, const MessagePlan& plan)

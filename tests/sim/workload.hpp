@@ -56,7 +56,6 @@ private:
         std::vector<std::byte> memory;
     };
     struct Receive {
-        std::uint32_t meant_for = 0;
         std::uint64_t tag = 0;
         std::uint64_t ignore = 0;
         bool tagged = false;

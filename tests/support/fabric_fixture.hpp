@@ -66,10 +66,8 @@ struct TestEndpoint {
         REQUIRE(fi_ep_bind(ep.get(), &av->fid, 0) == 0);
         REQUIRE(fi_ep_bind(ep.get(), &cq->fid, options.bind_flags) == 0);
         if (options.counters) {
-            fi_cntr_attr cntr_attr{};
-            cntr_attr.wait_obj = options.wait;
-            REQUIRE(fi_cntr_open(domain.domain.get(), &cntr_attr, sent.out(), nullptr) == 0);
-            REQUIRE(fi_cntr_open(domain.domain.get(), &cntr_attr, received.out(), nullptr) == 0);
+            sent = open_counter(domain, options.wait);
+            received = open_counter(domain, options.wait);
             REQUIRE(fi_ep_bind(ep.get(), &sent->fid, FI_SEND) == 0);
             REQUIRE(fi_ep_bind(ep.get(), &received->fid, FI_RECV) == 0);
         }

@@ -40,8 +40,6 @@ public:
 
     PacketIo& inner() noexcept { return *inner_; }
     const FaultCounts& counts() const noexcept { return counts_; }
-    /// From now on nothing fails any more (packets held back still come).
-    void heal() noexcept { plan_ = {}; }
 
     const IoCaps& caps() const noexcept override { return inner_->caps(); }
     std::span<const std::byte> local_address() const noexcept override { return inner_->local_address(); }

@@ -4,19 +4,23 @@
 // loops that wait for something with a bound (of patience, not of correctness).
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "io/interfaces.hpp"
 #include "io/packet_io.hpp"
 #include "io/udp_io.hpp"
 
@@ -38,6 +42,23 @@ bool eventually(Step&& step)
         }
     }
     return true;
+}
+
+/// True if `kind` is noticed about `route` while `step` runs repeatedly.
+template <typename Step>
+bool noticed(PacketIo& io, RouteId route, RouteNotice::Kind kind, Step&& step)
+{
+    return eventually([&] {
+        step();
+        std::array<RouteNotice, 8> notices;
+        const std::size_t count = io.poll_notices(notices, clock_now());
+        for (const RouteNotice& notice : std::span(notices).first(count)) {
+            if (notice.route == route && notice.kind == kind) {
+                return true;
+            }
+        }
+        return false;
+    });
 }
 
 /// A packet whose content follows from its number and length, cut into `pieces` iovecs.
@@ -112,6 +133,27 @@ inline sockaddr_storage make_address(const char* text, std::uint16_t port = 0)
         in6.sin6_port = htons(port);
     }
     return storage;
+}
+
+/// An address of this host that is not a loopback one; family AF_UNSPEC if there is none.
+inline sockaddr_storage outer_address()
+{
+    for (const NetInterface& entry : list_interfaces()) {
+        if (!entry.is_loopback && entry.is_up && entry.address.ss_family == AF_INET) {
+            return entry.address;
+        }
+    }
+    std::fprintf(stderr, "SKIPPED: this host has no IPv4 address but loopback's\n");
+    return {};
+}
+
+inline RouteId route_to(PacketIo& from, PacketIo& to)
+{
+    RouteId route{};
+    if (from.resolve(to.local_address(), route) != Status::ok) {
+        throw std::runtime_error("a backend does not resolve the address of another one");
+    }
+    return route;
 }
 
 /// The port inside a backend's local_address().

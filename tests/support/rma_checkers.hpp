@@ -31,6 +31,8 @@ namespace srd::sim {
 /// What a simulated target carries out. The byte on the wire is one of these, or anything for a mistake.
 enum class AtomicKind : std::uint8_t { sum, compare_swap, read, swap, count_ };
 
+const char* name_of(OperationKind kind) noexcept;
+
 namespace region_access {
 inline constexpr std::uint8_t read = 1;
 inline constexpr std::uint8_t write = 2;
@@ -81,6 +83,16 @@ struct RmaPlan {
     bool compare_zero = false;
     Cause mistake = Cause::none; ///< what is wrong with it: the target rejects it so
     bool revocable = false;      ///< may meet its region's end
+
+    /// Its completion says that it has taken effect.
+    bool proven() const noexcept
+    {
+        return level >= CompletionLevel::transmit || kind == OperationKind::read || fetch;
+    }
+    bool wants_completion() const noexcept
+    {
+        return level != CompletionLevel::none || kind == OperationKind::read || fetch;
+    }
 };
 
 class RmaLedger {
@@ -167,6 +179,7 @@ public:
     bool settled(const std::vector<bool>& dead) const;
     void check_end(const std::vector<bool>& dead) const;
     std::string first_unsettled(const std::vector<bool>& dead) const;
+    std::string describe(std::uint32_t id) const;
     [[noreturn]] void fail(std::uint32_t id, const std::string& what) const;
 
 private:

@@ -123,7 +123,7 @@ void SimHost::pass()
             app_.on_event(*this, event);
         });
     }
-    if (options_.forbid_allocation && allocation_violations() != violations_before_) {
+    if (allocation_violations() != violations_before_) {
         throw SimFailure("the engine allocated memory after its construction");
     }
     between_entries();

@@ -40,7 +40,6 @@ struct SimHostOptions {
     Duration pass_gap_min = std::chrono::nanoseconds(200); ///< from one pass to the next while there is work
     Duration pass_gap_max = std::chrono::nanoseconds(800);
     std::uint32_t check_period = 1; ///< check_invariants() at every n-th opportunity; 0: never
-    bool forbid_allocation = true;
 };
 
 /// Limits with which dozens of engines fit one process.

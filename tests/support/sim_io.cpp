@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "support/alloc_guard.hpp"
+#include "support/gather.hpp"
 
 namespace srd::sim {
 
@@ -122,15 +123,6 @@ void SimIo::rx_release() noexcept
     rx_lent_.clear();
 }
 
-void SimIo::gather(const TxPacket& packet, std::vector<std::byte>& out)
-{
-    out.clear();
-    for (std::size_t index = 0; index < packet.iov_count; ++index) {
-        const auto* base = static_cast<const std::byte*>(packet.iov[index].iov_base);
-        out.insert(out.end(), base, base + packet.iov[index].iov_len);
-    }
-}
-
 bool SimIo::transmit(const TxPacket& packet)
 {
     if (packet.iov_count == 0 || packet.iov_count > max_tx_iov ||
@@ -139,7 +131,7 @@ bool SimIo::transmit(const TxPacket& packet)
     }
     const std::uint32_t destination = route_hosts_[index_of(packet.route)];
     SimPacket* const datagram = network_.acquire();
-    gather(packet, datagram->bytes);
+    test::gather(std::span(packet.iov).first(packet.iov_count), datagram->bytes);
     if (datagram->bytes.size() != packet.length || packet.length == 0 ||
         packet.length > options_.caps.max_packet) {
         throw SimFailure("poll_transmit: length " + std::to_string(packet.length) + " but iov holds " +
@@ -161,7 +153,7 @@ bool SimIo::transmit(const TxPacket& packet)
         const auto hold = Duration(static_cast<std::int64_t>(
             random_.between(0, static_cast<std::uint64_t>(options_.tx_hold.count()))));
         Held held{now + hold, {packet.iov.begin(), packet.iov.begin() + packet.iov_count}, {}};
-        gather(packet, held.copy);
+        test::gather(held.iov, held.copy);
         if (!held_.emplace(packet.desc, std::move(held)).second) {
             throw SimFailure("poll_transmit: descriptor " + std::to_string(index_of(packet.desc)) +
                              " was not reaped since its last use");

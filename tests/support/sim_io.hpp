@@ -86,7 +86,6 @@ public:
     std::uint64_t bytes_from(std::uint32_t host) const { return bytes_from_.at(host); }
     /// `memory` may change while it is sent from: it belongs to an application that peers read from.
     void share(std::span<const std::byte> memory);
-    std::size_t held_descs() const noexcept { return held_.size(); }
     static std::array<std::byte, 8> address_of(std::uint32_t host);
 
 private:
@@ -102,7 +101,6 @@ private:
 
     bool transmit(const TxPacket& packet);
     bool is_shared(const void* address) const;
-    static void gather(const TxPacket& packet, std::vector<std::byte>& out);
     void between_entries()
     {
         if (hook_ != nullptr) {

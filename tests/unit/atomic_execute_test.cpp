@@ -95,6 +95,25 @@ iovec piece_of(std::span<std::byte> bytes)
     return {bytes.data(), bytes.size()};
 }
 
+/// The atomic of `row` with what its form ('w', 'f' or 'c') takes.
+AtomicTask task_of(const Row& row, char form, std::uint32_t type, std::span<const iovec> target,
+                   const Bytes& operand, const Bytes& compare, std::span<std::byte> result)
+{
+    AtomicTask task{.operation = row.operation,
+                    .datatype = type,
+                    .target = target,
+                    .operand = operand,
+                    .compare = {},
+                    .result = {}};
+    if (form == 'c') {
+        task.compare = compare;
+    }
+    if (form != 'w') {
+        task.result = result;
+    }
+    return task;
+}
+
 } // namespace
 
 TEST_CASE("atomic execute: served is exactly what fi_atomic(3) lists")
@@ -137,19 +156,8 @@ TEST_CASE("atomic execute: every operation on every datatype, at every alignment
                     Shifted target(before, shift);
                     Shifted result(Bytes(before.size()), shift + 3);
                     const iovec piece = piece_of(target.span());
-                    AtomicTask task{.operation = row.operation,
-                                    .datatype = type,
-                                    .target = {&piece, 1},
-                                    .operand = operand,
-                                    .compare = {},
-                                    .result = {}};
-                    if (letter == 'c') {
-                        task.compare = compare;
-                    }
-                    if (letter != 'w') {
-                        task.result = result.span();
-                    }
-                    REQUIRE(execute_atomic(task));
+                    REQUIRE(execute_atomic(
+                        task_of(row, letter, type, {&piece, 1}, operand, compare, result.span())));
                     REQUIRE(target.equals(expected(row.operation, type, before, operand, compare)));
                     REQUIRE(result.equals(letter == 'w' ? Bytes(before.size()) : before));
                     REQUIRE((target.is_framed() && result.is_framed()));
@@ -182,19 +190,7 @@ TEST_CASE("atomic execute: elements that lie in several pieces of memory")
                 begin = ends[i];
             }
             Bytes result(before.size());
-            AtomicTask task{.operation = row.operation,
-                            .datatype = type,
-                            .target = pieces,
-                            .operand = operand,
-                            .compare = {},
-                            .result = {}};
-            if (form == 'c') {
-                task.compare = compare;
-            }
-            if (form != 'w') {
-                task.result = result;
-            }
-            REQUIRE(execute_atomic(task));
+            REQUIRE(execute_atomic(task_of(row, form, type, pieces, operand, compare, result)));
             Bytes after;
             for (const Bytes& part : memory) {
                 after.insert(after.end(), part.begin(), part.end());

@@ -14,6 +14,7 @@
 #include <engine.hpp>
 
 #include "support/catch.hpp"
+#include "support/gather.hpp"
 
 namespace {
 
@@ -116,10 +117,7 @@ private:
         const std::size_t count = side.engine.poll_transmit(burst, now);
         for (const TxPacket& packet : std::span(burst).first(count)) {
             Bytes bytes;
-            for (const iovec& piece : std::span(packet.iov).first(packet.iov_count)) {
-                const auto* base = static_cast<const std::byte*>(piece.iov_base);
-                bytes.insert(bytes.end(), base, base + piece.iov_len);
-            }
+            test::gather(std::span(packet.iov).first(packet.iov_count), bytes);
             if (!drop || !drop(sent_)) {
                 out.push_back(std::move(bytes));
             }

@@ -9,6 +9,7 @@
 #include <progress.hpp>
 
 #include "support/catch.hpp"
+#include "support/gather.hpp"
 
 namespace {
 
@@ -47,10 +48,7 @@ public:
     {
         for (const TxPacket& packet : packets) {
             Bytes bytes;
-            for (const iovec& piece : std::span(packet.iov).first(packet.iov_count)) {
-                const auto* base = static_cast<const std::byte*>(piece.iov_base);
-                bytes.insert(bytes.end(), base, base + piece.iov_len);
-            }
+            test::gather(std::span(packet.iov).first(packet.iov_count), bytes);
             if (peer != nullptr) {
                 peer->incoming.push_back(std::move(bytes));
             }

@@ -98,11 +98,13 @@ std::unique_ptr<Endpoint> open_at(Kind kind, unsigned host, const char* interfac
     return endpoint;
 }
 
-RouteId route_to(PacketIo& from, PacketIo& to)
+/// The same, where nothing stands in the way of it.
+std::unique_ptr<Endpoint> must_open(Kind kind, unsigned host, std::uint16_t port = 0)
 {
-    RouteId route{};
-    REQUIRE(from.resolve(to.local_address(), route) == Status::ok);
-    return route;
+    auto endpoint = open_at(kind, host, "veth0", port);
+    INFO(name_of(kind) << " on host " << host << ": " << endpoint->error);
+    REQUIRE(endpoint->io != nullptr);
+    return endpoint;
 }
 
 /// Sends packets of that length until one arrives; false after ten seconds.
@@ -148,411 +150,300 @@ std::uint64_t kernel_udp(unsigned host, const std::string& field)
     return 0;
 }
 
-bool skipped()
+/// An endpoint on each host, and the way from `a` to `b`.
+struct Pair {
+    explicit Pair(Kind kind, std::uint16_t port_of_b = 0)
+        : a(must_open(kind, 0)), b(must_open(kind, 1, port_of_b)), route(route_to(*a->io, *b->io))
+    {
+    }
+    bool reaches() { return ::reaches(*a->io, route, *b->io); }
+
+    std::unique_ptr<Endpoint> a;
+    std::unique_ptr<Endpoint> b;
+    RouteId route;
+};
+
+/// A process that has done `begin` and sleeps until it is killed.
+class Child {
+public:
+    explicit Child(const std::function<bool()>& begin)
+    {
+        std::array<int, 2> ready{};
+        REQUIRE(::pipe(ready.data()) == 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            const char answer = begin() ? 'y' : 'n';
+            if (::write(ready[1], &answer, 1) == 1) {
+                ::pause();
+            }
+            ::_exit(1);
+        }
+        char answer = 0;
+        const bool good = ::read(ready[0], &answer, 1) == 1 && answer == 'y';
+        ::close(ready[0]);
+        ::close(ready[1]);
+        CHECK(good);
+    }
+    ~Child() { kill(); }
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+
+    void kill()
+    {
+        if (pid_ > 0) {
+            CHECK(::kill(pid_, SIGKILL) == 0);
+            CHECK(::waitpid(pid_, nullptr, 0) == pid_);
+            pid_ = 0;
+        }
+    }
+
+private:
+    pid_t pid_ = 0;
+};
+
+/// An endpoint on host 1 in a process of its own.
+std::unique_ptr<Child> open_elsewhere(Kind kind, std::uint16_t port = 0)
+{
+    std::unique_ptr<Endpoint> endpoint; // in the child it is never closed
+    return std::make_unique<Child>([&] {
+        endpoint = open_at(kind, 1, "veth0", port);
+        return endpoint->io != nullptr;
+    });
+}
+
+/// Runs a section for each kind. Whatever happened in it, no program may be left at an interface.
+void for_each(const std::vector<Kind>& kinds, const std::function<void(Kind)>& section)
 {
     if (world() == nullptr) {
         WARN("SKIPPED: no network of namespaces here (needs root)");
-        return true;
+        return;
     }
-    return false;
+    for (const Kind kind : kinds) {
+        DYNAMIC_SECTION(name_of(kind))
+        {
+            section(kind);
+            for (const unsigned host : {0U, 1U}) {
+                CHECK(world()->run(host, "! ip link show veth0 | grep -q xdp"));
+            }
+        }
+    }
 }
 
 } // namespace
 
 TEST_CASE("raw: once the neighbour is known, packets pass the kernel's stack by in both directions")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 1);
-            INFO(a->error << b->error);
-            REQUIRE(a->io != nullptr);
-            REQUIRE(b->io != nullptr);
-            const RouteId route = route_to(*a->io, *b->io);
-            REQUIRE(reaches(*a->io, route, *b->io));
-            std::array<RouteNotice, 4> notices;
-            REQUIRE(eventually([&] {
-                const std::uint64_t sent = kernel_udp(0, "OutDatagrams");
-                const std::uint64_t received = kernel_udp(1, "InDatagrams");
-                for (int i = 0; i < 20; ++i) {
-                    a->io->poll_notices(notices, clock_now());
-                    REQUIRE(reaches(*a->io, route, *b->io));
-                }
-                return kernel_udp(0, "OutDatagrams") == sent && kernel_udp(1, "InDatagrams") == received;
-            }));
-        }
-    }
+    for_each(raw_kinds(), [](Kind kind) {
+        Pair pair(kind);
+        REQUIRE(pair.reaches());
+        std::array<RouteNotice, 4> notices;
+        REQUIRE(eventually([&] {
+            const std::uint64_t sent = kernel_udp(0, "OutDatagrams");
+            const std::uint64_t received = kernel_udp(1, "InDatagrams");
+            for (int i = 0; i < 20; ++i) {
+                pair.a->io->poll_notices(notices, clock_now());
+                REQUIRE(pair.reaches());
+            }
+            return kernel_udp(0, "OutDatagrams") == sent && kernel_udp(1, "InDatagrams") == received;
+        }));
+    });
 }
 
 TEST_CASE("raw: each backend understands the others and the kernel's own sockets")
 {
-    if (skipped()) {
-        return;
-    }
     std::vector<Kind> kinds = raw_kinds();
     kinds.push_back(Kind::udp);
-    for (const Kind left : kinds) {
-        for (const Kind right : kinds) {
-            DYNAMIC_SECTION(name_of(left) << " and " << name_of(right))
-            {
-                const auto a = open_at(left, 0);
-                const auto b = open_at(right, 1);
-                INFO(a->error << b->error);
-                REQUIRE(a->io != nullptr);
-                REQUIRE(b->io != nullptr);
-                const RouteId there = route_to(*a->io, *b->io);
-                const RouteId back = route_to(*b->io, *a->io);
-                for (const std::size_t length : {std::size_t{5}, std::size_t{1472}}) {
-                    CHECK(reaches(*a->io, there, *b->io, length));
-                    CHECK(reaches(*b->io, back, *a->io, length));
-                }
+    for_each(kinds, [&](Kind left) {
+        for_each(kinds, [&](Kind right) {
+            const auto a = must_open(left, 0);
+            const auto b = must_open(right, 1);
+            const RouteId there = route_to(*a->io, *b->io);
+            const RouteId back = route_to(*b->io, *a->io);
+            for (const std::size_t length : {std::size_t{5}, std::size_t{1472}}) {
+                CHECK(reaches(*a->io, there, *b->io, length));
+                CHECK(reaches(*b->io, back, *a->io, length));
             }
-        }
-    }
+        });
+    });
 }
 
 TEST_CASE("raw: peers on the same host and long packets go through the kernel")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 0);
-            const auto c = open_at(kind, 1);
-            INFO(a->error << b->error << c->error);
-            REQUIRE((a->io != nullptr && b->io != nullptr && c->io != nullptr));
-            CHECK(reaches(*a->io, route_to(*a->io, *b->io), *b->io));
-            CHECK(reaches(*a->io, route_to(*a->io, *a->io), *a->io));
-            CHECK(reaches(*a->io, route_to(*a->io, *c->io), *c->io, 9000));
-        }
-    }
+    for_each(raw_kinds(), [](Kind kind) {
+        const auto a = must_open(kind, 0);
+        const auto b = must_open(kind, 0);
+        const auto c = must_open(kind, 1);
+        CHECK(reaches(*a->io, route_to(*a->io, *b->io), *b->io));
+        CHECK(reaches(*a->io, route_to(*a->io, *a->io), *a->io));
+        CHECK(reaches(*a->io, route_to(*a->io, *c->io), *c->io, 9000));
+    });
 }
 
 TEST_CASE("raw: the kernel's traffic goes on beside ours")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 1);
-            INFO(a->error << b->error);
-            REQUIRE((a->io != nullptr && b->io != nullptr));
-            const auto udp_a = open_at(Kind::udp, 0);
-            const auto udp_b = open_at(Kind::udp, 1);
-            CHECK(reaches(*udp_a->io, route_to(*udp_a->io, *udp_b->io), *udp_b->io));
-            CHECK(reaches(*a->io, route_to(*a->io, *b->io), *b->io));
-            const RouteId route = route_to(*a->io, *b->io);
-            a->io->probe_liveness(route, clock_now()); // TCP
-            std::array<RouteNotice, 4> notices;
-            std::size_t count = 0;
-            CHECK(eventually([&] {
-                count = a->io->poll_notices(notices, clock_now());
-                return count != 0;
-            }));
-            CHECK((count == 1 && notices[0].kind == RouteNotice::Kind::process_alive));
-        }
-    }
+    for_each(raw_kinds(), [](Kind kind) {
+        Pair raw(kind);
+        Pair udp(Kind::udp);
+        CHECK(udp.reaches());
+        CHECK(raw.reaches());
+        raw.a->io->probe_liveness(raw.route, clock_now()); // TCP
+        std::array<RouteNotice, 4> notices;
+        std::size_t count = 0;
+        CHECK(eventually([&] {
+            count = raw.a->io->poll_notices(notices, clock_now());
+            return count != 0;
+        }));
+        CHECK((count == 1 && notices[0].kind == RouteNotice::Kind::process_alive));
+    });
 }
 
 TEST_CASE("raw: a neighbour whose hardware address changes stays reachable")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 1);
-            INFO(a->error << b->error);
-            REQUIRE((a->io != nullptr && b->io != nullptr));
-            const RouteId route = route_to(*a->io, *b->io);
-            REQUIRE(reaches(*a->io, route, *b->io));
-            REQUIRE(world()->run(1, "ip link set veth0 address 02:00:00:00:aa:01"));
-            REQUIRE(world()->run(0, "ip neigh replace 10.96.0.2 lladdr 02:00:00:00:aa:01 dev veth0"));
-            CHECK(reaches(*a->io, route, *b->io));
-            REQUIRE(world()->run(1, "ip link set veth0 address 02:00:00:00:aa:02"));
-            REQUIRE(world()->run(0, "ip neigh flush dev veth0"));
-            CHECK(reaches(*a->io, route, *b->io));
-        }
-    }
+    for_each(raw_kinds(), [](Kind kind) {
+        Pair pair(kind);
+        REQUIRE(pair.reaches());
+        REQUIRE(world()->run(1, "ip link set veth0 address 02:00:00:00:aa:01"));
+        REQUIRE(world()->run(0, "ip neigh replace 10.96.0.2 lladdr 02:00:00:00:aa:01 dev veth0"));
+        CHECK(pair.reaches());
+        REQUIRE(world()->run(1, "ip link set veth0 address 02:00:00:00:aa:02"));
+        REQUIRE(world()->run(0, "ip neigh flush dev veth0"));
+        CHECK(pair.reaches());
+    });
 }
 
 TEST_CASE("raw: a link that goes down and comes back is used again")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 1);
-            INFO(a->error << b->error);
-            REQUIRE((a->io != nullptr && b->io != nullptr));
-            const RouteId route = route_to(*a->io, *b->io);
-            REQUIRE(reaches(*a->io, route, *b->io));
-            REQUIRE(world()->run(0, "ip link set veth0 down"));
-            std::array<RouteNotice, 4> notices;
-            TestPacket source(2, 100);
-            CHECK(eventually([&] {
-                const TxPacket packet = source.to(route, PathId{0});
-                a->io->tx_burst({&packet, 1});
-                const std::size_t count = a->io->poll_notices(notices, clock_now());
-                return count != 0 && notices[0].kind == RouteNotice::Kind::unreachable;
-            }));
-            REQUIRE(world()->run(0, "ip link set veth0 up && ip addr replace fd96::1/64 dev veth0 nodad"));
-            CHECK(reaches(*a->io, route, *b->io));
-        }
-    }
+    for_each(raw_kinds(), [](Kind kind) {
+        Pair pair(kind);
+        REQUIRE(pair.reaches());
+        REQUIRE(world()->run(0, "ip link set veth0 down"));
+        TestPacket source(2, 100);
+        const TxPacket packet = source.to(pair.route, PathId{0});
+        CHECK(noticed(*pair.a->io, pair.route, RouteNotice::Kind::unreachable, [&] {
+            pair.a->io->tx_burst({&packet, 1});
+        }));
+        REQUIRE(world()->run(0, "ip link set veth0 up && ip addr replace fd96::1/64 dev veth0 nodad"));
+        CHECK(pair.reaches());
+    });
 }
 
 TEST_CASE("raw: after a process was killed the next one starts as if nothing had been")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            constexpr std::uint16_t port = 7471;
-            std::array<int, 2> ready{};
-            REQUIRE(::pipe(ready.data()) == 0);
-            const pid_t child = ::fork();
-            if (child == 0) {
-                const auto victim = open_at(kind, 1, "veth0", port);
-                const char answer = victim->io != nullptr ? 'y' : 'n';
-                if (::write(ready[1], &answer, 1) == 1) {
-                    ::pause();
-                }
-                ::_exit(1);
-            }
-            char answer = 0;
-            REQUIRE(::read(ready[0], &answer, 1) == 1);
-            REQUIRE(answer == 'y');
-            REQUIRE(::kill(child, SIGKILL) == 0);
-            REQUIRE(::waitpid(child, nullptr, 0) == child);
-            ::close(ready[0]);
-            ::close(ready[1]);
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 1, "veth0", port);
-            INFO(a->error << b->error);
-            REQUIRE((a->io != nullptr && b->io != nullptr));
-            CHECK(reaches(*a->io, route_to(*a->io, *b->io), *b->io));
-        }
-        CHECK(world()->run(1, "! ip link show veth0 | grep -q xdp"));
-    }
+    for_each(raw_kinds(), [](Kind kind) {
+        constexpr std::uint16_t port = 7471;
+        open_elsewhere(kind, port)->kill();
+        CHECK(Pair(kind, port).reaches());
+    });
 }
 
 TEST_CASE("raw: the kernel of a peer without that port says so")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 1);
-            INFO(a->error << b->error);
-            REQUIRE((a->io != nullptr && b->io != nullptr));
-            const RouteId route = route_to(*a->io, *b->io);
-            for (int i = 0; i < 3; ++i) {
-                REQUIRE(reaches(*a->io, route, *b->io));
-            }
-            b->io.reset();
-            const std::uint64_t sent = kernel_udp(0, "OutDatagrams");
-            TestPacket source(2, 100);
-            const TxPacket packet = source.to(route, PathId{0});
-            std::array<RouteNotice, 4> notices;
-            std::array<RxPacket, 4> packets;
-            CHECK(eventually([&] {
-                a->io->tx_burst({&packet, 1});
-                CHECK(a->io->rx_burst(packets, clock_now()) == 0);
-                const std::size_t count = a->io->poll_notices(notices, clock_now());
-                return count != 0 && notices[0].route == route &&
-                       notices[0].kind == RouteNotice::Kind::process_gone;
-            }));
-            CHECK(kernel_udp(0, "OutDatagrams") <= sent + 1); // it was the ring's packets that were answered
+    for_each(raw_kinds(), [](Kind kind) {
+        Pair pair(kind);
+        for (int i = 0; i < 3; ++i) {
+            REQUIRE(pair.reaches());
         }
-    }
+        pair.b->io.reset();
+        const std::uint64_t sent = kernel_udp(0, "OutDatagrams");
+        TestPacket source(2, 100);
+        const TxPacket packet = source.to(pair.route, PathId{0});
+        std::array<RxPacket, 4> packets;
+        CHECK(noticed(*pair.a->io, pair.route, RouteNotice::Kind::process_gone, [&] {
+            pair.a->io->tx_burst({&packet, 1});
+            CHECK(pair.a->io->rx_burst(packets, clock_now()) == 0);
+        }));
+        CHECK(kernel_udp(0, "OutDatagrams") <= sent + 1); // it was the ring's packets that were answered
+    });
 }
 
 #ifdef SRD_HAVE_XDP
-namespace {
-
-/// A child that opens an endpoint on host 1 and holds it until it is killed.
-pid_t start_holder(Kind kind)
-{
-    std::array<int, 2> ready{};
-    REQUIRE(::pipe(ready.data()) == 0);
-    const pid_t child = ::fork();
-    if (child == 0) {
-        const auto endpoint = open_at(kind, 1);
-        const char answer = endpoint->io != nullptr ? 'y' : 'n';
-        if (::write(ready[1], &answer, 1) == 1) {
-            ::pause();
-        }
-        ::_exit(1);
-    }
-    char answer = 0;
-    const bool good = ::read(ready[0], &answer, 1) == 1 && answer == 'y';
-    ::close(ready[0]);
-    ::close(ready[1]);
-    CHECK(good);
-    return child;
-}
-
-void end_holder(pid_t child)
-{
-    CHECK(::kill(child, SIGKILL) == 0);
-    CHECK(::waitpid(child, nullptr, 0) == child);
-}
-
-} // namespace
-
 TEST_CASE("raw: processes share an interface's queues, and outlive each other")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : {Kind::xdp_native, Kind::xdp_generic}) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            const pid_t first = start_holder(kind); // its program
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 1);
-            INFO(a->error << b->error);
-            REQUIRE((a->io != nullptr && b->io != nullptr));
-            const RouteId route = route_to(*a->io, *b->io);
-            CHECK(reaches(*a->io, route, *b->io));
-            end_holder(first);
-            CHECK(reaches(*a->io, route, *b->io));
-            CHECK(world()->run(1, "ip link show veth0 | grep -q xdp"));
-            const pid_t second = start_holder(kind);
-            CHECK(reaches(*a->io, route, *b->io));
-            end_holder(second);
-        }
-        CHECK(world()->run(1, "! ip link show veth0 | grep -q xdp"));
-    }
+    for_each({Kind::xdp_native, Kind::xdp_generic}, [](Kind kind) {
+        const auto first = open_elsewhere(kind); // its program
+        Pair pair(kind);
+        CHECK(pair.reaches());
+        first->kill();
+        CHECK(pair.reaches());
+        CHECK(world()->run(1, "ip link show veth0 | grep -q xdp"));
+        const auto second = open_elsewhere(kind);
+        CHECK(pair.reaches());
+    });
 }
 
 TEST_CASE("raw: an endpoint with all queues receives by each of them")
 {
-    if (skipped()) {
-        return;
-    }
-    XdpConfig config;
-    config.interface = "veth0";
-    config.max_routes = 16;
-    config.ring_bytes = 1U << 20;
-    std::array<Counters, 2> counters;
-    std::array<std::unique_ptr<PacketIo>, 2> ios;
-    for (unsigned host = 0; host < 2; ++host) {
-        const InsideNamespace inside(world()->fd(host));
-        config.local_address = make_address(NetWorld::address(host, false));
-        std::unique_ptr<PacketIo> io;
-        std::string error;
-        // Host 0 sends by queue 0 first, then by queue 1: a veth brings it to the same one.
-        config.queue_count = host == 0 ? 1 : 0;
-        REQUIRE(make_xdp_io(config, counters[host], io, error) == 0);
-        ios[host] = std::make_unique<NamespacedIo>(std::move(io), world()->fd(host));
-    }
-    for (const std::uint32_t queue : {0U, 1U}) {
-        const RouteId route = route_to(*ios[0], *ios[1]);
-        std::array<RouteNotice, 4> notices;
-        CHECK(eventually([&] {
-            const std::uint64_t received = kernel_udp(1, "InDatagrams");
-            for (int i = 0; i < 10; ++i) {
-                ios[0]->poll_notices(notices, clock_now());
-                REQUIRE(reaches(*ios[0], route, *ios[1]));
-            }
-            return kernel_udp(1, "InDatagrams") == received;
-        }));
-        if (queue == 0) {
-            ios[0].reset();
-            const InsideNamespace inside(world()->fd(0));
-            config.local_address = make_address(NetWorld::address(0, false));
-            config.first_queue = 1;
-            config.queue_count = 1;
+    for_each({Kind::xdp_native, Kind::xdp_generic}, [](Kind kind) {
+        std::array<Counters, 2> counters;
+        std::array<std::unique_ptr<PacketIo>, 2> ios;
+        const auto open = [&](unsigned host, std::uint32_t first_queue, std::uint32_t queue_count) {
+            XdpConfig config;
+            config.interface = "veth0";
+            config.mode = kind == Kind::xdp_native ? XdpMode::native : XdpMode::generic;
+            config.local_address = make_address(NetWorld::address(host, false));
+            config.max_routes = 16;
+            config.ring_bytes = 1U << 20;
+            config.first_queue = first_queue;
+            config.queue_count = queue_count;
+            const InsideNamespace inside(world()->fd(host));
             std::unique_ptr<PacketIo> io;
             std::string error;
-            REQUIRE(make_xdp_io(config, counters[0], io, error) == 0);
-            ios[0] = std::make_unique<NamespacedIo>(std::move(io), world()->fd(0));
+            REQUIRE(make_xdp_io(config, counters[host], io, error) == 0);
+            ios[host] = std::make_unique<NamespacedIo>(std::move(io), world()->fd(host));
+        };
+        open(1, 0, 0); // all
+        // Host 0 sends by queue 0 first, then by queue 1: a veth brings it to the same one.
+        for (const std::uint32_t queue : {0U, 1U}) {
+            ios[0].reset();
+            open(0, queue, 1);
+            const RouteId route = route_to(*ios[0], *ios[1]);
+            std::array<RouteNotice, 4> notices;
+            CHECK(eventually([&] {
+                const std::uint64_t received = kernel_udp(1, "InDatagrams");
+                for (int i = 0; i < 10; ++i) {
+                    ios[0]->poll_notices(notices, clock_now());
+                    REQUIRE(reaches(*ios[0], route, *ios[1]));
+                }
+                return kernel_udp(1, "InDatagrams") == received;
+            }));
         }
-    }
+    });
 }
 #endif
 
 TEST_CASE("raw: a child of fork() that lives on keeps neither port nor ring")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            constexpr std::uint16_t port = 7472;
-            auto before = open_at(kind, 1, "veth0", port);
-            auto other = open_at(kind, 1); // with it no queue is left
-            REQUIRE((before->io != nullptr && other->io != nullptr));
-            const pid_t child = ::fork();
-            if (child == 0) {
-                close_inherited_descriptors(); // as the provider's fork handler
-                ::pause();
-                ::_exit(0);
-            }
-            ::usleep(50000);
-            before.reset();
-            const auto a = open_at(kind, 0);
-            const auto b = open_at(kind, 1, "veth0", port);
-            INFO(a->error << b->error);
-            CHECK((a->io != nullptr && b->io != nullptr));
-            if (a->io != nullptr && b->io != nullptr) {
-                CHECK(reaches(*a->io, route_to(*a->io, *b->io), *b->io));
-            }
-            CHECK(::kill(child, SIGKILL) == 0);
-            CHECK(::waitpid(child, nullptr, 0) == child);
-        }
-        CHECK(world()->run(1, "! ip link show veth0 | grep -q xdp"));
-    }
+    for_each(raw_kinds(), [](Kind kind) {
+        constexpr std::uint16_t port = 7472;
+        auto before = must_open(kind, 1, port);
+        const auto other = must_open(kind, 1); // with it no queue is left
+        const Child child([] {
+            close_inherited_descriptors(); // as the provider's fork handler
+            return true;
+        });
+        before.reset();
+        CHECK(Pair(kind, port).reaches());
+    });
 }
 
 TEST_CASE("raw: what cannot be opened says why")
 {
-    if (skipped()) {
-        return;
-    }
-    for (const Kind kind : raw_kinds()) {
-        DYNAMIC_SECTION(name_of(kind))
-        {
-            const auto missing = open_at(kind, 0, "nosuch0");
-            CHECK(missing->code == ENODEV);
-            CHECK(missing->error.find("nosuch0") != std::string::npos);
-            const auto loopback = open_at(kind, 0, "lo");
-            CHECK(loopback->code == ENODEV);
-            CHECK(loopback->error.find("Ethernet") != std::string::npos);
-            if (kind != Kind::packet) {
-                const auto first = open_at(kind, 0);
-                const auto second = open_at(kind, 0);
-                REQUIRE((first->io != nullptr && second->io != nullptr));
-                const auto third = open_at(kind, 0); // there are two queues
-                CHECK(third->code == EBUSY);
-                CHECK(third->error.find("veth0") != std::string::npos);
-                CHECK(third->error.find("queue") != std::string::npos);
-            }
+    for_each(raw_kinds(), [](Kind kind) {
+        const auto missing = open_at(kind, 0, "nosuch0");
+        CHECK(missing->code == ENODEV);
+        CHECK(missing->error.find("nosuch0") != std::string::npos);
+        const auto loopback = open_at(kind, 0, "lo");
+        CHECK(loopback->code == ENODEV);
+        CHECK(loopback->error.find("Ethernet") != std::string::npos);
+        if (kind != Kind::packet) {
+            const auto first = must_open(kind, 0);
+            const auto second = must_open(kind, 0);
+            const auto third = open_at(kind, 0); // there are two queues
+            CHECK(third->code == EBUSY);
+            CHECK(third->error.find("veth0") != std::string::npos);
+            CHECK(third->error.find("queue") != std::string::npos);
         }
-    }
+    });
 }
 
 TEST_CASE("raw: a missing capability is named, with the command that grants it")

@@ -36,7 +36,6 @@ TEST_CASE("RttEstimator: the first sample counts in full, as RFC 6298 has it")
     CHECK(rtt.variance() == 40us);
     CHECK(rtt.min() == 80us);
     CHECK(rtt.recent_max() == 80us);
-    CHECK(rtt.recent_median() == 80us);
     CHECK(rtt.spread() == 0us);
     CHECK(rtt.rto(0us, 1s, 0) == 240us);
     rtt.add(160us, start);
@@ -119,10 +118,6 @@ TEST_CASE("RttEstimator: recent values against the sample history")
             return std::vector(history.end() - static_cast<std::ptrdiff_t>(std::min(count, history.size())),
                                history.end());
         };
-        std::vector<std::int64_t> median = last(16);
-        std::sort(median.begin(), median.end());
-        REQUIRE(rtt.recent_median().count() == median[(median.size() - 1) / 2]);
-
         // Forgotten in groups of 16: at least the last 49 count, at most the last 64.
         const auto short_history = last(49);
         const auto long_history = last(64);

@@ -1,23 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // What only the UDP backend does: errors that say what to do, source ports,
-// ECN, MTU changes, ICMP, and telling a stopped process from a dead one. One file,
-// a little over the usual length, because all cases share the sockets set up below.
+// ECN, MTU changes, ICMP. Whether a peer's process lives: udp_liveness_test.cpp.
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <exception>
 #include <set>
 #include <thread>
 
-#include <fcntl.h>
 #include <net/if.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <srd/counters.hpp>
@@ -50,35 +45,6 @@ FileDescriptor plain_socket(const sockaddr_storage& address, SocketAddress& boun
     REQUIRE(::bind(fd.get(), wanted.get(), wanted.size()) == 0);
     REQUIRE(bound_address(fd.get(), bound));
     return fd;
-}
-
-/// An address of this host that is not a loopback one; family AF_UNSPEC if there is none.
-sockaddr_storage outer_address()
-{
-    for (const NetInterface& entry : list_interfaces()) {
-        if (!entry.is_loopback && entry.is_up && entry.address.ss_family == AF_INET) {
-            return entry.address;
-        }
-    }
-    WARN("SKIPPED: this host has no IPv4 address but loopback's");
-    return {};
-}
-
-/// True if `kind` is noticed about `route` while `step` runs repeatedly.
-template <typename Step>
-bool noticed(PacketIo& io, RouteId route, RouteNotice::Kind kind, Step&& step)
-{
-    return eventually([&] {
-        step();
-        std::array<RouteNotice, 8> notices;
-        const std::size_t count = io.poll_notices(notices, clock_now());
-        for (const RouteNotice& notice : std::span(notices).first(count)) {
-            if (notice.route == route && notice.kind == kind) {
-                return true;
-            }
-        }
-        return false;
-    });
 }
 
 /// Runs `body` in a thread with a network namespace of its own; loudly not where that is not allowed.
@@ -202,8 +168,7 @@ TEST_CASE("udp: loopback has one path and 64 KiB packets")
 {
     const auto opened = open_udp(make_address("127.0.0.1"));
     REQUIRE(opened->code == 0);
-    RouteId route{};
-    REQUIRE(opened->io->resolve(opened->io->local_address(), route) == Status::ok);
+    const RouteId route = route_to(*opened->io, *opened->io);
     CHECK(opened->io->caps().path_count == 1);
     CHECK(opened->io->route_mtu(route) == 65507);
     CHECK(opened->io->caps().rx_buffer > 0);
@@ -212,26 +177,7 @@ TEST_CASE("udp: loopback has one path and 64 KiB packets")
     config.max_packet = 2000;
     const auto small = open_udp(make_address("127.0.0.1"), config);
     REQUIRE(small->code == 0);
-    REQUIRE(small->io->resolve(small->io->local_address(), route) == Status::ok);
-    CHECK(small->io->route_mtu(route) == 2000);
-}
-
-TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
-{
-    SocketAddress address;
-    FileDescriptor tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_storage any_port = make_address("127.0.0.1");
-    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&any_port, 1)), address));
-    REQUIRE(::bind(tcp.get(), address.get(), address.size()) == 0);
-    REQUIRE(::listen(tcp.get(), 1) == 0);
-    REQUIRE(bound_address(tcp.get(), address));
-    const auto opened = open_udp(make_address("127.0.0.1", address.port()));
-    REQUIRE(opened->code == 0);
-    bool warned = false;
-    for (const std::string& warning : opened->warnings) {
-        warned = warned || contains(warning, "TCP port");
-    }
-    CHECK(warned);
+    CHECK(small->io->route_mtu(route_to(*small->io, *small->io)) == 2000);
 }
 
 TEST_CASE("udp: each path is a source port, and endpoints of a process share them")
@@ -282,8 +228,7 @@ TEST_CASE("udp: fewer paths when descriptors run out, with one warning, and pack
     }
     const auto opened = open_udp(address);
     REQUIRE(opened->code == 0);
-    RouteId self{};
-    REQUIRE(opened->io->resolve(opened->io->local_address(), self) == Status::ok);
+    const RouteId self = route_to(*opened->io, *opened->io);
     rlimit old{};
     REQUIRE(::getrlimit(RLIMIT_NOFILE, &old) == 0);
     const int next = ::dup(0);
@@ -360,8 +305,7 @@ TEST_CASE("udp: a late poll learns when the packet came")
             continue;
         }
         REQUIRE(opened->code == 0);
-        RouteId self{};
-        REQUIRE(opened->io->resolve(opened->io->local_address(), self) == Status::ok);
+        const RouteId self = route_to(*opened->io, *opened->io);
         std::array<RxPacket, 4> packets;
         const Time before = clock_now();
         REQUIRE(opened->io->rx_burst(packets, before) == 0);
@@ -400,8 +344,7 @@ TEST_CASE("udp: what the kernel drops at a full socket is counted")
     const auto sender = open_udp(make_address("127.0.0.1"));
     REQUIRE(receiver->code == 0);
     REQUIRE(sender->code == 0);
-    RouteId route{};
-    REQUIRE(sender->io->resolve(receiver->io->local_address(), route) == Status::ok);
+    const RouteId route = route_to(*sender->io, *receiver->io);
     REQUIRE(eventually([&] {
         TestPacket packet(1, 4000);
         const TxPacket sent = packet.to(route, PathId{0});
@@ -416,49 +359,14 @@ TEST_CASE("udp: what the kernel drops at a full socket is counted")
     }));
 }
 
-TEST_CASE("udp: a closed port is noticed by the packets sent to it, on any path")
-{
-    std::vector<sockaddr_storage> addresses{make_address("127.0.0.1")};
-    const sockaddr_storage outer = outer_address();
-    if (outer.ss_family == AF_INET) {
-        addresses.push_back(outer);
-    }
-    for (const sockaddr_storage& address : addresses) {
-        const auto opened = open_udp(address);
-        const auto victim = open_udp(address);
-        const auto friendly = open_udp(address);
-        REQUIRE(opened->code == 0);
-        REQUIRE(victim->code == 0);
-        RouteId route{}, other{};
-        REQUIRE(opened->io->resolve(victim->io->local_address(), route) == Status::ok);
-        REQUIRE(opened->io->resolve(friendly->io->local_address(), other) == Status::ok);
-        victim->io.reset();
-        TestPacket packet(1, 100);
-        const std::uint8_t last = static_cast<std::uint8_t>(opened->io->caps().path_count - 1);
-        for (const std::uint8_t path : {std::uint8_t{0}, last}) {
-            CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [&] {
-                const std::array<TxPacket, 2> burst{packet.to(route, PathId{path}),
-                                                    packet.to(other, PathId{path})};
-                CHECK(opened->io->tx_burst(burst) == 2);
-            }));
-        }
-        // The other peer on the same sockets is not affected.
-        std::array<RxPacket, 64> packets;
-        CHECK(friendly->io->rx_burst(packets, clock_now()) != 0);
-        friendly->io->rx_release();
-        CHECK(opened->counters.io_tx_errors.value() == 0);
-    }
-}
-
 TEST_CASE("udp: lone packets in a row follow their routes, and a closed port among them is noticed")
 {
     const auto opened = open_udp(make_address("127.0.0.1"));
     const auto first = open_udp(make_address("127.0.0.1"));
     const auto second = open_udp(make_address("127.0.0.1"));
     REQUIRE(opened->code == 0);
-    RouteId to_first{}, to_second{};
-    REQUIRE(opened->io->resolve(first->io->local_address(), to_first) == Status::ok);
-    REQUIRE(opened->io->resolve(second->io->local_address(), to_second) == Status::ok);
+    const RouteId to_first = route_to(*opened->io, *first->io);
+    const RouteId to_second = route_to(*opened->io, *second->io);
     const auto count_arrivals = [](PacketIo& io) {
         std::array<RxPacket, 64> packets;
         std::size_t total = 0;
@@ -502,8 +410,7 @@ TEST_CASE("udp: packets built before the MTU shrank still arrive, and the change
         const auto b = open_udp(make_address("127.0.0.1"));
         REQUIRE(a->code == 0);
         REQUIRE(b->code == 0);
-        RouteId route{};
-        REQUIRE(a->io->resolve(b->io->local_address(), route) == Status::ok);
+        const RouteId route = route_to(*a->io, *b->io);
         CHECK(a->io->route_mtu(route) == 8972);
         REQUIRE(set_loopback_mtu(1500));
         for (const std::size_t length : std::array<std::size_t, 5>{8972, 3000, 1473, 1472, 100}) {
@@ -534,72 +441,4 @@ TEST_CASE("udp: packets built before the MTU shrank still arrive, and the change
         CHECK(a->io->route_mtu(route) == 1472);
         CHECK(a->counters.io_tx_errors.value() == 0);
     });
-}
-
-TEST_CASE("udp: a stopped process is alive, a killed one is gone")
-{
-    std::array<int, 2> channel{};
-    REQUIRE(::pipe2(channel.data(), O_CLOEXEC) == 0);
-    const FileDescriptor from_child(channel[0]);
-    FileDescriptor to_parent(channel[1]);
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        const auto opened = open_udp(make_address("127.0.0.1"));
-        const auto address = opened->code == 0 ? opened->io->local_address() : std::span<const std::byte>();
-        if (::write(to_parent.get(), address.data(), address.size()) <= 0) {
-            ::_exit(1);
-        }
-        for (;;) {
-            ::pause();
-        }
-    }
-    to_parent = FileDescriptor();
-    std::array<std::byte, max_address_size> address{};
-    const ssize_t length = ::read(from_child.get(), address.data(), address.size());
-    const auto opened = open_udp(make_address("127.0.0.1"));
-    RouteId route{};
-    bool resolved = false;
-    if (length > 0 && opened->code == 0) {
-        resolved = opened->io->resolve(std::span(address).first(static_cast<std::size_t>(length)), route) ==
-                   Status::ok;
-    }
-    bool alive = true;
-    ::kill(child, SIGSTOP);
-    // More often than the accept queue is long: probes must leave nothing behind at a stopped process.
-    for (int i = 0; i < 2000 && resolved && alive; ++i) {
-        opened->io->probe_liveness(route, clock_now());
-        // virtual time, because looks at pending probes are rate limited
-        Time now = clock_now();
-        alive = noticed(*opened->io, route, RouteNotice::Kind::process_alive, [&] {
-            now += std::chrono::microseconds(1);
-            opened->io->arm_wait();
-        });
-    }
-    ::kill(child, SIGKILL);
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(resolved);
-    CHECK(alive);
-    opened->io->probe_liveness(route, clock_now());
-    CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [] {}));
-}
-
-TEST_CASE("udp: an answer to a probe wakes a sleeper")
-{
-    const auto a = open_udp(make_address("127.0.0.1"));
-    const auto b = open_udp(make_address("127.0.0.1"));
-    REQUIRE(a->code == 0);
-    REQUIRE(b->code == 0);
-    RouteId route{};
-    REQUIRE(a->io->resolve(b->io->local_address(), route) == Status::ok);
-    a->io->probe_liveness(route, clock_now());
-    pollfd polled{a->io->wait_fd(), POLLIN, 0};
-    CHECK(::poll(&polled, 1, 5000) == 1);
-    CHECK_FALSE(a->io->arm_wait());
-    std::array<RouteNotice, 4> notices;
-    REQUIRE(a->io->poll_notices(notices, clock_now()) == 1);
-    CHECK(notices[0].kind == RouteNotice::Kind::process_alive);
-    CHECK(a->io->arm_wait());
-    CHECK(::poll(&polled, 1, 0) == 0);
 }

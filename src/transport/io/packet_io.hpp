@@ -31,7 +31,6 @@ struct IoCaps {
     std::uint16_t path_count = 1; ///< entropies per route, 1..64
     std::uint16_t burst_packets =
         1;                        ///< packets of equal size on one path that cost about one call (GSO), >= 1
-    bool lossless = false;        ///< the medium never drops (still may reorder)
     bool keeps_tx_memory = false; ///< tx_burst returns before the memory is free; tx_reap tells
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Reading the arguments that calls have in common.
+// Checks and sums of the arrays that calls have in common.
 #pragma once
 
 #include <cstddef>
