@@ -155,6 +155,7 @@ ssize_t Endpoint::atomic(const AtomicArguments& arguments) noexcept
 void Endpoint::on_atomic(const Event& event, Time now) noexcept
 {
     const AtomicForm form = form_of(event);
+    const Access access = access_of(form, event.operation);
     if (!atomic_valid(form, event.operation, event.datatype)) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s asked for atomic operation %u on datatype %u; refused",
                         peer_text(engine_->peer_route(event.peer)).c_str(), event.operation, event.datatype);
@@ -163,16 +164,17 @@ void Endpoint::on_atomic(const Event& event, Time now) noexcept
     }
     std::array<iovec, max_iov * max_iov> pieces;
     std::size_t count = 0;
-    const void* region = nullptr;
+    std::array<const void*, max_iov> regions{};
+    std::size_t region_count = 0;
     for (const RemoteRange& range : event.ranges) {
-        const Resolved found = find_memory(range, access_of(form, event.operation), event.peer);
+        const Resolved found = find_memory(range, access, event.peer);
         if (found.cause != Cause::none) {
             engine_->reject(found.cause, now);
             return;
         }
         std::copy_n(found.pieces.begin(), found.count, pieces.begin() + static_cast<std::ptrdiff_t>(count));
         count += found.count;
-        region = found.owner;
+        regions[region_count++] = found.owner;
     }
     if (!execute_atomic({.operation = event.operation,
                          .datatype = event.datatype,
@@ -186,7 +188,7 @@ void Endpoint::on_atomic(const Event& event, Time now) noexcept
         return;
     }
     engine_->confirm(now);
-    count_access(region, form != AtomicForm::base);
+    count_access({regions.data(), region_count}, access);
 }
 
 } // namespace srd

@@ -187,6 +187,20 @@ NetInterface device_of(const NetInterface& entry, const std::string& domain)
     return device;
 }
 
+std::string describe_choice(Backend chosen, const NetInterface& entry)
+{
+    std::string text = "domain " + domain_name_of(entry, chosen) +
+                       " is taken unless FI_SRD_BACKEND or a domain's name chooses another backend:";
+    for (const Backend other : {Backend::udp, Backend::packet, Backend::xdp, Backend::verbs}) {
+        if (other != chosen) {
+            const std::string obstacle = backend_obstacle(other, entry);
+            text += ' ' + (obstacle.empty() ? domain_name_of(entry, other) + " could be" : obstacle) + ';';
+        }
+    }
+    text.back() = '.';
+    return text;
+}
+
 int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error)
 {

@@ -36,6 +36,10 @@ std::string backend_obstacle(Backend backend, const NetInterface& entry);
 /// What fi_nic says of that domain's device: `entry`, except that a device of verbs goes by its own name.
 NetInterface device_of(const NetInterface& entry, const std::string& domain);
 
+/// One line: which backend an application gets on that interface, and of each other one that it could be had
+/// or why not.
+std::string describe_choice(Backend chosen, const NetInterface& entry);
+
 /// Makes the backend of the domain called `domain`, bound to `address`. Returns 0, or a positive errno
 /// with a sentence. Where xdp has no queue left, the packet backend takes its place, with a warn line: to
 /// peers it is the same.

@@ -209,9 +209,9 @@ private:
     /// The memory that `peer` names, if it may have that access. Else `cause` is for reject(), and the log
     /// has a line.
     Resolved find_memory(const RemoteRange& range, Access access, PeerId peer) noexcept SRD_REQUIRES(lock);
-    /// A peer's operation on the region (Resolved::owner) is complete: counts it as FI_REMOTE_READ or
-    /// FI_REMOTE_WRITE, here and at the region.
-    void count_access(const void* region, bool is_read) noexcept SRD_REQUIRES(lock);
+    /// A peer's operation is complete, which did all of `access` to each of the regions (Resolved::owner, at
+    /// most max_iov, possibly repeated): counts it here and at each region.
+    void count_access(std::span<const void* const> regions, Access access) noexcept SRD_REQUIRES(lock);
 
     // receive.cpp
     ssize_t check_receive(const ReceiveArguments& arguments, std::size_t& capacity) const noexcept;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <memory>
@@ -379,6 +380,17 @@ private:
     std::string reason_;
 };
 
+/// Says once per process which backend is taken and why not another. Not found out for nobody: it takes
+/// loading libraries.
+void tell_choice(const Answer& first)
+{
+    static std::atomic<bool> told{false};
+    if (fi_log_enabled(&provider, FI_LOG_INFO, FI_LOG_CORE) != 0 && !told.exchange(true)) {
+        const Backend backend = parse_domain_name(first.domain).backend;
+        SRD_INFO(FI_LOG_CORE, "%s", describe_choice(backend, first.entry).c_str());
+    }
+}
+
 int answer(const Query& query, fi_info** info)
 {
     Answers answers(query);
@@ -400,6 +412,7 @@ int answer(const Query& query, fi_info** info)
         tail = made;
     }
     *info = head.release();
+    tell_choice(answers.list().front());
     return 0;
 }
 

@@ -2,7 +2,9 @@
 //
 // Reads and writes of registered memory: the initiator's calls, and what a target does when its
 // memory is accessed.
+#include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "cntr.hpp"
 #include "cq.hpp"
@@ -65,14 +67,30 @@ Resolved Endpoint::find_memory(const RemoteRange& range, Access access, PeerId p
     return found;
 }
 
-void Endpoint::count_access(const void* owner, bool is_read) noexcept
+/// fi_endpoint(3): of an endpoint's counters, what fetches is a remote read only. fi_mr(3): a region's
+/// counter of remote writes counts whatever modifies it. Each counts an operation once.
+void Endpoint::count_access(std::span<const void* const> regions, Access access) noexcept
 {
-    const auto& region = *static_cast<const MemoryRegion*>(owner);
-    for (CompletionCounter* counter :
-         {is_read ? remote_read_counter_ : remote_write_counter_,
-          (is_read ? region.remote_reads : region.remote_writes).load(std::memory_order_acquire)}) {
-        if (counter != nullptr) {
-            counter->add(1);
+    const bool is_read = includes(access, Access::remote_read);
+    if (CompletionCounter* const counter = is_read ? remote_read_counter_ : remote_write_counter_;
+        counter != nullptr) {
+        counter->add(1);
+    }
+    for (auto place = regions.begin(); place != regions.end(); ++place) {
+        if (std::find(regions.begin(), place, *place) != place) {
+            continue;
+        }
+        const auto& region = *static_cast<const MemoryRegion*>(*place);
+        CompletionCounter* const reads =
+            is_read ? region.remote_reads.load(std::memory_order_acquire) : nullptr;
+        CompletionCounter* const writes = includes(access, Access::remote_write)
+                                              ? region.remote_writes.load(std::memory_order_acquire)
+                                              : nullptr;
+        if (reads != nullptr) {
+            reads->add(1);
+        }
+        if (writes != nullptr && writes != reads) {
+            writes->add(1);
         }
     }
 }
@@ -95,7 +113,7 @@ void Endpoint::on_write(const Event& event, Time now) noexcept
     if (!event.last) {
         return;
     }
-    count_access(found.owner, false);
+    count_access({&found.owner, 1}, Access::remote_write);
     if (event.flags.has_data) { // reported also where completions are selective: nobody posted it here
         Completion completion{.flags = FI_RMA | FI_REMOTE_WRITE | FI_REMOTE_CQ_DATA,
                               .length = event.length,
@@ -121,11 +139,7 @@ void Endpoint::on_read(const Event& event, Time now) noexcept
 void Endpoint::on_read_served(const Event& event) noexcept
 {
     const Resolved found = domain.memory_regions.resolve(region_cache_, event.cookie, 0, 0, Access::none);
-    if (found.owner != nullptr) {
-        count_access(found.owner, true);
-    } else if (remote_read_counter_ != nullptr) {
-        remote_read_counter_->add(1);
-    }
+    count_access({&found.owner, found.owner != nullptr ? 1U : 0U}, Access::remote_read);
 }
 
 void Endpoint::revoke(std::uint64_t key) noexcept

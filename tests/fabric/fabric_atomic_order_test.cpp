@@ -123,6 +123,75 @@ TEST_CASE("atomic: counted at both ends, as reads if they fetch and as writes if
     CHECK(word == 4);
 }
 
+// fi_mr(3): "an event whenever a remote RMA write or atomic operation modifies the memory region". Fetching
+// forms modify it as well: OpenSHMEM sleeps on such a counter until a peer's swap has changed a word.
+TEST_CASE("atomic: a region's counters count each operation that modifies it, and each that reads it")
+{
+    Options options = atomic_options();
+    options.caps |= FI_RMA_EVENT;
+    Pair pair(options);
+    fid_domain* domain = pair.domain.domain.get();
+    std::array<std::uint64_t, 2> words{};
+    std::array<Handle<fid_cntr>, 3> counters; // writes of the first region, its reads, both of the second
+    for (Handle<fid_cntr>& counter : counters) {
+        REQUIRE(fi_cntr_open(domain, nullptr, counter.out(), nullptr) == 0);
+    }
+    std::array<Handle<fid_mr>, 2> regions;
+    for (std::size_t i = 0; i < regions.size(); ++i) {
+        REQUIRE(fi_mr_reg(domain, &words[i], 8, FI_REMOTE_READ | FI_REMOTE_WRITE, 0, key + i, FI_RMA_EVENT,
+                          regions[i].out(), nullptr) == 0);
+    }
+    REQUIRE(fi_mr_bind(regions[0].get(), &counters[0]->fid, FI_REMOTE_WRITE) == 0);
+    REQUIRE(fi_mr_bind(regions[0].get(), &counters[1]->fid, FI_REMOTE_READ) == 0);
+    REQUIRE(fi_mr_bind(regions[1].get(), &counters[2]->fid, FI_REMOTE_WRITE | FI_REMOTE_READ) == 0);
+    for (Handle<fid_mr>& region : regions) {
+        REQUIRE(fi_mr_enable(region.get()) == 0);
+    }
+    const auto counted = [&] {
+        std::array<std::uint64_t, 3> values{};
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            values[i] = fi_cntr_read(counters[i].get());
+        }
+        return values;
+    };
+    fid_ep* a = pair.a.ep.get();
+    std::array<std::uint64_t, 2> operand{5, 5};
+    std::array<std::uint64_t, 2> result{};
+    const auto finish = [&] { REQUIRE_FALSE(pair.next(pair.a).failed); };
+    using Values = std::array<std::uint64_t, 3>;
+
+    REQUIRE(fi_atomic(a, operand.data(), 1, nullptr, pair.b_at_a, 0, key, FI_UINT64, FI_SUM, nullptr) == 0);
+    finish();
+    CHECK(counted() == Values{1, 0, 0});
+    REQUIRE(fi_fetch_atomic(a, operand.data(), 1, nullptr, result.data(), nullptr, pair.b_at_a, 0, key,
+                            FI_UINT64, FI_ATOMIC_WRITE, nullptr) == 0); // a swap
+    finish();
+    CHECK(counted() == Values{2, 1, 0});
+    REQUIRE(fi_fetch_atomic(a, nullptr, 1, nullptr, result.data(), nullptr, pair.b_at_a, 0, key, FI_UINT64,
+                            FI_ATOMIC_READ, nullptr) == 0);
+    finish();
+    CHECK(counted() == Values{2, 2, 0});
+    REQUIRE(fi_compare_atomic(a, operand.data(), 1, nullptr, operand.data(), nullptr, result.data(), nullptr,
+                              pair.b_at_a, 0, key, FI_UINT64, FI_CSWAP, nullptr) == 0);
+    finish();
+    CHECK(counted() == Values{3, 3, 0});
+
+    // One operation on both regions is an event of each; the same counter for both kinds sees it once.
+    fi_ioc from{operand.data(), 2};
+    fi_ioc to{result.data(), 2};
+    std::array<fi_rma_ioc, 2> targets{{{0, 1, key}, {0, 1, key + 1}}};
+    const fi_msg_atomic message{&from,          nullptr,   1,      pair.b_at_a, targets.data(),
+                                targets.size(), FI_UINT64, FI_SUM, nullptr,     0};
+    REQUIRE(fi_fetch_atomicmsg(a, &message, &to, nullptr, 1, 0) == 0);
+    finish();
+    CHECK(counted() == Values{4, 4, 1});
+    targets[1].key = key;
+    REQUIRE(fi_fetch_atomicmsg(a, &message, &to, nullptr, 1, 0) == 0); // twice in one region: one event
+    finish();
+    CHECK(counted() == Values{5, 5, 1});
+    CHECK(words == std::array<std::uint64_t, 2>{20, 5});
+}
+
 TEST_CASE("atomic: completions are selected as for any other operation")
 {
     Options options = atomic_options();

@@ -459,6 +459,30 @@ TEST_CASE("FI_SRD_BACKEND chooses whose domains are listed, or the log says what
     }
 }
 
+TEST_CASE("child: finds something", "[.]")
+{
+    for (int i = 0; i < 2; ++i) {
+        int code = 0;
+        const InfoPtr list = get_info(code, nullptr);
+        REQUIRE(code == 0);
+    }
+}
+
+TEST_CASE("one line of the log says which backend is taken and why the others are not")
+{
+    const std::string output = run_child("FI_LOG_LEVEL=info", "child: finds something");
+    INFO(output);
+    const std::size_t at = output.find(" is taken unless FI_SRD_BACKEND");
+    REQUIRE(at != std::string::npos);
+    CHECK(output.find(" is taken unless FI_SRD_BACKEND", at + 1) == std::string::npos);
+    const std::string line = output.substr(at, output.find('\n', at) - at);
+    for (const std::string other : {"-packet", "-xdp"}) {
+        CHECK((line.find(other + " could be") != std::string::npos ||
+               line.find(other + " is left out: ") != std::string::npos));
+    }
+    CHECK(run_child("", "child: finds something").find("is taken unless") == std::string::npos);
+}
+
 TEST_CASE("a wrong variable is named with what is allowed, and srd is not offered")
 {
     struct Row {

@@ -54,8 +54,10 @@ net_node() {
 # Segmentation happens on the link: a lost packet is one datagram, not a burst of them.
 net_link() {
     local a=$1 b=$3
-    ip -n "$net_prefix-$a" link add "to-$b" mtu "${net_mtu:-1500}" type veth \
-        peer name "to-$a" mtu "${net_mtu:-1500}" netns "$net_prefix-$b" || return 1
+    local queues="numrxqueues ${net_queues:-1} numtxqueues ${net_queues:-1}"
+    # shellcheck disable=SC2086 # a list of words
+    ip -n "$net_prefix-$a" link add "to-$b" mtu "${net_mtu:-1500}" $queues type veth \
+        peer name "to-$a" mtu "${net_mtu:-1500}" $queues netns "$net_prefix-$b" || return 1
     ip -n "$net_prefix-$a" addr add "$2" dev "to-$b"
     ip -n "$net_prefix-$b" addr add "$4" dev "to-$a"
     in_ns "$a" ethtool -K "to-$b" tx-udp-segmentation off >/dev/null
@@ -78,6 +80,16 @@ net_lost() {
 net_sent() {
     ip -n "$net_prefix-$1" -s -j link show dev "$2" | grep -oE '"tx":\{[^}]*' | grep -oE '"packets":[0-9]+' |
         cut -d: -f2
+}
+
+# net_count_udp NODE: counts the UDP datagrams that the node's kernel sends to others.
+net_count_udp() {
+    in_ns "$1" nft "table ip count { chain c { type filter hook output priority 0;
+        oifname != \"lo\" meta l4proto udp counter; }; }"
+}
+
+net_counted_udp() {
+    in_ns "$1" nft list table ip count | sed -n 's/.*counter packets \([0-9]*\).*/\1/p'
 }
 
 # Two leaves, four spines, two hosts on each leaf: four equal-cost paths
@@ -146,7 +158,8 @@ net_hosts() {
 net_mpirun() {
     local ranks=$1 variable forward=()
     shift
-    for variable in FI_PROVIDER FI_PROVIDER_PATH FI_SRD_STATS FI_LOG_LEVEL PMIX_MCA_gds; do
+    for variable in FI_PROVIDER FI_PROVIDER_PATH FI_SRD_BACKEND FI_SRD_XDP_QUEUES FI_SRD_STATS FI_LOG_LEVEL \
+        PMIX_MCA_gds; do
         [ -n "${!variable:-}" ] && forward+=(-x "$variable")
     done
     "$(dirname "${BASH_SOURCE[0]}")/enter_host" "$net_prefix-h0" -- timeout -k 10 "${SRD_TEST_SECONDS:-300}" \

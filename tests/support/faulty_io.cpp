@@ -7,8 +7,9 @@
 namespace srd::test {
 
 FaultyIo::FaultyIo(std::unique_ptr<PacketIo> inner, const FaultPlan& plan)
-    : inner_(std::move(inner)), plan_(plan), random_(plan.seed)
+    : inner_(std::move(inner)), plan_(plan), random_(plan.seed), caps_(inner_->caps())
 {
+    caps_.keeps_tx_memory = caps_.keeps_tx_memory || plan.late > 0;
 }
 
 bool FaultyIo::chance(double probability)
@@ -81,12 +82,61 @@ void FaultyIo::rx_release() noexcept
 
 std::size_t FaultyIo::tx_burst(std::span<const TxPacket> packets)
 {
+    send_late();
     if (!packets.empty() && chance(plan_.partial)) {
         ++counts_.partial;
-        const std::size_t accepted = random_() % packets.size();
-        return accepted == 0 ? 0 : inner_->tx_burst(packets.first(accepted));
+        packets = packets.first(random_() % packets.size());
     }
-    return inner_->tx_burst(packets);
+    std::size_t accepted = 0;
+    std::size_t end = 0;
+    for (; end < packets.size(); ++end) {
+        if (!chance(plan_.late)) {
+            continue;
+        }
+        if (!send(packets.subspan(accepted, end - accepted), accepted)) {
+            return accepted;
+        }
+        ++counts_.late;
+        late_.push_back({packets[end], 1 + static_cast<unsigned>(random_() % plan_.late_depth)});
+        ++accepted;
+    }
+    send(packets.subspan(accepted, end - accepted), accepted);
+    return accepted;
+}
+
+/// Adds what the wrapped backend takes to `accepted`; false if that is not all.
+bool FaultyIo::send(std::span<const TxPacket> packets, std::size_t& accepted)
+{
+    const std::size_t sent = packets.empty() ? 0 : inner_->tx_burst(packets);
+    if (caps_.keeps_tx_memory && !inner_->caps().keeps_tx_memory) {
+        for (const TxPacket& packet : packets.first(sent)) {
+            returned_.push_back(packet.desc);
+        }
+    }
+    accepted += sent;
+    return sent == packets.size();
+}
+
+void FaultyIo::send_late()
+{
+    for (auto late = late_.begin(); late != late_.end();) {
+        std::size_t sent = 0;
+        if (late->delay > 0) {
+            --late->delay;
+        }
+        late = late->delay == 0 && send({&late->packet, 1}, sent) ? late_.erase(late) : late + 1;
+    }
+}
+
+std::size_t FaultyIo::tx_reap(std::span<DescId> descs)
+{
+    send_late();
+    std::size_t count = 0;
+    while (count < descs.size() && !returned_.empty()) {
+        descs[count++] = returned_.front();
+        returned_.pop_front();
+    }
+    return count + inner_->tx_reap(descs.subspan(count));
 }
 
 } // namespace srd::test

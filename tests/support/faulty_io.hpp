@@ -23,7 +23,9 @@ struct FaultPlan {
     double duplicate = 0;
     double reorder = 0;         ///< the packet is held back for 1..reorder_depth further calls of rx_burst
     unsigned reorder_depth = 8; ///< calls
-    double partial = 0;         ///< tx_burst takes, or rx_burst returns, fewer packets than it could
+    double late = 0;         ///< the packet leaves, and its memory returns, after 1..late_depth further calls
+    unsigned late_depth = 8; ///< calls
+    double partial = 0;      ///< tx_burst takes, or rx_burst returns, fewer packets than it could
     std::uint64_t seed = 1;
 };
 
@@ -31,6 +33,7 @@ struct FaultCounts {
     std::uint64_t dropped = 0;
     std::uint64_t duplicated = 0;
     std::uint64_t reordered = 0;
+    std::uint64_t late = 0;
     std::uint64_t partial = 0;
 };
 
@@ -41,7 +44,7 @@ public:
     PacketIo& inner() noexcept { return *inner_; }
     const FaultCounts& counts() const noexcept { return counts_; }
 
-    const IoCaps& caps() const noexcept override { return inner_->caps(); }
+    const IoCaps& caps() const noexcept override { return caps_; }
     std::span<const std::byte> local_address() const noexcept override { return inner_->local_address(); }
     Status resolve(std::span<const std::byte> address, RouteId& route) override
     {
@@ -56,7 +59,7 @@ public:
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
-    std::size_t tx_reap(std::span<DescId> descs) override { return inner_->tx_reap(descs); }
+    std::size_t tx_reap(std::span<DescId> descs) override;
     void probe_liveness(RouteId route, Time now) override { inner_->probe_liveness(route, now); }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override
     {
@@ -73,14 +76,24 @@ private:
         unsigned delay = 0; // further calls of rx_burst
     };
 
+    struct Late {
+        TxPacket packet; // its memory is not ours
+        unsigned delay = 0;
+    };
+
     bool chance(double probability);
+    void send_late();
+    bool send(std::span<const TxPacket> packets, std::size_t& accepted);
     void hold(const RxPacket& packet, unsigned delay);
 
     std::unique_ptr<PacketIo> inner_;
     FaultPlan plan_;
     FaultCounts counts_;
     std::mt19937_64 random_;
+    IoCaps caps_;
     std::deque<Held> held_;
+    std::deque<Late> late_;
+    std::deque<DescId> returned_; // their memory is free, if the wrapped backend does not tell itself
     std::vector<Held> delivered_; // until rx_release()
     bool inner_delivered_ = false;
 };

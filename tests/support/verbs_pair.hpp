@@ -38,11 +38,13 @@ inline std::unique_ptr<PacketIo> make_verbs_host(const std::string& network, uns
     return io;
 }
 
-/// Receives and throws away until nothing has come for `quiet`.
+/// Receives and throws away, returned memory too, until nothing has come for `quiet`.
 inline void drain(PacketIo& io, Duration quiet)
 {
     std::array<RxPacket, 64> packets;
+    std::array<DescId, 64> reaped;
     for (Time end = clock_now() + quiet; clock_now() < end;) {
+        io.tx_reap(reaped);
         if (io.rx_burst(packets, clock_now()) != 0) {
             io.rx_release();
             end = clock_now() + quiet;

@@ -18,6 +18,8 @@ namespace srd {
 struct RxFrame {
     std::span<const std::byte> bytes;
     bool verified = false; ///< the kernel vouches for the UDP checksum
+    /// Not 0: the kernel has joined packets of this length, of which the last may be shorter.
+    std::uint32_t segment = 0;
     Time arrived{};
 };
 

@@ -26,9 +26,22 @@ namespace srd {
 namespace {
 
 constexpr std::uint32_t block_bytes = 1U << 17; // the kernel's unit of allocation
+/// In front of every frame (PACKET_VNET_HDR): without it, packets that the kernel has joined would be one. It
+/// is virtio_net_hdr of linux/virtio_net.h, which no C++ compiler reads.
+struct OffloadHeader {
+    std::uint8_t flags = 0;
+    std::uint8_t gso_type = 0; ///< 0: one packet
+    std::uint16_t header_length = 0;
+    std::uint16_t gso_size = 0;
+    std::uint16_t checksum_start = 0;
+    std::uint16_t checksum_offset = 0;
+};
+constexpr std::uint32_t offload_header = sizeof(OffloadHeader);
+static_assert(offload_header == 10);
 constexpr std::uint32_t tx_data_offset = TPACKET_ALIGN(sizeof(tpacket2_hdr));
-// What the kernel puts in front of a received frame: its header, the sender's address, and room to align.
-constexpr std::uint32_t rx_headroom = TPACKET_ALIGN(TPACKET2_HDRLEN) + 64;
+// What the kernel puts in front of a received frame: its header, the sender's address, the virtio header,
+// and room to align.
+constexpr std::uint32_t rx_headroom = TPACKET_ALIGN(TPACKET2_HDRLEN) + offload_header + 64;
 // As the UDP backend's: a poll this long after the last empty one asks when its packets came.
 constexpr Duration late_poll = std::chrono::microseconds(20);
 
@@ -162,10 +175,10 @@ int PacketRing::open(const RingPlan& plan)
     std::vector<sock_filter> filter = make_filter(plan.local, max_frame_);
     const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
     const tpacket_req rx = rx_.request(rx_headroom + max_frame_, plan.ring_bytes);
-    const tpacket_req tx = tx_.request(tx_data_offset + max_frame_, plan.ring_bytes / 4);
+    const tpacket_req tx = tx_.request(tx_data_offset + offload_header + max_frame_, plan.ring_bytes / 4);
     // Frames that the device refuses are lost like others, instead of stopping those behind them.
     if (!set_option(fd, SOL_PACKET, PACKET_VERSION, TPACKET_V2) ||
-        !set_option(fd, SOL_PACKET, PACKET_LOSS, 1) ||
+        !set_option(fd, SOL_PACKET, PACKET_LOSS, 1) || !set_option(fd, SOL_PACKET, PACKET_VNET_HDR, 1) ||
         ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0 ||
         ::setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &rx, sizeof(rx)) != 0 ||
         ::setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &tx, sizeof(tx)) != 0) {
@@ -211,8 +224,11 @@ std::size_t PacketRing::rx_burst(std::span<RxFrame> frames, Time now)
         } else if (count != 0) {
             arrived = frames[0].arrived;
         }
+        OffloadHeader offload;
+        std::memcpy(&offload, data - offload_header, sizeof(offload));
+        const std::uint32_t segment = offload.gso_type == 0 ? 0U : offload.gso_size;
         frames[count++] = {std::span(data, header.tp_snaplen),
-                           (status & (TP_STATUS_CSUMNOTREADY | TP_STATUS_CSUM_VALID)) != 0, arrived};
+                           (status & (TP_STATUS_CSUMNOTREADY | TP_STATUS_CSUM_VALID)) != 0, segment, arrived};
     }
     if (count < frames.size()) {
         drained_at_ = now;
@@ -235,13 +251,13 @@ std::byte* PacketRing::tx_room()
     // Anything else than SEND_REQUEST and SENDING (other bits are timestamps) is ours.
     return (status_of(header) & (TP_STATUS_SEND_REQUEST | TP_STATUS_SENDING)) != 0
                ? nullptr
-               : reinterpret_cast<std::byte*>(&header) + tx_data_offset;
+               : reinterpret_cast<std::byte*>(&header) + tx_data_offset + offload_header;
 }
 
 void PacketRing::tx_push(std::uint32_t length)
 {
     tpacket2_hdr& header = *tx_.at(tx_.next);
-    header.tp_len = length;
+    header.tp_len = offload_header + length; // the virtio header stays zero: nothing is left to do
     set_status(header, TP_STATUS_SEND_REQUEST);
     tx_.next = tx_.after(tx_.next);
     tx_pending_ = true;
@@ -252,9 +268,11 @@ void PacketRing::tx_flush()
     if (!tx_pending_) {
         return;
     }
-    // EAGAIN and ENOBUFS leave frames in the ring, for the next call. Others (the link is down) use them up.
-    const ssize_t sent = ::send(socket_.get(), nullptr, 0, MSG_DONTWAIT);
-    tx_pending_ = sent < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == EINTR);
+    ::send(socket_.get(), nullptr, 0, MSG_DONTWAIT);
+    // Whatever it returns, it may have left frames (no memory, the link is down): they go in order, so the
+    // last one tells.
+    const std::uint32_t last = (tx_.next + tx_.frames - 1) % tx_.frames;
+    tx_pending_ = (status_of(*tx_.at(last)) & TP_STATUS_SEND_REQUEST) != 0;
 }
 
 std::uint64_t PacketRing::take_drops() noexcept

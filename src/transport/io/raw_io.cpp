@@ -82,8 +82,11 @@ private:
     IoCaps caps_;
     FileDescriptor epoll_;
     bool ring_watched_ = false;
-    bool kernel_held_ = false; // packets of udp_ are handed out
-    bool ring_held_ = false;
+    bool kernel_held_ = false;       // packets of udp_ are handed out
+    std::array<RxFrame, 64> frames_; // of the ring's last burst
+    std::size_t frame_count_ = 0;    // not 0: they are still the ring's to get back
+    std::size_t next_frame_ = 0;     // before it, all packets are handed out
+    std::uint32_t frame_offset_ = 0; // of the next packet in that frame
     Time kernel_due_{};
     Time kernel_active_until_{};
     Time events_due_{};
@@ -216,26 +219,36 @@ std::size_t RawIo::receive_kernel(std::span<RxPacket> packets, Time now)
 
 std::size_t RawIo::receive_ring(std::span<RxPacket> packets, Time now)
 {
-    std::array<RxFrame, 64> frames;
-    const std::size_t wanted = std::min(packets.size(), frames.size());
-    const std::size_t received = ring_->rx_burst(std::span(frames).first(wanted), now);
-    ring_held_ = received != 0;
+    if (next_frame_ == frame_count_) {
+        const std::size_t wanted = std::min(packets.size(), frames_.size());
+        frame_count_ = ring_->rx_burst(std::span(frames_).first(wanted), now);
+        next_frame_ = 0;
+    }
     std::size_t count = 0;
-    for (const RxFrame& frame : std::span(frames).first(received)) {
+    while (next_frame_ < frame_count_ && count < packets.size()) {
+        const RxFrame& frame = frames_[next_frame_];
         FrameContent content;
         const FrameVerdict verdict = read_frame(frame.bytes, local_, frame.verified, content);
         if (verdict != FrameVerdict::ours || content.length == 0) {
             counters_.io_rx_dropped.add();
+            ++next_frame_;
             continue;
         }
-        packets[count++] = {content.data, content.length, content.marked, frame.arrived};
+        const std::uint32_t rest = content.length - frame_offset_;
+        const std::uint32_t length = frame.segment == 0 ? rest : std::min(rest, frame.segment);
+        packets[count++] = {content.data + frame_offset_, length, content.marked, frame.arrived};
+        frame_offset_ += length;
+        if (length == rest) {
+            frame_offset_ = 0;
+            ++next_frame_;
+        }
     }
     return count;
 }
 
 std::size_t RawIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
-    SRD_DCHECK(!kernel_held_ && !ring_held_);
+    SRD_DCHECK(!kernel_held_);
     if (packets.empty()) {
         return 0;
     }
@@ -259,9 +272,10 @@ void RawIo::rx_release() noexcept
         udp_->rx_release();
         kernel_held_ = false;
     }
-    if (ring_held_) {
+    if (frame_count_ != 0 && next_frame_ == frame_count_) {
         ring_->rx_release();
-        ring_held_ = false;
+        frame_count_ = 0;
+        next_frame_ = 0;
     }
 }
 
@@ -288,7 +302,7 @@ bool RawIo::arm_wait()
     if (!kernel_idle) {
         kernel_due_ = Time{}; // something may be there: look in any case
     }
-    return kernel_idle && !ring_->rx_waiting();
+    return kernel_idle && next_frame_ == frame_count_ && !ring_->rx_waiting();
 }
 
 } // namespace
@@ -366,7 +380,6 @@ int make_raw_io(const RawConfig& config, bool taps, const MakeRing& make_ring, C
             udp_config.ring_interface = plan.index;
             udp_config.ring_packet = plan.max_frame - raw_overhead(ipv4 ? AF_INET : AF_INET6);
         }
-        udp_config.offload = !taps; // GRO would give the ring batches in place of packets
         std::unique_ptr<PacketIo> udp;
         if (const int code = make_udp_io(udp_config, counters, udp, error); code != 0) {
             return code;

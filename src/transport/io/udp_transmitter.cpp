@@ -88,6 +88,7 @@ std::size_t UdpTransmitter::run_length(std::span<const TxPacket> packets, bool s
     const std::size_t fitting = std::min<std::size_t>(max_segments, max_batch_bytes / first.length);
     const std::size_t limit = std::min(packets.size(), fitting);
     std::size_t count = 1;
+    std::size_t bytes = first.length;
     while (count < limit) {
         const TxPacket& packet = packets[count];
         if (packet.route != first.route || packet.path != first.path || packet.length > first.length ||
@@ -95,11 +96,15 @@ std::size_t UdpTransmitter::run_length(std::span<const TxPacket> packets, bool s
             break;
         }
         ++count;
+        bytes += packet.length;
         if (packet.length < first.length) {
             break; // only the last may be shorter
         }
     }
-    return std::max<std::size_t>(count, 1);
+    // A virtual device brings the batch to the other side as one frame, where a program before the kernel's
+    // stack (generic XDP) can tell it from a packet by nothing but that it is too long for one.
+    const bool could_be_a_packet = !routes_.on_this_host(first.route) && bytes <= routes_.mtu(first.route);
+    return could_be_a_packet ? 1 : count;
 }
 
 std::size_t UdpTransmitter::gather(std::span<const TxPacket> packets, const UdpSender& sender) noexcept

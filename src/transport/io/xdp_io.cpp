@@ -122,8 +122,37 @@ std::string explain(int code, const std::string& interface)
     }
 }
 
-/// Takes the free ones of the wanted queues. Returns 0 if there is at least one.
-int open_queues(const XdpLibrary& library, const XdpConfig& config, XdpQueue::Settings settings,
+constexpr std::uint32_t min_frames = 64; // a burst
+
+/// So many frames to receive, and for frames to send a quarter.
+void size_rings(XdpQueue::Settings& settings, std::uint32_t rx_frames) noexcept
+{
+    settings.rx_frames = rx_frames;
+    settings.tx_frames = std::max(rx_frames / 4, min_frames);
+}
+
+/// Opens one queue, with smaller rings where the limit of locked memory asks for it.
+int open_queue(const XdpLibrary& library, XdpQueue::Settings& settings, std::unique_ptr<XdpQueue>& queue)
+{
+    constexpr int attempts = 4; // the kernel counts a closed socket's memory a little longer
+    for (int attempt = 1;; ++attempt) {
+        queue = std::make_unique<XdpQueue>(library, settings);
+        const int code = queue->open();
+        if (code != ENOBUFS || (attempt == attempts && settings.rx_frames == min_frames)) {
+            return code;
+        }
+        queue.reset();
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        if (attempt == attempts) {
+            attempt = 0;
+            size_rings(settings, settings.rx_frames / 2);
+        }
+    }
+}
+
+/// Takes the free ones of the wanted queues; `settings` becomes that of the last one. Returns 0 if there is
+/// at least one.
+int open_queues(const XdpLibrary& library, const XdpConfig& config, XdpQueue::Settings& settings,
                 std::vector<std::unique_ptr<XdpQueue>>& queues)
 {
     constexpr int attempts = 40; // the kernel lets go of a closed socket's queue a little later
@@ -133,8 +162,8 @@ int open_queues(const XdpLibrary& library, const XdpConfig& config, XdpQueue::Se
         int code = EINVAL;
         for (std::uint32_t index = config.first_queue; index < end && queues.size() < wanted; ++index) {
             settings.queue = index;
-            auto queue = std::make_unique<XdpQueue>(library, settings);
-            code = queue->open();
+            std::unique_ptr<XdpQueue> queue;
+            code = open_queue(library, settings, queue);
             if (code == 0) {
                 queues.push_back(std::move(queue));
             } else if (code != EBUSY) {
@@ -170,14 +199,21 @@ int make_xdp_ring(const XdpConfig& config, const RingPlan& plan, std::unique_ptr
     XdpQueue::Settings settings;
     settings.interface = plan.interface;
     settings.chunk = plan.max_frame <= XdpQueue::frame_limit(2048) ? 2048 : 4096;
-    settings.rx_frames = std::bit_floor(std::clamp(plan.ring_bytes / settings.chunk, 64U, 32768U));
-    settings.tx_frames = std::max(settings.rx_frames / 4, 64U);
+    const std::uint32_t wanted =
+        std::bit_floor(std::clamp(plan.ring_bytes / settings.chunk, min_frames, 32768U));
+    size_rings(settings, wanted);
     settings.native = program->native();
     std::vector<std::unique_ptr<XdpQueue>> queues;
     code = open_queues(*library, config, settings, queues);
     if (code != 0) {
         error = explain(code, plan.interface) + (code == EPERM && !missing.empty() ? ": " + missing : "");
         return code;
+    }
+    if (settings.rx_frames < wanted && config.warn) {
+        config.warn(("the limit of locked memory leaves room for " + std::to_string(settings.rx_frames) +
+                     " of the wanted " + std::to_string(wanted) + " frames to receive on " + plan.interface +
+                     "; raise it (ulimit -l) or grant CAP_IPC_LOCK")
+                        .c_str());
     }
     const std::uint32_t max_frame = std::min(plan.max_frame, XdpQueue::frame_limit(settings.chunk));
     for (const auto& queue : queues) {

@@ -135,7 +135,7 @@ std::size_t XdpQueue::rx_burst(std::span<RxFrame> frames, Time now)
     const std::uint32_t count = xsk_ring_cons__peek(&rx_, static_cast<std::uint32_t>(frames.size()), &at);
     for (std::uint32_t i = 0; i < count; ++i) {
         const xdp_desc& desc = *xsk_ring_cons__rx_desc(&rx_, at + i);
-        frames[i] = {std::span(memory_ + desc.addr, desc.len), false, now};
+        frames[i] = {std::span(memory_ + desc.addr, desc.len), false, 0, now};
         held_.push_back(desc.addr & ~std::uint64_t{settings_.chunk - 1});
     }
     if (count != 0) {
@@ -183,8 +183,8 @@ void XdpQueue::collect_sent() noexcept
 
 std::byte* XdpQueue::tx_room()
 {
-    if (free_.empty()) {
-        collect_sent();
+    if (pushed_ == 0 || free_.empty()) {
+        collect_sent(); // what was sent last is used first: it is still in the cache
     }
     return free_.empty() ? nullptr : memory_ + free_.back();
 }
