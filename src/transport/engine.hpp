@@ -8,9 +8,9 @@
 // One pass, as progress_once() (progress.hpp) does it:
 //
 //     on_packets(rx, now)            acknowledgements act at once, data is noted
-//     on_timeout(now)                if next_timeout() is due
 //     while (poll_event(event))      one event at a time; message events are
 //                                    answered by accept(), park() or refuse()
+//     on_timeout(now)                if next_timeout() is due; then poll_event again
 //     poll_transmit(tx, now)         acknowledgements are built here, after the
 //                                    events, so an ack means "placed or parked"
 //

@@ -77,8 +77,8 @@ void Engine::Impl::on_heard(std::uint32_t index, Time now)
     peer.waiting_since = now;
     peer.liveness_at = now + liveness_interval;
     if (peer.probe_count >= fruitless_probes && !peer.in_flight.empty()) {
-        peer.probe_count = fruitless_probes - 1; // it listens again: one more repetition
-        peer.probe_at = now;
+        peer.probe_count = fruitless_probes - 1; // it listens again: one more repetition,
+        peer.probe_at = now + probe_delay(peer); // unless the acknowledgement follows on the heels of this
         arm(index);
     }
 }

@@ -18,6 +18,8 @@ namespace srd {
 inline constexpr std::size_t rx_burst_size = 64;
 /// A pass takes in no more than this, so that acknowledgements, built at its end, are not late.
 inline constexpr std::size_t rx_burst_bytes = 512U << 10;
+/// Of so many bursts when a timer is due.
+inline constexpr int max_rx_bursts = 8;
 inline constexpr std::size_t tx_burst_size = 128;
 
 /// Room for a burst, not cleared first: clearing these arrays would cost a pass with
@@ -86,9 +88,6 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
         return received;
     };
     std::size_t received = take_packets();
-    if (engine.next_timeout() <= now) {
-        engine.on_timeout(now);
-    }
 
     const auto drain_events = [&] {
         Event event;
@@ -111,6 +110,18 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
         }
     };
     finish_packets();
+
+    // A timer speaks of what has not come. Where an endpoint is polled late, it has come and waits in the
+    // socket; repeating it then makes the next pass later still.
+    for (int burst = 1; received == packets.size() && engine.next_timeout() <= now && burst < max_rx_bursts;
+         ++burst) {
+        received = take_packets();
+        finish_packets();
+    }
+    if (engine.next_timeout() <= now) {
+        engine.on_timeout(now);
+        drain_events();
+    }
 
     // A notice that a peer is gone was caused after everything that the peer has sent: its last
     // acknowledgement and its goodbye may still be in the socket, or have come there since the burst, so
