@@ -165,7 +165,7 @@ bool numa_bind_thread(int node)
         const int depth = hwloc.type_depth(topology, HWLOC_OBJ_NUMANODE);
         const unsigned objects = hwloc.object_count(topology, depth);
         for (unsigned i = 0; i < objects; ++i) {
-            const hwloc_obj_t object = hwloc.object_at(topology, depth, i);
+            const hwloc_obj* const object = hwloc.object_at(topology, depth, i);
             if (object->os_index == static_cast<unsigned>(node)) {
                 hwloc.bitmap_and(processors, processors, object->cpuset);
                 bound = hwloc.bitmap_is_zero(processors) == 0 &&

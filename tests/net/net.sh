@@ -165,5 +165,5 @@ net_mpirun() {
     "$(dirname "${BASH_SOURCE[0]}")/enter_host" "$net_prefix-h0" -- timeout -k 10 "${SRD_TEST_SECONDS:-300}" \
         mpirun --bind-to none --map-by node -n "$ranks" --hostfile "$net_folder/hostfile" "${forward[@]}" \
         --mca plm_rsh_agent "$(realpath "$(dirname "${BASH_SOURCE[0]}")/enter_host")" \
-        --mca oob_tcp_if_include 10.97.0.0/16 --mca orte_tmpdir_base "$net_folder" "$@" </dev/null
+        --mca oob_tcp_if_include 10.97.0.0/16 --mca orte_tmpdir_base "${net_job_folder:-$net_folder}" "$@" </dev/null
 }
