@@ -34,47 +34,46 @@ void warn(const char* text)
     SRD_WARN(FI_LOG_EP_CTRL, "%s", text);
 }
 
-int open_udp(const SocketAddress& address, Counters& counters, std::unique_ptr<PacketIo>& io,
-             std::string& error)
+/// What every backend is asked for.
+template <typename Config>
+Config config_for(const SocketAddress& address)
 {
     const Params& settings = params();
-    UdpConfig config;
+    Config config;
     std::memcpy(&config.local_address, address.get(), address.size());
     config.path_count = static_cast<std::uint16_t>(settings.path_count);
-    config.socket_buffer = settings.socket_buffer;
     config.max_packet = settings.mtu;
     config.max_routes = settings.limits.max_routes;
     config.warn = warn;
+    return config;
+}
+
+int open_udp(const SocketAddress& address, Counters& counters, std::unique_ptr<PacketIo>& io,
+             std::string& error)
+{
+    auto config = config_for<UdpConfig>(address);
+    config.socket_buffer = params().socket_buffer;
     return make_udp_io(config, counters, io, error);
 }
 
 /// What the raw backends are asked for.
-void fill(RawConfig& config, const std::string& interface, const SocketAddress& address)
+template <typename Config>
+Config raw_config_for(const std::string& interface, const SocketAddress& address)
 {
-    const Params& settings = params();
+    auto config = config_for<Config>(address);
     config.interface = interface;
-    std::memcpy(&config.local_address, address.get(), address.size());
-    config.path_count = static_cast<std::uint16_t>(settings.path_count);
-    config.ring_bytes = settings.socket_buffer;
-    config.max_packet = settings.mtu;
-    config.max_routes = settings.limits.max_routes;
-    config.warn = warn;
+    config.ring_bytes = params().socket_buffer;
     config.tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "packets go through %s", text); };
+    return config;
 }
 
 int open_verbs(const std::string& device, const SocketAddress& address, Counters& counters,
                std::unique_ptr<PacketIo>& io, std::string& error)
 {
 #ifdef SRD_HAVE_VERBS
-    const Params& settings = params();
-    VerbsConfig config;
+    auto config = config_for<VerbsConfig>(address);
     config.device = device;
-    std::memcpy(&config.local_address, address.get(), address.size());
-    config.path_count = static_cast<std::uint16_t>(settings.path_count);
-    config.socket_buffer = settings.socket_buffer;
-    config.max_packet = settings.mtu;
-    config.max_routes = settings.limits.max_routes;
-    config.warn = warn;
+    config.socket_buffer = params().socket_buffer;
     config.tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "verbs: %s", text); };
     return make_verbs_io(config, counters, io, error);
 #else
@@ -213,8 +212,7 @@ int open_backend(const std::string& domain, const SocketAddress& address, Counte
     }
     if (name.backend == Backend::xdp) {
 #ifdef SRD_HAVE_XDP
-        XdpConfig config;
-        fill(config, name.interface, address);
+        auto config = raw_config_for<XdpConfig>(name.interface, address);
         config.queue_count = params().xdp_queues;
         const int code = make_xdp_io(config, counters, io, error);
         if (code != EBUSY) {
@@ -226,9 +224,7 @@ int open_backend(const std::string& domain, const SocketAddress& address, Counte
         return ENOSYS;
 #endif
     }
-    RawConfig config;
-    fill(config, name.interface, address);
-    return make_packet_io(config, counters, io, error);
+    return make_packet_io(raw_config_for<RawConfig>(name.interface, address), counters, io, error);
 }
 
 } // namespace srd
