@@ -67,6 +67,7 @@ private:
     X(tx_unsent, "packets that the backend did not accept at once")                                          \
     X(io_rx_dropped, "packets the backend dropped, or the kernel dropped at our socket")                     \
     X(io_rdma_packets, "packets that left through queue pairs of an RDMA device (backend verbs)")            \
+    X(io_shm_packets, "packets that went to peers on this host through shared memory")                       \
     X(io_tx_errors, "packets the backend could not send")                                                    \
     X(path_switches, "times a path was avoided after marks or losses")                                       \
     X(path_blackouts, "times a path was taken out of use")                                                   \

@@ -10,6 +10,7 @@
 #include <net/if.h>
 
 #include "io/packet_ring_io.hpp"
+#include "io/shm_io.hpp"
 #include "io/udp_io.hpp"
 #ifdef SRD_HAVE_VERBS
 #include "io/verbs_device.hpp"
@@ -96,6 +97,34 @@ std::string verbs_device_of(const NetInterface& entry, std::string& reason)
     reason = "this libsrd-fi was built without libibverbs";
 #endif
     return {};
+}
+
+/// Makes the backend of the domain called `domain`.
+int open_wire(const std::string& domain, const SocketAddress& address, Counters& counters,
+              std::unique_ptr<PacketIo>& io, std::string& error)
+{
+    const DomainName name = parse_domain_name(domain);
+    if (name.backend == Backend::udp) {
+        return open_udp(address, counters, io, error);
+    }
+    if (name.backend == Backend::verbs) {
+        return open_verbs(domain, address, counters, io, error);
+    }
+    if (name.backend == Backend::xdp) {
+#ifdef SRD_HAVE_XDP
+        auto config = raw_config_for<XdpConfig>(name.interface, address);
+        config.queue_count = params().xdp_queues;
+        const int code = make_xdp_io(config, counters, io, error);
+        if (code != EBUSY) {
+            return code;
+        }
+        SRD_WARN(FI_LOG_EP_CTRL, "%s; this endpoint takes the packet backend instead", error.c_str());
+#else
+        error = "this libsrd-fi was built without libxdp and libbpf";
+        return ENOSYS;
+#endif
+    }
+    return make_packet_io(raw_config_for<RawConfig>(name.interface, address), counters, io, error);
 }
 
 } // namespace
@@ -203,28 +232,12 @@ std::string describe_choice(Backend chosen, const NetInterface& entry)
 int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error)
 {
-    const DomainName name = parse_domain_name(domain);
-    if (name.backend == Backend::udp) {
-        return open_udp(address, counters, io, error);
+    const int code = open_wire(domain, address, counters, io, error);
+    if (code == 0 && params().shm) {
+        const ShmConfig config{warn, [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "%s", text); }};
+        io = make_shm_io(config, std::move(io), counters);
     }
-    if (name.backend == Backend::verbs) {
-        return open_verbs(domain, address, counters, io, error);
-    }
-    if (name.backend == Backend::xdp) {
-#ifdef SRD_HAVE_XDP
-        auto config = raw_config_for<XdpConfig>(name.interface, address);
-        config.queue_count = params().xdp_queues;
-        const int code = make_xdp_io(config, counters, io, error);
-        if (code != EBUSY) {
-            return code;
-        }
-        SRD_WARN(FI_LOG_EP_CTRL, "%s; this endpoint takes the packet backend instead", error.c_str());
-#else
-        error = "this libsrd-fi was built without libxdp and libbpf";
-        return ENOSYS;
-#endif
-    }
-    return make_packet_io(raw_config_for<RawConfig>(name.interface, address), counters, io, error);
+    return code;
 }
 
 } // namespace srd

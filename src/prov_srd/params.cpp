@@ -78,6 +78,8 @@ constexpr std::pair<std::string_view, PathPolicy> path_policies[] = {{"adaptive"
 constexpr std::pair<std::string_view, Backend> backends[] = {
     {"udp", Backend::udp}, {"packet", Backend::packet}, {"xdp", Backend::xdp}, {"verbs", Backend::verbs}};
 
+constexpr std::pair<std::string_view, bool> switches[] = {{"0", false}, {"1", true}};
+
 bool to_interfaces(std::string_view text, std::vector<std::string>& names)
 {
     names.clear();
@@ -167,6 +169,8 @@ constexpr Variable variables[] = {
      "receive queues of the interface that an endpoint of the backend xdp takes; 0 is all that are free "
      "(default 0)",
      [](Params& p, std::string_view t) { return to_field<0, 256>(t, p.xdp_queues); }},
+    {"SHM", "0 or 1", "shared memory to processes of the same user on this host: 1 on, 0 off (default 1)",
+     [](Params& p, std::string_view t) { return to_choice(t, switches, p.shm); }},
     {"INTERFACE", "names of network interfaces, separated by commas",
      "the only network interfaces to use, separated by commas (default: all that are up)",
      [](Params& p, std::string_view t) { return to_interfaces(t, p.interfaces); }},

@@ -23,6 +23,7 @@ struct Params {
     std::uint32_t socket_buffer = 8U << 20; ///< SO_RCVBUF and SO_SNDBUF to ask for, bytes
     Backend backend = Backend::udp;         ///< whose domains fi_getinfo lists
     std::uint32_t xdp_queues = 0;           ///< receive queues an xdp endpoint takes; 0: all that are free
+    bool shm = true;                        ///< shared memory to peers on this host
     std::vector<std::string> interfaces;    ///< the only interfaces to use; empty: all that are up
     std::string stats; ///< where to write statistics when an endpoint closes; empty: nowhere
 };

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "shared_addresses.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,6 +23,7 @@
 
 #include <srd/check.hpp>
 
+#include "io/shm_file.hpp"
 #include "log.hpp"
 
 namespace srd {
@@ -107,41 +106,6 @@ std::system_error failure(int code, const std::string& text)
     return {code, std::generic_category(), text};
 }
 
-bool lock_file(int fd, int operation) noexcept
-{
-    int result = 0;
-    do {
-        result = flock(fd, operation);
-    } while (result != 0 && errno == EINTR);
-    return result == 0;
-}
-
-bool is_unlinked(int fd) noexcept
-{
-    struct stat status {};
-    return fstat(fd, &status) != 0 || status.st_nlink == 0;
-}
-
-/// Removes the objects that processes of this user left behind when they were killed.
-void remove_stale()
-{
-    const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/dev/shm"), &closedir);
-    if (directory == nullptr) {
-        return;
-    }
-    const std::string ours = prefix().substr(1);
-    while (const dirent* entry = readdir(directory.get())) {
-        if (std::strncmp(entry->d_name, ours.c_str(), ours.size()) != 0) {
-            continue;
-        }
-        const FileDescriptor file(
-            openat(dirfd(directory.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-        if (file.valid() && lock_file(file.get(), LOCK_EX | LOCK_NB) && !is_unlinked(file.get())) {
-            unlinkat(dirfd(directory.get()), entry->d_name, 0);
-        }
-    }
-}
-
 } // namespace
 
 /// Holds the table's mutex, whoever had it before.
@@ -202,7 +166,7 @@ SharedAddresses::SharedAddresses(const Options& options)
         throw failure(options.name.empty() ? EINVAL : ENAMETOOLONG,
                       "shared address vector: the name is empty or too long for a file name");
     }
-    remove_stale();
+    remove_stale_shm(prefix().substr(1));
     // Another process may be making or removing the object at this moment: it is seen whole in the end.
     constexpr int attempts = 1000;
     for (int i = 0; i < attempts; ++i) {

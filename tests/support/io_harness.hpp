@@ -20,6 +20,8 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include <srd/counters.hpp>
+
 #include "io/interfaces.hpp"
 #include "io/packet_io.hpp"
 #include "io/udp_io.hpp"
@@ -154,6 +156,39 @@ inline RouteId route_to(PacketIo& from, PacketIo& to)
         throw std::runtime_error("a backend does not resolve the address of another one");
     }
     return route;
+}
+
+/// Receives and throws away, returned memory too, until nothing has come for `quiet`.
+inline void drain(PacketIo& io, Duration quiet)
+{
+    std::array<RxPacket, 64> packets;
+    std::array<DescId, 64> reaped;
+    for (Time end = clock_now() + quiet; clock_now() < end;) {
+        io.tx_reap(reaped);
+        if (io.rx_burst(packets, clock_now()) != 0) {
+            io.rx_release();
+            end = clock_now() + quiet;
+        }
+    }
+}
+
+/// Sends until the packets of both directions take the way that `counter` counts, and nothing is under way.
+inline bool open_way(Counter Counters::*counter, PacketIo& a, const Counters& a_counters, RouteId a_to_b,
+                     PacketIo& b, const Counters& b_counters, RouteId b_to_a)
+{
+    TestPacket packet(0, 64);
+    const TxPacket from_a = packet.to(a_to_b, PathId{0});
+    const TxPacket from_b = packet.to(b_to_a, PathId{0});
+    const bool open = eventually([&] {
+        a.tx_burst({&from_a, 1});
+        b.tx_burst({&from_b, 1});
+        drain(a, std::chrono::microseconds(500));
+        drain(b, std::chrono::microseconds(500));
+        return (a_counters.*counter).value() != 0 && (b_counters.*counter).value() != 0;
+    });
+    drain(a, std::chrono::milliseconds(10));
+    drain(b, std::chrono::milliseconds(10));
+    return open;
 }
 
 /// The port inside a backend's local_address().

@@ -3,7 +3,6 @@
 // Endpoints of the verbs backend in the guest of tests/vm, which has two RDMA devices (tests/vm/rxe.sh).
 #pragma once
 
-#include <array>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -36,39 +35,6 @@ inline std::unique_ptr<PacketIo> make_verbs_host(const std::string& network, uns
     std::unique_ptr<PacketIo> io;
     make_verbs_io(config, counters, io, error);
     return io;
-}
-
-/// Receives and throws away, returned memory too, until nothing has come for `quiet`.
-inline void drain(PacketIo& io, Duration quiet)
-{
-    std::array<RxPacket, 64> packets;
-    std::array<DescId, 64> reaped;
-    for (Time end = clock_now() + quiet; clock_now() < end;) {
-        io.tx_reap(reaped);
-        if (io.rx_burst(packets, clock_now()) != 0) {
-            io.rx_release();
-            end = clock_now() + quiet;
-        }
-    }
-}
-
-/// Sends until the packets of both directions go through queue pairs, and nothing is under way.
-inline bool open_queue_pairs(PacketIo& a, const Counters& a_counters, RouteId a_to_b, PacketIo& b,
-                             const Counters& b_counters, RouteId b_to_a)
-{
-    TestPacket packet(0, 64);
-    const TxPacket from_a = packet.to(a_to_b, PathId{0});
-    const TxPacket from_b = packet.to(b_to_a, PathId{0});
-    const bool open = eventually([&] {
-        a.tx_burst({&from_a, 1});
-        b.tx_burst({&from_b, 1});
-        drain(a, std::chrono::microseconds(500));
-        drain(b, std::chrono::microseconds(500));
-        return a_counters.io_rdma_packets.value() != 0 && b_counters.io_rdma_packets.value() != 0;
-    });
-    drain(a, std::chrono::milliseconds(10));
-    drain(b, std::chrono::milliseconds(10));
-    return open;
 }
 
 } // namespace srd::test

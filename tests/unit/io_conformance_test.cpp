@@ -10,6 +10,7 @@
 #include <srd/counters.hpp>
 
 #include "io/packet_ring_io.hpp"
+#include "io/shm_io.hpp"
 #ifdef SRD_HAVE_XDP
 #include "io/xdp_io.hpp"
 #endif
@@ -33,6 +34,7 @@ struct Backend {
     bool exact; ///< on an idle host it delivers every packet once and at once
     /// Null result: not available here. `host`: 0 or 1, where there are two.
     std::function<std::unique_ptr<PacketIo>(Counters&, unsigned host)> make;
+    Counter Counters::*way = nullptr; ///< packets are to take this one before a test begins
 };
 
 std::unique_ptr<PacketIo> make_udp(const char* address, Counters& counters, bool offload = true)
@@ -82,6 +84,12 @@ std::unique_ptr<PacketIo> make_raw(MakeRaw make, unsigned host, bool ipv6, Count
     return std::make_unique<NamespacedIo>(std::move(io), world(mtu)->fd(host));
 }
 
+std::unique_ptr<PacketIo> make_shm_beside_packet(unsigned host, Counters& counters)
+{
+    auto wire = make_raw(make_packet_io, host, true, counters);
+    return wire == nullptr ? nullptr : make_shm_io({}, std::move(wire), counters);
+}
+
 #ifdef SRD_HAVE_XDP
 /// One queue for each endpoint: another queue's packets come by the kernel.
 template <XdpMode mode>
@@ -106,7 +114,7 @@ std::vector<Backend> with_bad_network(std::vector<Backend> list)
             std::unique_ptr<PacketIo> io = inner(counters, host);
             return io == nullptr ? nullptr : std::make_unique<FaultyIo>(std::move(io), plan);
         };
-        list.push_back({list[i].name + " through a bad network", false, make});
+        list.push_back({list[i].name + " through a bad network", false, make, list[i].way});
     }
     return list;
 }
@@ -123,9 +131,11 @@ std::unique_ptr<PacketIo> make_verbs(const char* network, unsigned host, Counter
 
 const std::vector<Backend> verbs_backends{
     {"verbs IPv4", true,
-     [](Counters& counters, unsigned host) { return make_verbs("10.1.0.", host, counters); }},
+     [](Counters& counters, unsigned host) { return make_verbs("10.1.0.", host, counters); },
+     &Counters::io_rdma_packets},
     {"verbs IPv6", true,
-     [](Counters& counters, unsigned host) { return make_verbs("fd01::", host, counters); }},
+     [](Counters& counters, unsigned host) { return make_verbs("fd01::", host, counters); },
+     &Counters::io_rdma_packets},
 };
 #endif
 
@@ -134,6 +144,12 @@ const std::vector<Backend> usual_backends{
     {"udp IPv6", true, [](Counters& counters, unsigned) { return make_udp("::1", counters); }},
     {"udp IPv4 without offload", true,
      [](Counters& counters, unsigned) { return make_udp("127.0.0.1", counters, false); }},
+    {"shm beside udp IPv4", true,
+     [](Counters& counters, unsigned) { return make_shm_io({}, make_udp("127.0.0.1", counters), counters); },
+     &Counters::io_shm_packets},
+    {"shm beside packet IPv6, between network namespaces", true,
+     [](Counters& counters, unsigned host) { return make_shm_beside_packet(host, counters); },
+     &Counters::io_shm_packets},
     {"packet IPv4", true,
      [](Counters& counters, unsigned host) { return make_raw(make_packet_io, host, false, counters); }},
     {"packet IPv6", true,
@@ -193,16 +209,11 @@ struct Pair {
         }
         REQUIRE(a.io->resolve(b.io->local_address(), a_to_b) == Status::ok);
         REQUIRE(b.io->resolve(a.io->local_address(), b_to_a) == Status::ok);
-#ifdef SRD_HAVE_VERBS
-        if (have_verbs_hosts()) {
-            REQUIRE(open_queue_pairs(*a.io, a.counters, a_to_b, *b.io, b.counters, b_to_a));
+        if (backend.way != nullptr) {
+            REQUIRE(open_way(backend.way, *a.io, a.counters, a_to_b, *b.io, b.counters, b_to_a));
         }
-#endif
     }
-    bool usable() const
-    {
-        return a.io != nullptr && b.io != nullptr;
-    }
+    bool usable() const { return a.io != nullptr && b.io != nullptr; }
 };
 
 /// Sends all of a burst, whose packets are told apart by DescId, and adds those to `under_way` whose memory

@@ -50,7 +50,10 @@ struct Hosts {
         a.know(b);
         b.know(a);
     }
-    bool open() { return open_queue_pairs(*a.io, a.counters, a.peer, *b.io, b.counters, b.peer); }
+    bool open()
+    {
+        return open_way(&Counters::io_rdma_packets, *a.io, a.counters, a.peer, *b.io, b.counters, b.peer);
+    }
 };
 
 bool skip_without_devices()
@@ -173,8 +176,8 @@ TEST_CASE("verbs: a peer with other queue pairs at its old address is found agai
     heir.know(hosts.a);
     // The old queue pair is nobody's: only a question brings the new one.
     REQUIRE(arrives(hosts.a, heir, 500, [&] { grow_silent(hosts.a); }));
-    REQUIRE(
-        open_queue_pairs(*hosts.a.io, hosts.a.counters, hosts.a.peer, *heir.io, heir.counters, heir.peer));
+    REQUIRE(open_way(&Counters::io_rdma_packets, *hosts.a.io, hosts.a.counters, hosts.a.peer, *heir.io,
+                     heir.counters, heir.peer));
     const std::uint64_t before = hosts.a.by_rdma();
     CHECK(arrives(hosts.a, heir, 500));
     CHECK(hosts.a.by_rdma() > before);

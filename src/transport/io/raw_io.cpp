@@ -15,6 +15,7 @@
 
 #include <srd/check.hpp>
 
+#include "look_rule.hpp"
 #include "netlink_routes.hpp"
 #include "raw_frame.hpp"
 
@@ -24,10 +25,8 @@ namespace {
 
 // How often to look where little comes from: each look is a system call.
 constexpr Duration kernel_interval = std::chrono::microseconds(20); // at the UDP socket
-constexpr Duration kernel_streak =
-    std::chrono::milliseconds(1); // after a packet, look every time for so long
-constexpr Duration event_interval = std::chrono::milliseconds(1);  // at the kernel's announcements
-constexpr Duration drop_interval = std::chrono::milliseconds(100); // at the ring's statistics
+constexpr Duration event_interval = std::chrono::milliseconds(1);   // at the kernel's announcements
+constexpr Duration drop_interval = std::chrono::milliseconds(100);  // at the ring's statistics
 
 class RawIo final : public PacketIo {
 public:
@@ -87,8 +86,7 @@ private:
     std::size_t frame_count_ = 0;    // not 0: they are still the ring's to get back
     std::size_t next_frame_ = 0;     // before it, all packets are handed out
     std::uint32_t frame_offset_ = 0; // of the next packet in that frame
-    Time kernel_due_{};
-    Time kernel_active_until_{};
+    LookRule kernel_looks_{kernel_interval};
     Time events_due_{};
     Time drops_due_{};
     std::vector<Route> routes_;
@@ -210,10 +208,7 @@ std::size_t RawIo::receive_kernel(std::span<RxPacket> packets, Time now)
 {
     const std::size_t count = udp_->rx_burst(packets, now);
     kernel_held_ = count != 0;
-    if (count != 0) {
-        kernel_active_until_ = now + kernel_streak;
-    }
-    kernel_due_ = now < kernel_active_until_ ? now : now + kernel_interval;
+    kernel_looks_.looked(now, count != 0);
     return count;
 }
 
@@ -254,7 +249,7 @@ std::size_t RawIo::rx_burst(std::span<RxPacket> packets, Time now)
     }
     ring_->tx_flush(); // what the kernel could not take at once
     std::size_t count = 0;
-    if (now >= kernel_due_) {
+    if (kernel_looks_.due(now)) {
         count = receive_kernel(packets, now);
     }
     if (count < packets.size()) {
@@ -289,7 +284,11 @@ std::size_t RawIo::poll_notices(std::span<RouteNotice> notices, Time now)
         drops_due_ = now + drop_interval;
         counters_.io_rx_dropped.add(ring_->take_drops());
     }
-    return udp_->poll_notices(notices, now);
+    const std::size_t count = udp_->poll_notices(notices, now);
+    if (count != 0) {
+        kernel_looks_.hurry(); // before a notice is acted on, all that came earlier must have been read
+    }
+    return count;
 }
 
 bool RawIo::arm_wait()
@@ -300,7 +299,7 @@ bool RawIo::arm_wait()
     links_->poll();
     const bool kernel_idle = udp_->arm_wait();
     if (!kernel_idle) {
-        kernel_due_ = Time{}; // something may be there: look in any case
+        kernel_looks_.hurry();
     }
     return kernel_idle && next_frame_ == frame_count_ && !ring_->rx_waiting();
 }

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "shm_io.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include <srd/address.hpp>
+#include <srd/check.hpp>
+
+#include "look_rule.hpp"
+#include "shm_routes.hpp"
+
+namespace srd {
+
+namespace {
+
+/// How often to look at the other backend, where all packets come through memory.
+constexpr Duration wire_interval = std::chrono::microseconds(5);
+
+class ShmIo final : public PacketIo {
+public:
+    ShmIo(const ShmConfig& config, std::unique_ptr<PacketIo> wire, const SocketAddress& local,
+          Counters& counters)
+        : wire_(std::move(wire)), counters_(counters), routes_({local, config.warn, config.tell}, *wire_)
+    {
+    }
+
+    const IoCaps& caps() const noexcept override { return wire_->caps(); }
+    std::span<const std::byte> local_address() const noexcept override { return wire_->local_address(); }
+    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    {
+        return wire_->resolve(address, route);
+    }
+    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    {
+        return wire_->route_address(route);
+    }
+    std::uint32_t route_mtu(RouteId route) const noexcept override { return wire_->route_mtu(route); }
+    std::uint16_t route_paths(RouteId route) const noexcept override { return wire_->route_paths(route); }
+    std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
+    void rx_release() noexcept override;
+    std::size_t tx_burst(std::span<const TxPacket> packets) override;
+    std::size_t tx_reap(std::span<DescId> descs) override { return wire_->tx_reap(descs); }
+    void probe_liveness(RouteId route, Time now) override
+    {
+        routes_.doubt(route);
+        wire_->probe_liveness(route, now);
+    }
+    std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
+    int wait_fd() const noexcept override { return wire_->wait_fd(); }
+    bool arm_wait() override;
+    void notify() noexcept override { wire_->notify(); }
+
+private:
+    enum class Written : std::uint8_t { yes, not_now, other_way };
+    Written write(const TxPacket& packet);
+    void flush();
+    std::size_t receive_wire(std::span<RxPacket> packets, Time now);
+    bool reads_rings() noexcept { return routes_.receiver() != nullptr && !routes_.receiver()->empty(); }
+
+    const std::unique_ptr<PacketIo> wire_;
+    Counters& counters_;
+    ShmRoutes routes_;
+    LookRule wire_looks_{wire_interval};
+    bool wire_held_ = false;  // packets of wire_ are handed out
+    bool rings_held_ = false; // packets in rings are handed out
+    bool wire_first_ = false;
+    bool asleep_ = false;
+    Time now_{}; // of the last pass
+    std::array<ShmRoutes::Way*, 64> touched_{};
+    std::size_t touched_count_ = 0;
+};
+
+std::size_t ShmIo::receive_wire(std::span<RxPacket> packets, Time now)
+{
+    const std::size_t count = wire_->rx_burst(packets, now);
+    wire_held_ = count != 0; // also of messages that are not handed on
+    wire_looks_.looked(now, count != 0);
+    std::size_t kept = 0;
+    for (const RxPacket& packet : packets.first(count)) {
+        if (!routes_.take(packet, now)) [[likely]] {
+            packets[kept++] = packet;
+        }
+    }
+    return kept;
+}
+
+std::size_t ShmIo::rx_burst(std::span<RxPacket> packets, Time now)
+{
+    SRD_DCHECK(!wire_held_ && !rings_held_);
+    now_ = now;
+    if (asleep_) {
+        asleep_ = false;
+        routes_.set_asleep(false);
+    }
+    std::size_t count = 0;
+    const bool wire_due = !reads_rings() || wire_looks_.due(now);
+    wire_first_ = !wire_first_; // neither may starve the other
+    if (wire_due && wire_first_) {
+        count = receive_wire(packets, now);
+    }
+    if (reads_rings() && count < packets.size()) {
+        rings_held_ = true;
+        count += routes_.receiver()->receive(packets.subspan(count), now);
+        counters_.io_rx_dropped.add(routes_.receiver()->take_malformed());
+    }
+    if (wire_due && !wire_first_ && count < packets.size()) {
+        count += receive_wire(packets.subspan(count), now);
+    }
+    if (count == 0) {
+        rx_release(); // the caller releases only what it got
+    }
+    return count;
+}
+
+void ShmIo::rx_release() noexcept
+{
+    if (wire_held_) {
+        wire_->rx_release();
+        wire_held_ = false;
+    }
+    if (rings_held_) {
+        routes_.receiver()->release();
+        rings_held_ = false;
+    }
+}
+
+ShmIo::Written ShmIo::write(const TxPacket& packet)
+{
+    ShmRoutes::Way* const way = packet.length <= max_shm_packet ? routes_.open(packet.route, now_) : nullptr;
+    if (way == nullptr) {
+        return Written::other_way;
+    }
+    if (!way->sender.push(packet)) [[unlikely]] {
+        return way->sender.stuck() ? Written::other_way : Written::not_now;
+    }
+    if (!way->touched) {
+        if (touched_count_ == touched_.size()) {
+            flush();
+        }
+        way->touched = true;
+        touched_[touched_count_++] = way;
+    }
+    return Written::yes;
+}
+
+void ShmIo::flush()
+{
+    routes_.flush(std::span(touched_).first(touched_count_));
+    touched_count_ = 0;
+}
+
+std::size_t ShmIo::tx_burst(std::span<const TxPacket> packets)
+{
+    std::size_t accepted = 0;
+    std::size_t written = 0;
+    while (accepted < packets.size()) {
+        const Written result = write(packets[accepted]);
+        if (result == Written::yes) {
+            ++accepted;
+            ++written;
+            continue;
+        }
+        if (result == Written::not_now) {
+            break;
+        }
+        std::size_t end =
+            accepted + 1; // what sends one packet the other way mostly does so for all to a peer
+        while (end < packets.size() && packets[end].route == packets[accepted].route) {
+            ++end;
+        }
+        accepted += wire_->tx_burst(packets.subspan(accepted, end - accepted));
+        if (accepted < end) {
+            break;
+        }
+    }
+    if (touched_count_ != 0) {
+        flush();
+    }
+    counters_.io_shm_packets.add(written);
+    return accepted;
+}
+
+std::size_t ShmIo::poll_notices(std::span<RouteNotice> notices, Time now)
+{
+    now_ = now;
+    const std::size_t count = wire_->poll_notices(notices, now);
+    for (const RouteNotice& notice : notices.first(count)) {
+        wire_looks_.hurry(); // before it is acted on, all that came earlier must have been read
+        if (notice.kind == RouteNotice::Kind::process_gone) {
+            routes_.forget(notice.route);
+        }
+    }
+    return count;
+}
+
+bool ShmIo::arm_wait()
+{
+    // First said, then looked: who writes in between wakes us.
+    asleep_ = true;
+    routes_.set_asleep(true);
+    const bool wire_idle = wire_->arm_wait();
+    if (!wire_idle) {
+        wire_looks_.hurry();
+    }
+    return wire_idle && !(reads_rings() && routes_.receiver()->waiting());
+}
+
+} // namespace
+
+std::unique_ptr<PacketIo> make_shm_io(const ShmConfig& config, std::unique_ptr<PacketIo> wire,
+                                      Counters& counters)
+{
+    SocketAddress local;
+    SRD_CHECK(SocketAddress::parse(wire->local_address(), local));
+    return std::make_unique<ShmIo>(config, std::move(wire), local, counters);
+}
+
+} // namespace srd

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "shm_ring.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
+
+#include <srd/check.hpp>
+
+namespace srd {
+
+namespace {
+
+void copy_out(const TxPacket& packet, std::byte* to) noexcept
+{
+    for (std::size_t i = 0; i < packet.iov_count; ++i) {
+        std::memcpy(to, packet.iov[i].iov_base, packet.iov[i].iov_len);
+        to += packet.iov[i].iov_len;
+    }
+}
+
+} // namespace
+
+// -- Pool -----------------------------------------------------------------------
+
+std::uint32_t ShmPool::find(std::uint32_t count, const ShmControl& ring) const noexcept
+{
+    const auto left = static_cast<std::uint32_t>(std::popcount(free_));
+    std::uint32_t held = 0;
+    if (left < shm_blocks / 2) {
+        for (std::uint64_t rest = begins_; rest != 0; rest &= rest - 1) {
+            const Run& run = runs_[static_cast<std::size_t>(std::countr_zero(rest))];
+            held += run.ring == &ring ? run.count : 0;
+        }
+    }
+    if (held + count > left) {
+        return shm_no_block;
+    }
+    std::uint64_t starts = free_; // bit i: `count` free blocks begin there
+    for (std::uint32_t i = 1; i < count; ++i) {
+        starts &= free_ >> i;
+    }
+    return starts == 0 ? shm_no_block : static_cast<std::uint32_t>(std::countr_zero(starts));
+}
+
+/// Takes back what has been read. False: nothing.
+bool ShmPool::reclaim() noexcept
+{
+    const std::uint64_t before = free_;
+    for (std::uint64_t rest = begins_; rest != 0; rest &= rest - 1) {
+        const auto first = static_cast<std::uint32_t>(std::countr_zero(rest));
+        const Run& run = runs_[first];
+        const std::uint32_t passed = run.ring->head.load(std::memory_order_acquire) - run.packet;
+        if (passed != 0 && passed <= std::numeric_limits<std::uint32_t>::max() / 2) {
+            free_ |= ((std::uint64_t{1} << run.count) - 1) << first;
+            begins_ &= ~(std::uint64_t{1} << first);
+        }
+    }
+    return free_ != before;
+}
+
+std::uint32_t ShmPool::alloc(std::uint32_t count, const ShmControl& ring, std::uint32_t packet) noexcept
+{
+    SRD_DCHECK(count >= 1 && count < shm_blocks);
+    std::uint32_t first = find(count, ring);
+    if (first == shm_no_block && reclaim()) {
+        first = find(count, ring);
+    }
+    if (first != shm_no_block) {
+        free_ &= ~(((std::uint64_t{1} << count) - 1) << first);
+        begins_ |= std::uint64_t{1} << first;
+        runs_[first] = {&ring, packet, count};
+    }
+    return first;
+}
+
+// -- Writing --------------------------------------------------------------------
+
+ShmSender::ShmSender(const ShmMapping& own, ShmPool& pool, std::uint32_t ring) noexcept
+    : own_(&own), pool_(&pool), entries_(own.entries(ring)), control_(&own.control(ring)), ring_(ring)
+{
+}
+
+/// True if an entry is free.
+bool ShmSender::room() noexcept
+{
+    if (tail_ - head_ < shm_ring_entries) {
+        return true;
+    }
+    const std::uint32_t head = control_->head.load(std::memory_order_acquire);
+    if (head == head_ || head - head_ > tail_ - head_) {
+        return false; // or nonsense in the peer's word
+    }
+    head_ = head;
+    return true;
+}
+
+bool ShmSender::push(const TxPacket& packet) noexcept
+{
+    SRD_DCHECK(packet.length <= max_shm_packet);
+    ShmEntry& entry = entries_[tail_ % shm_ring_entries];
+    std::uint32_t block = shm_no_block;
+    bool fits = room();
+    if (fits && packet.length > entry.bytes.size()) {
+        block = pool_->alloc((packet.length + shm_block_size - 1) / shm_block_size, *control_, tail_);
+        fits = block != shm_no_block;
+    }
+    if (!fits) {
+        failures_ = std::min(failures_ + 1, patience);
+        return false;
+    }
+    failures_ = 0;
+    entry.length = packet.length;
+    entry.block = block;
+    copy_out(packet, block == shm_no_block ? entry.bytes.data() : own_->block(block));
+    entry.turn.store(++tail_, std::memory_order_release);
+    return true;
+}
+
+void ShmSender::abandon() noexcept
+{
+    head_ = tail_;
+    control_->head.store(tail_, std::memory_order_release);
+    control_->watched.store(0, std::memory_order_relaxed);
+}
+
+// -- Reading --------------------------------------------------------------------
+
+std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uint32_t ring,
+                                std::uint32_t start, RouteId route)
+{
+    std::uint32_t free = shm_rings;
+    for (std::uint32_t bell = 0; bell < rings_.size(); ++bell) {
+        if (rings_[bell].box == box && rings_[bell].number == ring) {
+            return bell;
+        }
+        if (rings_[bell].box == nullptr && free == shm_rings) {
+            free = bell;
+        }
+    }
+    if (free == shm_rings) {
+        if (rings_.size() == shm_rings) {
+            return shm_rings;
+        }
+        free = static_cast<std::uint32_t>(rings_.size());
+        rings_.emplace_back();
+        held_.reserve(rings_.size());
+    }
+    Ring& opened = rings_[free];
+    opened = Ring{};
+    opened.box = box;
+    opened.entries = box->entries(ring);
+    opened.control = &box->control(ring);
+    opened.number = ring;
+    opened.next = start;
+    opened.route = route;
+    ++open_count_;
+    return free;
+}
+
+void ShmReceiver::orphan(RouteId route, const ShmMapping* except) noexcept
+{
+    for (Ring& ring : rings_) {
+        ring.orphan = ring.orphan || (ring.box != nullptr && ring.box.get() != except && ring.route == route);
+    }
+}
+
+void ShmReceiver::close_ring(std::uint32_t bell) noexcept
+{
+    const auto place = std::find(watched_.begin(), watched_.begin() + watched_count_, bell);
+    if (place != watched_.begin() + watched_count_) {
+        *place = watched_[--watched_count_];
+    }
+    rung_[bell / 64] &= ~(std::uint64_t{1} << bell % 64);
+    rings_[bell] = Ring{};
+    --open_count_;
+}
+
+void ShmReceiver::ring_bell(std::uint32_t bell) noexcept
+{
+    rung_[bell / 64] |= std::uint64_t{1} << bell % 64;
+    any_rung_ = true;
+}
+
+/// From now on the writer need not ring.
+void ShmReceiver::watch(std::uint32_t bell) noexcept
+{
+    Ring& ring = rings_[bell];
+    if (ring.watched || watched_count_ == max_watched) {
+        return;
+    }
+    ring.watched = true;
+    ring.heard = looks_;
+    watched_[watched_count_++] = bell;
+    ring.control->watched.store(1, std::memory_order_relaxed);
+}
+
+/// From now on the writer rings; what it wrote before it could know that is found here.
+void ShmReceiver::unwatch(std::size_t place) noexcept
+{
+    const std::uint32_t bell = watched_[place];
+    Ring& ring = rings_[bell];
+    watched_[place] = watched_[--watched_count_];
+    ring.watched = false;
+    ring.control->watched.store(0, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with the writer's, between packet and look
+    if (ring.ready()) {
+        ring_bell(bell);
+    }
+}
+
+void ShmReceiver::collect_bells() noexcept
+{
+    const std::size_t words = (rings_.size() + 63) / 64;
+    for (std::size_t word = 0; word < words; ++word) {
+        auto& bells = own_.header().bells[word];
+        if (bells.load(std::memory_order_relaxed) == 0) [[likely]] {
+            continue;
+        }
+        rung_[word] |= bells.exchange(0, std::memory_order_acq_rel);
+        any_rung_ = true;
+    }
+}
+
+/// Hands out what the ring has.
+std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, Time now) noexcept
+{
+    Ring& ring = rings_[bell];
+    std::size_t count = 0;
+    const std::uint32_t begin = ring.next;
+    while (count < packets.size() && ring.ready()) {
+        const ShmEntry& entry = ring.entries[ring.next % shm_ring_entries];
+        ++ring.next;
+        const std::byte* data = entry.bytes.data();
+        const std::uint32_t length = entry.length; // read once: the writer may be out of its mind
+        const std::uint32_t block = entry.block;
+        if (block != shm_no_block) {
+            if (block >= shm_blocks || length > (shm_blocks - block) * shm_block_size) {
+                ++malformed_;
+                continue;
+            }
+            data = ring.box->block(block);
+        } else if (length > entry.bytes.size()) {
+            ++malformed_;
+            continue;
+        }
+        packets[count++] = {data, length, false, now};
+    }
+    if (ring.next != begin) {
+        ring.heard = looks_;
+        if (!ring.held) {
+            ring.held = true;
+            held_.push_back(bell);
+        }
+    }
+    return count;
+}
+
+/// Places of rings where nothing comes are for others, and rings of peers that have left are closed.
+void ShmReceiver::look_after_rings() noexcept
+{
+    for (std::size_t place = watched_count_; place-- > 0;) {
+        if (looks_ - rings_[watched_[place]].heard >= patience) {
+            unwatch(place);
+        }
+    }
+    for (std::uint32_t bell = 0; bell < rings_.size(); ++bell) {
+        const Ring& ring = rings_[bell];
+        if (ring.box != nullptr && !ring.ready() &&
+            (ring.orphan || ring.box->header().closed.load(std::memory_order_acquire) != 0)) {
+            close_ring(bell);
+        }
+    }
+}
+
+std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
+{
+    if (++looks_ % patience == 0) [[unlikely]] {
+        look_after_rings();
+    }
+    std::size_t count = 0;
+    for (std::size_t place = 0; place < watched_count_; ++place) {
+        count += read(watched_[place], packets.subspan(count), now);
+    }
+    collect_bells();
+    if (any_rung_) [[unlikely]] {
+        any_rung_ = false;
+        for (std::size_t word = 0; word < rung_.size(); ++word) {
+            std::uint64_t rest = std::exchange(rung_[word], 0);
+            for (; rest != 0; rest &= rest - 1) {
+                const auto bell = static_cast<std::uint32_t>(word * 64 + std::countr_zero(rest));
+                if (bell >= rings_.size() || rings_[bell].box == nullptr) {
+                    continue;
+                }
+                watch(bell); // before reading: what is written after that, the next look finds
+                count += read(bell, packets.subspan(count), now);
+                if (!rings_[bell].watched && rings_[bell].ready()) {
+                    ring_bell(bell);
+                }
+            }
+        }
+    }
+    return count;
+}
+
+void ShmReceiver::release() noexcept
+{
+    for (const std::uint32_t bell : held_) {
+        Ring& ring = rings_[bell];
+        ring.held = false;
+        ring.control->head.store(ring.next, std::memory_order_release);
+    }
+    held_.clear();
+}
+
+bool ShmReceiver::waiting() const noexcept
+{
+    if (any_rung_) {
+        return true;
+    }
+    for (std::size_t place = 0; place < watched_count_; ++place) {
+        if (rings_[watched_[place]].ready()) {
+            return true;
+        }
+    }
+    const std::size_t words = (rings_.size() + 63) / 64;
+    return std::any_of(own_.header().bells.begin(), own_.header().bells.begin() + words,
+                       [](const auto& bells) { return bells.load(std::memory_order_relaxed) != 0; });
+}
+
+} // namespace srd
