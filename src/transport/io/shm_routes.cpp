@@ -95,9 +95,8 @@ void ShmRoutes::enter(Route& route, State state, Time now)
 void ShmRoutes::ask(RouteId id, Time now)
 {
     Route& route = route_at(id);
-    if (route.state == State::open) { // and closed by the peer
+    if (route.state == State::open) { // and closed by the peer; its box may be needed for a flush() yet
         doubt(id);
-        route.way.box = nullptr;
     }
     if (now < route.ask_at || route.state == State::refused) {
         return;
