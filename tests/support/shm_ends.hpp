@@ -44,7 +44,7 @@ struct ShmEnd {
     {
         UdpConfig config;
         config.local_address = make_address(address, port);
-        config.max_routes = 256;
+        config.max_routes = 4096;
         config.socket_buffer = 1U << 20;
         std::unique_ptr<PacketIo> udp;
         std::string error;
@@ -162,8 +162,8 @@ class Shared {
 public:
     Shared()
     {
-        void* const memory = ::mmap(nullptr, sizeof(Value), PROT_READ | PROT_WRITE,
-                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        void* const memory =
+            ::mmap(nullptr, sizeof(Value), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) {
             throw std::bad_alloc();
         }
@@ -224,8 +224,9 @@ private:
 class EchoPeer {
 public:
     struct Setting {
-        std::function<bool()> prepare;                    ///< in the child, before anything else
-        std::function<std::unique_ptr<ShmEnd>()> open;    ///< in the child; none: with shared memory, on loopback
+        std::function<bool()> prepare; ///< in the child, before anything else
+        std::function<std::unique_ptr<ShmEnd>()>
+            open; ///< in the child; none: with shared memory, on loopback
     };
     struct State {
         std::atomic<std::uint32_t> own_size{0};
@@ -304,8 +305,7 @@ private:
 };
 
 /// Packets `first` to `last` - 1 to the peer and back, one at a time; false if one is lost.
-inline bool ping(ShmEnd& end, RouteId route, std::uint32_t first, std::uint32_t last,
-                 std::size_t length = 64)
+inline bool ping(ShmEnd& end, RouteId route, std::uint32_t first, std::uint32_t last, std::size_t length = 64)
 {
     for (std::uint32_t number = first; number < last; ++number) {
         bool sent = false;
