@@ -123,6 +123,7 @@ void ShmRoutes::doubt(RouteId id) noexcept
     if (index_of(id) < routes_.size()) {
         Route& route = routes_[index_of(id)];
         route.state = State::unknown;
+        route.questions = 0;
         route.ask_at = Time{};
     }
 }
