@@ -332,7 +332,8 @@ TEST_CASE("shm: a stopped peer loses nothing and delays no other")
     WARN("beside a stopped peer, " << rounds << " round trips, the longest "
                                    << std::chrono::duration_cast<std::chrono::microseconds>(longest).count()
                                    << " us");
-    CHECK(longest < std::chrono::milliseconds(500)); // of a loaded machine; a wait for the peer would be 3 s
+    CHECK(rounds > 1000);
+    CHECK(longest < std::chrono::milliseconds(1500)); // of a loaded machine; a wait for the peer would be 3 s
     CHECK(other.state().by_memory > 0);
 
     stopped.process().signal(SIGCONT);
