@@ -148,7 +148,7 @@ void Endpoint::revoke(std::uint64_t key) noexcept
     if (enabled_.load(std::memory_order_relaxed)) {
         const Time now = clock_now();
         engine_->revoke(key, now);
-        flush(now);
+        flush();
     }
 }
 

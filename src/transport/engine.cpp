@@ -291,6 +291,10 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
             fail_peer(index, Cause::unreachable, now);
         }
         break;
+    case RouteNotice::Kind::near:
+    case RouteNotice::Kind::far:
+        peer.near = notice.kind == RouteNotice::Kind::near;
+        break;
     }
 }
 
@@ -365,6 +369,11 @@ void Engine::on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time 
 Status Engine::submit(const Operation& operation, Time now)
 {
     return impl_->submit(operation, now);
+}
+
+bool Engine::is_established(PeerId peer) const noexcept
+{
+    return impl_->peers[static_cast<std::uint32_t>(index_of(peer))].state == Peer::State::established;
 }
 
 bool Engine::transmit_due() const noexcept

@@ -174,7 +174,11 @@ public:
 
     /// Queues an operation. Status: ok; again (nothing changed); invalid (more than max_iov entries,
     /// copy_payload with too many bytes, an atomic that does not fit one packet to this peer).
+    /// `now`: to an established peer the time of the last pass will do, since nothing is timed before its
+    /// packets are sent.
     Status submit(const Operation& operation, Time now);
+    /// True if the handshake with `peer` is over.
+    bool is_established(PeerId peer) const noexcept;
 
     /// True if the last submissions should go out now rather than with the next pass:
     /// the peer has nothing in flight that would soon bring an acknowledgement, or a full

@@ -240,6 +240,7 @@ struct Peer {
     bool heard = false;       ///< anything has ever come from this incarnation
     bool last_call = false;   ///< silent for too long; one last question is out
     bool is_successor = false;
+    bool near = false;           ///< RouteNotice::Kind::near
     bool pinned = false;         ///< the application named it: its PeerId stays
     bool has_suspects = false;   ///< some TxMessage may be a suspect
     bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement

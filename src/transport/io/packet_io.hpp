@@ -63,6 +63,8 @@ struct RouteNotice {
                        ///< reset)
         process_alive, ///< the peer's process exists, though it may be stopped (answer to probe_liveness)
         unreachable,   ///< no route, or the peer's host does not answer the network
+        near, ///< from now on packets go through memory: cheap, and so quick that few are better early
+        far,  ///< not any more
     };
     RouteId route{};
     Kind kind{};

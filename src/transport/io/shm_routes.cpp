@@ -123,6 +123,9 @@ void ShmRoutes::doubt(RouteId id) noexcept
 {
     if (index_of(id) < routes_.size()) {
         Route& route = routes_[index_of(id)];
+        if (route.state == State::open) {
+            notices_.push(id, RouteNotice::Kind::far);
+        }
         route.state = State::unknown;
         route.ask_at = Time{};
     }
@@ -203,8 +206,7 @@ std::shared_ptr<ShmMapping> ShmRoutes::map_peer(RouteId id, const ShmToken& toke
         }
         route.way.box = std::move(box);
         if (route.state == State::open || route.state == State::offered) {
-            route.state = State::unknown;
-            route.ask_at = Time{};
+            doubt(id);
         }
         receiver_->orphan(id, route.way.box.get());
     }
@@ -279,6 +281,7 @@ void ShmRoutes::on_answer(RouteId id, const ShmMessage& answer, Time now)
         route.way.bell = answer.ring;
         route.way.route = id;
         route.state = State::open;
+        notices_.push(id, RouteNotice::Kind::near);
         if (config_.tell) {
             SocketAddress peer;
             SRD_CHECK(SocketAddress::parse(wire_.route_address(id), peer));

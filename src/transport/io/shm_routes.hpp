@@ -33,6 +33,7 @@
 #include "packet_io.hpp"
 #include "shm_box.hpp"
 #include "shm_ring.hpp"
+#include "udp_routes.hpp"
 
 namespace srd {
 
@@ -126,6 +127,8 @@ public:
                packet.data[0] == std::byte{ShmMessage::right_magic[0]} && take_message(packet, now);
     }
 
+    /// Which ways have opened (near) and closed (far).
+    NoticeQueue& notices() noexcept { return notices_; }
     /// The rings written to us; null before the first.
     ShmReceiver* receiver() noexcept { return receiver_.get(); }
     /// Whether peers must wake us.
@@ -166,6 +169,7 @@ private:
     bool usable_ = true; ///< false: no box could be made
     bool ring_warned_ = false;
     ShmPool pool_;
+    NoticeQueue notices_;
     std::unique_ptr<ShmReceiver> receiver_;
     std::deque<Route> routes_; ///< a deque, because a Way stays where it is
 };
