@@ -200,6 +200,7 @@ void Engine::Impl::drop_connection(std::uint32_t index, Cause cause)
         }
     }
     close_open_slot(peer);
+    withdrawal = withdrawal || !peer.in_flight.empty() || !peer.lost.empty();
     for (auto* list : {&peer.ready, &peer.in_flight, &peer.lost}) {
         for (std::uint32_t at = list->pop_front(slots); at != no_index; at = list->pop_front(slots)) {
             const TxSlot& slot = slots[at];
@@ -369,6 +370,11 @@ void Engine::on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time 
 Status Engine::submit(const Operation& operation, Time now)
 {
     return impl_->submit(operation, now);
+}
+
+bool Engine::take_withdrawal() noexcept
+{
+    return std::exchange(impl_->withdrawal, false);
 }
 
 bool Engine::is_established(PeerId peer) const noexcept

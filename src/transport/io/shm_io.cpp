@@ -41,6 +41,7 @@ public:
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
+    void withdraw() noexcept override { routes_.withdraw(); }
     std::size_t tx_reap(std::span<DescId> descs) override { return wire_->tx_reap(descs); }
     void probe_liveness(RouteId route, Time now) override
     {

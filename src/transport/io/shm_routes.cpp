@@ -152,6 +152,13 @@ void ShmRoutes::set_asleep(bool asleep) noexcept
     }
 }
 
+void ShmRoutes::withdraw() noexcept
+{
+    if (box_.mapping() != nullptr) {
+        box_.header().epoch.fetch_add(1, std::memory_order_seq_cst);
+    }
+}
+
 void ShmRoutes::flush(std::span<Way* const> ways)
 {
     // Between what was written and the looks: the reader looks after it has said that it sleeps or does not

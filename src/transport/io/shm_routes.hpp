@@ -115,6 +115,8 @@ public:
     }
     /// The readers of `ways` learn that something was written.
     void flush(std::span<Way* const> ways);
+    /// What was written about our own memory is not valid any more.
+    void withdraw() noexcept;
     /// The peer is silent: the way has to prove itself again. What was written stays written.
     void doubt(RouteId route) noexcept;
     /// The peer's process has gone.
