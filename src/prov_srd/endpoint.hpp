@@ -184,7 +184,7 @@ private:
 
     // transfer.cpp
     bool pass(Time now) noexcept SRD_REQUIRES(lock);
-    void flush(Time now) noexcept SRD_REQUIRES(lock);
+    void flush() noexcept SRD_REQUIRES(lock);
     void wake_sleepers() noexcept SRD_REQUIRES(lock);
     void on_event(const Event& event, Time now) noexcept SRD_REQUIRES(lock);
     void on_message(const Event& event, Time now) noexcept SRD_REQUIRES(lock);
@@ -249,15 +249,15 @@ private:
     }
 
     /// The peer or route of `fi_addr`, made on first use. 0 or a negative fi_errno.
-    ssize_t find_peer(fi_addr_t fi_addr, PeerId& peer, Time now) noexcept SRD_REQUIRES(lock)
+    ssize_t find_peer(fi_addr_t fi_addr, PeerId& peer) noexcept SRD_REQUIRES(lock)
     {
         if (fi_addr < destinations_.size() && destinations_[fi_addr].peer != no_id<PeerId>) [[likely]] {
             peer = destinations_[fi_addr].peer;
             return 0;
         }
-        return open_peer(fi_addr, peer, now);
+        return open_peer(fi_addr, peer);
     }
-    ssize_t open_peer(fi_addr_t fi_addr, PeerId& peer, Time now) noexcept SRD_REQUIRES(lock);
+    ssize_t open_peer(fi_addr_t fi_addr, PeerId& peer) noexcept SRD_REQUIRES(lock);
     ssize_t find_route(fi_addr_t fi_addr, RouteId& route) noexcept SRD_REQUIRES(lock);
     void forget_destination(fi_addr_t fi_addr, std::span<const std::byte> address) noexcept
         SRD_EXCLUDES(lock);
@@ -308,6 +308,7 @@ private:
 
     // Threads that sleep on io_fd() until a time.
     int sleepers_ SRD_GUARDED_BY(lock) = 0;
+    Time passed_at_ SRD_GUARDED_BY(lock){}; ///< of the last pass
     Time asleep_until_ SRD_GUARDED_BY(lock) = Time::min();
 };
 

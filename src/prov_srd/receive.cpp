@@ -116,7 +116,7 @@ ssize_t Endpoint::receive(const ReceiveArguments& arguments) noexcept
                         : no_index;
         }
     }
-    flush(now);
+    flush();
     return 0;
 }
 
@@ -389,7 +389,7 @@ ssize_t Endpoint::search(const ReceiveArguments& arguments, RouteId source, Time
         engine_->discard(record.message, now);
         matcher_->remove_unexpected(index);
         matcher_->unexpected.release(index);
-        flush(now);
+        flush();
     } else if ((arguments.flags & FI_CLAIM) != 0) {
         matcher_->claim(index, arguments.context);
     }
@@ -436,7 +436,7 @@ ssize_t Endpoint::retrieve_claimed(const ReceiveArguments& arguments, std::size_
         report_failure(rx_cq_, failure, record.source);
     }
     matcher_->release_claimed(found);
-    flush(now);
+    flush();
     return 0;
 }
 

@@ -102,12 +102,8 @@ void Endpoint::on_write(const Event& event, Time now) noexcept
         engine_->reject(found.cause, now);
         return;
     }
-    const std::byte* from = event.payload.data();
-    for (const iovec& piece : found.memory()) {
-        if (piece.iov_len != 0) {
-            std::memcpy(piece.iov_base, from, piece.iov_len);
-            from += piece.iov_len;
-        }
+    if (!engine_->place(found.memory())) {
+        return;
     }
     engine_->confirm(now);
     if (!event.last) {
@@ -148,7 +144,10 @@ void Endpoint::revoke(std::uint64_t key) noexcept
     if (enabled_.load(std::memory_order_relaxed)) {
         const Time now = clock_now();
         engine_->revoke(key, now);
-        flush(now);
+        if (engine_->take_withdrawal()) {
+            io_->withdraw();
+        }
+        flush();
     }
 }
 

@@ -33,6 +33,7 @@ constexpr CompletionLevel level_of(std::uint64_t flags) noexcept
 
 bool Endpoint::pass(Time now) noexcept
 {
+    passed_at_ = now;
     return progress_once(*engine_, *io_, now,
                          [this, now](Engine&, const Event& event)
                              SRD_LOCK_HELD_BY_CALLER { on_event(event, now); });
@@ -49,10 +50,10 @@ bool Endpoint::progress(Time now) noexcept
 }
 
 /// After new work was given to the engine by a call that does not make a pass.
-void Endpoint::flush(Time now) noexcept
+void Endpoint::flush() noexcept
 {
     if (engine_->transmit_due()) {
-        flush_transmit(*engine_, *io_, now);
+        flush_transmit(*engine_, *io_, clock_now());
     }
     wake_sleepers();
 }
@@ -132,13 +133,13 @@ ssize_t Endpoint::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
     return 0;
 }
 
-ssize_t Endpoint::open_peer(fi_addr_t fi_addr, PeerId& peer, Time now) noexcept
+ssize_t Endpoint::open_peer(fi_addr_t fi_addr, PeerId& peer) noexcept
 {
     RouteId route{};
     if (const ssize_t error = find_route(fi_addr, route); error != 0) {
         return error;
     }
-    peer = engine_->open_peer(route, io_->route_mtu(route), now, io_->route_paths(route));
+    peer = engine_->open_peer(route, io_->route_mtu(route), clock_now(), io_->route_paths(route));
     if (peer == no_id<PeerId>) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "no room for another peer; raise FI_SRD_MAX_PEERS");
         return -FI_ENOMEM;
@@ -236,7 +237,6 @@ ssize_t Endpoint::start(Operation& operation, const Request& request, std::uint6
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "the endpoint is not enabled; call fi_enable first");
         return -FI_EOPBADSTATE;
     }
-    const Time now = clock_now();
     TransmitRecord record{.wants_completion = false,
                           .silent = request.silent,
                           .context = request.context,
@@ -249,7 +249,7 @@ ssize_t Endpoint::start(Operation& operation, const Request& request, std::uint6
             return 0;
         }
     }
-    if (const ssize_t error = find_peer(request.to, operation.peer, now); error != 0) [[unlikely]] {
+    if (const ssize_t error = find_peer(request.to, operation.peer); error != 0) [[unlikely]] {
         if (request.deferral == nullptr) {
             return error;
         }
@@ -265,7 +265,7 @@ ssize_t Endpoint::start(Operation& operation, const Request& request, std::uint6
         operation.level = level_of(request.flags);
         index = transmits_->alloc();
         if (index == no_index) [[unlikely]] {
-            pass(now);
+            pass(clock_now());
             return -FI_EAGAIN;
         }
         record.wants_completion =
@@ -277,10 +277,12 @@ ssize_t Endpoint::start(Operation& operation, const Request& request, std::uint6
     operation.data = request.data;
     operation.cookie = index;
 
+    // A clock costs as much as the rest of a short send, and messages that wait for company need none.
+    const Time now = engine_->is_established(operation.peer) ? passed_at_ : clock_now();
     const Status status = engine_->submit(operation, now);
     if (status == Status::ok) [[likely]] {
         if ((request.flags & FI_MORE) == 0) {
-            flush(now);
+            flush();
         }
         return 0;
     }
@@ -296,7 +298,7 @@ ssize_t Endpoint::start(Operation& operation, const Request& request, std::uint6
         return -FI_EMSGSIZE;
     }
     SRD_CHECK(status == Status::again);
-    pass(now);
+    pass(clock_now());
     return -FI_EAGAIN;
 }
 

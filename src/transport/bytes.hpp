@@ -51,6 +51,27 @@ inline std::byte* copy_range(std::span<const iovec> iov, std::uint64_t offset, s
     return out;
 }
 
+/// The pieces of bytes [offset, offset + length) of `iov`, as far as there are any. Returns their number.
+inline std::size_t slice(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length,
+                         std::span<iovec> pieces) noexcept
+{
+    std::size_t count = 0;
+    for (const iovec& piece : iov) {
+        if (length == 0) {
+            break;
+        }
+        if (offset >= piece.iov_len) {
+            offset -= piece.iov_len;
+            continue;
+        }
+        const std::size_t take = std::min<std::uint64_t>(length, piece.iov_len - offset);
+        pieces[count++] = {static_cast<std::byte*>(piece.iov_base) + offset, take};
+        length -= take;
+        offset = 0;
+    }
+    return count;
+}
+
 /// Copies `bytes` to `iov` from `offset` on; what lies beyond its end is dropped.
 inline void scatter(std::span<const iovec> iov, std::uint64_t offset,
                     std::span<const std::byte> bytes) noexcept

@@ -200,6 +200,7 @@ void Engine::Impl::drop_connection(std::uint32_t index, Cause cause)
         }
     }
     close_open_slot(peer);
+    withdrawal = withdrawal || !peer.in_flight.empty() || !peer.lost.empty();
     for (auto* list : {&peer.ready, &peer.in_flight, &peer.lost}) {
         for (std::uint32_t at = list->pop_front(slots); at != no_index; at = list->pop_front(slots)) {
             const TxSlot& slot = slots[at];
@@ -291,6 +292,10 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
             fail_peer(index, Cause::unreachable, now);
         }
         break;
+    case RouteNotice::Kind::near:
+    case RouteNotice::Kind::far:
+        peer.near = notice.kind == RouteNotice::Kind::near;
+        break;
     }
 }
 
@@ -365,6 +370,16 @@ void Engine::on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time 
 Status Engine::submit(const Operation& operation, Time now)
 {
     return impl_->submit(operation, now);
+}
+
+bool Engine::take_withdrawal() noexcept
+{
+    return std::exchange(impl_->withdrawal, false);
+}
+
+bool Engine::is_established(PeerId peer) const noexcept
+{
+    return impl_->peers[static_cast<std::uint32_t>(index_of(peer))].state == Peer::State::established;
 }
 
 bool Engine::transmit_due() const noexcept

@@ -107,7 +107,7 @@ struct Event {
         receive_done, ///< an accepted message that was pending is complete, or failed with `cause`
         send_done,    ///< a submitted operation is complete, or failed with `cause`
         message_lost, ///< a parked message can never be completed (its peer failed); already discarded
-        write,        ///< place `payload` at `ranges[0]`, then confirm() or reject()
+        write,        ///< place() its bytes at `ranges[0]`, then confirm(), or reject()
         read,         ///< find the memory of `ranges[0]`: serve() or reject()
         atomic,       ///< carry it out on `ranges`, write old values to `result`: confirm() or reject()
         read_served,  ///< every byte of a peer's read has got there (Engine::serve with `tell`)
@@ -121,7 +121,7 @@ struct Event {
     std::uint64_t data = 0;              ///< message: remote CQ data
     std::uint64_t length = 0;            ///< message, receive_done: the whole message's bytes
     std::uint64_t cookie = 0;            ///< receive_done, send_done
-    std::span<const std::byte> payload;  ///< hello: address; write: bytes; atomic: operands
+    std::span<const std::byte> payload;  ///< hello: address; write: bytes, if they are here; atomic: operands
     std::span<const RemoteRange> ranges; ///< write, read: one; atomic: 1 .. max_iov
     bool last = false;          ///< write: with these bytes the operation is complete (`length`: of the whole
                                 ///< operation, `data` if flags.has_data); read: the operation's last piece
@@ -174,7 +174,11 @@ public:
 
     /// Queues an operation. Status: ok; again (nothing changed); invalid (more than max_iov entries,
     /// copy_payload with too many bytes, an atomic that does not fit one packet to this peer).
+    /// `now`: to an established peer the time of the last pass will do, since nothing is timed before its
+    /// packets are sent.
     Status submit(const Operation& operation, Time now);
+    /// True if the handshake with `peer` is over.
+    bool is_established(PeerId peer) const noexcept;
 
     /// True if the last submissions should go out now rather than with the next pass:
     /// the peer has nothing in flight that would soon bring an acknowledgement, or a full
@@ -205,6 +209,9 @@ public:
 
     // -- Being accessed: answers to Event::write, read and atomic, before the next poll_event() ------------
 
+    /// Puts the write's bytes into `memory` (at most max_iov pieces, together ranges[0].length bytes); then
+    /// confirm(). False: they could not be had, the event needs no answer any more, and they will come again.
+    bool place(std::span<const iovec> memory);
     /// The write is placed, the atomic carried out.
     void confirm(Time now);
     /// `memory` (at most max_iov pieces, together ranges[0].length bytes) is sent to the reader. It must stay
@@ -228,6 +235,9 @@ public:
     /// After tx_burst of a backend without keeps_tx_memory: all descriptors are free.
     void on_tx_done() noexcept;
     void on_tx_reaped(std::span<const DescId> descs) noexcept;
+    /// True if memory of packets that are under way may be another's after the events that come next, or
+    /// after revoke(): PacketIo::withdraw() is due.
+    bool take_withdrawal() noexcept;
     /// Everything that had come by `now` has been handed over, notices included. Peers are given up only
     /// after that: what they said may have waited unread.
     void on_rx_drained(Time now) noexcept;

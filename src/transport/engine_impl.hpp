@@ -98,6 +98,16 @@ struct Engine::Impl {
         bool sequenced;
         bool marked;
         bool ack_requested;
+        std::uint32_t remote_length;
+        std::uint32_t ticket;
+        RemoteBytes* remote;
+    };
+
+    /// Bytes of a frame that are to be placed.
+    struct Payload {
+        std::span<const std::byte> bytes;
+        std::uint64_t size = 0;
+        bool remote = false; ///< the end of the packet, to be fetched; `bytes` is empty
     };
 
     // -- engine.cpp
@@ -190,8 +200,9 @@ struct Engine::Impl {
     void announce(Event& event, std::uint32_t record);
     bool take_optional(std::uint8_t flags);
     /// next: go on; announce: an event awaits an answer; event: an event that does not;
-    /// refuse: no memory, take the rest later; malformed: drop the packet; stop: the connection is gone
-    enum class FrameResult : std::uint8_t { next, announce, event, refuse, malformed, stop };
+    /// refuse: no memory, take the rest later; malformed: drop the packet; lost: its end could not be
+    /// fetched; stop: the connection is gone
+    enum class FrameResult : std::uint8_t { next, announce, event, refuse, malformed, lost, stop };
     FrameResult on_frame(Event& event);
     bool contents_agree(wire::FrameType type) noexcept;
     FrameResult on_message_frame();
@@ -222,7 +233,11 @@ struct Engine::Impl {
     void discard(MessageId message);
     std::uint32_t new_rx_message(bool reserve);
     bool store_payload(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload);
-    void place(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload);
+    bool place(RxMessage& message, std::uint64_t offset, const Payload& payload);
+    bool place(std::span<const iovec> memory);
+    std::optional<Payload> take_payload(std::size_t length) noexcept;
+    bool copy_payload(const Payload& payload, std::span<const iovec> into,
+                      std::uint64_t offset) const noexcept;
     void attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie);
     void finish_current();
     void accept_again(std::uint32_t index);
@@ -336,6 +351,7 @@ struct Engine::Impl {
     std::uint32_t sent_descs = no_index;    ///< chain of descriptors handed out since on_tx_done()
     bool transmit_due = false;
     bool closing = false;
+    bool withdrawal = false;            ///< Engine::take_withdrawal
     std::uint32_t last_peer = no_index; ///< the peer of the previous packet: most packets come in trains
 
     std::vector<Pending> pending;
@@ -364,7 +380,8 @@ struct Engine::Impl {
         bool requested = false;
         bool want_delivered = false;
         std::span<const std::byte> payload;
-        wire::AtomicFrame atomic; ///< if is_atomic
+        bool remote_payload = false; ///< the write's bytes are the end of the packet
+        wire::AtomicFrame atomic;    ///< if is_atomic
         bool is_atomic = false;
         std::array<RemoteRange, max_iov> ranges{}; ///< of the access that awaits an answer
     } cursor;

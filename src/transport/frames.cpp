@@ -164,7 +164,7 @@ Engine::Impl::FrameResult Engine::Impl::on_part_frame()
             message.received + payload->size() > total) {
             return FrameResult::malformed;
         }
-        place(message, offset, *payload);
+        place(message, offset, {*payload, payload->size(), false});
         if (message.received == total && message.state != RxMessage::State::reordered) {
             if (message.state == RxMessage::State::parked) {
                 hash_erase(at);
@@ -274,7 +274,7 @@ Engine::Impl::FrameResult Engine::Impl::on_data_frame()
     if (!frame || (frame->flags & ~wire::data_flag::all) != 0) {
         return FrameResult::malformed;
     }
-    const auto payload = cursor.reader.take_bytes(frame->length);
+    const auto payload = take_payload(frame->length);
     if (!payload || cursor.reader.remaining() != 0) {
         return FrameResult::malformed;
     }
@@ -291,12 +291,14 @@ Engine::Impl::FrameResult Engine::Impl::on_data_frame()
         message.reporting) {
         return FrameResult::next;
     }
-    if (offset > message.limit || payload->size() > message.limit - offset ||
-        payload->size() > message.limit - message.received) {
+    if (offset > message.limit || payload->size > message.limit - offset ||
+        payload->size > message.limit - message.received) {
         return FrameResult::malformed;
     }
-    place(message, offset, *payload);
-    grants_outstanding -= payload->size();
+    if (!place(message, offset, *payload)) {
+        return FrameResult::lost;
+    }
+    grants_outstanding -= payload->size;
     if (message.received == message.total) {
         if (message.read != no_index) {
             finish_read(handle, Cause::none);

@@ -16,6 +16,8 @@ namespace srd {
 
 namespace {
 
+constexpr std::uint32_t page_size = 4096;
+
 std::uint8_t flags_on_wire(const MessageFlags& flags, bool want_delivered) noexcept
 {
     return static_cast<std::uint8_t>((flags.tagged ? wire::frame_flag::tagged : 0) |
@@ -204,7 +206,8 @@ std::uint32_t Engine::Impl::bulk_payload(const Peer& peer, const TxMessage& mess
         frame = sizeof(wire::PartFrame) +
                 optional_fields_size(message.flags, message.level == CompletionLevel::delivery);
     }
-    return peer.mtu - static_cast<std::uint32_t>(sizeof(wire::PacketHeader) + frame);
+    const std::uint32_t room = peer.mtu - static_cast<std::uint32_t>(sizeof(wire::PacketHeader) + frame);
+    return peer.near && room > page_size ? room - room % page_size : room; // whole pages are copied faster
 }
 
 /// Frames one packet's worth of what waits: control, then eager, then granted

@@ -12,6 +12,10 @@ namespace srd {
 
 namespace {
 
+/// Bytes that are worth a packet to a peer whose packets go through memory: about ten short messages, which
+/// cost the peer as much time as a packet.
+constexpr std::uint32_t near_packet = 1024;
+
 std::uint64_t ranges_length(std::span<const RemoteRange> ranges) noexcept
 {
     std::uint64_t total = 0;
@@ -128,9 +132,12 @@ void Engine::Impl::launch(std::uint32_t index, bool framed, Time now)
         return;
     }
     activate(index);
-    // Nagle's rule: with nothing in flight no acknowledgement is coming that
-    // would trigger a pass; and a full packet gains nothing by waiting.
-    if (peer.in_flight.empty() || !peer.ready.empty() || !framed) {
+    // Nagle's rule: with nothing in flight no acknowledgement is coming that would trigger a pass; and a full
+    // packet gains nothing by waiting. In memory even less is enough, so that the peer has something to do
+    // meanwhile.
+    const bool worthwhile =
+        peer.near && peer.open_slot != no_index && slots[peer.open_slot].length >= near_packet;
+    if (peer.in_flight.empty() || !peer.ready.empty() || !framed || worthwhile) {
         transmit_due = true;
     }
 }

@@ -20,6 +20,8 @@ namespace {
 /// senders share the budget, and one flow still fills its pipe.
 constexpr std::uint64_t grant_quantum_packets = 16;
 constexpr std::uint64_t grant_quantum_min = 64U << 10;
+/// To a near peer: whole messages one after the other find their memory in the cache.
+constexpr std::uint64_t near_grant_quantum = 1U << 20;
 
 } // namespace
 
@@ -166,15 +168,54 @@ bool Engine::Impl::store_payload(RxMessage& message, std::uint64_t offset, std::
 
 /// Puts arrived bytes where they belong: into the user's buffer if there is
 /// one and nothing is stored, else to the stored bytes.
-void Engine::Impl::place(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload)
+bool Engine::Impl::place(RxMessage& message, std::uint64_t offset, const Payload& payload)
 {
-    if (message.chunk != no_index) {
-        const bool stored = store_payload(message, offset, payload);
-        SRD_CHECK(stored);
-        return;
+    const iovec stored = message.chunk != no_index
+                             ? iovec{payloads.data({message.chunk, message.chunk_class}), message.total}
+                             : iovec{};
+    const bool placed = message.chunk != no_index
+                            ? copy_payload(payload, {&stored, 1}, offset)
+                            : copy_payload(payload, {message.iov.data(), message.iov_count}, offset);
+    message.received += placed ? payload.size : 0;
+    return placed;
+}
+
+/// The write's bytes, which the event announced. False: they are lost, and nothing awaits an answer.
+bool Engine::Impl::place(std::span<const iovec> memory)
+{
+    SRD_CHECK(cursor.awaiting && cursor.subject == Cursor::Subject::write);
+    if (copy_payload({cursor.payload, cursor.ranges[0].length, cursor.remote_payload}, memory, 0)) {
+        return true;
     }
-    scatter({message.iov.data(), message.iov_count}, offset, payload);
-    message.received += payload.size();
+    cursor.awaiting = false;
+    cursor.in_packet = false;
+    cursor.record = no_index;
+    return false;
+}
+
+/// The next `length` bytes of the packet, if it has them: the rest of what is here, or all that is elsewhere.
+std::optional<Engine::Impl::Payload> Engine::Impl::take_payload(std::size_t length) noexcept
+{
+    if (cursor.packet.remote != nullptr) {
+        return cursor.reader.remaining() == 0 && length == cursor.packet.remote_length
+                   ? std::optional(Payload{{}, length, true})
+                   : std::nullopt;
+    }
+    const auto bytes = cursor.reader.take_bytes(length);
+    return bytes ? std::optional(Payload{*bytes, length, false}) : std::nullopt;
+}
+
+/// Copies a frame's bytes to `into` from `offset` on; what lies beyond its end is dropped.
+bool Engine::Impl::copy_payload(const Payload& payload, std::span<const iovec> into,
+                                std::uint64_t offset) const noexcept
+{
+    if (!payload.remote) {
+        scatter(into, offset, payload.bytes);
+        return true;
+    }
+    std::array<iovec, max_iov> pieces;
+    const std::size_t used = slice(into, offset, payload.size, pieces);
+    return used == 0 || cursor.packet.remote->fetch(cursor.packet.ticket, std::span(pieces).first(used));
 }
 
 void Engine::Impl::attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie)
@@ -328,7 +369,7 @@ Status Engine::Impl::accept(MessageId id, std::span<const iovec> iov, std::uint6
         RxMessage& message = rx_messages[index];
         attach_buffer(message, iov, cookie);
         if (!cursor.requested) {
-            place(message, cursor.offset, cursor.payload);
+            place(message, cursor.offset, {cursor.payload, cursor.payload.size(), false});
             if (message.received < message.total) {
                 hash_insert(index);
             }
@@ -434,8 +475,9 @@ void Engine::Impl::issue_grants()
         const std::uint32_t index = wanting_grants.front();
         RxMessage& message = rx_messages[index];
         Peer& peer = peers[message.peer];
-        const std::uint64_t wanted =
-            std::min(std::max(grant_quantum_min, grant_quantum_packets * peer.mtu), grant_budget / 2);
+        const std::uint64_t quantum =
+            peer.near ? near_grant_quantum : std::max(grant_quantum_min, grant_quantum_packets * peer.mtu);
+        const std::uint64_t wanted = std::min(quantum, grant_budget / 2);
         const std::uint64_t step = std::min(wanted, message.total - message.limit);
         if (grants_outstanding != 0 && grants_outstanding + step > grant_budget) {
             return;

@@ -93,6 +93,9 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
         Event event;
         while (engine.poll_event(event)) {
             ++work;
+            if (event.cause != Cause::none && engine.take_withdrawal()) {
+                io.withdraw(); // before the application hears that its buffers are its own again
+            }
             if (event.kind == Event::Kind::hello) {
                 RouteId route{};
                 if (io.resolve(event.payload, route) == Status::ok) {

@@ -28,7 +28,7 @@ void Engine::Impl::on_packets(std::span<const RxPacket> packets, Time now)
 void Engine::Impl::on_packet(const RxPacket& packet, Time now)
 {
     count.rx_packets.add();
-    count.rx_bytes.add(packet.length);
+    count.rx_bytes.add(packet.length + packet.remote_length);
     wire::Reader reader({packet.data, packet.length});
     const auto header = reader.take<wire::PacketHeader>();
     if (!header) {
@@ -88,6 +88,9 @@ void Engine::Impl::on_packet(const RxPacket& packet, Time now)
     note.path = header->path;
     note.sequenced = sequenced;
     note.marked = packet.marked;
+    note.remote_length = packet.remote_length;
+    note.ticket = packet.ticket;
+    note.remote = packet.remote;
     note.ack_requested = (header->flags & wire::packet_flag::ack_requested) != 0;
     if (index != no_index) {
         Peer& peer = peers[index];
@@ -303,6 +306,7 @@ bool Engine::Impl::step_packet(Event& event)
             count.rx_malformed.add();
             cursor.in_packet = false;
             return false;
+        case FrameResult::lost:
         case FrameResult::stop:
             cursor.in_packet = false;
             return false;
@@ -326,7 +330,7 @@ void Engine::Impl::finish_packet()
     peer.rx.set(packet.psn);
     note_echo(peer, packet);
     ++peer.ack_packets;
-    peer.ack_bytes += static_cast<std::uint32_t>(packet.frames.size());
+    peer.ack_bytes += static_cast<std::uint32_t>(packet.frames.size()) + packet.remote_length;
     if (packet.ack_requested || peer.ack_packets >= ack_every_packets || peer.ack_bytes >= ack_every_bytes) {
         peer.ack_now = true;
         activate(packet.peer);

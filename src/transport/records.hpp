@@ -240,6 +240,7 @@ struct Peer {
     bool heard = false;       ///< anything has ever come from this incarnation
     bool last_call = false;   ///< silent for too long; one last question is out
     bool is_successor = false;
+    bool near = false;           ///< RouteNotice::Kind::near
     bool pinned = false;         ///< the application named it: its PeerId stays
     bool has_suspects = false;   ///< some TxMessage may be a suspect
     bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement
@@ -250,7 +251,8 @@ struct Peer {
     std::uint8_t hello_count = 0;
     PathId burst_path{};
     std::uint16_t path_count = 1;
-    std::uint16_t burst_left = 0; ///< packets the current burst may still put on burst_path
+    std::uint16_t turn_limit = 64; ///< packets it may send in its next turn
+    std::uint16_t burst_left = 0;  ///< packets the current burst may still put on burst_path
     Link active_link;
     RouteId route{};
     std::uint32_t mtu = 0;            ///< largest packet, bytes
@@ -294,6 +296,7 @@ struct Peer {
     SeqBitmap<packet_window> rx{0};
 
     // Recovery and timers.
+    Time retry_at{};           ///< the backend has refused a packet; no other before
     Time rack_sent_at{};       ///< latest sent_at of any acknowledged packet
     Time ack_at = time_never;  ///< delayed acknowledgement
     Time loss_at = time_never; ///< a packet will be lost if not acknowledged by then

@@ -434,7 +434,7 @@ void Engine::Impl::finish_write_piece(Cause cause)
         return;
     }
     RxMessage& message = rx_messages[record];
-    message.received += cursor.payload.size();
+    message.received += cursor.ranges[0].length;
     message.cause = cause; // the first fault answers for the whole operation: no further piece is announced
     if (message.received == message.total) {
         release_rx(record);
@@ -481,6 +481,7 @@ void Engine::Impl::revoke(std::uint64_t key)
             message.revoked = true;
             message.level = CompletionLevel::none;
             message.iov_count = 0;
+            withdrawal = true;
         }
     }
 }
@@ -565,6 +566,11 @@ bool Engine::Impl::frame_owed(std::uint32_t peer_index, std::uint32_t record)
 }
 
 // ---------------------------------------------------------------------------
+
+bool Engine::place(std::span<const iovec> memory)
+{
+    return impl_->place(memory);
+}
 
 void Engine::confirm(Time now)
 {

@@ -89,12 +89,12 @@ Engine::Impl::FrameResult Engine::Impl::on_write_frame(Event& event)
     }
     const bool has_data = (frame->flags & wire::rma_flag::has_data) != 0;
     const auto data = has_data ? cursor.reader.take<wire::MessageData>() : wire::MessageData{0};
-    const auto payload = cursor.reader.take_bytes(frame->length);
-    if (!data || !payload || payload->size() > total) {
+    const auto payload = take_payload(frame->length);
+    if (!data || !payload || payload->size > total) {
         return FrameResult::malformed;
     }
-    const bool partial = payload->size() != total;
-    if (partial && (payload->empty() || cursor.rma_frames != 1 || cursor.reader.remaining() != 0)) {
+    const bool partial = payload->size != total;
+    if (partial && (payload->size == 0 || cursor.rma_frames != 1 || cursor.reader.remaining() != 0)) {
         return FrameResult::malformed; // a piece of a longer write has its packet for itself
     }
     if (open_access() == FrameResult::refuse) {
@@ -104,7 +104,8 @@ Engine::Impl::FrameResult Engine::Impl::on_write_frame(Event& event)
     cursor.sequence = frame->handle;
     cursor.sender_handle = frame->handle;
     cursor.total = total;
-    cursor.payload = *payload;
+    cursor.payload = payload->bytes;
+    cursor.remote_payload = payload->remote;
     cursor.flags = MessageFlags{.tagged = false, .has_data = has_data};
     cursor.requested = cursor.want_delivered = cursor.is_atomic = false;
     cursor.record = no_index;
@@ -117,17 +118,17 @@ Engine::Impl::FrameResult Engine::Impl::on_write_frame(Event& event)
             hash_insert(record);
         }
         RxMessage& message = rx_messages[record];
-        if (message.total != total || payload->size() > total - message.received) {
+        if (message.total != total || payload->size > total - message.received) {
             return FrameResult::malformed;
         }
         if (message.cause != Cause::none) {
-            count_denied_piece(record, payload->size());
+            count_denied_piece(record, payload->size);
             return FrameResult::next;
         }
         cursor.record = record;
-        last = message.received + payload->size() == total;
+        last = message.received + payload->size == total;
     }
-    cursor.ranges[0] = {frame->address, payload->size(), frame->key};
+    cursor.ranges[0] = {frame->address, payload->size, frame->key};
     cursor.awaiting = true;
     event = Event{};
     event.kind = Event::Kind::write;
@@ -135,7 +136,7 @@ Engine::Impl::FrameResult Engine::Impl::on_write_frame(Event& event)
     event.flags = cursor.flags;
     event.data = data->value;
     event.length = total;
-    event.payload = *payload;
+    event.payload = payload->bytes;
     event.ranges = std::span(cursor.ranges).first(1);
     event.last = last;
     return FrameResult::event;

@@ -18,7 +18,9 @@ namespace {
 /// clock the sender, and each tells of one path.
 constexpr std::uint32_t request_packets = 8;
 /// Most packets a peer sends before the next peer's turn.
-constexpr std::size_t turn_packets = 64;
+constexpr std::uint16_t turn_packets = 64;
+/// How long a near peer is left alone that did not take a packet. Others must not wait for it meanwhile.
+constexpr Duration near_retry = std::chrono::microseconds(4);
 /// A pacing gap shorter than this is not waited for: it is cheaper to send a little early than to wake for
 /// it.
 constexpr Duration pace_slack = std::chrono::microseconds(10);
@@ -65,13 +67,17 @@ std::size_t Engine::Impl::poll_transmit(std::span<TxPacket> packets, Time now)
     while (more && built < packets.size()) {
         const std::uint32_t index = active.front();
         more = index != last;
-        const std::size_t room = std::min(packets.size() - built, turn_packets);
-        const std::size_t emitted = transmit_peer(index, packets.subspan(built, room), now);
+        std::uint16_t& limit = peers[index].turn_limit;
+        const bool trying = limit < turn_packets;
+        const std::size_t room = std::min<std::size_t>(packets.size() - built, limit);
+        const std::size_t emitted =
+            peers[index].retry_at > now ? 0 : transmit_peer(index, packets.subspan(built, room), now);
+        limit = emitted == room ? std::min<std::uint16_t>(2 * limit, turn_packets) : limit;
         built += emitted;
         deactivate(index);
         if (emitted == room || sendable(peers[index], now)) {
             activate(index);
-            if (!more && emitted == room) {
+            if (!more && emitted == room && !trying) {
                 last = active.back();
                 more = true; // alone, or everybody had a turn: go on while there is room
             }
@@ -238,6 +244,7 @@ std::uint32_t Engine::Impl::alloc_desc(const Peer& peer, TxPacket& packet)
     packet.desc = DescId{desc};
     packet.length = 0;
     packet.iov_count = 0;
+    packet.lasting = max_tx_iov;
     return desc;
 }
 
@@ -277,19 +284,9 @@ void Engine::Impl::finish_packet_out(TxPacket& packet)
 void Engine::Impl::gather(const TxMessage& message, std::uint64_t offset, std::uint32_t length,
                           TxPacket& packet) const
 {
-    std::uint64_t left = length;
-    for (std::size_t i = 0; i < message.iov_count && left != 0; ++i) {
-        const iovec& piece = message.iov[i];
-        if (offset >= piece.iov_len) {
-            offset -= piece.iov_len;
-            continue;
-        }
-        const std::uint64_t take = std::min<std::uint64_t>(left, piece.iov_len - offset);
-        packet.iov[packet.iov_count++] = {static_cast<std::byte*>(piece.iov_base) + offset, take};
-        left -= take;
-        offset = 0;
-    }
-    SRD_DCHECK(left == 0);
+    const std::size_t pieces = slice({message.iov.data(), message.iov_count}, offset, length,
+                                     std::span(packet.iov).subspan(packet.iov_count));
+    packet.iov_count = static_cast<std::uint8_t>(packet.iov_count + pieces);
 }
 
 std::byte* Engine::Impl::write_bulk_frame(const TxSlot& slot, std::byte* out) const
@@ -387,6 +384,10 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
     }
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
     if (generated && !tx_messages[slot.message].revoked) {
+        // Where the receiver knows the place of every byte, it may fetch them itself.
+        const TxMessage& message = tx_messages[slot.message];
+        packet.lasting =
+            message.requested || message.kind == OperationKind::write ? packet.iov_count : packet.lasting;
         gather(tx_messages[slot.message], slot.offset, slot.length, packet);
     } else if (!generated && !inlined) {
         packet.iov[packet.iov_count++] = {chunks.data(slot.chunk), slot.length};
@@ -539,6 +540,10 @@ void Engine::Impl::return_unsent(std::span<const TxPacket> packets, Time now)
             TxSlot& slot = slots[slot_index];
             Peer& peer = peers[slot.peer];
             SRD_DCHECK(slot.state == TxSlot::State::in_flight);
+            if (peer.near) { // a ring in memory is full, and may be the next time: one packet, in a moment
+                peer.turn_limit = 1;
+                peer.retry_at = now + near_retry;
+            }
             peer.in_flight.erase(slots, slot_index);
             peer.in_flight_bytes -= slot.length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
             if (slot.attempt == 0) {

@@ -34,12 +34,26 @@ struct IoCaps {
     bool keeps_tx_memory = false; ///< tx_burst returns before the memory is free; tx_reap tells
 };
 
+/// Ends of packets that lie in the memory of the process that sent them.
+class RemoteBytes {
+public:
+    /// Copies the end of the packet with that ticket, as many bytes of it as `into` has room for. False: they
+    /// cannot be had, or they may be others by now; the packet then counts as lost.
+    virtual bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept = 0;
+
+protected:
+    ~RemoteBytes() = default;
+};
+
 /// A received packet. The memory belongs to the backend and stays valid until rx_release().
 struct RxPacket {
     const std::byte* data = nullptr;
     std::uint32_t length = 0;
-    bool marked = false; ///< ECN congestion experienced
-    Time arrived{};      ///< when the kernel or NIC received it, if known, else the burst's `now`
+    bool marked = false;             ///< ECN congestion experienced
+    Time arrived{};                  ///< when the kernel or NIC received it, if known, else the burst's `now`
+    std::uint32_t remote_length = 0; ///< bytes of the packet that follow those at `data` and are elsewhere
+    std::uint32_t ticket = 0;        ///< of these
+    RemoteBytes* remote = nullptr;   ///< where they are; null: there are none
 };
 
 inline constexpr std::size_t max_tx_iov = 2 + max_iov; ///< header, frames, payload pieces
@@ -50,6 +64,8 @@ struct TxPacket {
     RouteId route{};
     PathId path{};
     std::uint8_t iov_count = 0;
+    /// The pieces from here on stay as they are until the packet is acknowledged or PacketIo::withdraw().
+    std::uint8_t lasting = max_tx_iov;
     DescId desc{};
     std::uint32_t length = 0; ///< sum over iov
     std::array<iovec, max_tx_iov> iov{};
@@ -63,6 +79,8 @@ struct RouteNotice {
                        ///< reset)
         process_alive, ///< the peer's process exists, though it may be stopped (answer to probe_liveness)
         unreachable,   ///< no route, or the peer's host does not answer the network
+        near, ///< from now on packets go through memory: cheap, and so quick that few are better early
+        far,  ///< not any more
     };
     RouteId route{};
     Kind kind{};
@@ -108,6 +126,10 @@ public:
     /// same route, path and length may go as one batch. A packet that the operating system
     /// refuses for good counts as accepted and lost. Never blocks.
     virtual std::size_t tx_burst(std::span<const TxPacket> packets) = 0;
+
+    /// The lasting pieces of all packets sent so far may change after the return: whoever still reads them
+    /// must find that out and treat the packet as lost.
+    virtual void withdraw() noexcept {}
 
     /// With keeps_tx_memory: descriptors whose memory is free again; returns how many.
     virtual std::size_t tx_reap(std::span<DescId> descs) = 0;

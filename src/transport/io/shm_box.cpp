@@ -165,7 +165,10 @@ int ShmBox::open(std::string& error)
     }
     mapping_ = std::move(mapping);
     ShmHeader& made = header();
-    made.secret = random_number();
+    secret_ = random_number();
+    made.secret = secret_;
+    made.process = getpid();
+    made.secret_at = reinterpret_cast<std::uintptr_t>(&secret_);
     made.token = token;
     made.magic.store(ShmHeader::right_magic, std::memory_order_release);
     return 0;

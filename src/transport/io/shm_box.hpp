@@ -23,6 +23,8 @@
 #include <memory>
 #include <string>
 
+#include <srd/limits.hpp>
+
 #include "file_descriptor.hpp"
 
 namespace srd {
@@ -37,18 +39,32 @@ inline constexpr std::uint32_t shm_no_block = ~std::uint32_t{0};
 /// What an object is called.
 using ShmToken = std::array<std::uint8_t, 16>;
 
+/// Bytes in the memory of the process that wrote the entry.
+struct ShmPiece {
+    std::uint64_t address;
+    std::uint64_t length;
+};
+
 struct ShmEntry {
     std::atomic<std::uint32_t> turn; ///< the packet's number in the ring plus one, written last
-    std::uint32_t length;            ///< bytes
+    std::uint32_t length;            ///< bytes in `bytes`, or in the pool
     std::uint32_t block;             ///< where in the pool they begin; shm_no_block: here
-    std::uint32_t unused;
-    std::array<std::byte, 240> bytes;
+    std::uint32_t piece_count;       ///< of `split`; 0: there are only `bytes`
+    union {
+        std::array<std::byte, 240> bytes;
+        struct {
+            std::array<std::byte, 172> head;
+            std::uint32_t epoch; ///< ShmHeader::epoch when it was written
+            std::array<ShmPiece, max_iov> pieces;
+        } split;
+    };
 };
-static_assert(sizeof(ShmEntry) == 256);
+static_assert(sizeof(ShmEntry) == 256 && offsetof(ShmEntry, split.head) == offsetof(ShmEntry, bytes));
 
 struct ShmControl {
     alignas(cache_line) std::atomic<std::uint32_t> head;    ///< packets given back by the reader
     alignas(cache_line) std::atomic<std::uint32_t> watched; ///< the reader looks by itself: no bell
+    std::atomic<std::uint32_t> copy;                        ///< the reader may not read the writer's memory
 };
 
 struct ShmHeader {
@@ -57,6 +73,11 @@ struct ShmHeader {
     std::uint64_t secret; ///< who knows it has mapped the object
     ShmToken token;
     std::atomic<std::uint32_t> closed; ///< the owner has gone
+    // For cross-memory attach, process_vm_readv(2).
+    std::int32_t process;    ///< the owner, as itself sees it
+    std::uint64_t secret_at; ///< where in its memory it has `secret`, too: whoever reads it there has the
+                             ///< right process, and may
+    std::atomic<std::uint32_t> epoch; ///< goes up when pieces written before are not to be read any more
     /// The owner sleeps on its descriptors: a packet for it needs a message by the other way.
     alignas(cache_line) std::atomic<std::uint32_t> asleep;
     /// A bit for each ring that is written to the owner, in other boxes: set when it is not watched.
@@ -99,7 +120,8 @@ public:
     bool add_ring(std::uint32_t& ring) noexcept;
 
 private:
-    FileDescriptor file_; ///< holds the lock
+    FileDescriptor file_;      ///< holds the lock
+    std::uint64_t secret_ = 0; ///< in memory of our own
     std::shared_ptr<ShmMapping> mapping_;
     std::uint32_t ring_count_ = 0;
 };

@@ -15,17 +15,18 @@ namespace srd {
 namespace {
 
 /// How often to look at the other backend, where all packets come through memory.
-constexpr Duration wire_interval = std::chrono::microseconds(5);
+constexpr Duration wire_interval = std::chrono::microseconds(10);
 
 class ShmIo final : public PacketIo {
 public:
     ShmIo(const ShmConfig& config, std::unique_ptr<PacketIo> wire, const SocketAddress& local,
           Counters& counters)
-        : wire_(std::move(wire)), counters_(counters), routes_({local, config.warn, config.tell}, *wire_)
+        : wire_(std::move(wire)), caps_(wire_->caps()), counters_(counters),
+          routes_({local, config.warn, config.tell}, *wire_)
     {
     }
 
-    const IoCaps& caps() const noexcept override { return wire_->caps(); }
+    const IoCaps& caps() const noexcept override { return caps_; }
     std::span<const std::byte> local_address() const noexcept override { return wire_->local_address(); }
     Status resolve(std::span<const std::byte> address, RouteId& route) override
     {
@@ -40,6 +41,7 @@ public:
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
+    void withdraw() noexcept override { routes_.withdraw(); }
     std::size_t tx_reap(std::span<DescId> descs) override { return wire_->tx_reap(descs); }
     void probe_liveness(RouteId route, Time now) override
     {
@@ -59,6 +61,7 @@ private:
     bool reads_rings() noexcept { return routes_.receiver() != nullptr && !routes_.receiver()->empty(); }
 
     const std::unique_ptr<PacketIo> wire_;
+    const IoCaps caps_;
     Counters& counters_;
     ShmRoutes routes_;
     LookRule wire_looks_{wire_interval};
@@ -184,14 +187,15 @@ std::size_t ShmIo::tx_burst(std::span<const TxPacket> packets)
 std::size_t ShmIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
     now_ = now;
-    const std::size_t count = wire_->poll_notices(notices, now);
-    for (const RouteNotice& notice : notices.first(count)) {
+    const std::size_t own = routes_.notices().empty() ? 0 : routes_.notices().take(notices);
+    const std::size_t count = wire_->poll_notices(notices.subspan(own), now);
+    for (const RouteNotice& notice : notices.subspan(own, count)) {
         wire_looks_.hurry(); // before it is acted on, all that came earlier must have been read
         if (notice.kind == RouteNotice::Kind::process_gone) {
             routes_.forget(notice.route);
         }
     }
-    return count;
+    return own + count;
 }
 
 bool ShmIo::arm_wait()
@@ -203,7 +207,7 @@ bool ShmIo::arm_wait()
     if (!wire_idle) {
         wire_looks_.hurry();
     }
-    return wire_idle && !(reads_rings() && routes_.receiver()->waiting());
+    return wire_idle && routes_.notices().empty() && !(reads_rings() && routes_.receiver()->waiting());
 }
 
 } // namespace

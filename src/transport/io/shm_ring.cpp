@@ -6,18 +6,32 @@
 #include <cstring>
 #include <limits>
 
+#include <sys/uio.h>
+
 #include <srd/check.hpp>
 
 namespace srd {
 
 namespace {
 
-void copy_out(const TxPacket& packet, std::byte* to) noexcept
+/// From this length on fetching is quicker than copying twice.
+constexpr std::uint32_t fetched_packet = 16384;
+
+void copy_out(std::span<const iovec> pieces, std::byte* to) noexcept
 {
-    for (std::size_t i = 0; i < packet.iov_count; ++i) {
-        std::memcpy(to, packet.iov[i].iov_base, packet.iov[i].iov_len);
-        to += packet.iov[i].iov_len;
+    for (const iovec& piece : pieces) {
+        std::memcpy(to, piece.iov_base, piece.iov_len);
+        to += piece.iov_len;
     }
+}
+
+std::uint64_t total_length(std::span<const iovec> pieces) noexcept
+{
+    std::uint64_t total = 0;
+    for (const iovec& piece : pieces) {
+        total += piece.iov_len;
+    }
+    return total;
 }
 
 } // namespace
@@ -96,12 +110,47 @@ bool ShmSender::room() noexcept
     return true;
 }
 
+/// Says where the lasting pieces are instead of copying them. False: not worth it, or not possible.
+bool ShmSender::write_pieces(const TxPacket& packet, ShmEntry& entry) const noexcept
+{
+    if (packet.lasting >= packet.iov_count || packet.length < fetched_packet ||
+        control_->copy.load(std::memory_order_relaxed) != 0) {
+        return false;
+    }
+    const std::span<const iovec> pieces(packet.iov.data(), packet.iov_count);
+    const auto head = pieces.first(packet.lasting);
+    const auto rest = pieces.subspan(packet.lasting);
+    const std::uint64_t length = total_length(head);
+    if (length > entry.split.head.size() || rest.size() > entry.split.pieces.size()) {
+        return false;
+    }
+    copy_out(head, entry.split.head.data());
+    for (std::size_t i = 0; i < rest.size(); ++i) {
+        entry.split.pieces[i] = {reinterpret_cast<std::uintptr_t>(rest[i].iov_base), rest[i].iov_len};
+    }
+    entry.length = static_cast<std::uint32_t>(length);
+    entry.block = shm_no_block;
+    entry.piece_count = static_cast<std::uint32_t>(rest.size());
+    entry.split.epoch = own_->header().epoch.load(std::memory_order_relaxed);
+    return true;
+}
+
+void ShmSender::publish(ShmEntry& entry) noexcept
+{
+    failures_ = 0;
+    entry.turn.store(++tail_, std::memory_order_release);
+}
+
 bool ShmSender::push(const TxPacket& packet) noexcept
 {
     SRD_DCHECK(packet.length <= max_shm_packet);
     ShmEntry& entry = entries_[tail_ % shm_ring_entries];
     std::uint32_t block = shm_no_block;
     bool fits = room();
+    if (fits && write_pieces(packet, entry)) {
+        publish(entry);
+        return true;
+    }
     if (fits && packet.length > entry.bytes.size()) {
         block = pool_->alloc((packet.length + shm_block_size - 1) / shm_block_size, *control_, tail_);
         fits = block != shm_no_block;
@@ -110,11 +159,12 @@ bool ShmSender::push(const TxPacket& packet) noexcept
         failures_ = std::min(failures_ + 1, patience);
         return false;
     }
-    failures_ = 0;
     entry.length = packet.length;
     entry.block = block;
-    copy_out(packet, block == shm_no_block ? entry.bytes.data() : own_->block(block));
-    entry.turn.store(++tail_, std::memory_order_release);
+    entry.piece_count = 0;
+    copy_out({packet.iov.data(), packet.iov_count},
+             block == shm_no_block ? entry.bytes.data() : own_->block(block));
+    publish(entry);
     return true;
 }
 
@@ -126,6 +176,16 @@ void ShmSender::abandon() noexcept
 }
 
 // -- Reading --------------------------------------------------------------------
+
+/// Whether the kernel lets us read the memory of the process that the box belongs to.
+bool ShmReceiver::may_read(const ShmMapping& box) noexcept
+{
+    std::uint64_t secret = 0;
+    const iovec local{&secret, sizeof(secret)};
+    const iovec remote{reinterpret_cast<void*>(box.header().secret_at), sizeof(secret)};
+    return ::process_vm_readv(box.header().process, &local, 1, &remote, 1, 0) == sizeof(secret) &&
+           secret == box.header().secret;
+}
 
 std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uint32_t ring,
                                 std::uint32_t start, RouteId route)
@@ -158,6 +218,7 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uin
     opened.number = ring;
     opened.next = start;
     opened.route = route;
+    opened.control->copy.store(may_read(*box) ? 0 : 1, std::memory_order_relaxed);
     ++open_count_;
     return free;
 }
@@ -244,11 +305,24 @@ std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, T
                 continue;
             }
             data = ring.box->block(block);
-        } else if (length > entry.bytes.size()) {
+        } else if (length > (entry.piece_count == 0 ? entry.bytes.size() : entry.split.head.size())) {
             ++malformed_;
             continue;
         }
-        packets[count++] = {data, length, false, now};
+        packets[count] = {data, length, false, now};
+        if (block == shm_no_block && entry.piece_count != 0) {
+            if (entry.piece_count > entry.split.pieces.size()) {
+                ++malformed_;
+                continue;
+            }
+            const std::span<const ShmPiece> pieces(entry.split.pieces.data(), entry.piece_count);
+            for (const ShmPiece& piece : pieces) {
+                packets[count].remote_length += static_cast<std::uint32_t>(piece.length);
+            }
+            packets[count].ticket = bell * shm_ring_entries + (ring.next - 1) % shm_ring_entries;
+            packets[count].remote = this;
+        }
+        ++count;
     }
     if (ring.next != begin) {
         ring.heard = looks_;
@@ -310,6 +384,35 @@ std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
         }
     }
     return count;
+}
+
+/// Everything is checked in the same call, or after it: that it was the writer's memory, because a process
+/// number may come to mean another process, and that the writer had not taken it back by then.
+bool ShmReceiver::fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept
+{
+    Ring& ring = rings_[ticket / shm_ring_entries];
+    const ShmEntry& entry = ring.entries[ticket % shm_ring_entries];
+    const ShmHeader& writer = ring.box->header();
+    std::uint64_t secret = 0;
+    std::array<iovec, 1 + max_iov> local{{{&secret, sizeof(secret)}}};
+    std::array<iovec, 1 + max_iov> remote{{{reinterpret_cast<void*>(writer.secret_at), sizeof(secret)}}};
+    const std::size_t local_count = 1 + std::min<std::size_t>(into.size(), max_iov);
+    const std::size_t remote_count = 1 + std::min<std::size_t>(entry.piece_count, max_iov);
+    std::copy_n(into.begin(), local_count - 1, local.begin() + 1);
+    for (std::size_t i = 1; i < remote_count; ++i) {
+        const ShmPiece& piece = entry.split.pieces[i - 1];
+        remote[i] = {reinterpret_cast<void*>(piece.address), piece.length};
+    }
+    const std::uint64_t wanted = total_length(std::span(local).first(local_count));
+    const ssize_t got =
+        ::process_vm_readv(writer.process, local.data(), local_count, remote.data(), remote_count, 0);
+    if (got < 0 || static_cast<std::uint64_t>(got) != wanted || secret != writer.secret) {
+        ring.control->copy.store(1, std::memory_order_relaxed);
+        return false;
+    }
+    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with withdraw()
+    return writer.epoch.load(std::memory_order_seq_cst) == entry.split.epoch &&
+           writer.closed.load(std::memory_order_seq_cst) == 0;
 }
 
 void ShmReceiver::release() noexcept

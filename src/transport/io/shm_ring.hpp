@@ -63,6 +63,8 @@ private:
     static constexpr std::uint32_t patience = 64;
 
     bool room() noexcept;
+    bool write_pieces(const TxPacket& packet, ShmEntry& entry) const noexcept;
+    void publish(ShmEntry& entry) noexcept;
 
     const ShmMapping* own_ = nullptr;
     ShmPool* pool_ = nullptr;
@@ -77,7 +79,7 @@ private:
 inline constexpr std::uint32_t max_shm_packet = 8 * shm_block_size;
 
 /// All rings that are written to this endpoint.
-class ShmReceiver {
+class ShmReceiver final : public RemoteBytes {
 public:
     /// `own`: the box with the bells. Must outlive the object.
     explicit ShmReceiver(const ShmMapping& own) noexcept : own_(own) {}
@@ -92,6 +94,7 @@ public:
 
     /// Fills a prefix of `packets`; they stay valid until release().
     std::size_t receive(std::span<RxPacket> packets, Time now) noexcept;
+    bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept override;
     void release() noexcept;
     /// True if a packet is there that is not handed out.
     bool waiting() const noexcept;
@@ -125,6 +128,7 @@ private:
 
     std::size_t read(std::uint32_t bell, std::span<RxPacket> packets, Time now) noexcept;
     static bool is_over(const Ring& ring) noexcept;
+    static bool may_read(const ShmMapping& box) noexcept;
     void close_ring(std::uint32_t bell) noexcept;
     void look_after_rings() noexcept;
     void watch(std::uint32_t bell) noexcept;

@@ -122,6 +122,9 @@ void ShmRoutes::doubt(RouteId id) noexcept
 {
     if (index_of(id) < routes_.size()) {
         Route& route = routes_[index_of(id)];
+        if (route.state == State::open) {
+            notices_.push(id, RouteNotice::Kind::far);
+        }
         route.state = State::unknown;
         route.questions = 0;
         route.ask_at = Time{};
@@ -173,6 +176,13 @@ void ShmRoutes::set_asleep(bool asleep) noexcept
         if (asleep) {
             std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with flush()
         }
+    }
+}
+
+void ShmRoutes::withdraw() noexcept
+{
+    if (box_.mapping() != nullptr) {
+        box_.header().epoch.fetch_add(1, std::memory_order_seq_cst);
     }
 }
 
@@ -234,8 +244,7 @@ std::shared_ptr<ShmMapping> ShmRoutes::map_peer(RouteId id, const ShmToken& toke
         }
         route.way.box = std::move(box);
         if (route.state == State::open || route.state == State::offered) {
-            route.state = State::unknown;
-            route.ask_at = Time{};
+            doubt(id);
         }
         receiver_->orphan(id, route.way.box.get());
     }
@@ -314,6 +323,7 @@ void ShmRoutes::on_answer(RouteId id, const ShmMessage& answer, Time now)
         route.way.bell = answer.ring;
         route.way.route = id;
         route.state = State::open;
+        notices_.push(id, RouteNotice::Kind::near);
         if (config_.tell) {
             SocketAddress peer;
             SRD_CHECK(SocketAddress::parse(wire_.route_address(id), peer));

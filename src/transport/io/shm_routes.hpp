@@ -34,6 +34,7 @@
 #include "packet_io.hpp"
 #include "shm_box.hpp"
 #include "shm_ring.hpp"
+#include "udp_routes.hpp"
 
 namespace srd {
 
@@ -115,6 +116,8 @@ public:
     }
     /// The readers of `ways` learn that something was written.
     void flush(std::span<Way* const> ways);
+    /// What was written about our own memory is not valid any more.
+    void withdraw() noexcept;
     /// The peer is silent: the way has to prove itself again. What was written stays written.
     void doubt(RouteId route) noexcept;
     /// The peer's process has gone.
@@ -127,6 +130,8 @@ public:
                packet.data[0] == std::byte{ShmMessage::right_magic[0]} && take_message(packet, now);
     }
 
+    /// Which ways have opened (near) and closed (far).
+    NoticeQueue& notices() noexcept { return notices_; }
     /// The rings written to us; null before the first.
     ShmReceiver* receiver() noexcept { return receiver_.get(); }
     /// Whether peers must wake us.
@@ -169,6 +174,7 @@ private:
     bool usable_ = true; ///< false: no box could be made
     bool ring_warned_ = false;
     ShmPool pool_;
+    NoticeQueue notices_;
     std::unique_ptr<ShmReceiver> receiver_;
     std::deque<Route> routes_;      ///< a deque, because a Way stays where it is
     std::vector<RouteId> mapped_;   ///< routes that may have a box
