@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Thousands of objects opened and closed again leave nothing behind: no heap, no resident memory, no
-// descriptors, threads, mappings or shared-memory objects.
+// descriptors, threads, mappings or (as root) shared-memory objects.
 #include <functional>
 
 #include <rdma/fi_cm.h>
+
+#include <sched.h>
+#include <sys/mount.h>
 
 #include "load_support.hpp"
 
@@ -15,6 +18,13 @@ namespace {
 /// Records of peers that have gone are used again when there are so many of them. Before the provider reads
 /// it.
 const bool limit_is_set = [] { return setenv("FI_SRD_MAX_PEERS", "64", 1) == 0; }();
+
+/// Root gets a /dev/shm of its own, where nobody else makes objects. Others count everybody's.
+const bool alone_in_shm = [] {
+    return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+           mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+           mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=256m") == 0;
+}();
 
 /// An endpoint remembers every address that it has ever heard of.
 constexpr std::uint64_t bytes_per_address = 400;
@@ -36,9 +46,11 @@ void expect_no_leak(std::uint64_t count, const std::function<void()>& round, std
     const Resources after = Resources::now();
     CHECK(after.descriptors == before.descriptors);
     CHECK(after.threads == before.threads);
-    CHECK(after.shared_objects <= before.shared_objects); // other programs may remove theirs meanwhile
-    if (!sanitized) {                                     // whose runtimes allocate as they like
-        CHECK(after.heap <= before.heap + count + count * kept);
+    if (alone_in_shm) {
+        CHECK(after.shared_objects == before.shared_objects);
+    }
+    if (!sanitized) { // whose runtimes allocate as they like
+        CHECK(after.heap <= before.heap + std::max<std::uint64_t>(count, 4096) + count * kept);
         CHECK(after.mappings <= before.mappings + 8); // malloc's arenas
         CHECK(after.resident <= before.resident + (2U << 20) + count * (64 + kept));
     }
@@ -103,6 +115,9 @@ void leave_outstanding(TestEndpoint& goes, TestEndpoint& stays, std::size_t long
 
 TEST_CASE("leak: fi_getinfo")
 {
+    if (!alone_in_shm) {
+        WARN("SKIPPED in all of these: whether objects are left in /dev/shm (needs root)");
+    }
     const InfoPtr hints = hints_for(Options{});
     expect_no_leak(scaled(5000), [&] {
         int code = 0;
