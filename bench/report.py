@@ -148,6 +148,7 @@ def figures(runs, table, engine):
         judge(f"{net}: 1 MiB bandwidth / tcp",
               ratio(value(net, "srd", "bandwidth", 1 << 20), value(net, "tcp", "bandwidth", 1 << 20)), 0.8, False)
         judge_remote(net, value, judge, ratio)
+    judge_shm("loopback", value, judge, ratio)
     for mtu in (9000, 1500):
         clean, lossy = f"veth{mtu}-noseg", f"veth{mtu}-noseg-loss1"
         judge(f"1 % loss, MTU {mtu}: mean 64 B ping-pong / lossless",
@@ -164,6 +165,16 @@ def figures(runs, table, engine):
     for figure in (engine or {}).get("figures", []):
         judge(f"engine: {figure['name']}", figure["measured"], figure["limit"], unit=figure["unit"])
     return result
+
+
+def judge_shm(net, value, judge, ratio):
+    """Between processes of one host srd is as fast as libfabric's own provider for that."""
+    judge("this host: 64 B ping-pong of srd:shm / shm",
+          ratio(value(net, "srd:shm", "latency", 64), value(net, "shm", "latency", 64)), 1.0)
+    judge("this host: 8 B message rate of srd:shm", value(net, "srd:shm", "rate", 8), 8, False, unit="M/s")
+    for size, text in ((4096, "4 KiB"), (1 << 20, "1 MiB")):
+        judge(f"this host: {text} bandwidth of srd:shm / shm",
+              ratio(value(net, "srd:shm", "bandwidth", size), value(net, "shm", "bandwidth", size)), 0.95, False)
 
 
 def judge_remote(net, value, judge, ratio):

@@ -119,6 +119,22 @@ counter_sum() {
         grep -oE "\"$1\"[[:space:]]*:[[:space:]]*[0-9]+" | awk -F: '{ sum += $2 } END { printf "%.0f\n", sum }'
 }
 
+# Which way the packets went, by the counters in folder $1. Fails unless most of them took shared memory with
+# FI_SRD_SHM=1, and none with FI_SRD_SHM=0; without the variable both are right.
+way_taken() {
+    local packets by_memory
+    packets=$(counter_sum tx_packets "$1")
+    by_memory=$(counter_sum io_shm_packets "$1")
+    case ${FI_SRD_SHM:-} in
+    1) [ "$by_memory" -gt $((packets / 2)) ] ;;
+    0) [ "$by_memory" -eq 0 ] ;;
+    esac || {
+        echo "NOT PROVEN: FI_SRD_SHM=$FI_SRD_SHM, but $by_memory of $packets packets went through shared memory" >&2
+        return 1
+    }
+    echo "proof: $by_memory of $packets packets went through shared memory"
+}
+
 # Fails unless srd sent at least $2 payload bytes, by the counters in folder $1.
 carried_at_least() {
     local endpoints bytes packets
@@ -134,6 +150,7 @@ carried_at_least() {
         return 1
     fi
     echo "proof: srd's own counters of $endpoints endpoints: $bytes payload bytes (the program sent $2) in $packets packets"
+    way_taken "$1"
 }
 
 # Fails unless srd sent at least $2 bytes, by the counters in folder $1, and
@@ -154,6 +171,7 @@ accessed_at_least() {
         fi
         echo "proof: $count $name, $(counter_sum "rx_$name" "$1") seen at their targets"
     done
+    way_taken "$1"
 }
 
 human_bytes() {

@@ -61,6 +61,7 @@ void Engine::Impl::establish(std::uint32_t index, Time now)
     }
     peer.state = Peer::State::established;
     peer.hello_at = time_never;
+    peer.gone_at = time_never; // that was about an earlier process at this address
     peer.waiting_since = now;
     if (has_work(peer)) {
         activate(index);

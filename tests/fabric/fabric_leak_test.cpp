@@ -17,7 +17,7 @@ namespace {
 const bool limit_is_set = [] { return setenv("FI_SRD_MAX_PEERS", "64", 1) == 0; }();
 
 /// An endpoint remembers every address that it has ever heard of.
-constexpr std::uint64_t bytes_per_address = 200;
+constexpr std::uint64_t bytes_per_address = 400;
 
 /// Calls `round` until everything that is made once exists, and then `count` times more; those may not
 /// change what the process holds, but for `kept` bytes each. Fewer than one byte per round is no leak of the

@@ -17,6 +17,8 @@ net_begin() {
     ip netns add "$net_prefix-probe" 2>/dev/null || skip "this machine does not allow network namespaces"
     ip netns del "$net_prefix-probe"
     net_folder=$(mktemp -d /tmp/srd-net.XXXXXX)
+    # All namespaces are one host, whose processes would share memory; here the network is what matters.
+    export FI_SRD_SHM=0
     trap net_end EXIT
     trap 'exit 1' INT TERM
 }
@@ -158,8 +160,8 @@ net_hosts() {
 net_mpirun() {
     local ranks=$1 variable forward=()
     shift
-    for variable in FI_PROVIDER FI_PROVIDER_PATH FI_SRD_BACKEND FI_SRD_XDP_QUEUES FI_SRD_STATS FI_LOG_LEVEL \
-        PMIX_MCA_gds; do
+    for variable in FI_PROVIDER FI_PROVIDER_PATH FI_SRD_BACKEND FI_SRD_SHM FI_SRD_XDP_QUEUES FI_SRD_STATS \
+        FI_LOG_LEVEL PMIX_MCA_gds; do
         [ -n "${!variable:-}" ] && forward+=(-x "$variable")
     done
     "$(dirname "${BASH_SOURCE[0]}")/enter_host" "$net_prefix-h0" -- timeout -k 10 "${SRD_TEST_SECONDS:-300}" \

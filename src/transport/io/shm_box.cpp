@@ -32,6 +32,15 @@ static_assert(sizeof(ShmHeader) <= page && rings_at % page == 0);
 
 constexpr const char* prefix = "srd_shm.";
 
+/// How often a new object may be taken for a stale one, by processes that start at the same moment.
+constexpr int max_attempts = 100;
+
+std::uint64_t random_number()
+{
+    std::random_device random;
+    return std::uint64_t{random()} << 32U | random();
+}
+
 /// shm_open()'s name.
 std::string name_of(const ShmToken& token)
 {
@@ -120,20 +129,24 @@ int ShmBox::open(std::string& error)
         error = std::string("shared memory is not used: ") + what + ": " + std::strerror(code);
         return code;
     };
-    std::random_device random;
-    const auto number = [&random] { return std::uint64_t{random()} << 32U | random(); };
     ShmToken token;
-    const std::array<std::uint64_t, 2> name{number(), number()};
-    std::memcpy(token.data(), name.data(), token.size());
-    const std::string path = name_of(token);
-    // Who removes stale objects may get this one before it is locked: then it has no name any more, and the
-    // next attempt is for another time.
-    file_ = FileDescriptor(shm_open(path.c_str(), O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR));
-    if (!file_.valid()) {
-        return failed("cannot make an object in /dev/shm");
-    }
-    if (!lock_file(file_.get(), LOCK_EX | LOCK_NB) || is_unlinked(file_.get())) {
-        return failed("the new object was taken for a stale one");
+    std::string path;
+    // Who removes stale objects may get this one before it is locked: then it has no name any more.
+    for (int attempt = 0; path.empty(); ++attempt) {
+        const std::array<std::uint64_t, 2> name{random_number(), random_number()};
+        std::memcpy(token.data(), name.data(), token.size());
+        path = name_of(token);
+        file_ = FileDescriptor(shm_open(path.c_str(), O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR));
+        if (!file_.valid()) {
+            return failed("cannot make an object in /dev/shm");
+        }
+        if (!lock_file(file_.get(), LOCK_EX) || is_unlinked(file_.get())) {
+            if (attempt == max_attempts) {
+                errno = EAGAIN;
+                return failed("new objects are taken for stale ones");
+            }
+            path.clear();
+        }
     }
     // Opened once more, because a mapping keeps alive what it was made from, with its lock: in a child of
     // fork() the mapping stays, and the lock must not.
@@ -152,7 +165,7 @@ int ShmBox::open(std::string& error)
     }
     mapping_ = std::move(mapping);
     ShmHeader& made = header();
-    secret_ = number();
+    secret_ = random_number();
     made.secret = secret_;
     made.process = getpid();
     made.secret_at = reinterpret_cast<std::uintptr_t>(&secret_);

@@ -203,6 +203,9 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uin
         if (rings_[bell].box == box && rings_[bell].number == ring) {
             return bell;
         }
+        if (is_over(rings_[bell])) {
+            close_ring(bell);
+        }
         if (rings_[bell].box == nullptr && free == shm_rings) {
             free = bell;
         }
@@ -341,6 +344,13 @@ std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, T
     return count;
 }
 
+/// True if nobody writes any more, and everything has been read.
+bool ShmReceiver::is_over(const Ring& ring) noexcept
+{
+    return ring.box != nullptr && !ring.held &&
+           (ring.orphan || ring.box->header().closed.load(std::memory_order_acquire) != 0) && !ring.ready();
+}
+
 /// Places of rings where nothing comes are for others, and rings of peers that have left are closed.
 void ShmReceiver::look_after_rings() noexcept
 {
@@ -350,9 +360,7 @@ void ShmReceiver::look_after_rings() noexcept
         }
     }
     for (std::uint32_t bell = 0; bell < rings_.size(); ++bell) {
-        const Ring& ring = rings_[bell];
-        if (ring.box != nullptr && !ring.ready() &&
-            (ring.orphan || ring.box->header().closed.load(std::memory_order_acquire) != 0)) {
+        if (is_over(rings_[bell])) {
             close_ring(bell);
         }
     }

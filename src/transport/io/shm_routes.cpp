@@ -95,9 +95,8 @@ void ShmRoutes::enter(Route& route, State state, Time now)
 void ShmRoutes::ask(RouteId id, Time now)
 {
     Route& route = route_at(id);
-    if (route.state == State::open) { // and closed by the peer
+    if (route.state == State::open) { // and closed by the peer; its box may be needed for a flush() yet
         doubt(id);
-        route.way.box = nullptr;
     }
     if (now < route.ask_at || route.state == State::refused) {
         return;
@@ -127,6 +126,7 @@ void ShmRoutes::doubt(RouteId id) noexcept
             notices_.push(id, RouteNotice::Kind::far);
         }
         route.state = State::unknown;
+        route.questions = 0;
         route.ask_at = Time{};
     }
 }
@@ -135,11 +135,38 @@ void ShmRoutes::forget(RouteId id) noexcept
 {
     doubt(id);
     if (index_of(id) < routes_.size()) {
+        // The ring stays with the address: nothing proves that nobody reads there any more.
         routes_[index_of(id)].way.box = nullptr;
     }
     if (receiver_ != nullptr) {
         receiver_->orphan(id);
     }
+}
+
+/// The box of a peer that has closed it, and our ring for it.
+void ShmRoutes::give_up(Route& route) noexcept
+{
+    route.way.box = nullptr;
+    if (std::exchange(route.has_ring, false)) {
+        route.way.sender.abandon();
+        unused_.push_back(route.way.sender);
+    }
+}
+
+void ShmRoutes::give_up_closed()
+{
+    std::erase_if(mapped_, [this](RouteId id) {
+        Route& route = routes_[index_of(id)];
+        if (route.way.box == nullptr) {
+            return true;
+        }
+        if (route.way.box->header().closed.load(std::memory_order_acquire) == 0) {
+            return false;
+        }
+        doubt(id);
+        give_up(route);
+        return true;
+    });
 }
 
 void ShmRoutes::set_asleep(bool asleep) noexcept
@@ -224,6 +251,10 @@ std::shared_ptr<ShmMapping> ShmRoutes::map_peer(RouteId id, const ShmToken& toke
         if (box == nullptr) {
             return nullptr;
         }
+        give_up_closed();
+        if (std::find(mapped_.begin(), mapped_.end(), id) == mapped_.end()) {
+            mapped_.push_back(id);
+        }
         route.way.box = std::move(box);
         if (route.state == State::open || route.state == State::offered) {
             doubt(id);
@@ -254,7 +285,11 @@ void ShmRoutes::on_question(RouteId id, const ShmMessage& question)
 /// A ring for the peer that has answered.
 bool ShmRoutes::offer(Route& route, const ShmMessage& answer)
 {
-    if (!route.has_ring) {
+    if (!route.has_ring && !unused_.empty()) {
+        route.way.sender = unused_.back();
+        unused_.pop_back();
+        route.has_ring = true;
+    } else if (!route.has_ring) {
         std::uint32_t ring = 0;
         if (!box_.add_ring(ring)) {
             if (config_.warn && !std::exchange(ring_warned_, true)) {

@@ -25,6 +25,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <srd/address.hpp>
 #include <srd/time.hpp>
@@ -166,6 +167,8 @@ private:
     void send(RouteId route, ShmMessage& message);
     ShmMessage message(std::uint32_t kind, std::uint64_t nonce) const;
     std::shared_ptr<ShmMapping> map_peer(RouteId route, const ShmToken& token);
+    void give_up(Route& route) noexcept;
+    void give_up_closed();
 
     const Config config_;
     PacketIo& wire_;
@@ -177,7 +180,9 @@ private:
     ShmPool pool_;
     NoticeQueue notices_;
     std::unique_ptr<ShmReceiver> receiver_;
-    std::deque<Route> routes_; ///< a deque, because a Way stays where it is
+    std::deque<Route> routes_;      ///< a deque, because a Way stays where it is
+    std::vector<RouteId> mapped_;   ///< routes that may have a box
+    std::vector<ShmSender> unused_; ///< rings of peers that have gone
 };
 
 } // namespace srd
