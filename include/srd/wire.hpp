@@ -144,6 +144,15 @@ inline constexpr std::uint8_t all = 7;
 struct MessageData {
     u64 value;
 };
+/// Only between processes of one host: where in the sender's memory the message lies. The receiver may read
+/// it there and answer with a delivered frame, or answer with grants as if it did not know.
+struct SourceEpoch {
+    u32 value; ///< the memory may be read as long as the sender's epoch is this
+};
+struct MessagePiece {
+    u64 address;
+    u64 length;
+};
 /// The sender's name for the message, returned in a delivered frame.
 struct MessageHandle {
     u32 value;
@@ -172,8 +181,9 @@ static_assert(sizeof(PartFrame) == 24);
 
 struct RequestFrame {
     u8 type = static_cast<std::uint8_t>(FrameType::request);
-    u8 flags = 0; ///< want_delivered never set: acknowledged data is placed data
-    u16 reserved;
+    u8 flags = 0;  ///< want_delivered never set: acknowledged data is placed data
+    u8 pieces = 0; ///< MessagePieces that follow (after SourceEpoch, if there are any), at most max_iov
+    u8 reserved = 0;
     u32 sequence;
     u64 tag;
     u64 total;

@@ -200,7 +200,7 @@ void Engine::Impl::drop_connection(std::uint32_t index, Cause cause)
         }
     }
     close_open_slot(peer);
-    withdrawal = withdrawal || !peer.in_flight.empty() || !peer.lost.empty();
+    withdrawal = withdrawal || !peer.in_flight.empty() || !peer.lost.empty() || !peer.tx_messages.empty();
     for (auto* list : {&peer.ready, &peer.in_flight, &peer.lost}) {
         for (std::uint32_t at = list->pop_front(slots); at != no_index; at = list->pop_front(slots)) {
             const TxSlot& slot = slots[at];

@@ -232,6 +232,8 @@ struct Engine::Impl {
     void refuse();
     void discard(MessageId message);
     std::uint32_t new_rx_message(bool reserve);
+    bool take_source(std::size_t pieces) noexcept;
+    bool read_from_sender(RxMessage& message, std::span<const iovec> into) noexcept;
     bool store_payload(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload);
     bool place(RxMessage& message, std::uint64_t offset, const Payload& payload);
     bool place(std::span<const iovec> memory);
@@ -380,6 +382,9 @@ struct Engine::Impl {
         bool requested = false;
         bool want_delivered = false;
         std::span<const std::byte> payload;
+        std::array<iovec, max_iov> source{}; ///< request: the first source_count are its place at the sender
+        std::size_t source_count = 0;
+        std::uint32_t source_epoch = 0;
         bool remote_payload = false; ///< the write's bytes are the end of the packet
         wire::AtomicFrame atomic;    ///< if is_atomic
         bool is_atomic = false;

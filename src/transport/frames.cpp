@@ -184,7 +184,8 @@ Engine::Impl::FrameResult Engine::Impl::on_part_frame()
 Engine::Impl::FrameResult Engine::Impl::on_request_frame()
 {
     const auto frame = cursor.reader.take<wire::RequestFrame>();
-    if (!frame || (frame->flags & wire::frame_flag::want_delivered) != 0 || !take_optional(frame->flags)) {
+    if (!frame || (frame->flags & wire::frame_flag::want_delivered) != 0 || !take_optional(frame->flags) ||
+        !take_source(frame->pieces)) {
         return FrameResult::malformed;
     }
     cursor.sequence = frame->sequence;
@@ -200,6 +201,30 @@ Engine::Impl::FrameResult Engine::Impl::on_request_frame()
         return FrameResult::announce;
     }
     return ahead < 0 ? FrameResult::next : hold();
+}
+
+/// Where the sender has the message's bytes, if it says so.
+bool Engine::Impl::take_source(std::size_t pieces) noexcept
+{
+    cursor.source_count = 0;
+    if (pieces == 0) {
+        return true;
+    }
+    const auto epoch = cursor.reader.take<wire::SourceEpoch>();
+    if (!epoch || pieces > max_iov) {
+        return false;
+    }
+    cursor.source_epoch = epoch->value;
+    for (; cursor.source_count < pieces; ++cursor.source_count) {
+        const auto piece = cursor.reader.take<wire::MessagePiece>();
+        if (!piece) {
+            return false;
+        }
+        // An address of another process: never dereferenced here.
+        cursor.source[cursor.source_count] = {reinterpret_cast<void*>(std::uintptr_t{piece->address}),
+                                              std::size_t{piece->length}};
+    }
+    return true;
 }
 
 /// Keeps a message that came before its turn.
@@ -324,8 +349,16 @@ Engine::Impl::FrameResult Engine::Impl::on_delivered_frame()
         return FrameResult::next;
     }
     TxMessage& message = tx_messages[handle];
-    if (message.peer == cursor.peer && message.sequence == frame->sequence && !message.requested &&
-        message.state == TxMessage::State::framed && message.level == CompletionLevel::delivery) {
+    if (message.peer != cursor.peer || message.sequence != frame->sequence || message.response ||
+        message.kind != OperationKind::message) {
+        return FrameResult::next;
+    }
+    if (message.requested && message.state == TxMessage::State::waiting && message.framed == 0) {
+        message.framed = message.total; // the peer has read it
+        message.state = TxMessage::State::framed;
+        message_progress(handle);
+    } else if (!message.requested && message.state == TxMessage::State::framed &&
+               message.level == CompletionLevel::delivery) {
         message.delivered = true;
         message_progress(handle);
     }

@@ -17,6 +17,8 @@ namespace srd {
 namespace {
 
 constexpr std::uint32_t page_size = 4096;
+/// The longest message that a near peer may read in one go, during which it does nothing else: about 0.2 ms.
+constexpr std::uint64_t read_limit = 4U << 20;
 
 std::uint8_t flags_on_wire(const MessageFlags& flags, bool want_delivered) noexcept
 {
@@ -249,9 +251,13 @@ bool Engine::Impl::frame_request(std::uint32_t peer_index, std::uint32_t message
 {
     Peer& peer = peers[peer_index];
     TxMessage& message = tx_messages[message_index];
-    std::byte* out = small_space(
-        peer_index, sizeof(wire::RequestFrame) + (message.flags.has_data ? sizeof(wire::MessageData) : 0),
-        TxSlot::Contents::messages);
+    const bool readable = peer.near && caps.memory != nullptr && message.total <= read_limit;
+    const std::size_t pieces = readable ? message.iov_count : 0;
+    std::byte* out =
+        small_space(peer_index,
+                    sizeof(wire::RequestFrame) + (message.flags.has_data ? sizeof(wire::MessageData) : 0) +
+                        (readable ? sizeof(wire::SourceEpoch) : 0) + pieces * sizeof(wire::MessagePiece),
+                    TxSlot::Contents::messages);
     if (out == nullptr) {
         return false;
     }
@@ -261,9 +267,17 @@ bool Engine::Impl::frame_request(std::uint32_t peer_index, std::uint32_t message
     frame.tag = message.tag;
     frame.total = message.total;
     frame.handle = message_index;
+    frame.pieces = static_cast<std::uint8_t>(pieces);
     out = put(out, frame);
     if (message.flags.has_data) {
-        put(out, wire::MessageData{message.data});
+        out = put(out, wire::MessageData{message.data});
+    }
+    if (readable) {
+        out = put(out, wire::SourceEpoch{caps.memory->epoch()});
+    }
+    for (std::size_t i = 0; i < pieces; ++i) {
+        out = put(out, wire::MessagePiece{reinterpret_cast<std::uintptr_t>(message.iov[i].iov_base),
+                                          message.iov[i].iov_len});
     }
     peer.tx_queue.erase(tx_messages, message_index);
     message.state = TxMessage::State::waiting;

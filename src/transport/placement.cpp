@@ -97,6 +97,11 @@ std::uint32_t Engine::Impl::new_rx_message(bool reserve)
     message.want_delivered = cursor.want_delivered;
     message.is_atomic = cursor.is_atomic;
     message.atomic = cursor.atomic;
+    if (cursor.requested) {
+        message.iov_count = static_cast<std::uint8_t>(cursor.source_count);
+        std::copy_n(cursor.source.begin(), cursor.source_count, message.iov.begin());
+        message.source_epoch = cursor.source_epoch;
+    }
     peers[cursor.peer].rx_messages.push_back(rx_messages, index);
     return index;
 }
@@ -337,6 +342,25 @@ void Engine::Impl::finish_current()
     accept_again(cursor.peer);
 }
 
+/// True if a large message has been copied straight from the sender's memory, `from`: no data will follow.
+bool Engine::Impl::read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept
+{
+    Peer& peer = peers[message.peer];
+    if (from.empty() || peer.unreadable || !peer.near || total_length(from) != message.total) {
+        return false;
+    }
+    std::array<iovec, max_iov> into;
+    const std::size_t used = slice({message.iov.data(), message.iov_count}, 0, message.total, into);
+    if (used != 0 &&
+        !caps.memory->read(peer.route, message.source_epoch, from, std::span(into).first(used))) {
+        peer.unreadable = true;
+        return false;
+    }
+    message.received = message.limit = message.total;
+    message.want_delivered = true;
+    return true;
+}
+
 /// What was refused before has been taken now.
 void Engine::Impl::accept_again(std::uint32_t index)
 {
@@ -353,6 +377,8 @@ Status Engine::Impl::accept(MessageId id, std::span<const iovec> iov, std::uint6
 {
     SRD_CHECK(iov.size() <= max_iov);
     std::uint32_t index = static_cast<std::uint32_t>(index_of(id));
+    std::array<iovec, max_iov> pieces; // of the sender's memory
+    std::size_t source_count = 0;
     if (id == current_message) {
         SRD_CHECK(cursor.awaiting && cursor.record == no_index);
         const bool whole = !cursor.requested && cursor.payload.size() == cursor.total;
@@ -367,6 +393,8 @@ Status Engine::Impl::accept(MessageId id, std::span<const iovec> iov, std::uint6
             return Status::again;
         }
         RxMessage& message = rx_messages[index];
+        source_count = message.iov_count;
+        std::copy_n(message.iov.begin(), source_count, pieces.begin());
         attach_buffer(message, iov, cookie);
         if (!cursor.requested) {
             place(message, cursor.offset, {cursor.payload, cursor.payload.size(), false});
@@ -379,13 +407,16 @@ Status Engine::Impl::accept(MessageId id, std::span<const iovec> iov, std::uint6
         SRD_CHECK(rx_messages.live(index));
         const bool current = cursor.awaiting && cursor.record == index;
         SRD_CHECK(current || rx_messages[index].state == RxMessage::State::parked);
+        source_count = rx_messages[index].requested ? rx_messages[index].iov_count : 0;
+        std::copy_n(rx_messages[index].iov.begin(), source_count, pieces.begin());
         attach_buffer(rx_messages[index], iov, cookie);
         if (current) {
             finish_current();
         }
     }
     RxMessage& message = rx_messages[index];
-    if (message.received >= message.total) {
+    if (message.received >= message.total ||
+        read_from_sender(message, std::span(pieces).first(source_count))) {
         complete_rx(index);
         settle_rx(index);
         outcome = Accepted::complete;

@@ -146,12 +146,13 @@ struct RxMessage {
 
     RxMessage() noexcept {} // leaves `iov` alone
 
-    Link hash;                      ///< bucket of (peer, sequence)
-    Link all;                       ///< the peer's list of all its incoming messages
-    Link control;                   ///< the peer's list of grants and delivered frames to send
-    Link grant;                     ///< the engine's list of messages that want more grants
-    Link done;                      ///< the engine's list of receive_done / message_lost events to report
-    std::array<iovec, max_iov> iov; ///< the first iov_count are set
+    Link hash;    ///< bucket of (peer, sequence)
+    Link all;     ///< the peer's list of all its incoming messages
+    Link control; ///< the peer's list of grants and delivered frames to send
+    Link grant;   ///< the engine's list of messages that want more grants
+    Link done;    ///< the engine's list of receive_done / message_lost events to report
+    /// The buffer; before it is known the bytes' place in the sender's memory. The first iov_count are set.
+    std::array<iovec, max_iov> iov;
     std::uint64_t total = 0;
     std::uint64_t received = 0; ///< bytes arrived (placed, stored or discarded beyond the buffer)
     std::uint64_t limit = 0;    ///< request protocol: granted so far
@@ -164,6 +165,7 @@ struct RxMessage {
     std::uint32_t sender_handle = 0;
     std::uint32_t read = no_index;  ///< the TxMessage of the read that receives here
     std::uint32_t chunk = no_index; ///< payload of a reordered or parked eager message, or of an atomic
+    std::uint32_t source_epoch = 0; ///< of the sender, when iov was its memory
     std::uint8_t chunk_class = 0;
     std::uint8_t iov_count = 0;
     State state = State::reordered;
@@ -240,6 +242,7 @@ struct Peer {
     bool heard = false;       ///< anything has ever come from this incarnation
     bool last_call = false;   ///< silent for too long; one last question is out
     bool is_successor = false;
+    bool unreadable = false;     ///< the system does not let us read its memory
     bool near = false;           ///< RouteNotice::Kind::near
     bool pinned = false;         ///< the application named it: its PeerId stays
     bool has_suspects = false;   ///< some TxMessage may be a suspect

@@ -158,13 +158,15 @@ inline RouteId route_to(PacketIo& from, PacketIo& to)
     return route;
 }
 
-/// Receives and throws away, returned memory too, until nothing has come for `quiet`.
+/// Receives and throws away, returned memory and notices too, until nothing has come for `quiet`.
 inline void drain(PacketIo& io, Duration quiet)
 {
     std::array<RxPacket, 64> packets;
     std::array<DescId, 64> reaped;
     for (Time end = clock_now() + quiet; clock_now() < end;) {
+        std::array<RouteNotice, 8> notices;
         io.tx_reap(reaped);
+        io.poll_notices(notices, clock_now());
         if (io.rx_burst(packets, clock_now()) != 0) {
             io.rx_release();
             end = clock_now() + quiet;

@@ -25,6 +25,21 @@ namespace srd {
 
 struct Counters;
 
+/// The memory of processes on this host.
+class ProcessMemory {
+public:
+    /// Names what peers may read of our memory now; another one after PacketIo::withdraw().
+    virtual std::uint32_t epoch() const noexcept = 0;
+    /// Copies the first bytes of `from`, in the memory of the process behind `route`, as many as `into` has
+    /// room for. False: they cannot be had, or they may be others by now, because `epoch` is not that
+    /// process's any more; `into` may have changed.
+    virtual bool read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+                      std::span<const iovec> into) noexcept = 0;
+
+protected:
+    ~ProcessMemory() = default;
+};
+
 struct IoCaps {
     std::uint32_t max_packet = 0; ///< largest packet on any route, bytes
     std::uint32_t rx_buffer = 0;  ///< bytes the receive side can queue; 0 = unknown
@@ -32,6 +47,7 @@ struct IoCaps {
     std::uint16_t burst_packets =
         1;                        ///< packets of equal size on one path that cost about one call (GSO), >= 1
     bool keeps_tx_memory = false; ///< tx_burst returns before the memory is free; tx_reap tells
+    ProcessMemory* memory = nullptr; ///< for routes that are near (RouteNotice); null: none ever is
 };
 
 /// Ends of packets that lie in the memory of the process that sent them.

@@ -17,11 +17,11 @@ namespace {
 /// How often to look at the other backend, where all packets come through memory.
 constexpr Duration wire_interval = std::chrono::microseconds(10);
 
-class ShmIo final : public PacketIo {
+class ShmIo final : public PacketIo, private ProcessMemory {
 public:
     ShmIo(const ShmConfig& config, std::unique_ptr<PacketIo> wire, const SocketAddress& local,
           Counters& counters)
-        : wire_(std::move(wire)), caps_(wire_->caps()), counters_(counters),
+        : wire_(std::move(wire)), caps_(caps_with(wire_->caps(), this)), counters_(counters),
           routes_({local, config.warn, config.tell}, *wire_)
     {
     }
@@ -54,6 +54,18 @@ public:
     void notify() noexcept override { wire_->notify(); }
 
 private:
+    static IoCaps caps_with(IoCaps caps, ProcessMemory* memory) noexcept
+    {
+        caps.memory = memory;
+        return caps;
+    }
+    std::uint32_t epoch() const noexcept override { return routes_.epoch(); }
+    bool read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+              std::span<const iovec> into) noexcept override
+    {
+        return routes_.read(route, epoch, from, into);
+    }
+
     enum class Written : std::uint8_t { yes, not_now, other_way };
     Written write(const TxPacket& packet);
     void flush();

@@ -36,6 +36,24 @@ std::uint64_t total_length(std::span<const iovec> pieces) noexcept
 
 } // namespace
 
+bool read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const iovec> from,
+                  std::span<const iovec> into, bool& forbidden) noexcept
+{
+    SRD_CHECK(from.size() <= max_iov && into.size() <= max_iov);
+    std::uint64_t secret = 0;
+    std::array<iovec, 1 + max_iov> local{{{&secret, sizeof(secret)}}};
+    std::array<iovec, 1 + max_iov> remote{{{reinterpret_cast<void*>(writer.secret_at), sizeof(secret)}}};
+    std::copy(into.begin(), into.end(), local.begin() + 1);
+    std::copy(from.begin(), from.end(), remote.begin() + 1);
+    const std::span<const iovec> wanted = std::span(local).first(1 + into.size());
+    const ssize_t got =
+        ::process_vm_readv(writer.process, wanted.data(), wanted.size(), remote.data(), 1 + from.size(), 0);
+    forbidden = got < 0 || static_cast<std::uint64_t>(got) != total_length(wanted) || secret != writer.secret;
+    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with ShmRoutes::withdraw()
+    return !forbidden && writer.epoch.load(std::memory_order_seq_cst) == epoch &&
+           writer.closed.load(std::memory_order_seq_cst) == 0;
+}
+
 // -- Pool -----------------------------------------------------------------------
 
 std::uint32_t ShmPool::find(std::uint32_t count, const ShmControl& ring) const noexcept
@@ -177,16 +195,6 @@ void ShmSender::abandon() noexcept
 
 // -- Reading --------------------------------------------------------------------
 
-/// Whether the kernel lets us read the memory of the process that the box belongs to.
-bool ShmReceiver::may_read(const ShmMapping& box) noexcept
-{
-    std::uint64_t secret = 0;
-    const iovec local{&secret, sizeof(secret)};
-    const iovec remote{reinterpret_cast<void*>(box.header().secret_at), sizeof(secret)};
-    return ::process_vm_readv(box.header().process, &local, 1, &remote, 1, 0) == sizeof(secret) &&
-           secret == box.header().secret;
-}
-
 std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uint32_t ring,
                                 std::uint32_t start, RouteId route)
 {
@@ -218,7 +226,9 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uin
     opened.number = ring;
     opened.next = start;
     opened.route = route;
-    opened.control->copy.store(may_read(*box) ? 0 : 1, std::memory_order_relaxed);
+    bool forbidden = false;
+    read_process(box->header(), 0, {}, {}, forbidden);
+    opened.control->copy.store(forbidden ? 1 : 0, std::memory_order_relaxed);
     ++open_count_;
     return free;
 }
@@ -386,33 +396,23 @@ std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
     return count;
 }
 
-/// Everything is checked in the same call, or after it: that it was the writer's memory, because a process
-/// number may come to mean another process, and that the writer had not taken it back by then.
 bool ShmReceiver::fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept
 {
     Ring& ring = rings_[ticket / shm_ring_entries];
     const ShmEntry& entry = ring.entries[ticket % shm_ring_entries];
-    const ShmHeader& writer = ring.box->header();
-    std::uint64_t secret = 0;
-    std::array<iovec, 1 + max_iov> local{{{&secret, sizeof(secret)}}};
-    std::array<iovec, 1 + max_iov> remote{{{reinterpret_cast<void*>(writer.secret_at), sizeof(secret)}}};
-    const std::size_t local_count = 1 + std::min<std::size_t>(into.size(), max_iov);
-    const std::size_t remote_count = 1 + std::min<std::size_t>(entry.piece_count, max_iov);
-    std::copy_n(into.begin(), local_count - 1, local.begin() + 1);
-    for (std::size_t i = 1; i < remote_count; ++i) {
-        const ShmPiece& piece = entry.split.pieces[i - 1];
-        remote[i] = {reinterpret_cast<void*>(piece.address), piece.length};
+    std::array<iovec, max_iov> from;
+    const std::size_t count = std::min<std::size_t>(entry.piece_count, from.size());
+    for (std::size_t i = 0; i < count; ++i) {
+        const ShmPiece& piece = entry.split.pieces[i];
+        from[i] = {reinterpret_cast<void*>(piece.address), piece.length};
     }
-    const std::uint64_t wanted = total_length(std::span(local).first(local_count));
-    const ssize_t got =
-        ::process_vm_readv(writer.process, local.data(), local_count, remote.data(), remote_count, 0);
-    if (got < 0 || static_cast<std::uint64_t>(got) != wanted || secret != writer.secret) {
+    bool forbidden = false;
+    const bool done =
+        read_process(ring.box->header(), entry.split.epoch, std::span(from).first(count), into, forbidden);
+    if (forbidden) {
         ring.control->copy.store(1, std::memory_order_relaxed);
-        return false;
     }
-    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with withdraw()
-    return writer.epoch.load(std::memory_order_seq_cst) == entry.split.epoch &&
-           writer.closed.load(std::memory_order_seq_cst) == 0;
+    return done;
 }
 
 void ShmReceiver::release() noexcept

@@ -18,6 +18,13 @@
 
 namespace srd {
 
+/// Copies the beginning of `from`, memory of the process that `writer` belongs to, to `into`, which is no
+/// longer. Everything is checked in the same system call, or after it: that it was that process's memory,
+/// because a process number may come to mean another one, and that it had not been taken back by then. False:
+/// it cannot be read (`forbidden`), or had been taken back.
+bool read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const iovec> from,
+                  std::span<const iovec> into, bool& forbidden) noexcept;
+
 /// The blocks of the own box's pool. They come back by themselves when the ring's head has passed the packet.
 class ShmPool {
 public:
@@ -128,7 +135,6 @@ private:
 
     std::size_t read(std::uint32_t bell, std::span<RxPacket> packets, Time now) noexcept;
     static bool is_over(const Ring& ring) noexcept;
-    static bool may_read(const ShmMapping& box) noexcept;
     void close_ring(std::uint32_t bell) noexcept;
     void look_after_rings() noexcept;
     void watch(std::uint32_t bell) noexcept;

@@ -179,6 +179,19 @@ void ShmRoutes::set_asleep(bool asleep) noexcept
     }
 }
 
+std::uint32_t ShmRoutes::epoch() const noexcept
+{
+    return box_.mapping() != nullptr ? box_.header().epoch.load(std::memory_order_relaxed) : 0;
+}
+
+bool ShmRoutes::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+                     std::span<const iovec> into) noexcept
+{
+    bool forbidden = false;
+    return index_of(route) < routes_.size() && routes_[index_of(route)].way.box != nullptr &&
+           read_process(routes_[index_of(route)].way.box->header(), epoch, from, into, forbidden);
+}
+
 void ShmRoutes::withdraw() noexcept
 {
     if (box_.mapping() != nullptr) {

@@ -116,6 +116,10 @@ public:
     }
     /// The readers of `ways` learn that something was written.
     void flush(std::span<Way* const> ways);
+    /// As ProcessMemory.
+    std::uint32_t epoch() const noexcept;
+    bool read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+              std::span<const iovec> into) noexcept;
     /// What was written about our own memory is not valid any more.
     void withdraw() noexcept;
     /// The peer is silent: the way has to prove itself again. What was written stays written.
