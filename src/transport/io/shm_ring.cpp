@@ -14,6 +14,12 @@ namespace srd {
 
 namespace {
 
+/// What another process may change at any time.
+std::uint32_t read_once(const std::uint32_t& word) noexcept
+{
+    return *static_cast<const volatile std::uint32_t*>(&word);
+}
+
 /// From this length on fetching is quicker than copying twice.
 constexpr std::uint32_t fetched_packet = 16384;
 
@@ -307,25 +313,27 @@ std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, T
         const ShmEntry& entry = ring.entries[ring.next % shm_ring_entries];
         ++ring.next;
         const std::byte* data = entry.bytes.data();
-        const std::uint32_t length = entry.length; // read once: the writer may be out of its mind
-        const std::uint32_t block = entry.block;
+        // Each is read once: the writer may be out of its mind.
+        const std::uint32_t length = read_once(entry.length);
+        const std::uint32_t block = read_once(entry.block);
+        const std::uint32_t piece_count = read_once(entry.piece_count);
         if (block != shm_no_block) {
             if (block >= shm_blocks || length > (shm_blocks - block) * shm_block_size) {
                 ++malformed_;
                 continue;
             }
             data = ring.box->block(block);
-        } else if (length > (entry.piece_count == 0 ? entry.bytes.size() : entry.split.head.size())) {
+        } else if (length > (piece_count == 0 ? entry.bytes.size() : entry.split.head.size())) {
             ++malformed_;
             continue;
         }
         packets[count] = {data, length, false, now};
-        if (block == shm_no_block && entry.piece_count != 0) {
-            if (entry.piece_count > entry.split.pieces.size()) {
+        if (block == shm_no_block && piece_count != 0) {
+            if (piece_count > entry.split.pieces.size()) {
                 ++malformed_;
                 continue;
             }
-            const std::span<const ShmPiece> pieces(entry.split.pieces.data(), entry.piece_count);
+            const std::span<const ShmPiece> pieces(entry.split.pieces.data(), piece_count);
             for (const ShmPiece& piece : pieces) {
                 packets[count].remote_length += static_cast<std::uint32_t>(piece.length);
             }
