@@ -510,11 +510,16 @@ TEST_CASE("io: a probe tells an existing endpoint from one that is gone")
                 std::array<RouteNotice, 4> notices;
                 return eventually([&] {
                     const std::size_t count = pair.a.io->poll_notices(notices, clock_now());
+                    bool answered = false;
                     for (const RouteNotice& notice : std::span(notices).first(count)) {
                         CHECK(notice.route == pair.a_to_b);
+                        if (notice.kind == RouteNotice::Kind::near || notice.kind == RouteNotice::Kind::far) {
+                            continue; // the backend's own way to the peer
+                        }
                         CHECK(notice.kind == wanted);
+                        answered = true;
                     }
-                    return count != 0;
+                    return answered;
                 });
             };
             CHECK(answer(RouteNotice::Kind::process_alive));
