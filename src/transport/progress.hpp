@@ -23,7 +23,7 @@ inline constexpr int max_rx_bursts = 8;
 inline constexpr std::size_t tx_burst_size = 128;
 
 /// Room for a burst, not cleared first: clearing these arrays would cost a pass with
-/// one packet more than everything else it does. Who fills a burst sets every member.
+/// one packet, or none, more than everything else it does. Who fills a burst sets every member.
 template <typename Item, std::size_t count>
 class BurstMemory {
     static_assert(std::is_aggregate_v<Item> && std::is_trivially_destructible_v<Item>); // implicit lifetime
@@ -68,8 +68,9 @@ template <typename Handler>
 bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
 {
     std::size_t work = 0;
+    const IoCaps& caps = io.caps();
 
-    if (io.caps().keeps_tx_memory) {
+    if (caps.keeps_tx_memory) {
         std::array<DescId, tx_burst_size> reaped;
         const std::size_t count = io.tx_reap(reaped);
         engine.on_tx_reaped(std::span(reaped).first(count));
@@ -77,7 +78,7 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
     }
 
     BurstMemory<RxPacket, rx_burst_size> packet_memory;
-    const std::size_t room = std::clamp<std::size_t>(rx_burst_bytes / io.caps().max_packet, 8, rx_burst_size);
+    const std::size_t room = std::clamp<std::size_t>(rx_burst_bytes / caps.max_packet, 8, rx_burst_size);
     const std::span<RxPacket> packets = packet_memory.items().first(room);
     const auto take_packets = [&] {
         const std::size_t received = io.rx_burst(packets, now);
@@ -90,7 +91,8 @@ bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
     std::size_t received = take_packets();
 
     const auto drain_events = [&] {
-        Event event;
+        BurstMemory<Event, 1> event_memory;
+        Event& event = event_memory.items().front();
         while (engine.poll_event(event)) {
             ++work;
             if (event.cause != Cause::none && engine.take_withdrawal()) {
