@@ -7,6 +7,7 @@
 #include "engine_impl.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace srd {
 
@@ -221,7 +222,7 @@ bool Engine::Impl::take_source(std::size_t pieces) noexcept
             return false;
         }
         // An address of another process: never dereferenced here.
-        cursor.source[cursor.source_count] = {reinterpret_cast<void*>(std::uintptr_t{piece->address}),
+        cursor.source[cursor.source_count] = {std::bit_cast<void*>(std::uint64_t{piece->address}),
                                               std::size_t{piece->length}};
     }
     return true;

@@ -45,6 +45,13 @@ struct ShmPiece {
     std::uint64_t length;
 };
 
+/// What an entry holds of a packet whose end is in the writer's memory.
+struct ShmSplit {
+    std::array<std::byte, 172> head;
+    std::uint32_t epoch; ///< ShmHeader::epoch when it was written
+    std::array<ShmPiece, max_iov> pieces;
+};
+
 struct ShmEntry {
     std::atomic<std::uint32_t> turn; ///< the packet's number in the ring plus one, written last
     std::uint32_t length;            ///< bytes in `bytes`, or in the pool
@@ -52,14 +59,10 @@ struct ShmEntry {
     std::uint32_t piece_count;       ///< of `split`; 0: there are only `bytes`
     union {
         std::array<std::byte, 240> bytes;
-        struct {
-            std::array<std::byte, 172> head;
-            std::uint32_t epoch; ///< ShmHeader::epoch when it was written
-            std::array<ShmPiece, max_iov> pieces;
-        } split;
+        ShmSplit split;
     };
 };
-static_assert(sizeof(ShmEntry) == 256 && offsetof(ShmEntry, split.head) == offsetof(ShmEntry, bytes));
+static_assert(sizeof(ShmEntry) == 256 && sizeof(ShmSplit) == sizeof(ShmEntry::bytes));
 
 struct ShmControl {
     alignas(cache_line) std::atomic<std::uint32_t> head;    ///< packets given back by the reader

@@ -48,7 +48,7 @@ bool read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const 
     SRD_CHECK(from.size() <= max_iov && into.size() <= max_iov);
     std::uint64_t secret = 0;
     std::array<iovec, 1 + max_iov> local{{{&secret, sizeof(secret)}}};
-    std::array<iovec, 1 + max_iov> remote{{{reinterpret_cast<void*>(writer.secret_at), sizeof(secret)}}};
+    std::array<iovec, 1 + max_iov> remote{{{std::bit_cast<void*>(writer.secret_at), sizeof(secret)}}};
     std::copy(into.begin(), into.end(), local.begin() + 1);
     std::copy(from.begin(), from.end(), remote.begin() + 1);
     const std::span<const iovec> wanted = std::span(local).first(1 + into.size());
@@ -389,7 +389,8 @@ std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
         for (std::size_t word = 0; word < rung_.size(); ++word) {
             std::uint64_t rest = std::exchange(rung_[word], 0);
             for (; rest != 0; rest &= rest - 1) {
-                const auto bell = static_cast<std::uint32_t>(word * 64 + std::countr_zero(rest));
+                const auto bell =
+                    static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(rest)));
                 if (bell >= rings_.size() || rings_[bell].box == nullptr) {
                     continue;
                 }
@@ -412,7 +413,7 @@ bool ShmReceiver::fetch(std::uint32_t ticket, std::span<const iovec> into) noexc
     const std::size_t count = std::min<std::size_t>(entry.piece_count, from.size());
     for (std::size_t i = 0; i < count; ++i) {
         const ShmPiece& piece = entry.split.pieces[i];
-        from[i] = {reinterpret_cast<void*>(piece.address), piece.length};
+        from[i] = {std::bit_cast<void*>(piece.address), piece.length};
     }
     bool forbidden = false;
     const bool done =
@@ -444,7 +445,8 @@ bool ShmReceiver::waiting() const noexcept
         }
     }
     const std::size_t words = (rings_.size() + 63) / 64;
-    return std::any_of(own_.header().bells.begin(), own_.header().bells.begin() + words,
+    return std::any_of(own_.header().bells.begin(),
+                       own_.header().bells.begin() + static_cast<std::ptrdiff_t>(words),
                        [](const auto& bells) { return bells.load(std::memory_order_relaxed) != 0; });
 }
 
