@@ -351,8 +351,7 @@ bool Engine::Impl::read_from_sender(RxMessage& message, std::span<const iovec> f
     }
     std::array<iovec, max_iov> into;
     const std::size_t used = slice({message.iov.data(), message.iov_count}, 0, message.total, into);
-    if (used != 0 &&
-        !caps.memory->read(peer.route, message.source_epoch, from, std::span(into).first(used))) {
+    if (!caps.memory->read(peer.route, message.source_epoch, from, std::span(into).first(used))) {
         peer.unreadable = true;
         return false;
     }

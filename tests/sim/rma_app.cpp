@@ -398,8 +398,19 @@ Cause RmaApp::find(const RemoteRange& range, std::uint8_t access, std::span<std:
     return Cause::none;
 }
 
-void RmaApp::on_write(SimHost& host, const Event& event)
+void RmaApp::on_write(SimHost& host, const Event& announced)
 {
+    // Bytes that are elsewhere are fetched first, so that the ledger sees them.
+    Event event = announced;
+    std::vector<std::byte> fetched;
+    if (event.payload.size() != event.ranges[0].length) {
+        fetched.resize(event.ranges[0].length);
+        const iovec whole{fetched.data(), fetched.size()};
+        if (!host.place({&whole, 1})) {
+            return;
+        }
+        event.payload = fetched;
+    }
     const RmaLedger::Part part =
         ledger_.on_write(host.peer_host(event.peer), host_, host.incarnation(), event);
     std::span<std::byte> memory;

@@ -356,6 +356,17 @@ void chaos(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.messages = 300, .budget = 8 << 20});
 }
 
+/// Peers on one host, which read each other's memory.
+void near(RunConfig& config, SimRandom& random)
+{
+    constexpr std::array kinds{chaos, chaos, restart, closing, removal};
+    kinds[random.between(0, kinds.size() - 1)](config, random);
+    config.host.io.near = random.chance(0.5) ? 1.0 : 0.5;
+    config.host.tuning.eager_size = random.between(0, 20'000);
+    config.host.io.caps.max_packet = static_cast<std::uint32_t>(random.between(4'096, 65'507));
+    config.host.io.caps.path_count = 1;
+}
+
 // ---------------------------------------------------------------- broken on purpose
 
 void canary_checksum(RunConfig& config, SimRandom& random)
@@ -401,6 +412,7 @@ constexpr std::array table{
     Scenario{"closing", "an endpoint is closed with operations under way", closing},
     Scenario{"removal", "peers are removed and used again", removal},
     Scenario{"chaos", "much of the above at once", chaos},
+    Scenario{"near", "processes read each other's memory, in chaos, and when some end or are removed", near},
     Scenario{"canary_checksum", "a backend that delivers corrupted datagrams", canary_checksum, true},
     Scenario{"canary_completion", "a provider that loses completions", canary_completion, true},
 };

@@ -120,6 +120,9 @@ bool RmaLedger::complete(const Step& step) const
         return messages_.record(step.id).taken;
     }
     const Record& record = records_[step.id];
+    if (record.completed && record.cause == Cause::region_closed) {
+        return true; // in the middle: no piece of it was rejected, and not all were served
+    }
     const bool brings = record.plan.kind == OperationKind::read || record.plan.fetch;
     return has_effect(record) && (!brings || record.completed);
 }

@@ -187,6 +187,12 @@ void SimHost::discard(MessageId message)
     engine_->discard(message, now());
 }
 
+bool SimHost::place(std::span<const iovec> memory)
+{
+    const AllocationBan ban;
+    return engine_->place(memory);
+}
+
 void SimHost::confirm()
 {
     const AllocationBan ban;
@@ -209,6 +215,9 @@ void SimHost::revoke(std::uint64_t key)
 {
     const AllocationBan ban;
     engine_->revoke(key, now());
+    if (engine_->take_withdrawal()) {
+        io_->withdraw();
+    }
 }
 
 void SimHost::close_peer(PeerId peer)

@@ -85,6 +85,7 @@ public:
     Status park(MessageId& message);
     void refuse(MessageId message);
     void discard(MessageId message);
+    bool place(std::span<const iovec> memory);
     void confirm();
     void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie);
     void reject(Cause cause);
@@ -97,6 +98,7 @@ public:
     void deliver(SimPacket* packet) override;
     void on_unreachable_port(std::uint32_t peer) override;
     ProcessState process_state() const override { return running() ? ProcessState::alive : dead_state_; }
+    ProcessMemory* process_memory() override { return running() ? io_.get() : nullptr; }
     void between_entries() override;
 
 private:

@@ -24,9 +24,21 @@ std::array<std::byte, 8> SimIo::address_of(std::uint32_t host)
     return address;
 }
 
+namespace {
+
+IoCaps caps_of(const SimIoOptions& options, ProcessMemory* memory)
+{
+    IoCaps caps = options.caps;
+    caps.memory = options.near > 0 ? memory : nullptr;
+    return caps;
+}
+
+} // namespace
+
 SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& options, Counters& counters,
              std::uint64_t seed)
-    : network_(network), host_(host), options_(options), counters_(counters), random_(seed),
+    : network_(network), host_(host), options_(options), caps_(caps_of(options, this)),
+      epoch_(static_cast<std::uint32_t>(seed)), counters_(counters), random_(seed),
       address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet), mtu_true_(mtu_to_),
       bytes_from_(network.host_count())
 {
@@ -64,6 +76,10 @@ RouteId SimIo::route_to(std::uint32_t host)
     if (is_new) {
         route_hosts_.push_back(host);
         route_addresses_.push_back(address_of(host));
+        if (options_.near > 0) {
+            push_notice(host, RouteNotice::Kind::near,
+                        network_.clock().now() + std::chrono::microseconds(random_.between(0, 300)));
+        }
     }
     return place->second;
 }
@@ -106,9 +122,53 @@ std::size_t SimIo::rx_burst(std::span<RxPacket> packets, Time now)
         bytes_from_[packet->source] += packet->bytes.size();
         packets[rx_lent_.size()] = {packet->bytes.data(), static_cast<std::uint32_t>(packet->bytes.size()),
                                     packet->marked, options_.exact_arrival ? packet->arrived : now};
+        if (!packet->remote.empty()) {
+            RxPacket& made = packets[rx_lent_.size()];
+            for (const iovec& piece : packet->remote) {
+                made.remote_length += static_cast<std::uint32_t>(piece.iov_len);
+            }
+            bytes_from_[packet->source] += made.remote_length;
+            made.ticket = static_cast<std::uint32_t>(rx_lent_.size());
+            made.remote = this;
+        }
         rx_lent_.push_back(packet);
     }
     return rx_lent_.size();
+}
+
+/// Where it may fail it sometimes does; taken back memory is never touched.
+bool SimIo::read_host(std::uint32_t host, std::uint32_t epoch, std::span<const iovec> from,
+                      std::span<const iovec> into) noexcept
+{
+    const AllocationPermit permit;
+    const ProcessMemory* const memory = network_.port(host)->process_memory();
+    if (memory == nullptr || memory->epoch() != epoch || random_.chance(0.02)) {
+        return false;
+    }
+    std::vector<std::byte> bytes;
+    test::gather(from, bytes);
+    std::size_t at = 0;
+    for (const iovec& piece : into) {
+        std::memcpy(piece.iov_base, bytes.data() + at, piece.iov_len);
+        at += piece.iov_len;
+    }
+    return true;
+}
+
+bool SimIo::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+                 std::span<const iovec> into) noexcept
+{
+    const bool done = read_host(route_host(route), epoch, from, into);
+    for (const iovec& piece : from) {
+        bytes_from_[route_host(route)] += done ? piece.iov_len : 0;
+    }
+    return done;
+}
+
+bool SimIo::fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept
+{
+    const SimPacket& packet = *rx_lent_.at(ticket);
+    return read_host(packet.source, packet.epoch, packet.remote, into);
 }
 
 void SimIo::rx_release() noexcept
@@ -131,12 +191,20 @@ bool SimIo::transmit(const TxPacket& packet)
     }
     const std::uint32_t destination = route_hosts_[index_of(packet.route)];
     SimPacket* const datagram = network_.acquire();
-    test::gather(std::span(packet.iov).first(packet.iov_count), datagram->bytes);
+    const std::span<const iovec> pieces(packet.iov.data(), packet.iov_count);
+    test::gather(pieces, datagram->bytes);
     if (datagram->bytes.size() != packet.length || packet.length == 0 ||
         packet.length > options_.caps.max_packet) {
         throw SimFailure("poll_transmit: length " + std::to_string(packet.length) + " but iov holds " +
                          std::to_string(datagram->bytes.size()) + ", largest packet " +
                          std::to_string(options_.caps.max_packet));
+    }
+    if (packet.lasting < packet.iov_count && random_.chance(options_.near)) {
+        datagram->bytes.clear();
+        test::gather(pieces.first(packet.lasting), datagram->bytes);
+        const auto rest = pieces.subspan(packet.lasting);
+        datagram->remote.assign(rest.begin(), rest.end());
+        datagram->epoch = epoch_;
     }
     datagram->source = host_;
     datagram->destination = destination;
@@ -230,6 +298,10 @@ void SimIo::probe_liveness(RouteId route, Time now)
         return;
     }
     const std::uint32_t about = route_host(route);
+    if (options_.near > 0) {
+        push_notice(about, RouteNotice::Kind::far, now);
+        push_notice(about, RouteNotice::Kind::near, now + options_.liveness_delay);
+    }
     switch (network_.port(about)->process_state()) {
     case ProcessState::alive:
         return push_notice(about, RouteNotice::Kind::process_alive, now + options_.liveness_delay);

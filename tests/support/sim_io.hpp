@@ -33,18 +33,20 @@ struct SimIoOptions {
     double partial_burst = 0; ///< probability that a burst is cut short
     Duration tx_hold{};       ///< with keeps_tx_memory: longest time until memory is returned
     Duration liveness_delay = std::chrono::microseconds(200); ///< of the answer to probe_liveness
+    double near =
+        0; ///< peers are on the same host: probability that memory is read instead of copied, when it may be
     bool answers_liveness = false;  ///< the backend can tell whether a process exists
     bool exact_arrival = true;      ///< RxPacket::arrived is the arrival, not the burst's time
     bool deliver_corrupted = false; ///< a broken backend that verifies no checksum (canary)
 };
 
-class SimIo final : public PacketIo {
+class SimIo final : public PacketIo, public ProcessMemory, private RemoteBytes {
 public:
     SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& options, Counters& counters,
           std::uint64_t seed);
     ~SimIo() override;
 
-    const IoCaps& caps() const noexcept override { return options_.caps; }
+    const IoCaps& caps() const noexcept override { return caps_; }
     std::span<const std::byte> local_address() const noexcept override { return address_; }
     Status resolve(std::span<const std::byte> address, RouteId& route) override;
     std::span<const std::byte> route_address(RouteId route) const noexcept override;
@@ -58,6 +60,10 @@ public:
     int wait_fd() const noexcept override { return -1; }
     bool arm_wait() override { return rx_queue_.empty(); }
     void notify() noexcept override {}
+    void withdraw() noexcept override { ++epoch_; }
+    std::uint32_t epoch() const noexcept override { return epoch_; }
+    bool read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+              std::span<const iovec> into) noexcept override;
 
     // -- The network's and the host's side
 
@@ -99,6 +105,9 @@ private:
         RouteNotice notice;
     };
 
+    bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept override;
+    bool read_host(std::uint32_t host, std::uint32_t epoch, std::span<const iovec> from,
+                   std::span<const iovec> into) noexcept;
     bool transmit(const TxPacket& packet);
     bool is_shared(const void* address) const;
     void between_entries()
@@ -111,6 +120,8 @@ private:
     SimNetwork& network_;
     const std::uint32_t host_;
     const SimIoOptions options_;
+    const IoCaps caps_;
+    std::uint32_t epoch_;
     Counters& counters_;
     SimRandom random_;
     std::array<std::byte, 8> address_;

@@ -58,6 +58,7 @@ SimPacket* SimNetwork::acquire()
     packet->marked = false;
     packet->corrupted = false;
     packet->bytes.clear();
+    packet->remote.clear();
     return packet;
 }
 

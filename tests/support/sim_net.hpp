@@ -20,6 +20,9 @@
 #include <optional>
 #include <vector>
 
+#include <sys/uio.h>
+
+#include <io/packet_io.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
@@ -38,6 +41,8 @@ struct SimPacket {
     bool corrupted = false; ///< bits were flipped: the receiver's checksum would tell
     Time arrived{};         ///< at the receiver's socket
     std::vector<std::byte> bytes;
+    std::vector<iovec> remote; ///< the end of the datagram, still in the sender's memory
+    std::uint32_t epoch = 0;   ///< of the sender, when it was sent
 };
 
 /// A queue in front of a wire of fixed rate. Drops at the tail, marks above a threshold.
@@ -79,6 +84,8 @@ public:
     /// The host of `peer` told us that nobody has that address.
     virtual void on_unreachable_port(std::uint32_t peer) = 0;
     virtual ProcessState process_state() const = 0;
+    /// The process's memory, if it lives on the same host as everybody; null: it does not live.
+    virtual ProcessMemory* process_memory() = 0;
 
 protected:
     ~SimPort() = default;

@@ -308,7 +308,7 @@ TEST_CASE("near: a buffer that is too short gets the beginning, and a discarded 
     REQUIRE(world.b.parked.size() == 1);
     world.b.engine.discard(world.b.parked[0], world.now);
     world.run();
-    CHECK(world.b.reads == 1);
+    CHECK(world.b.reads == 2);
     CHECK(world.a.done.size() == 2);
     CHECK(world.a.engine.drained());
 }
