@@ -24,6 +24,7 @@ Info find_info(const Options& options, std::uint64_t caps)
     hints->tx_attr->msg_order = FI_ORDER_SAS;
     hints->rx_attr->msg_order = FI_ORDER_SAS;
     hints->fabric_attr->prov_name = strdup(options.provider.c_str());
+    hints->domain_attr->name = options.domain.empty() ? nullptr : strdup(options.domain.c_str());
     const bool bound = !options.address.empty();
     fi_info* found = nullptr;
     const int error = fi_getinfo(api_version, bound ? options.address.c_str() : nullptr, nullptr,

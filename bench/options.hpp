@@ -25,6 +25,7 @@ struct Options {
     int control_fd = -1;        ///< stream socket to the other rank
     int cpu = -1;               ///< CPU to pin to; negative: none
     std::string provider;       ///< libfabric provider name; unused by raw_udp
+    std::string domain;         ///< libfabric domain name; empty: the provider's choice
     std::string address;        ///< this rank's IP address; empty: the provider's choice
     double seconds = 0.5;       ///< per measured point
     double timeout = 15;        ///< seconds without any progress until the run is a failure
@@ -82,6 +83,7 @@ inline constexpr struct {
     {"control-fd", take<&Options::control_fd>},
     {"cpu", take<&Options::cpu>},
     {"provider", take<&Options::provider>},
+    {"domain", take<&Options::domain>},
     {"address", take<&Options::address>},
     {"seconds", take<&Options::seconds>},
     {"timeout", take<&Options::timeout>},

@@ -24,10 +24,11 @@ def draw(report, path):
     if not networks:
         return False
     providers = list(dict.fromkeys(row["provider"] for row in rows))
-    figure, axes = pyplot.subplots(len(networks), len(LABELS), squeeze=False,
-                                   figsize=(5 * len(LABELS), 3.6 * len(networks)))
+    labels = {test: label for test, label in LABELS.items() if any(row["test"] == test for row in rows)}
+    figure, axes = pyplot.subplots(len(networks), len(labels), squeeze=False,
+                                   figsize=(5 * len(labels), 3.6 * len(networks)))
     for line, network in zip(axes, networks):
-        for axis, (test, (metric, label)) in zip(line, LABELS.items()):
+        for axis, (test, (metric, label)) in zip(line, labels.items()):
             for index, provider in enumerate(providers):
                 points = sorted((row["size"], row[metric], row.get("p99_us")) for row in rows
                                 if (row["environment"], row["provider"], row["test"]) == (network, provider, test))
@@ -36,7 +37,7 @@ def draw(report, path):
                 sizes, values = [point[0] for point in points], [point[1] for point in points]
                 color = "black" if provider == "srd" else f"C{index}"
                 axis.plot(sizes, values, marker="o", label=provider, color=color,
-                          linestyle="--" if provider == "raw-udp" else "-")
+                          linestyle="--" if provider.startswith("raw") else "-")
                 if metric == "mean_us":
                     axis.vlines(sizes, values, [point[2] for point in points], color=color, alpha=0.4)
             if axis.has_data():

@@ -122,6 +122,17 @@ def ordered_count(items):
     return [(item, count) for item, count in counts.items()]
 
 
+def figure(name, measured, limit, at_most=True, unit=""):
+    verdict = "n/a" if measured is None else \
+        "PASS" if (measured <= limit if at_most else measured >= limit) else "MISS"
+    return {"name": name, "measured": measured, "limit": limit,
+            "bound": "at most" if at_most else "at least", "unit": unit, "verdict": verdict}
+
+
+def ratio(over, under):
+    return over / under if over is not None and under else None
+
+
 def figures(runs, table, engine):
     """The issue's figures: a list of {name, measured, limit, better, verdict}."""
     result = []
@@ -130,14 +141,8 @@ def figures(runs, table, engine):
         row = table.get((environment, provider, test, size))
         return row[metric or key_metric(test)] if row else None
 
-    def judge(name, measured, limit, at_most=True, unit=""):
-        verdict = "n/a" if measured is None else \
-            "PASS" if (measured <= limit if at_most else measured >= limit) else "MISS"
-        result.append({"name": name, "measured": measured, "limit": limit,
-                       "bound": "at most" if at_most else "at least", "unit": unit, "verdict": verdict})
-
-    def ratio(over, under):
-        return over / under if over is not None and under else None
+    def judge(*arguments, **keywords):
+        result.append(figure(*arguments, **keywords))
 
     for net in ("loopback", "veth9000"):
         own = value(net, "srd", "latency", 64)
@@ -147,8 +152,8 @@ def figures(runs, table, engine):
               ratio(value(net, "srd", "rate", 64), value(net, "tcp", "rate", 64)), 10, False)
         judge(f"{net}: 1 MiB bandwidth / tcp",
               ratio(value(net, "srd", "bandwidth", 1 << 20), value(net, "tcp", "bandwidth", 1 << 20)), 0.8, False)
-        judge_remote(net, value, judge, ratio)
-    judge_shm("loopback", value, judge, ratio)
+        judge_remote(net, value, judge)
+    judge_shm("loopback", value, judge)
     for mtu in (9000, 1500):
         clean, lossy = f"veth{mtu}-noseg", f"veth{mtu}-noseg-loss1"
         judge(f"1 % loss, MTU {mtu}: mean 64 B ping-pong / lossless",
@@ -162,12 +167,12 @@ def figures(runs, table, engine):
     judge("start-up: fi_getinfo to enabled endpoint, after libfabric's own",
           statistics.median(startups) if startups else None, 20,
           unit="ms")
-    for figure in (engine or {}).get("figures", []):
-        judge(f"engine: {figure['name']}", figure["measured"], figure["limit"], unit=figure["unit"])
+    for own in (engine or {}).get("figures", []):
+        judge(f"engine: {own['name']}", own["measured"], own["limit"], unit=own["unit"])
     return result
 
 
-def judge_shm(net, value, judge, ratio):
+def judge_shm(net, value, judge):
     """Between processes of one host srd is as fast as libfabric's own provider for that."""
     judge("this host: 64 B ping-pong of srd:shm / shm",
           ratio(value(net, "srd:shm", "latency", 64), value(net, "shm", "latency", 64)), 1.0)
@@ -177,7 +182,7 @@ def judge_shm(net, value, judge, ratio):
               ratio(value(net, "srd:shm", "bandwidth", size), value(net, "shm", "bandwidth", size)), 0.95, False)
 
 
-def judge_remote(net, value, judge, ratio):
+def judge_remote(net, value, judge):
     """Writes are at least as fast as messages, reads nearly as fast as tcp's, both far ahead of udp;ofi_rxd."""
     mib = 1 << 20
     judge(f"{net}: 8 B fi_write, one way / 64 B message, one way",

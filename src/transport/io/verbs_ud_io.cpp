@@ -7,6 +7,7 @@
 #include <cstring>
 #include <random>
 
+#include <sched.h>
 #include <sys/epoll.h>
 
 #include <srd/check.hpp>
@@ -22,11 +23,17 @@ namespace {
 
 // How often to look where little comes from: each look is a system call.
 constexpr Duration kernel_interval = std::chrono::microseconds(20); // at the UDP socket
+constexpr Duration kernel_interval_busy =
+    std::chrono::microseconds(500); // ... if so long each look at the queue pairs finds something
 constexpr Duration kernel_streak =
     std::chrono::milliseconds(1); // after a packet, look every time for so long
 constexpr Duration event_interval = std::chrono::milliseconds(5); // at the device's events
 constexpr Duration port_interval =
     std::chrono::seconds(1); // at the port itself: not all that changes is an event
+
+// A software device (rdma_rxe, siw) works in kernel threads on the processors of those who poll it. Who has
+// found nothing for so long gives way to them: otherwise they wait for the end of the poller's time slice.
+constexpr Duration patience = std::chrono::microseconds(20);
 
 constexpr std::uint16_t hardware_queue_pairs = 8; // the other paths are flow labels
 constexpr std::uint16_t packets_per_post = 16;    // bulk on one path shares a doorbell, and a completion
@@ -69,10 +76,12 @@ public:
 private:
     int open_wait();
     bool watch(int fd) noexcept;
+    std::size_t take_from_kernel(std::span<RxPacket> packets, Time now);
     /// Packets that are not messages between backends, a prefix of `packets`. Returns how many.
     std::size_t keep(std::span<RxPacket> packets, Time now);
     /// True if a packet can go through the queue pairs now. `full`: it could, but there is no room.
     bool send_by_rdma(const TxPacket& packet, bool& full);
+    void give_way(Time now) noexcept;
     void read_events();
     void read_port();
     void say(const std::function<void(const char*)>& sink, const std::string& text) const
@@ -94,10 +103,12 @@ private:
     NoticeQueue notices_;
     std::uint32_t port_mtu_ = 0; // 0: the port is down
     bool device_lost_ = false;
+    bool software_ = false; // the device is the kernel
     bool watched_ = false;
     bool kernel_held_ = false; // packets of udp_ are handed out
     bool queues_held_ = false;
     Time now_{}; // of the last pass
+    Time patient_until_{};
     Time kernel_due_{};
     Time kernel_active_until_{};
     Time events_due_{};
@@ -114,9 +125,9 @@ int VerbsIo::open(const SocketAddress& wanted, std::string& error)
         error = reason;
         return ENODEV;
     }
-    const bool hardware = verbs_is_hardware(port_.device);
+    software_ = !verbs_is_hardware(port_.device);
     const std::uint16_t senders =
-        hardware ? std::min(config_.path_count, hardware_queue_pairs) : config_.path_count;
+        software_ ? config_.path_count : std::min(config_.path_count, hardware_queue_pairs);
     labels_ = config_.path_count / senders;
     std::random_device random;
     // The uppermost bit of a Q_Key asks for privileges.
@@ -186,6 +197,17 @@ std::size_t VerbsIo::keep(std::span<RxPacket> packets, Time now)
     return kept;
 }
 
+std::size_t VerbsIo::take_from_kernel(std::span<RxPacket> packets, Time now)
+{
+    const std::size_t received = udp_->rx_burst(packets, now);
+    kernel_held_ = received != 0;
+    if (received != 0) {
+        kernel_active_until_ = now + kernel_streak;
+    }
+    kernel_due_ = now < kernel_active_until_ ? now : now + kernel_interval;
+    return keep(packets.first(received), now);
+}
+
 std::size_t VerbsIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
     SRD_DCHECK(!kernel_held_ && !queues_held_);
@@ -193,25 +215,34 @@ std::size_t VerbsIo::rx_burst(std::span<RxPacket> packets, Time now)
     if (packets.empty()) {
         return 0;
     }
-    std::size_t count = 0;
-    if (now >= kernel_due_) {
-        const std::size_t received = udp_->rx_burst(packets, now);
-        kernel_held_ = received != 0;
-        if (received != 0) {
-            kernel_active_until_ = now + kernel_streak;
-        }
-        kernel_due_ = now < kernel_active_until_ ? now : now + kernel_interval;
-        count = keep(packets.first(received), now);
-    }
+    // Where packets come from queue pairs, the socket waits until they have been dealt with: not for long.
+    const bool kernel_due = now >= kernel_due_;
+    const bool kernel_first =
+        kernel_due && (now < kernel_active_until_ || now >= kernel_due_ + kernel_interval_busy);
+    std::size_t count = kernel_first ? take_from_kernel(packets, now) : 0;
     if (count < packets.size()) {
         queues_held_ = true;
         const std::span<RxPacket> rest = packets.subspan(count);
         count += keep(rest.first(queues_->rx_burst(rest, now)), now);
     }
+    if (count == 0 && kernel_due && !kernel_first) {
+        count = take_from_kernel(packets, now);
+    }
     if (count == 0) {
         rx_release(); // the caller releases only what it got
+        give_way(now);
+    } else {
+        patient_until_ = now + patience;
     }
     return count;
+}
+
+void VerbsIo::give_way(Time now) noexcept
+{
+    if (software_ && now >= patient_until_) {
+        patient_until_ = now + patience;
+        ::sched_yield();
+    }
 }
 
 void VerbsIo::rx_release() noexcept
