@@ -74,10 +74,10 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
         peer.probe_count = 0;
         peer.probe_at = peer.in_flight.empty() ? time_never : now + probe_delay(peer);
     }
-    on_rnr(index, (block.flags & wire::ack_flag::receiver_not_ready) != 0, now);
-    if (sample.acked_bytes != 0 && !peer.rnr_blocked) {
-        peer.rnr_count = 0;
+    if (sample.acked_bytes != 0) {
+        peer.rnr_count = 0; // it takes something: it is worth asking soon
     }
+    on_rnr(index, (block.flags & wire::ack_flag::receiver_not_ready) != 0, now);
     if (has_work(peer)) {
         activate(index);
     }
