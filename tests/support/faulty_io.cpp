@@ -7,7 +7,7 @@
 namespace srd::test {
 
 FaultyIo::FaultyIo(std::unique_ptr<PacketIo> inner, const FaultPlan& plan)
-    : inner_(std::move(inner)), plan_(plan), random_(plan.seed), caps_(inner_->caps())
+    : IoAround(std::move(inner)), plan_(plan), random_(plan.seed), caps_(this->inner().caps())
 {
     caps_.keeps_tx_memory = caps_.keeps_tx_memory || plan.late > 0;
 }
@@ -47,7 +47,7 @@ std::size_t FaultyIo::rx_burst(std::span<RxPacket> packets, Time now)
         ++counts_.partial;
         fresh = fresh.first(1 + random_() % (fresh.size() - 1));
     }
-    const std::size_t received = fresh.empty() ? 0 : inner_->rx_burst(fresh, now);
+    const std::size_t received = fresh.empty() ? 0 : inner().rx_burst(fresh, now);
     inner_delivered_ = received != 0;
     for (std::size_t i = 0; i < received; ++i) {
         const RxPacket packet = fresh[i];
@@ -76,7 +76,7 @@ void FaultyIo::rx_release() noexcept
 {
     delivered_.clear();
     if (std::exchange(inner_delivered_, false)) {
-        inner_->rx_release();
+        inner().rx_release();
     }
 }
 
@@ -107,8 +107,8 @@ std::size_t FaultyIo::tx_burst(std::span<const TxPacket> packets)
 /// Adds what the wrapped backend takes to `accepted`; false if that is not all.
 bool FaultyIo::send(std::span<const TxPacket> packets, std::size_t& accepted)
 {
-    const std::size_t sent = packets.empty() ? 0 : inner_->tx_burst(packets);
-    if (caps_.keeps_tx_memory && !inner_->caps().keeps_tx_memory) {
+    const std::size_t sent = packets.empty() ? 0 : inner().tx_burst(packets);
+    if (caps_.keeps_tx_memory && !inner().caps().keeps_tx_memory) {
         for (const TxPacket& packet : packets.first(sent)) {
             returned_.push_back(packet.desc);
         }
@@ -136,7 +136,7 @@ std::size_t FaultyIo::tx_reap(std::span<DescId> descs)
         descs[count++] = returned_.front();
         returned_.pop_front();
     }
-    return count + inner_->tx_reap(descs.subspan(count));
+    return count + inner().tx_reap(descs.subspan(count));
 }
 
 } // namespace srd::test

@@ -13,7 +13,7 @@
 #include <random>
 #include <vector>
 
-#include "io/packet_io.hpp"
+#include "io/io_around.hpp"
 
 namespace srd::test {
 
@@ -37,37 +37,18 @@ struct FaultCounts {
     std::uint64_t partial = 0;
 };
 
-class FaultyIo final : public PacketIo {
+class FaultyIo final : public IoAround {
 public:
     FaultyIo(std::unique_ptr<PacketIo> inner, const FaultPlan& plan);
 
-    PacketIo& inner() noexcept { return *inner_; }
     const FaultCounts& counts() const noexcept { return counts_; }
 
     const IoCaps& caps() const noexcept override { return caps_; }
-    std::span<const std::byte> local_address() const noexcept override { return inner_->local_address(); }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
-    {
-        return inner_->resolve(address, route);
-    }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
-    {
-        return inner_->route_address(route);
-    }
-    std::uint32_t route_mtu(RouteId route) const noexcept override { return inner_->route_mtu(route); }
-    std::uint16_t route_paths(RouteId route) const noexcept override { return inner_->route_paths(route); }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
     std::size_t tx_reap(std::span<DescId> descs) override;
-    void probe_liveness(RouteId route, Time now) override { inner_->probe_liveness(route, now); }
-    std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override
-    {
-        return inner_->poll_notices(notices, now);
-    }
-    int wait_fd() const noexcept override { return inner_->wait_fd(); }
-    bool arm_wait() override { return inner_->arm_wait() && held_.empty(); }
-    void notify() noexcept override { inner_->notify(); }
+    bool arm_wait() override { return inner().arm_wait() && held_.empty(); }
 
 private:
     struct Held {
@@ -86,7 +67,6 @@ private:
     bool send(std::span<const TxPacket> packets, std::size_t& accepted);
     void hold(const RxPacket& packet, unsigned delay);
 
-    std::unique_ptr<PacketIo> inner_;
     FaultPlan plan_;
     FaultCounts counts_;
     std::mt19937_64 random_;

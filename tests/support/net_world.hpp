@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "io/packet_io.hpp"
+#include "io/io_around.hpp"
 
 namespace srd::test {
 
@@ -44,53 +44,31 @@ private:
 };
 
 /// A backend that lives in a namespace.
-class NamespacedIo final : public PacketIo {
+class NamespacedIo final : public IoAround {
 public:
-    NamespacedIo(std::unique_ptr<PacketIo> inner, int fd) : inner_(std::move(inner)), fd_(fd) {}
+    NamespacedIo(std::unique_ptr<PacketIo> inner, int fd) : IoAround(std::move(inner)), fd_(fd) {}
     ~NamespacedIo() override
     {
         const InsideNamespace inside(fd_);
-        inner_.reset();
+        end_inner();
     }
-    const IoCaps& caps() const noexcept override { return inner_->caps(); }
-    std::span<const std::byte> local_address() const noexcept override { return inner_->local_address(); }
     Status resolve(std::span<const std::byte> address, RouteId& route) override
     {
         const InsideNamespace inside(fd_);
-        return inner_->resolve(address, route);
+        return inner().resolve(address, route);
     }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
-    {
-        return inner_->route_address(route);
-    }
-    std::uint32_t route_mtu(RouteId route) const noexcept override { return inner_->route_mtu(route); }
-    std::uint16_t route_paths(RouteId route) const noexcept override { return inner_->route_paths(route); }
-    std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
-    {
-        return inner_->rx_burst(packets, now);
-    }
-    void rx_release() noexcept override { inner_->rx_release(); }
     std::size_t tx_burst(std::span<const TxPacket> packets) override
     {
         const InsideNamespace inside(fd_);
-        return inner_->tx_burst(packets);
+        return inner().tx_burst(packets);
     }
-    std::size_t tx_reap(std::span<DescId> descs) override { return inner_->tx_reap(descs); }
     void probe_liveness(RouteId route, Time now) override
     {
         const InsideNamespace inside(fd_);
-        inner_->probe_liveness(route, now);
+        inner().probe_liveness(route, now);
     }
-    std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override
-    {
-        return inner_->poll_notices(notices, now);
-    }
-    int wait_fd() const noexcept override { return inner_->wait_fd(); }
-    bool arm_wait() override { return inner_->arm_wait(); }
-    void notify() noexcept override { inner_->notify(); }
 
 private:
-    std::unique_ptr<PacketIo> inner_;
     int fd_;
 };
 

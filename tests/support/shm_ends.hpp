@@ -28,6 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "io/io_around.hpp"
 #include "io/shm_io.hpp"
 #include "support/io_harness.hpp"
 
@@ -322,47 +323,21 @@ inline bool ping(ShmEnd& end, RouteId route, std::uint32_t first, std::uint32_t 
 }
 
 /// UDP that lets something happen in the middle of a burst.
-class Interrupted final : public PacketIo {
+class Interrupted final : public IoAround {
 public:
     Interrupted(std::unique_ptr<PacketIo> inner, std::function<void()>& event)
-        : inner_(std::move(inner)), event_(event)
+        : IoAround(std::move(inner)), event_(event)
     {
     }
-    const IoCaps& caps() const noexcept override { return inner_->caps(); }
-    std::span<const std::byte> local_address() const noexcept override { return inner_->local_address(); }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
-    {
-        return inner_->resolve(address, route);
-    }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
-    {
-        return inner_->route_address(route);
-    }
-    std::uint32_t route_mtu(RouteId route) const noexcept override { return inner_->route_mtu(route); }
-    std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
-    {
-        return inner_->rx_burst(packets, now);
-    }
-    void rx_release() noexcept override { inner_->rx_release(); }
     std::size_t tx_burst(std::span<const TxPacket> packets) override
     {
         if (event_) {
             std::exchange(event_, {})();
         }
-        return inner_->tx_burst(packets);
+        return inner().tx_burst(packets);
     }
-    std::size_t tx_reap(std::span<DescId> descs) override { return inner_->tx_reap(descs); }
-    void probe_liveness(RouteId route, Time now) override { inner_->probe_liveness(route, now); }
-    std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override
-    {
-        return inner_->poll_notices(notices, now);
-    }
-    int wait_fd() const noexcept override { return inner_->wait_fd(); }
-    bool arm_wait() override { return inner_->arm_wait(); }
-    void notify() noexcept override { inner_->notify(); }
 
 private:
-    std::unique_ptr<PacketIo> inner_;
     std::function<void()>& event_;
 };
 

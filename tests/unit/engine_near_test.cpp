@@ -10,7 +10,8 @@
 #include <numeric>
 #include <vector>
 
-#include <bytes.hpp>
+#include <srd/iov.hpp>
+
 #include <engine.hpp>
 
 #include "support/catch.hpp"

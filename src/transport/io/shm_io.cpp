@@ -7,6 +7,7 @@
 #include <srd/address.hpp>
 #include <srd/check.hpp>
 
+#include "io_around.hpp"
 #include "look_rule.hpp"
 #include "shm_routes.hpp"
 
@@ -17,41 +18,27 @@ namespace {
 /// How often to look at the other backend, where all packets come through memory.
 constexpr Duration wire_interval = std::chrono::microseconds(10);
 
-class ShmIo final : public PacketIo, private ProcessMemory {
+class ShmIo final : public IoAround, private ProcessMemory {
 public:
     ShmIo(const ShmConfig& config, std::unique_ptr<PacketIo> wire, const SocketAddress& local,
           Counters& counters)
-        : wire_(std::move(wire)), caps_(caps_with(wire_->caps(), this)), counters_(counters),
-          routes_({local, config.warn, config.tell}, *wire_)
+        : IoAround(std::move(wire)), caps_(caps_with(inner().caps(), this)), counters_(counters),
+          routes_({local, config.warn, config.tell}, inner())
     {
     }
 
     const IoCaps& caps() const noexcept override { return caps_; }
-    std::span<const std::byte> local_address() const noexcept override { return wire_->local_address(); }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
-    {
-        return wire_->resolve(address, route);
-    }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
-    {
-        return wire_->route_address(route);
-    }
-    std::uint32_t route_mtu(RouteId route) const noexcept override { return wire_->route_mtu(route); }
-    std::uint16_t route_paths(RouteId route) const noexcept override { return wire_->route_paths(route); }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
     void withdraw() noexcept override { routes_.withdraw(); }
-    std::size_t tx_reap(std::span<DescId> descs) override { return wire_->tx_reap(descs); }
     void probe_liveness(RouteId route, Time now) override
     {
         routes_.doubt(route);
-        wire_->probe_liveness(route, now);
+        inner().probe_liveness(route, now);
     }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
-    int wait_fd() const noexcept override { return wire_->wait_fd(); }
     bool arm_wait() override;
-    void notify() noexcept override { wire_->notify(); }
 
 private:
     static IoCaps caps_with(IoCaps caps, ProcessMemory* memory) noexcept
@@ -72,12 +59,11 @@ private:
     std::size_t receive_wire(std::span<RxPacket> packets, Time now);
     bool reads_rings() noexcept { return routes_.receiver() != nullptr && !routes_.receiver()->empty(); }
 
-    const std::unique_ptr<PacketIo> wire_;
     const IoCaps caps_;
     Counters& counters_;
     ShmRoutes routes_;
     LookRule wire_looks_{wire_interval};
-    bool wire_held_ = false;  // packets of wire_ are handed out
+    bool wire_held_ = false;  // packets of the other backend are handed out
     bool rings_held_ = false; // packets in rings are handed out
     bool wire_first_ = false;
     bool asleep_ = false;
@@ -88,7 +74,7 @@ private:
 
 std::size_t ShmIo::receive_wire(std::span<RxPacket> packets, Time now)
 {
-    const std::size_t count = wire_->rx_burst(packets, now);
+    const std::size_t count = inner().rx_burst(packets, now);
     wire_held_ = count != 0; // also of messages that are not handed on
     wire_looks_.looked(now, count != 0);
     std::size_t kept = 0;
@@ -131,7 +117,7 @@ std::size_t ShmIo::rx_burst(std::span<RxPacket> packets, Time now)
 void ShmIo::rx_release() noexcept
 {
     if (wire_held_) {
-        wire_->rx_release();
+        inner().rx_release();
         wire_held_ = false;
     }
     if (rings_held_) {
@@ -184,7 +170,7 @@ std::size_t ShmIo::tx_burst(std::span<const TxPacket> packets)
         while (end < packets.size() && packets[end].route == packets[accepted].route) {
             ++end;
         }
-        accepted += wire_->tx_burst(packets.subspan(accepted, end - accepted));
+        accepted += inner().tx_burst(packets.subspan(accepted, end - accepted));
         if (accepted < end) {
             break;
         }
@@ -200,7 +186,7 @@ std::size_t ShmIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
     now_ = now;
     const std::size_t own = routes_.notices().empty() ? 0 : routes_.notices().take(notices);
-    const std::size_t count = wire_->poll_notices(notices.subspan(own), now);
+    const std::size_t count = inner().poll_notices(notices.subspan(own), now);
     for (const RouteNotice& notice : notices.subspan(own, count)) {
         wire_looks_.hurry(); // before it is acted on, all that came earlier must have been read
         if (notice.kind == RouteNotice::Kind::process_gone) {
@@ -215,7 +201,7 @@ bool ShmIo::arm_wait()
     // First said, then looked: who writes in between wakes us.
     asleep_ = true;
     routes_.set_asleep(true);
-    const bool wire_idle = wire_->arm_wait();
+    const bool wire_idle = inner().arm_wait();
     if (!wire_idle) {
         wire_looks_.hurry();
     }

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include <srd/check.hpp>
+#include <srd/iov.hpp>
 
 namespace srd {
 
@@ -22,23 +23,6 @@ std::uint32_t read_once(const std::uint32_t& word) noexcept
 
 /// From this length on fetching is quicker than copying twice.
 constexpr std::uint32_t fetched_packet = 16384;
-
-void copy_out(std::span<const iovec> pieces, std::byte* to) noexcept
-{
-    for (const iovec& piece : pieces) {
-        std::memcpy(to, piece.iov_base, piece.iov_len);
-        to += piece.iov_len;
-    }
-}
-
-std::uint64_t total_length(std::span<const iovec> pieces) noexcept
-{
-    std::uint64_t total = 0;
-    for (const iovec& piece : pieces) {
-        total += piece.iov_len;
-    }
-    return total;
-}
 
 } // namespace
 
@@ -148,7 +132,7 @@ bool ShmSender::write_pieces(const TxPacket& packet, ShmEntry& entry) const noex
     if (length > entry.split.head.size() || rest.size() > entry.split.pieces.size()) {
         return false;
     }
-    copy_out(head, entry.split.head.data());
+    copy_range(head, 0, length, entry.split.head.data());
     for (std::size_t i = 0; i < rest.size(); ++i) {
         entry.split.pieces[i] = {reinterpret_cast<std::uintptr_t>(rest[i].iov_base), rest[i].iov_len};
     }
@@ -186,8 +170,8 @@ bool ShmSender::push(const TxPacket& packet) noexcept
     entry.length = packet.length;
     entry.block = block;
     entry.piece_count = 0;
-    copy_out({packet.iov.data(), packet.iov_count},
-             block == shm_no_block ? entry.bytes.data() : own_->block(block));
+    copy_range({packet.iov.data(), packet.iov_count}, 0, packet.length,
+               block == shm_no_block ? entry.bytes.data() : own_->block(block));
     publish(entry);
     return true;
 }

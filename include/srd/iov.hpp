@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Lists of memory ranges.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include <sys/uio.h>
+
+namespace srd {
+
+inline std::uint64_t total_length(std::span<const iovec> iov) noexcept
+{
+    std::uint64_t total = 0;
+    for (const iovec& piece : iov) {
+        total += piece.iov_len;
+    }
+    return total;
+}
+
+/// Calls `visit(memory, length)` for the pieces of bytes [offset, offset + length) of `iov`, as far as there
+/// are any.
+template <typename Visitor>
+void for_each_piece(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length, Visitor&& visit)
+{
+    for (const iovec& piece : iov) {
+        if (length == 0) {
+            return;
+        }
+        if (offset >= piece.iov_len) {
+            offset -= piece.iov_len;
+            continue;
+        }
+        const std::size_t take = std::min<std::uint64_t>(length, piece.iov_len - offset);
+        visit(static_cast<std::byte*>(piece.iov_base) + offset, take);
+        length -= take;
+        offset = 0;
+    }
+}
+
+/// Copies bytes [offset, offset + length) of `iov` to `out`; returns the first byte behind them.
+inline std::byte* copy_range(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length,
+                             std::byte* out) noexcept
+{
+    for_each_piece(iov, offset, length, [&out](const std::byte* from, std::size_t size) {
+        std::memcpy(out, from, size);
+        out += size;
+    });
+    return out;
+}
+
+/// Puts these pieces into `pieces`, which has room for them; returns their number.
+inline std::size_t slice(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length,
+                         std::span<iovec> pieces) noexcept
+{
+    std::size_t count = 0;
+    for_each_piece(iov, offset, length, [&](std::byte* memory, std::size_t size) {
+        pieces[count++] = {memory, size};
+    });
+    return count;
+}
+
+/// Copies `bytes` to `iov` from `offset` on; what lies beyond its end is dropped.
+inline void scatter(std::span<const iovec> iov, std::uint64_t offset,
+                    std::span<const std::byte> bytes) noexcept
+{
+    const std::byte* from = bytes.data();
+    for_each_piece(iov, offset, bytes.size(), [&from](std::byte* to, std::size_t size) {
+        std::memcpy(to, from, size);
+        from += size;
+    });
+}
+
+} // namespace srd
