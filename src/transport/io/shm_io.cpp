@@ -16,7 +16,7 @@ namespace srd {
 namespace {
 
 /// How often to look at the other backend, where all packets come through memory.
-constexpr Duration wire_interval = std::chrono::microseconds(10);
+constexpr Duration wire_interval = std::chrono::microseconds(20);
 
 class ShmIo final : public IoAround, private ProcessMemory {
 public:
@@ -63,6 +63,7 @@ private:
     Counters& counters_;
     ShmRoutes routes_;
     LookRule wire_looks_{wire_interval};
+    LookRule notice_looks_{wire_interval};
     bool wire_held_ = false;  // packets of the other backend are handed out
     bool rings_held_ = false; // packets in rings are handed out
     bool wire_first_ = false;
@@ -186,6 +187,10 @@ std::size_t ShmIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
     now_ = now;
     const std::size_t own = routes_.notices().empty() ? 0 : routes_.notices().take(notices);
+    if (reads_rings() && !notice_looks_.due(now)) {
+        return own;
+    }
+    notice_looks_.looked(now, false);
     const std::size_t count = inner().poll_notices(notices.subspan(own), now);
     for (const RouteNotice& notice : notices.subspan(own, count)) {
         wire_looks_.hurry(); // before it is acted on, all that came earlier must have been read
