@@ -321,6 +321,9 @@ std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, T
     const std::uint32_t begin = ring.next;
     while (count < packets.size() && ring.ready()) {
         const ShmEntry& entry = ring.entries[ring.next % shm_ring_entries];
+        // The other processor has just written these lines: let them come together.
+        __builtin_prefetch(&entry.bytes[cache_line - offsetof(ShmEntry, bytes)]);
+        __builtin_prefetch(&entry.bytes[2 * cache_line - offsetof(ShmEntry, bytes)]);
         ++ring.next;
         const std::byte* data = entry.bytes.data();
         // Each is read once: the writer may be out of its mind.
