@@ -549,6 +549,29 @@ TEST_CASE("shm: messages that make no sense open nothing and close nothing")
     CHECK(mapped_objects().size() == 2);
 }
 
+TEST_CASE("shm: who holds the pool without reading delays no other")
+{
+    ShmEnd sender;
+    std::vector<std::unique_ptr<ShmEnd>> readers;
+    std::vector<RouteId> routes;
+    for (int i = 0; i < 5; ++i) {
+        readers.push_back(std::make_unique<ShmEnd>());
+        routes.push_back(route_to(*sender.io, *readers.back()->io));
+        REQUIRE(open_memory(sender, routes.back(), {&sender, readers.back().get()}));
+        drain(*readers.back()->io, std::chrono::milliseconds(1));
+    }
+    for (std::size_t i = 0; i + 1 < readers.size(); ++i) { // none of these reads from now on
+        for (int n = 0; n < 16; ++n) {
+            sender.send(routes[i], 1, 60000);
+        }
+    }
+    REQUIRE(sender.send(routes.back(), 2, 60000)); // at once, whatever way it takes
+    CHECK(eventually([&] {
+        const std::vector<std::uint32_t> numbers = readers.back()->receive();
+        return std::find(numbers.begin(), numbers.end(), 2U) != numbers.end();
+    }));
+}
+
 TEST_CASE("shm: packets of every length arrive once while the memory is short")
 {
     Two two;

@@ -188,6 +188,9 @@ bool ShmSender::push(const TxPacket& packet) noexcept
     if (fits && packet.length > entry.bytes.size()) {
         block = pool_->alloc((packet.length + shm_block_size - 1) / shm_block_size, *control_, tail_);
         fits = block != shm_no_block;
+        if (!fits && control_->head.load(std::memory_order_relaxed) == tail_) {
+            failures_ = patience; // others hold the pool, and nothing of this reader's will free it
+        }
     }
     if (!fits) {
         failures_ = std::min(failures_ + 1, patience);
