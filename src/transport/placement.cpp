@@ -351,8 +351,10 @@ bool Engine::Impl::read_from_sender(RxMessage& message, std::span<const iovec> f
     }
     std::array<iovec, max_iov> into;
     const std::size_t used = slice({message.iov.data(), message.iov_count}, 0, message.total, into);
-    if (!caps.memory->read(peer.route, message.source_epoch, from, std::span(into).first(used))) {
-        peer.unreadable = true;
+    const ProcessMemory::Read result =
+        caps.memory->read(peer.route, message.source_epoch, from, std::span(into).first(used));
+    peer.unreadable = result == ProcessMemory::Read::forbidden;
+    if (result != ProcessMemory::Read::done) {
         return false;
     }
     message.received = message.limit = message.total;

@@ -155,14 +155,14 @@ bool SimIo::read_host(std::uint32_t host, std::uint32_t epoch, std::span<const i
     return true;
 }
 
-bool SimIo::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
-                 std::span<const iovec> into) noexcept
+ProcessMemory::Read SimIo::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+                                std::span<const iovec> into) noexcept
 {
     const bool done = read_host(route_host(route), epoch, from, into);
     for (const iovec& piece : from) {
         bytes_from_[route_host(route)] += done ? piece.iov_len : 0;
     }
-    return done;
+    return done ? Read::done : Read::changed;
 }
 
 bool SimIo::fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept

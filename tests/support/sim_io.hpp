@@ -62,7 +62,7 @@ public:
     void notify() noexcept override {}
     void withdraw() noexcept override { ++epoch_; }
     std::uint32_t epoch() const noexcept override { return epoch_; }
-    bool read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+    Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
               std::span<const iovec> into) noexcept override;
 
     // -- The network's and the host's side

@@ -67,12 +67,15 @@ public:
         }
 
         std::uint32_t epoch() const noexcept override { return own_epoch; }
-        bool read(RouteId, std::uint32_t epoch, std::span<const iovec> from,
+        Read read(RouteId, std::uint32_t epoch, std::span<const iovec> from,
                   std::span<const iovec> into) noexcept override
         {
             ++reads;
             copy_pieces(from, into);
-            return world.may_read && epoch == (this == &world.a ? world.b : world.a).own_epoch;
+            if (epoch != (this == &world.a ? world.b : world.a).own_epoch) {
+                return Read::changed;
+            }
+            return world.may_read ? Read::done : Read::forbidden;
         }
         bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept override
         {
@@ -349,6 +352,16 @@ TEST_CASE("near: memory that was taken back is not believed")
     world.run();
     CHECK(target == message);
     CHECK(world.a.done.size() == 1);
+    CHECK(world.b.reads == 1);
+    // What is sent from now on may be read.
+    std::fill(target.begin(), target.end(), std::byte{0});
+    world.b.buffer = whole(target);
+    const std::uint64_t packets = world.a.counters.tx_packets.value();
+    world.send(message);
+    world.run();
+    CHECK(target == message);
+    CHECK(world.b.reads == 2);
+    CHECK(world.a.counters.tx_packets.value() - packets < 10);
 }
 
 TEST_CASE("near: ends of packets that cannot be fetched come again")

@@ -140,16 +140,16 @@ TEST_CASE("shm: a message is read in one go, as long as its epoch is the sender'
     std::vector<std::byte> got(end_size);
     const iovec into{got.data(), got.size()};
     const std::uint32_t epoch = ours->epoch();
-    CHECK(reader->read(ends.b_to_a, epoch, from, {&into, 1}));
+    CHECK(reader->read(ends.b_to_a, epoch, from, {&into, 1}) == ProcessMemory::Read::done);
     CHECK(got == message);
-    CHECK_FALSE(reader->read(ends.b_to_a, epoch + 1, from, {&into, 1}));
+    CHECK(reader->read(ends.b_to_a, epoch + 1, from, {&into, 1}) == ProcessMemory::Read::changed);
     const iovec nowhere{std::bit_cast<void*>(std::uintptr_t{64}), end_size};
-    CHECK_FALSE(reader->read(ends.b_to_a, epoch, {&nowhere, 1}, {&into, 1}));
-    CHECK_FALSE(reader->read(RouteId{4000}, epoch, from, {&into, 1}));
+    CHECK(reader->read(ends.b_to_a, epoch, {&nowhere, 1}, {&into, 1}) == ProcessMemory::Read::forbidden);
+    CHECK(reader->read(RouteId{4000}, epoch, from, {&into, 1}) == ProcessMemory::Read::changed);
     ends.a->io->withdraw();
     CHECK(ours->epoch() != epoch);
-    CHECK_FALSE(reader->read(ends.b_to_a, epoch, from, {&into, 1}));
-    CHECK(reader->read(ends.b_to_a, ours->epoch(), from, {&into, 1}));
+    CHECK(reader->read(ends.b_to_a, epoch, from, {&into, 1}) == ProcessMemory::Read::changed);
+    CHECK(reader->read(ends.b_to_a, ours->epoch(), from, {&into, 1}) == ProcessMemory::Read::done);
 }
 
 TEST_CASE("shm: what may not be read is copied: a sender whose process number means another here")

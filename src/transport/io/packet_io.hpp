@@ -28,12 +28,18 @@ struct Counters;
 /// The memory of processes on this host.
 class ProcessMemory {
 public:
+    enum class Read : std::uint8_t {
+        done,
+        changed,   ///< the bytes may be others by now; what is named by a later epoch may be read
+        forbidden, ///< they cannot be had, and asking again is in vain
+    };
+
     /// Names what peers may read of our memory now; another one after PacketIo::withdraw().
     virtual std::uint32_t epoch() const noexcept = 0;
     /// Copies the first bytes of `from`, in the memory of the process behind `route`, as many as `into` has
-    /// room for. False: they cannot be had, or they may be others by now, because `epoch` is not that
-    /// process's any more; `into` may have changed.
-    virtual bool read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+    /// room for. If `epoch` is not that process's any more they have changed. Unless done, `into` may have
+    /// changed for nothing.
+    virtual Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
                       std::span<const iovec> into) noexcept = 0;
 
 protected:

@@ -47,7 +47,7 @@ private:
         return caps;
     }
     std::uint32_t epoch() const noexcept override { return routes_.epoch(); }
-    bool read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+    Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
               std::span<const iovec> into) noexcept override
     {
         return routes_.read(route, epoch, from, into);

@@ -51,8 +51,8 @@ constexpr std::uint32_t fetched_packet = 16384;
 
 } // namespace
 
-bool read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const iovec> from,
-                  std::span<const iovec> into, bool& forbidden) noexcept
+ProcessMemory::Read read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const iovec> from,
+                                 std::span<const iovec> into) noexcept
 {
     SRD_CHECK(from.size() <= max_iov && into.size() <= max_iov);
     std::uint64_t secret = 0;
@@ -63,10 +63,14 @@ bool read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const 
     const std::span<const iovec> wanted = std::span(local).first(1 + into.size());
     const ssize_t got =
         ::process_vm_readv(writer.process, wanted.data(), wanted.size(), remote.data(), 1 + from.size(), 0);
-    forbidden = got < 0 || static_cast<std::uint64_t>(got) != total_length(wanted) || secret != writer.secret;
     std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with ShmRoutes::withdraw()
-    return !forbidden && writer.epoch.load(std::memory_order_seq_cst) == epoch &&
-           writer.closed.load(std::memory_order_seq_cst) == 0;
+    if (writer.epoch.load(std::memory_order_seq_cst) != epoch ||
+        writer.closed.load(std::memory_order_seq_cst) != 0) {
+        return ProcessMemory::Read::changed; // also when it could not be read: it may be mapped no more
+    }
+    return got < 0 || static_cast<std::uint64_t>(got) != total_length(wanted) || secret != writer.secret
+               ? ProcessMemory::Read::forbidden
+               : ProcessMemory::Read::done;
 }
 
 // -- Pool -----------------------------------------------------------------------
@@ -245,8 +249,8 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uin
     opened.number = ring;
     opened.next = start;
     opened.route = route;
-    bool forbidden = false;
-    read_process(box->header(), 0, {}, {}, forbidden);
+    const std::uint32_t epoch = box->header().epoch.load(std::memory_order_seq_cst);
+    const bool forbidden = read_process(box->header(), epoch, {}, {}) == ProcessMemory::Read::forbidden;
     opened.control->copy.store(forbidden ? 1 : 0, std::memory_order_relaxed);
     ++open_count_;
     return free;
@@ -432,13 +436,12 @@ bool ShmReceiver::fetch(std::uint32_t ticket, std::span<const iovec> into) noexc
         const ShmPiece& piece = entry.split.pieces[i];
         from[i] = {std::bit_cast<void*>(piece.address), piece.length};
     }
-    bool forbidden = false;
-    const bool done =
-        read_process(ring.box->header(), entry.split.epoch, std::span(from).first(count), into, forbidden);
-    if (forbidden) {
+    const ProcessMemory::Read result =
+        read_process(ring.box->header(), entry.split.epoch, std::span(from).first(count), into);
+    if (result == ProcessMemory::Read::forbidden) {
         ring.control->copy.store(1, std::memory_order_relaxed);
     }
-    return done;
+    return result == ProcessMemory::Read::done;
 }
 
 void ShmReceiver::release() noexcept

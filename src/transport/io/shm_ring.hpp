@@ -20,10 +20,9 @@ namespace srd {
 
 /// Copies the beginning of `from`, memory of the process that `writer` belongs to, to `into`, which is no
 /// longer. Everything is checked in the same system call, or after it: that it was that process's memory,
-/// because a process number may come to mean another one, and that it had not been taken back by then. False:
-/// it cannot be read (`forbidden`), or had been taken back.
-bool read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const iovec> from,
-                  std::span<const iovec> into, bool& forbidden) noexcept;
+/// because a process number may come to mean another one, and that it had not been taken back by then.
+ProcessMemory::Read read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const iovec> from,
+                                 std::span<const iovec> into) noexcept;
 
 /// The blocks of the own box's pool. They come back by themselves when the ring's head has passed the packet.
 class ShmPool {

@@ -184,12 +184,13 @@ std::uint32_t ShmRoutes::epoch() const noexcept
     return box_.mapping() != nullptr ? box_.header().epoch.load(std::memory_order_relaxed) : 0;
 }
 
-bool ShmRoutes::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
-                     std::span<const iovec> into) noexcept
+ProcessMemory::Read ShmRoutes::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+                                    std::span<const iovec> into) noexcept
 {
-    bool forbidden = false;
-    return index_of(route) < routes_.size() && routes_[index_of(route)].way.box != nullptr &&
-           read_process(routes_[index_of(route)].way.box->header(), epoch, from, into, forbidden);
+    if (index_of(route) >= routes_.size() || routes_[index_of(route)].way.box == nullptr) {
+        return ProcessMemory::Read::changed; // another process may be met there
+    }
+    return read_process(routes_[index_of(route)].way.box->header(), epoch, from, into);
 }
 
 void ShmRoutes::withdraw() noexcept

@@ -118,8 +118,8 @@ public:
     void flush(std::span<Way* const> ways);
     /// As ProcessMemory.
     std::uint32_t epoch() const noexcept;
-    bool read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
-              std::span<const iovec> into) noexcept;
+    ProcessMemory::Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+                             std::span<const iovec> into) noexcept;
     /// What was written about our own memory is not valid any more.
     void withdraw() noexcept;
     /// The peer is silent: the way has to prove itself again. What was written stays written.
