@@ -14,6 +14,11 @@ public:
     explicit constexpr LookRule(Duration interval) noexcept : interval_(interval) {}
 
     bool due(Time now) const noexcept { return now >= due_; }
+    /// Due for so long already, or every time because of what was found.
+    bool urgent(Time now, Duration since) const noexcept
+    {
+        return now >= due_ && (now < active_until_ || now >= due_ + since);
+    }
     void looked(Time now, bool found) noexcept
     {
         if (found) {

@@ -69,27 +69,14 @@ ShmMessage ShmRoutes::message(std::uint32_t kind, std::uint64_t nonce) const
         made.token = box_.header().token;
     }
     made.ring = ShmMessage::no_ring;
-    const auto address = config_.local.bytes();
-    std::copy(address.begin(), address.end(), made.address.begin());
+    set_sender(made, config_.local);
     return made;
-}
-
-void ShmRoutes::send(RouteId route, ShmMessage& message)
-{
-    TxPacket packet;
-    packet.route = route;
-    packet.iov_count = 1;
-    packet.length = sizeof(message);
-    packet.iov[0] = {&message, sizeof(message)};
-    wire_.tx_burst({&packet, 1}); // not taken: lost, and asked again
 }
 
 void ShmRoutes::enter(Route& route, State state, Time now)
 {
     route.state = state;
-    route.questions = 0;
-    route.nonce = random_();
-    route.ask_at = now;
+    route.question.begin(random_(), now);
 }
 
 void ShmRoutes::ask(RouteId id, Time now)
@@ -98,24 +85,23 @@ void ShmRoutes::ask(RouteId id, Time now)
     if (route.state == State::open) { // and closed by the peer; its box may be needed for a flush() yet
         doubt(id);
     }
-    if (now < route.ask_at || route.state == State::refused) {
+    if (now < route.question.at || route.state == State::refused) {
         return;
     }
-    if (route.questions == max_questions || !open_box()) {
+    if (route.question.asked == max_questions || !open_box()) {
         route.state = State::refused;
         return;
     }
     if (route.state == State::unknown) {
         enter(route, State::asked, now);
     }
-    route.ask_at = now + first_wait * (1U << route.questions);
-    ++route.questions;
-    ShmMessage question = message(ShmMessage::question, route.nonce);
+    route.question.ask(now);
+    ShmMessage question = message(ShmMessage::question, route.question.nonce);
     if (route.state == State::offered) {
         question.ring = route.way.sender.ring();
         question.start = route.way.sender.tail();
     }
-    send(id, question);
+    send_message(wire_, id, question);
 }
 
 void ShmRoutes::doubt(RouteId id) noexcept
@@ -126,8 +112,7 @@ void ShmRoutes::doubt(RouteId id) noexcept
             notices_.push(id, RouteNotice::Kind::far);
         }
         route.state = State::unknown;
-        route.questions = 0;
-        route.ask_at = Time{};
+        route.question.begin(0, Time{});
     }
 }
 
@@ -213,34 +198,24 @@ void ShmRoutes::flush(std::span<Way* const> ways)
                                                 std::memory_order_seq_cst);
         }
         if (peer.asleep.load(std::memory_order_seq_cst) != 0) {
-            ShmMessage poke = message(ShmMessage::wake_up, 0);
-            send(way->route, poke);
+            send_message(wire_, way->route, message(ShmMessage::wake_up, 0));
         }
     }
 }
 
 // -- Messages -------------------------------------------------------------------
 
-bool ShmRoutes::take_message(const RxPacket& packet, Time now)
+void ShmRoutes::on_message(const ShmMessage& message, Time now)
 {
-    ShmMessage message;
-    std::memcpy(&message, packet.data, sizeof(message));
-    if (message.magic != ShmMessage::right_magic) {
-        return false;
-    }
     RouteId route{};
-    SocketAddress sender;
-    if (message.kind == ShmMessage::wake_up ||
-        !SocketAddress::parse(message.address.data(), message.address.size(), sender) ||
-        wire_.resolve(sender.bytes(), route) != Status::ok) {
-        return true;
+    if (message.kind == ShmMessage::wake_up || !sender_of(message, wire_, route)) {
+        return;
     }
     if (message.kind == ShmMessage::question) {
         on_question(route, message);
-    } else if (index_of(route) < routes_.size() && message.nonce == routes_[index_of(route)].nonce) {
+    } else if (index_of(route) < routes_.size() && message.nonce == routes_[index_of(route)].question.nonce) {
         on_answer(route, message, now);
     }
-    return true;
 }
 
 /// The peer's box; that of another process at the same address is forgotten.
@@ -280,7 +255,7 @@ void ShmRoutes::on_question(RouteId id, const ShmMessage& question)
             reply.ring = bell;
         }
     }
-    send(id, reply);
+    send_message(wire_, id, reply);
 }
 
 /// A ring for the peer that has answered.

@@ -32,6 +32,7 @@
 #include <srd/wire.hpp>
 
 #include "packet_io.hpp"
+#include "route_question.hpp"
 #include "shm_box.hpp"
 #include "shm_ring.hpp"
 #include "udp_routes.hpp"
@@ -130,8 +131,12 @@ public:
     /// True if the packet was a message of ours, which has been dealt with.
     bool take(const RxPacket& packet, Time now)
     {
-        return packet.length == sizeof(ShmMessage) &&
-               packet.data[0] == std::byte{ShmMessage::right_magic[0]} && take_message(packet, now);
+        ShmMessage message;
+        if (!is_message(packet, message)) [[likely]] {
+            return false;
+        }
+        on_message(message, now);
+        return true;
     }
 
     /// Which ways have opened (near) and closed (far).
@@ -145,15 +150,12 @@ private:
     enum class State : std::uint8_t { unknown, asked, offered, open, refused };
     struct Route {
         State state = State::unknown;
-        std::uint8_t questions = 0; ///< without an answer, in this state
         bool has_ring = false;
-        std::uint64_t nonce = 0;
+        Question question;
         ShmToken reader{}; ///< of the peer that the ring was offered to
-        Time ask_at{};
         Way way;
     };
 
-    static constexpr Duration first_wait = std::chrono::milliseconds(2); ///< then doubled with each question
     static constexpr std::uint8_t max_questions = 8;
 
     bool open_box();
@@ -161,10 +163,9 @@ private:
     void ask(RouteId route, Time now);
     void enter(Route& route, State state, Time now);
     bool offer(Route& route, const ShmMessage& answer);
-    bool take_message(const RxPacket& packet, Time now);
+    void on_message(const ShmMessage& message, Time now);
     void on_question(RouteId route, const ShmMessage& question);
     void on_answer(RouteId route, const ShmMessage& answer, Time now);
-    void send(RouteId route, ShmMessage& message);
     ShmMessage message(std::uint32_t kind, std::uint64_t nonce) const;
     std::shared_ptr<ShmMapping> map_peer(RouteId route, const ShmToken& token);
     void give_up(Route& route) noexcept;

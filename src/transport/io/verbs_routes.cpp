@@ -39,28 +39,14 @@ VerbsMessage VerbsRoutes::message(std::uint32_t kind, std::uint64_t nonce) const
     made.queue_pair = queues_.receiving_number();
     made.key = config_.key;
     std::memcpy(made.gid.data(), config_.port.gid.raw, made.gid.size());
-    const auto address = config_.local.bytes();
-    std::copy(address.begin(), address.end(), made.address.begin());
+    set_sender(made, config_.local);
     return made;
-}
-
-void VerbsRoutes::send_by_udp(RouteId route, std::uint32_t kind, std::uint64_t nonce)
-{
-    VerbsMessage bytes = message(kind, nonce);
-    TxPacket packet;
-    packet.route = route;
-    packet.iov_count = 1;
-    packet.length = sizeof(bytes);
-    packet.iov[0] = {&bytes, sizeof(bytes)};
-    udp_.tx_burst({&packet, 1}); // not taken: lost, and asked again
 }
 
 void VerbsRoutes::enter(Route& route, State state, Time now)
 {
     route.state = state;
-    route.questions = 0;
-    route.nonce = random_();
-    route.ask_at = now;
+    route.question.begin(random_(), now);
 }
 
 void VerbsRoutes::ask(RouteId id, Time now)
@@ -69,10 +55,10 @@ void VerbsRoutes::ask(RouteId id, Time now)
         routes_.resize(index_of(id) + 1);
     }
     Route& route = routes_[index_of(id)];
-    if (now < route.ask_at) {
+    if (now < route.question.at) {
         return;
     }
-    if (route.state == State::asked_by_rdma && route.questions == max_questions) {
+    if (route.state == State::asked_by_rdma && route.question.asked == max_questions) {
         if (!warned_ && config_.warn) {
             warned_ = true;
             SocketAddress peer;
@@ -86,18 +72,13 @@ void VerbsRoutes::ask(RouteId id, Time now)
     if (route.state == State::unknown) {
         enter(route, State::asked_by_udp, now);
     }
-    route.ask_at = now + first_wait * (1U << std::min(route.questions, max_doublings));
-    route.questions = static_cast<std::uint8_t>(
-        std::min<unsigned>(route.questions + 1U, std::numeric_limits<std::uint8_t>::max()));
+    route.question.ask(now);
+    VerbsMessage question = message(VerbsMessage::question, route.question.nonce);
     if (route.state == State::asked_by_udp) {
-        send_by_udp(id, VerbsMessage::question, route.nonce);
+        send_message(udp_, id, question);
         return;
     }
-    VerbsMessage bytes = message(VerbsMessage::question, route.nonce);
-    TxPacket packet;
-    packet.iov_count = 1;
-    packet.length = sizeof(bytes);
-    packet.iov[0] = {&bytes, sizeof(bytes)};
+    const TxPacket packet = packet_of(id, question);
     if (queues_.tx_works(0, now) &&
         queues_.tx_push(packet, {route.handles[0].get(), route.queue_pair, route.key}, 0)) {
         queues_.tx_flush();
@@ -109,7 +90,7 @@ void VerbsRoutes::doubt(RouteId id) noexcept
     if (index_of(id) < routes_.size()) {
         Route& route = routes_[index_of(id)];
         route.state = State::unknown;
-        route.ask_at = Time{};
+        route.question.at = Time{};
     }
 }
 
@@ -138,31 +119,24 @@ bool VerbsRoutes::make_handles(Route& route, const VerbsMessage& message)
     return true;
 }
 
-bool VerbsRoutes::take_message(const RxPacket& packet, Time now)
+void VerbsRoutes::on_message(const VerbsMessage& message, Time now)
 {
-    VerbsMessage message;
-    std::memcpy(&message, packet.data, sizeof(message));
-    if (message.magic != VerbsMessage::right_magic) {
-        return false;
-    }
     RouteId id{};
-    SocketAddress sender;
-    if (!SocketAddress::parse(message.address.data(), message.address.size(), sender) ||
-        udp_.resolve(sender.bytes(), id) != Status::ok) {
-        return true;
+    if (!sender_of(message, udp_, id)) {
+        return;
     }
     if (message.kind == VerbsMessage::question) {
         if (queues_.rx_works()) {
-            send_by_udp(id, VerbsMessage::answer, message.nonce);
+            send_message(udp_, id, this->message(VerbsMessage::answer, message.nonce));
         }
-        return true;
+        return;
     }
     if (message.kind != VerbsMessage::answer || index_of(id) >= routes_.size()) {
-        return true;
+        return;
     }
     Route& route = routes_[index_of(id)];
-    if (message.nonce != route.nonce) {
-        return true;
+    if (message.nonce != route.question.nonce) {
+        return;
     }
     if (route.state == State::asked_by_udp) {
         if (make_handles(route, message)) {
@@ -172,7 +146,6 @@ bool VerbsRoutes::take_message(const RxPacket& packet, Time now)
     } else if (route.state == State::asked_by_rdma) {
         route.state = State::open;
     }
-    return true;
 }
 
 } // namespace srd

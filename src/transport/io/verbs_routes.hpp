@@ -24,6 +24,7 @@
 #include <srd/wire.hpp>
 
 #include "packet_io.hpp"
+#include "route_question.hpp"
 #include "verbs_queues.hpp"
 
 namespace srd {
@@ -91,31 +92,30 @@ public:
     /// True if the packet was a message of ours, which has been dealt with.
     bool take(const RxPacket& packet, Time now)
     {
-        return packet.length == sizeof(VerbsMessage) &&
-               packet.data[0] == std::byte{VerbsMessage::right_magic[0]} && take_message(packet, now);
+        VerbsMessage message;
+        if (!is_message(packet, message)) [[likely]] {
+            return false;
+        }
+        on_message(message, now);
+        return true;
     }
 
 private:
     enum class State : std::uint8_t { unknown, asked_by_udp, asked_by_rdma, open };
     struct Route {
         State state = State::unknown;
-        std::uint8_t questions = 0; // without an answer, in this state
         std::uint32_t queue_pair = 0;
         std::uint32_t key = 0;
-        std::uint64_t nonce = 0;
-        Time ask_at{};
+        Question question;
         std::vector<VerbsAh> handles; // one per flow label
     };
 
-    static constexpr Duration first_wait = std::chrono::milliseconds(2); // then doubled with each question
-    static constexpr std::uint8_t max_doublings = 9;                     // about a second
-    static constexpr std::uint8_t max_questions = 8;                     // by RDMA
+    static constexpr std::uint8_t max_questions = 8; // by RDMA
 
     void ask(RouteId route, Time now);
     void enter(Route& route, State state, Time now);
-    bool take_message(const RxPacket& packet, Time now);
+    void on_message(const VerbsMessage& message, Time now);
     bool make_handles(Route& route, const VerbsMessage& message);
-    void send_by_udp(RouteId route, std::uint32_t kind, std::uint64_t nonce);
     VerbsMessage message(std::uint32_t kind, std::uint64_t nonce) const;
 
     const Config config_;

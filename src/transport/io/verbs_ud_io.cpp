@@ -12,6 +12,7 @@
 
 #include <srd/check.hpp>
 
+#include "look_rule.hpp"
 #include "udp_io.hpp"
 #include "udp_routes.hpp"
 #include "verbs_queues.hpp"
@@ -25,8 +26,6 @@ namespace {
 constexpr Duration kernel_interval = std::chrono::microseconds(20); // at the UDP socket
 constexpr Duration kernel_interval_busy =
     std::chrono::microseconds(500); // ... if so long each look at the queue pairs finds something
-constexpr Duration kernel_streak =
-    std::chrono::milliseconds(1); // after a packet, look every time for so long
 constexpr Duration event_interval = std::chrono::milliseconds(5); // at the device's events
 constexpr Duration port_interval =
     std::chrono::seconds(1); // at the port itself: not all that changes is an event
@@ -109,8 +108,7 @@ private:
     bool queues_held_ = false;
     Time now_{}; // of the last pass
     Time patient_until_{};
-    Time kernel_due_{};
-    Time kernel_active_until_{};
+    LookRule kernel_looks_{kernel_interval};
     Time events_due_{};
     Time port_due_{};
 };
@@ -201,10 +199,7 @@ std::size_t VerbsIo::take_from_kernel(std::span<RxPacket> packets, Time now)
 {
     const std::size_t received = udp_->rx_burst(packets, now);
     kernel_held_ = received != 0;
-    if (received != 0) {
-        kernel_active_until_ = now + kernel_streak;
-    }
-    kernel_due_ = now < kernel_active_until_ ? now : now + kernel_interval;
+    kernel_looks_.looked(now, received != 0);
     return keep(packets.first(received), now);
 }
 
@@ -216,9 +211,8 @@ std::size_t VerbsIo::rx_burst(std::span<RxPacket> packets, Time now)
         return 0;
     }
     // Where packets come from queue pairs, the socket waits until they have been dealt with: not for long.
-    const bool kernel_due = now >= kernel_due_;
-    const bool kernel_first =
-        kernel_due && (now < kernel_active_until_ || now >= kernel_due_ + kernel_interval_busy);
+    const bool kernel_due = kernel_looks_.due(now);
+    const bool kernel_first = kernel_looks_.urgent(now, kernel_interval_busy);
     std::size_t count = kernel_first ? take_from_kernel(packets, now) : 0;
     if (count < packets.size()) {
         queues_held_ = true;
@@ -354,7 +348,11 @@ std::size_t VerbsIo::poll_notices(std::span<RouteNotice> notices, Time now)
         read_port();
     }
     const std::size_t own = notices_.empty() ? 0 : notices_.take(notices);
-    return own + udp_->poll_notices(notices.subspan(own), now);
+    const std::size_t count = udp_->poll_notices(notices.subspan(own), now);
+    if (count != 0) {
+        kernel_looks_.hurry(); // before a notice is acted on, all that came earlier must have been read
+    }
+    return own + count;
 }
 
 bool VerbsIo::arm_wait()
@@ -367,7 +365,7 @@ bool VerbsIo::arm_wait()
     read_events();
     const bool kernel_idle = udp_->arm_wait();
     if (!kernel_idle) {
-        kernel_due_ = Time{}; // something may be there: look in any case
+        kernel_looks_.hurry();
     }
     return queues_->arm_wait() && kernel_idle && notices_.empty();
 }
