@@ -120,6 +120,7 @@ void CompletionQueue::write(const Completion& completion) noexcept
         ProgressGuard guard(lock);
         completions_.push(completion);
         ++written_;
+        note_entries();
     }
     group.notify();
 }
@@ -130,6 +131,7 @@ void CompletionQueue::write_error(const CompletionError& failure) noexcept
         ProgressGuard guard(lock);
         errors_.push(failure);
         errors_.back().position = written_;
+        note_entries();
     }
     group.notify();
 }
@@ -138,6 +140,11 @@ bool CompletionQueue::has_entries() noexcept
 {
     ProgressGuard guard(lock);
     return !completions_.empty() || !errors_.empty();
+}
+
+void CompletionQueue::note_entries() noexcept
+{
+    entries_.store(completions_.size() + errors_.size(), std::memory_order_relaxed);
 }
 
 ssize_t CompletionQueue::take(void* entries, std::size_t count, fi_addr_t* sources)
@@ -163,6 +170,7 @@ ssize_t CompletionQueue::take(void* entries, std::size_t count, fi_addr_t* sourc
         }
         completions_.pop();
     }
+    note_entries();
     return static_cast<ssize_t>(taken);
 }
 
@@ -172,10 +180,10 @@ ssize_t CompletionQueue::read(void* entries, std::size_t count, fi_addr_t* sourc
         SRD_WARN(FI_LOG_CQ, "fi_cq_read: the buffer is NULL for %zu entries", count);
         return -FI_EINVAL;
     }
-    {
+    if (count != 0 && !seems_empty()) {
         ProgressGuard guard(lock);
         if (++reads_without_pass_ < reads_per_pass) {
-            const ssize_t taken = count == 0 ? -FI_EAGAIN : take(entries, count, sources);
+            const ssize_t taken = take(entries, count, sources);
             if (taken != -FI_EAGAIN) {
                 return taken;
             }
@@ -183,6 +191,9 @@ ssize_t CompletionQueue::read(void* entries, std::size_t count, fi_addr_t* sourc
         reads_without_pass_ = 0;
     }
     group.progress();
+    if (seems_empty()) {
+        return -FI_EAGAIN;
+    }
     ProgressGuard guard(lock);
     if (count == 0) {
         return errors_.empty() ? -FI_EAGAIN : -FI_EAVAIL;
@@ -250,6 +261,7 @@ ssize_t CompletionQueue::read_error(fi_cq_err_entry& entry) noexcept
         std::memcpy(entry.err_data, failure.address.data(), entry.err_data_size);
     }
     errors_.pop();
+    note_entries();
     return 1;
 }
 

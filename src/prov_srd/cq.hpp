@@ -130,6 +130,9 @@ struct CompletionQueue {
 
 private:
     ssize_t take(void* entries, std::size_t count, fi_addr_t* sources) SRD_REQUIRES(lock);
+    void note_entries() noexcept SRD_REQUIRES(lock);
+    /// Without the lock, for who looks again anyway.
+    bool seems_empty() const noexcept { return entries_.load(std::memory_order_relaxed) == 0; }
 
     GrowingRing<Completion> completions_ SRD_GUARDED_BY(lock);
     // Errors have a queue of their own, but are reported in the order in which they happened: an
@@ -138,7 +141,8 @@ private:
     std::uint64_t written_ SRD_GUARDED_BY(lock) = 0; ///< completions
     std::uint64_t taken_ SRD_GUARDED_BY(lock) = 0;
     std::array<std::byte, max_address_size> error_data_{}; ///< what the last read error's err_data points to
-    std::uint32_t reads_without_pass_ SRD_GUARDED_BY(lock) = 0;
+    std::uint32_t reads_without_pass_ SRD_GUARDED_BY(lock) = 0; ///< that found something
+    std::atomic<std::size_t> entries_{0};                       ///< completions and errors that wait
     std::atomic<std::uint32_t> signals_{0};
     std::atomic<bool> signaled_{false};
 };

@@ -443,9 +443,11 @@ void Engine::Impl::on_peer_timer(std::uint32_t index, Time now)
 void Engine::Impl::arm(std::uint32_t index)
 {
     Peer& peer = peers[index];
+    // Not one list: that would be written to memory first, at every packet.
     const Time deadline =
-        std::min({peer.ack_at, peer.hello_at, peer.rnr_at, peer.loss_at, peer.probe_at, peer.liveness_at,
-                  peer.gone_at, peer.pace_blocked ? peer.pace_at : time_never});
+        std::min(std::min(std::min(peer.ack_at, peer.hello_at), std::min(peer.rnr_at, peer.loss_at)),
+                 std::min(std::min(peer.probe_at, peer.liveness_at),
+                          std::min(peer.gone_at, peer.pace_blocked ? peer.pace_at : time_never)));
     if (deadline < peer.armed_at) {
         peer.armed_at = deadline;
         wheel.arm(index, deadline);

@@ -460,6 +460,12 @@ bool Engine::poll_liveness_probe(RouteId& route)
     return true;
 }
 
+bool Engine::idle(Time now) const noexcept
+{
+    return impl_->active.empty() && impl_->tx_done.empty() && impl_->rx_done.empty() &&
+           impl_->cursor.pump == no_index && impl_->liveness_count == 0 && impl_->wheel.next() > now;
+}
+
 Time Engine::next_timeout() const noexcept
 {
     return impl_->wheel.next();

@@ -243,6 +243,9 @@ public:
     void on_rx_drained(Time now) noexcept;
     /// A route whose silent peer the backend should look for (PacketIo::probe_liveness).
     bool poll_liveness_probe(RouteId& route);
+    /// True if nothing is to be reported or sent, and no timer is due: a pass without packets and notices
+    /// would change nothing.
+    bool idle(Time now) const noexcept;
     /// When on_timeout() is next needed; time_never if nothing is pending.
     Time next_timeout() const noexcept;
 

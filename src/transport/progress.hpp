@@ -62,99 +62,146 @@ inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
     return total;
 }
 
-/// One pass. `handle(engine, event)` gets every event but hello, which is served here.
-/// Returns true if anything at all happened.
+/// One pass over an engine and its backend. `handle(engine, event)` gets every event but hello, which is
+/// served here.
 template <typename Handler>
-bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
-{
-    std::size_t work = 0;
-    const IoCaps& caps = io.caps();
-
-    if (caps.keeps_tx_memory) {
-        std::array<DescId, tx_burst_size> reaped;
-        const std::size_t count = io.tx_reap(reaped);
-        engine.on_tx_reaped(std::span(reaped).first(count));
-        work += count;
+class Pass {
+public:
+    Pass(Engine& engine, PacketIo& io, Time now, Handler& handle) noexcept
+        : engine_(engine), io_(io), caps_(io.caps()), now_(now), handle_(handle),
+          packets_(packet_memory_.items().first(
+              std::clamp<std::size_t>(rx_burst_bytes / caps_.max_packet, 8, rx_burst_size)))
+    {
     }
 
-    BurstMemory<RxPacket, rx_burst_size> packet_memory;
-    const std::size_t room = std::clamp<std::size_t>(rx_burst_bytes / caps.max_packet, 8, rx_burst_size);
-    const std::span<RxPacket> packets = packet_memory.items().first(room);
-    const auto take_packets = [&] {
-        const std::size_t received = io.rx_burst(packets, now);
-        if (received != 0) {
-            engine.on_packets(packets.first(received), now);
-            work += received;
+    /// Returns true if anything at all happened.
+    bool run()
+    {
+        if (caps_.keeps_tx_memory) {
+            reap();
         }
-        return received;
-    };
-    std::size_t received = take_packets();
+        // Whoever waits makes thousands of passes in which nothing happens, and what it waits for comes in
+        // the middle of one: those are kept short.
+        bool idle = !take_packets() && engine_.idle(now_);
+        if (!idle) {
+            finish_packets();
+            serve_timers();
+        }
+        if (received_ < packets_.size()) {
+            idle = !hear_notices() && idle;
+        }
+        if (!idle) {
+            RouteId probe{};
+            while (engine_.poll_liveness_probe(probe)) {
+                io_.probe_liveness(probe, now_);
+            }
+            work_ += flush_transmit(engine_, io_, now_);
+        }
+        return work_ != 0;
+    }
 
-    const auto drain_events = [&] {
+private:
+    void reap()
+    {
+        std::array<DescId, tx_burst_size> reaped;
+        const std::size_t count = io_.tx_reap(reaped);
+        engine_.on_tx_reaped(std::span(reaped).first(count));
+        work_ += count;
+    }
+
+    bool take_packets()
+    {
+        received_ = io_.rx_burst(packets_, now_);
+        if (received_ == 0) {
+            return false;
+        }
+        engine_.on_packets(packets_.first(received_), now_);
+        work_ += received_;
+        return true;
+    }
+
+    void drain_events()
+    {
         BurstMemory<Event, 1> event_memory;
         Event& event = event_memory.items().front();
-        while (engine.poll_event(event)) {
-            ++work;
-            if (event.cause != Cause::none && engine.take_withdrawal()) {
-                io.withdraw(); // before the application hears that its buffers are its own again
+        while (engine_.poll_event(event)) {
+            ++work_;
+            if (event.cause != Cause::none && engine_.take_withdrawal()) {
+                io_.withdraw(); // before the application hears that its buffers are its own again
             }
             if (event.kind == Event::Kind::hello) {
                 RouteId route{};
-                if (io.resolve(event.payload, route) == Status::ok) {
-                    engine.accept_hello(route, io.route_mtu(route), now, io.route_paths(route));
+                if (io_.resolve(event.payload, route) == Status::ok) {
+                    engine_.accept_hello(route, io_.route_mtu(route), now_, io_.route_paths(route));
                 }
                 continue;
             }
-            handle(engine, event);
+            handle_(engine_, event);
         }
-    };
-    const auto finish_packets = [&] {
-        drain_events();
-        if (received != 0) {
-            io.rx_release();
-        }
-    };
-    finish_packets();
-
-    // A timer speaks of what has not come. Where an endpoint is polled late, it has come and waits in the
-    // socket; repeating it then makes the next pass later still.
-    for (int burst = 1; received == packets.size() && engine.next_timeout() <= now && burst < max_rx_bursts;
-         ++burst) {
-        received = take_packets();
-        finish_packets();
-    }
-    if (engine.next_timeout() <= now) {
-        engine.on_timeout(now);
-        drain_events();
     }
 
-    // A notice that a peer is gone was caused after everything that the peer has sent: its last
-    // acknowledgement and its goodbye may still be in the socket, or have come there since the burst, so
-    // the socket is emptied between hearing the notice and acting on it.
-    if (received < packets.size()) {
-        BurstMemory<RouteNotice, 128> notice_memory;
-        const std::span<RouteNotice> notices = notice_memory.items();
-        const std::size_t noticed = io.poll_notices(notices, now);
-        for (received = packets.size(); noticed != 0 && received == packets.size();) {
-            received = take_packets();
+    void finish_packets()
+    {
+        drain_events();
+        if (received_ != 0) {
+            io_.rx_release();
+        }
+    }
+
+    /// A timer speaks of what has not come. Where an endpoint is polled late, it has come and waits in the
+    /// socket; repeating it then makes the next pass later still.
+    void serve_timers()
+    {
+        for (int burst = 1;
+             received_ == packets_.size() && engine_.next_timeout() <= now_ && burst < max_rx_bursts;
+             ++burst) {
+            take_packets();
             finish_packets();
         }
-        for (const RouteNotice& notice : notices.first(noticed)) {
-            engine.on_route_notice(notice, io.route_mtu(notice.route), now);
-        }
-        if (noticed != 0) {
-            work += noticed;
+        if (engine_.next_timeout() <= now_) {
+            engine_.on_timeout(now_);
             drain_events();
         }
-        engine.on_rx_drained(now);
     }
 
-    RouteId probe{};
-    while (engine.poll_liveness_probe(probe)) {
-        io.probe_liveness(probe, now);
+    /// A notice that a peer is gone was caused after everything that the peer has sent: its last
+    /// acknowledgement and its goodbye may still be in the socket, or have come there since the burst, so
+    /// the socket is emptied between hearing the notice and acting on it. False: there are none.
+    bool hear_notices()
+    {
+        BurstMemory<RouteNotice, 128> notice_memory;
+        const std::span<RouteNotice> notices = notice_memory.items();
+        const std::size_t noticed = io_.poll_notices(notices, now_);
+        if (noticed != 0) {
+            do {
+                take_packets();
+                finish_packets();
+            } while (received_ == packets_.size());
+            for (const RouteNotice& notice : notices.first(noticed)) {
+                engine_.on_route_notice(notice, io_.route_mtu(notice.route), now_);
+            }
+            work_ += noticed;
+            drain_events();
+        }
+        engine_.on_rx_drained(now_);
+        return noticed != 0;
     }
-    work += flush_transmit(engine, io, now);
-    return work != 0;
+
+    Engine& engine_;
+    PacketIo& io_;
+    const IoCaps& caps_;
+    const Time now_;
+    Handler& handle_;
+    BurstMemory<RxPacket, rx_burst_size> packet_memory_;
+    const std::span<RxPacket> packets_;
+    std::size_t received_ = 0; ///< packets of the last burst
+    std::size_t work_ = 0;     ///< things that happened
+};
+
+template <typename Handler>
+bool progress_once(Engine& engine, PacketIo& io, Time now, Handler&& handle)
+{
+    return Pass(engine, io, now, handle).run();
 }
 
 } // namespace srd

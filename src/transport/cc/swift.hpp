@@ -38,6 +38,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "congestion.hpp"
 
@@ -150,13 +151,16 @@ private:
     }
     bool mostly(std::uint16_t mask) const noexcept
     {
-        return static_cast<unsigned>(std::popcount(mask)) * 2 > count_;
+        return mask != 0 && static_cast<unsigned>(std::popcount(mask)) * 2 > count_;
     }
     std::uint32_t base() const noexcept { return std::min(base_current_, base_previous_); }
 
     // The median less the base. The samples in use are the last count_ of the ring, ending at head_.
     std::uint32_t delay() const noexcept
     {
+        if (count_ == 1) { // one path
+            return ring_[head_] - std::min(base(), ring_[head_]);
+        }
         std::array<std::uint32_t, ring_size> sorted{};
         for (unsigned i = 0; i < count_; ++i) {
             sorted[i] = ring_[(head_ + ring_size - i) % ring_size];
@@ -196,6 +200,7 @@ private:
             window_ += packet * static_cast<double>(1 + clean_rounds_) * acked / window_;
         }
         window_ = std::min(window_, static_cast<double>(window_max_));
+        grown_ = true;
     }
 
     void back_off(Time now) noexcept
@@ -246,7 +251,9 @@ private:
             acked_ = 0;
             lost_ = 0;
         }
-        update_target();
+        if (std::exchange(grown_, false)) { // whatever else changes the window does this itself
+            update_target();
+        }
     }
 
     void update_target() noexcept
@@ -278,6 +285,7 @@ private:
     std::uint8_t head_ = 0;
     std::uint8_t fresh_ = 0; // samples in this round
     std::uint8_t clean_rounds_ = 0;
+    bool grown_ = false; // since the last round
     PathId last_path_ = no_path;
 };
 

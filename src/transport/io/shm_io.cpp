@@ -57,7 +57,13 @@ private:
     Written write(const TxPacket& packet);
     void flush();
     std::size_t receive_wire(std::span<RxPacket> packets, Time now);
-    bool reads_rings() noexcept { return routes_.receiver() != nullptr && !routes_.receiver()->empty(); }
+    std::size_t receive_rings(ShmReceiver& rings, std::span<RxPacket> packets, Time now);
+    /// Null: nobody writes to us.
+    ShmReceiver* open_rings() noexcept
+    {
+        ShmReceiver* const rings = routes_.receiver();
+        return rings != nullptr && !rings->empty() ? rings : nullptr;
+    }
 
     const IoCaps caps_;
     Counters& counters_;
@@ -87,27 +93,39 @@ std::size_t ShmIo::receive_wire(std::span<RxPacket> packets, Time now)
     return kept;
 }
 
+std::size_t ShmIo::receive_rings(ShmReceiver& rings, std::span<RxPacket> packets, Time now)
+{
+    rings_held_ = true;
+    const std::size_t count = rings.receive(packets, now);
+    if (const std::uint64_t malformed = rings.take_malformed(); malformed != 0) [[unlikely]] {
+        counters_.io_rx_dropped.add(malformed);
+    }
+    return count;
+}
+
 std::size_t ShmIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
     SRD_DCHECK(!wire_held_ && !rings_held_);
     now_ = now;
-    if (asleep_) {
+    if (asleep_) [[unlikely]] {
         asleep_ = false;
         routes_.set_asleep(false);
     }
     std::size_t count = 0;
-    const bool wire_due = !reads_rings() || wire_looks_.due(now);
-    wire_first_ = !wire_first_; // neither may starve the other
-    if (wire_due && wire_first_) {
-        count = receive_wire(packets, now);
-    }
-    if (reads_rings() && count < packets.size()) {
-        rings_held_ = true;
-        count += routes_.receiver()->receive(packets.subspan(count), now);
-        counters_.io_rx_dropped.add(routes_.receiver()->take_malformed());
-    }
-    if (wire_due && !wire_first_ && count < packets.size()) {
-        count += receive_wire(packets.subspan(count), now);
+    ShmReceiver* const rings = open_rings();
+    if (rings != nullptr && !wire_looks_.due(now)) [[likely]] {
+        count = receive_rings(*rings, packets, now);
+    } else {
+        wire_first_ = !wire_first_; // neither may starve the other
+        if (wire_first_) {
+            count = receive_wire(packets, now);
+        }
+        if (rings != nullptr && count < packets.size()) {
+            count += receive_rings(*rings, packets.subspan(count), now);
+        }
+        if (!wire_first_ && count < packets.size()) {
+            count += receive_wire(packets.subspan(count), now);
+        }
     }
     if (count == 0) {
         rx_release(); // the caller releases only what it got
@@ -187,7 +205,7 @@ std::size_t ShmIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
     now_ = now;
     const std::size_t own = routes_.notices().empty() ? 0 : routes_.notices().take(notices);
-    if (reads_rings() && !notice_looks_.due(now)) {
+    if (open_rings() != nullptr && !notice_looks_.due(now)) {
         return own;
     }
     notice_looks_.looked(now, false);
@@ -210,7 +228,8 @@ bool ShmIo::arm_wait()
     if (!wire_idle) {
         wire_looks_.hurry();
     }
-    return wire_idle && routes_.notices().empty() && !(reads_rings() && routes_.receiver()->waiting());
+    const ShmReceiver* const rings = open_rings();
+    return wire_idle && routes_.notices().empty() && !(rings != nullptr && rings->waiting());
 }
 
 } // namespace

@@ -402,24 +402,31 @@ std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
     }
     std::size_t count = 0;
     for (std::size_t place = 0; place < watched_count_; ++place) {
-        count += read(watched_[place], packets.subspan(count), now);
+        if (rings_[watched_[place]].ready()) {
+            count += read(watched_[place], packets.subspan(count), now);
+        }
     }
     collect_bells();
-    if (any_rung_) [[unlikely]] {
-        any_rung_ = false;
-        for (std::size_t word = 0; word < rung_.size(); ++word) {
-            std::uint64_t rest = std::exchange(rung_[word], 0);
-            for (; rest != 0; rest &= rest - 1) {
-                const auto bell =
-                    static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(rest)));
-                if (bell >= rings_.size() || rings_[bell].box == nullptr) {
-                    continue;
-                }
-                watch(bell); // before reading: what is written after that, the next look finds
-                count += read(bell, packets.subspan(count), now);
-                if (!rings_[bell].watched && rings_[bell].ready()) {
-                    ring_bell(bell);
-                }
+    return any_rung_ ? count + receive_rung(packets.subspan(count), now) : count;
+}
+
+/// What the rings have whose bells were heard.
+std::size_t ShmReceiver::receive_rung(std::span<RxPacket> packets, Time now) noexcept
+{
+    std::size_t count = 0;
+    any_rung_ = false;
+    for (std::size_t word = 0; word < rung_.size(); ++word) {
+        std::uint64_t rest = std::exchange(rung_[word], 0);
+        for (; rest != 0; rest &= rest - 1) {
+            const auto bell =
+                static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(rest)));
+            if (bell >= rings_.size() || rings_[bell].box == nullptr) {
+                continue;
+            }
+            watch(bell); // before reading: what is written after that, the next look finds
+            count += read(bell, packets.subspan(count), now);
+            if (!rings_[bell].watched && rings_[bell].ready()) {
+                ring_bell(bell);
             }
         }
     }

@@ -133,6 +133,7 @@ private:
     static constexpr std::uint64_t patience = 1U << 14U;
 
     std::size_t read(std::uint32_t bell, std::span<RxPacket> packets, Time now) noexcept;
+    std::size_t receive_rung(std::span<RxPacket> packets, Time now) noexcept;
     static bool is_over(const Ring& ring) noexcept;
     void close_ring(std::uint32_t bell) noexcept;
     void look_after_rings() noexcept;
