@@ -122,6 +122,7 @@ void Engine::Impl::init_connection(std::uint32_t index, Time now)
     fresh.route = peer.route;
     fresh.mtu = peer.mtu;
     fresh.path_count = peer.path_count;
+    fresh.near = peer.near; // the route's, as these two
     fresh.successor = peer.successor;
     fresh.pinned = peer.pinned;
     fresh.is_successor = peer.is_successor;
@@ -279,6 +280,10 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
         peer.alive_at = now;
         break;
     case RouteNotice::Kind::process_gone:
+        if (peer.state == Peer::State::greeting && peer.gone_news != Peer::GoneNews::doubted) {
+            peer.gone_news = Peer::GoneNews::heard; // perhaps of the process before the one to be met
+            break;
+        }
         // Its last words may still be on their way: another processor or another path delivers them.
         peer.gone_at = std::min(peer.gone_at, now + last_words_time);
         arm(index);

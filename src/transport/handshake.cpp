@@ -33,6 +33,8 @@ void Engine::Impl::start_greeting(std::uint32_t index, Time now)
     peer.hello_due = true;
     peer.hello_is_reply = false;
     peer.hello_count = 0;
+    peer.gone_news = Peer::GoneNews::none;
+    peer.gone_at = time_never;
     peer.waiting_since = now;
     peer.heard_at = std::max(peer.heard_at, now);
     peer.hello_at = now + hello_interval_first;

@@ -225,6 +225,8 @@ private:
 /// peer they may replace.
 struct Peer {
     enum class State : std::uint8_t { unused, idle, greeting, established };
+    /// That the process is gone, while it is being met: counts when it is heard again after another question.
+    enum class GoneNews : std::uint8_t { none, heard, doubted };
 
     Peer() noexcept {} // the policies' constructors do not throw, though they do not say so
 
@@ -252,6 +254,7 @@ struct Peer {
     std::uint8_t probe_count = 0; ///< probes and timeouts since the last progress
     std::uint8_t rnr_count = 0;
     std::uint8_t hello_count = 0;
+    GoneNews gone_news = GoneNews::none;
     PathId burst_path{};
     std::uint16_t path_count = 1;
     std::uint16_t turn_limit = 64; ///< packets it may send in its next turn

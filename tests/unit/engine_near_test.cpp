@@ -407,3 +407,23 @@ TEST_CASE("near: buffers are taken back before a failure is reported")
     CHECK(world.a.done[0].cause != Cause::none);
     CHECK(world.a.withdrawn_first);
 }
+
+TEST_CASE("near: a route stays near when a connection ends")
+{
+    World world;
+    for (unsigned round = 1; round <= 2; ++round) {
+        const Bytes message = pattern(200'000, round);
+        Bytes target(message.size());
+        world.b.buffer = whole(target);
+        world.send(message);
+        world.run();
+        CHECK(target == message);
+        CHECK(world.b.reads == round);
+        for (World::Side* side : {&world.a, &world.b}) {
+            side->engine.on_route_notice({RouteId{0}, RouteNotice::Kind::process_gone}, mtu, world.now);
+        }
+        world.now += std::chrono::milliseconds(20);
+        world.run();
+        CHECK(world.a.counters.handshakes.value() == round);
+    }
+}

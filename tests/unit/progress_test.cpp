@@ -114,19 +114,28 @@ struct Host {
     std::vector<Event> done;
 };
 
-/// An initiator whose first write to the target is complete.
-struct Conversation {
-    Conversation()
+/// An initiator, and the target of its writes, which are strangers.
+struct Meeting {
+    Meeting()
     {
         initiator.io.peer = &target.io;
         target.io.peer = &initiator.io;
         peer = initiator.engine.open_peer(RouteId{0}, 1472, now);
-        submit(1);
-        for (int i = 0; i < 10; ++i, now += microseconds(5)) {
+    }
+    void run(int rounds = 10)
+    {
+        for (int i = 0; i < rounds; ++i, now += microseconds(5)) {
             initiator.pass(now);
             target.pass(now);
         }
-        REQUIRE(initiator.done.size() == 1);
+    }
+    /// Nobody is there for so long.
+    void wait(Duration time)
+    {
+        for (const Time end = now + time; now < end; now += microseconds(100)) {
+            initiator.pass(now);
+            target.io.incoming.clear();
+        }
     }
     void submit(std::uint64_t cookie)
     {
@@ -146,6 +155,16 @@ struct Conversation {
     Host target{2};
     Time now = Time(std::chrono::seconds(1));
     PeerId peer{};
+};
+
+/// The first write is complete.
+struct Conversation : Meeting {
+    Conversation()
+    {
+        submit(1);
+        run();
+        REQUIRE(initiator.done.size() == 1);
+    }
 };
 
 } // namespace
@@ -171,7 +190,9 @@ TEST_CASE("progress_once: what a peer said before it went counts before the news
           "[progress]")
 {
     Conversation pair;
-    auto& [value, initiator, target, now, peer] = pair;
+    Host& initiator = pair.initiator;
+    Host& target = pair.target;
+    Time& now = pair.now;
 
     // The target takes a second write, acknowledges it, says goodbye and ends.
     pair.submit(2);
@@ -191,4 +212,46 @@ TEST_CASE("progress_once: what a peer said before it went counts before the news
     REQUIRE(initiator.done.size() == 2);
     CHECK(initiator.done[1].cookie == 2);
     CHECK(initiator.done[1].cause == Cause::none);
+}
+
+TEST_CASE("process_gone: news of an earlier process does not end the meeting of the next one", "[progress]")
+{
+    Meeting pair;
+    pair.submit(1);
+    pair.wait(microseconds(500));
+    pair.initiator.io.gone = true;
+    pair.wait(std::chrono::milliseconds(20));
+    REQUIRE(pair.initiator.done.empty());
+    pair.wait(std::chrono::milliseconds(20));
+    pair.now += std::chrono::milliseconds(200); // the next question
+    pair.run();
+    REQUIRE(pair.initiator.done.size() == 1);
+    CHECK(pair.initiator.done[0].cause == Cause::none);
+}
+
+TEST_CASE("process_gone: news before an operation says nothing about it", "[progress]")
+{
+    Meeting pair;
+    pair.initiator.io.gone = true;
+    pair.run(1);
+    pair.submit(1);
+    pair.wait(std::chrono::milliseconds(20));
+    CHECK(pair.initiator.done.empty());
+}
+
+TEST_CASE("process_gone: twice, with a question in between, means that nobody is there", "[progress]")
+{
+    Meeting pair;
+    pair.submit(1);
+    pair.wait(microseconds(200));
+    for (int news = 0; news < 3; ++news) { // these three are answers to one question
+        pair.initiator.io.gone = true;
+        pair.wait(microseconds(100));
+    }
+    REQUIRE(pair.initiator.done.empty());
+    pair.wait(std::chrono::milliseconds(2));
+    pair.initiator.io.gone = true;
+    pair.wait(std::chrono::milliseconds(8));
+    REQUIRE(pair.initiator.done.size() == 1);
+    CHECK(pair.initiator.done[0].cause == Cause::refused);
 }
