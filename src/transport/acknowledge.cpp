@@ -189,11 +189,37 @@ void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const w
                         block.echo_attempt == slot.attempt;
     const bool ambiguous = slot.attempt != 0 && !echoed;
     if (!ambiguous) {
-        peer.rack_sent_at = std::max(peer.rack_sent_at, slot.sent_at);
+        note_arrival(peer, slot);
         peer.path_proven = peer.path_proven || slot.path == peer.burst_path;
         std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::good, now); }, peer.paths);
     }
     finish_slot(slot_index);
+}
+
+/// What has arrived is what others may have been overtaken by.
+void Engine::Impl::note_arrival(Peer& peer, const TxSlot& slot) noexcept
+{
+    if (slot.sent_at > peer.rack_sent_at) {
+        peer.rack_sent_at = slot.sent_at;
+        peer.rack_psn = slot.psn;
+        peer.rack_path = slot.path;
+        peer.rack_spread = false;
+    } else if (slot.sent_at == peer.rack_sent_at) {
+        peer.rack_spread = peer.rack_spread || slot.path != peer.rack_path;
+        peer.rack_psn = wire::sequence_distance(slot.psn, peer.rack_psn) > 0 ? slot.psn : peer.rack_psn;
+    }
+}
+
+/// True if something that was sent after `slot` has arrived. Packets of one burst have one time: there the
+/// rest of it on the same path was sent later (RFC 8985, 6.2), and on other paths counts as sent at the same
+/// time.
+bool Engine::Impl::overtaken(const Peer& peer, const TxSlot& slot) noexcept
+{
+    if (slot.sent_at != peer.rack_sent_at) {
+        return slot.sent_at < peer.rack_sent_at;
+    }
+    return peer.rack_spread || slot.path != peer.rack_path ||
+           wire::sequence_distance(slot.psn, peer.rack_psn) < 0;
 }
 
 /// How long after its sending a packet counts as lost once a later one was acknowledged: the slowest
@@ -239,7 +265,7 @@ void Engine::Impl::detect_losses(std::uint32_t index, Time now)
     sample.in_flight = peer.in_flight_bytes;
     for (std::uint32_t at = peer.in_flight.front(); at != no_index; at = peer.in_flight.front()) {
         const TxSlot& slot = slots[at];
-        if (slot.sent_at > peer.rack_sent_at) {
+        if (!overtaken(peer, slot)) {
             break;
         }
         if (slot.sent_at + delay > now) {

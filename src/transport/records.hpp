@@ -319,6 +319,9 @@ struct Peer {
     Time armed_at = time_never;
     std::uint8_t reorder_factor = 1; ///< widens the reordering window after spurious retransmissions
     std::uint16_t reorder_rounds = 0;
+    std::uint32_t rack_psn = 0; ///< the highest of those sent at rack_sent_at
+    PathId rack_path{};         ///< theirs
+    bool rack_spread = false;   ///< over more than one
 
     std::uint32_t peer_buffer = 0; ///< bytes the remote can queue, 0 = unknown
     std::uint32_t successor = no_index;

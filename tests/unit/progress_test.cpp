@@ -137,10 +137,10 @@ struct Meeting {
             target.io.incoming.clear();
         }
     }
-    void submit(std::uint64_t cookie)
+    void submit(std::uint64_t cookie, std::size_t length = 8)
     {
-        const iovec iov{&value, sizeof(value)};
-        const RemoteRange range{.address = 0, .length = sizeof(value), .key = 1};
+        const iovec iov{bytes.data(), length};
+        const RemoteRange range{.address = 0, .length = length, .key = 1};
         Operation operation;
         operation.kind = OperationKind::write;
         operation.peer = peer;
@@ -150,7 +150,7 @@ struct Meeting {
         REQUIRE(initiator.engine.submit(operation, now) == Status::ok);
     }
 
-    std::uint64_t value = 1;
+    Bytes bytes = Bytes(60'000);
     Host initiator{1};
     Host target{2};
     Time now = Time(std::chrono::seconds(1));
@@ -254,4 +254,34 @@ TEST_CASE("process_gone: twice, with a question in between, means that nobody is
     pair.wait(std::chrono::milliseconds(8));
     REQUIRE(pair.initiator.done.size() == 1);
     CHECK(pair.initiator.done[0].cause == Cause::refused);
+}
+
+TEST_CASE("detect_losses: the rest of a burst is not lost because its beginning has arrived", "[progress]")
+{
+    Conversation pair;
+    pair.submit(2, pair.bytes.size());
+    pair.initiator.pass(pair.now);
+    auto& burst = pair.target.io.incoming;
+    REQUIRE(burst.size() > 40);
+    std::deque<Bytes> rest(burst.begin() + 30, burst.end());
+    SECTION("it comes later")
+    {
+        burst.resize(30);
+    }
+    SECTION("but what is missing between is")
+    {
+        burst.erase(burst.begin() + 4);
+        rest.clear();
+    }
+    const bool missing = rest.empty();
+    pair.now += microseconds(5);
+    pair.target.pass(pair.now);
+    pair.initiator.pass(pair.now);
+    pair.now += microseconds(200); // less than a timeout
+    pair.initiator.pass(pair.now);
+    CHECK(pair.initiator.counters.retransmits_rack.value() == (missing ? 1 : 0));
+    burst.insert(burst.end(), rest.begin(), rest.end());
+    pair.run();
+    CHECK(pair.initiator.done.size() == 2);
+    CHECK(pair.initiator.counters.retransmits_probe.value() == 0);
 }
