@@ -58,7 +58,7 @@ void Engine::Impl::on_ack(std::uint32_t index, const wire::AckBlock& block, cons
     release_block(index, block, words, now, sample.acked_bytes);
 
     if (sample.rtt != Duration{}) {
-        peer.rtt.add(sample.rtt, now);
+        peer.rtt.add(sample.rtt, now, now - arrived + Duration(block.hold_ns));
         if (sample.marked) {
             note_bad_path(peer, sample.path, PathOutcome::marked, now);
         }
@@ -229,7 +229,7 @@ Duration Engine::Impl::loss_delay(const Peer& peer) const noexcept
     if (!peer.rtt.valid()) {
         return probe_delay_unknown;
     }
-    const Duration reference = std::max(peer.rtt.recent_max(), peer.rtt.smoothed());
+    const Duration reference = peer.rtt.recent_max();
     const Duration margin = std::max<Duration>(peer.rtt.min() / 2, std::chrono::microseconds(10));
     return reference + margin * peer.reorder_factor;
 }

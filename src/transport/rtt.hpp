@@ -49,20 +49,28 @@ public:
     /// question, and short enough that a lost first packet is no catastrophe.
     static constexpr Duration initial = std::chrono::milliseconds(5);
 
-    /// `sample`: of an echoed transmission, the peer's hold time taken out; zero and less are ignored.
-    void add(Duration sample, Time now) noexcept
+    /// How much of the time for which a packet lies with its reader counts for the timeout. Whoever is
+    /// not looking for longer than that computes: repeating one packet for it is cheaper than repairing late.
+    static constexpr Duration most_held = std::chrono::milliseconds(1);
+
+    /// `sample`: of an echoed transmission, the time taken out for which it, or the acknowledgement, lay with
+    /// its reader (`held`); zero and less are ignored.
+    void add(Duration sample, Time now, Duration held = Duration::zero()) noexcept
     {
         if (sample <= Duration::zero()) {
             return;
         }
         const auto value = static_cast<std::uint32_t>(std::min<std::int64_t>(sample.count(), 0xfffffffeLL));
-        smooth(value);
+        const Duration response = sample + std::clamp(held, Duration::zero(), most_held);
+        smooth(static_cast<std::uint32_t>(std::min<std::int64_t>(response.count(), 0xfffffffeLL)));
         min_.add(value, now);
         note_recent(value);
     }
 
     bool valid() const noexcept { return valid_; }
 
+    /// Of the response: the round trip with the time, as far as it counts, that packets lay with their
+    /// readers.
     Duration smoothed() const noexcept { return valid() ? Duration(smoothed_) : initial; }
     Duration variance() const noexcept { return valid() ? Duration(variance_) : initial / 2; }
     /// Over the last 5 to 10 s.
@@ -72,15 +80,6 @@ public:
     {
         return valid() ? Duration(*std::max_element(group_max_.begin(), group_max_.end())) : initial;
     }
-    /// How far apart the paths are: recent_max() less the minimum over the same samples. Zero before any.
-    Duration spread() const noexcept
-    {
-        if (!valid()) {
-            return Duration::zero();
-        }
-        return recent_max() - Duration(*std::min_element(group_min_.begin(), group_min_.end()));
-    }
-
     /// The retransmission timeout: smoothed + 4 variance, at least `floor`, doubled `backoff` times,
     /// at most `ceiling`.
     Duration rto(Duration floor, Duration ceiling, unsigned backoff) const noexcept
@@ -114,11 +113,9 @@ private:
         if (next_ % group_size == 0) {
             next_ %= group_size * groups;
             group_max_[next_ / group_size] = value;
-            group_min_[next_ / group_size] = value;
         }
         const std::size_t group = next_ / group_size;
         group_max_[group] = std::max(group_max_[group], value);
-        group_min_[group] = std::min(group_min_[group], value);
         ++next_;
         valid_ = true;
     }
@@ -127,7 +124,6 @@ private:
     std::uint32_t variance_ = 0;
     WindowedMin min_;
     std::array<std::uint32_t, groups> group_max_{};
-    std::array<std::uint32_t, groups> group_min_{0xffffffffU, 0xffffffffU, 0xffffffffU, 0xffffffffU};
     std::uint8_t next_ = 0; // 0 .. group_size * groups
     bool valid_ = false;    // a sample has come
 };
