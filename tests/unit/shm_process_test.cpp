@@ -112,6 +112,43 @@ bool removes_stale_objects()
 
 // -- Objects ----------------------------------------------------------------------
 
+// The first in this file: this process, and so its children, have not opened an endpoint yet.
+TEST_CASE(
+    "shm: a process removes what killed ones left when it opens its first endpoint, but not other users'")
+{
+    if (skip_unless_root()) {
+        return;
+    }
+    Child alone([] {
+        if (!own_shm("size=16m")) {
+            return 1;
+        }
+        const Shared<Held> own;
+        const Shared<Held> theirs;
+        Child killed([&] { return hold_a_box(*own, ::geteuid()); });
+        Child killed_too([&] { return hold_a_box(*theirs, somebody_else); });
+        if (!eventually([&] { return own->ready && theirs->ready; })) {
+            return 2;
+        }
+        killed.kill(SIGKILL);
+        killed_too.kill(SIGKILL);
+        if (!exists(own->token)) {
+            return 3;
+        }
+        ShmBox box;
+        std::string error;
+        if (box.open(error) != 0) {
+            return 4;
+        }
+        if (exists(own->token)) {
+            return 5;
+        }
+        errno = 0;
+        return !exists(theirs->token) && errno == EACCES ? 0 : 6;
+    });
+    CHECK(alone.wait() == 0);
+}
+
 TEST_CASE("shm: what a killed process left is removed, what a living one has is not")
 {
     // With a /dev/shm of our own no other process looks for stale objects meanwhile.

@@ -87,6 +87,47 @@ using Numbers = std::vector<std::int64_t>;
 
 } // namespace
 
+// -- Memory -----------------------------------------------------------------------
+
+TEST_CASE("shm box: rings have memory of their own, and there are so many of them")
+{
+    Box box;
+    std::uint32_t ring = 0;
+    for (std::uint32_t i = 0; i < shm_rings; ++i) {
+        REQUIRE(box.add_ring(ring));
+        REQUIRE(ring == i);
+    }
+    errno = 0;
+    CHECK_FALSE(box.add_ring(ring));
+    CHECK(errno == ENOSPC);
+    CHECK(reinterpret_cast<std::byte*>(box.mapping()->entries(ring) + shm_ring_entries) <=
+          box.mapping()->block(0));
+}
+
+TEST_CASE("shm box: when /dev/shm is full there is no further ring, and those there are can be written to")
+{
+    if (!is_root()) {
+        WARN("SKIPPED: needs root");
+        return;
+    }
+    Child child([] {
+        if (!own_shm("size=700k")) {
+            return 1;
+        }
+        Box box;
+        std::uint32_t ring = 0;
+        std::uint32_t rings = 0;
+        for (; box.add_ring(ring); ++rings) {
+            for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
+                box.mapping()->entries(ring)[i].bytes.fill(std::byte{1});
+            }
+            box.mapping()->control(ring).head.store(1);
+        }
+        return errno == ENOSPC && rings > 0 && rings < shm_rings ? 0 : 2;
+    });
+    CHECK(child.wait() == 0);
+}
+
 // -- What belongs to whom ---------------------------------------------------------
 
 TEST_CASE("shm ring: an entry is the reader's until it gives it back, and so are the blocks")
