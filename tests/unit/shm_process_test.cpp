@@ -69,6 +69,7 @@ bool exists(const ShmToken& token)
 struct Held {
     std::atomic<bool> ready{false};
     ShmToken token{};
+    std::atomic<pid_t> child{0};
 };
 
 /// A process that has a box, until it is killed.
@@ -184,6 +185,48 @@ TEST_CASE("shm: objects of another user are neither opened nor removed, root's a
         return open_shm_box(own.header().token) == nullptr && errno == EACCES ? 0 : 2;
     });
     CHECK(looks.wait() == 0);
+}
+
+TEST_CASE("shm: a killed process's object is removed although a child of its lives, which has the mapping")
+{
+    if (skip_unless_root()) {
+        return;
+    }
+    Child alone([] {
+        if (!own_shm("size=16m")) {
+            return 1;
+        }
+        const Shared<Held> held;
+        Child parent([&] {
+            ShmBox box;
+            std::string error;
+            if (box.open(error) != 0) {
+                return 1;
+            }
+            const pid_t child = ::fork();
+            if (child == 0) {
+                ::close_range(3, ~0U, 0); // as an endpoint does, in a child
+                held->ready = true;
+                ::sleep(30);
+                ::_exit(0);
+            }
+            held->token = box.header().token;
+            held->child = child;
+            for (;;) {
+                ::pause();
+            }
+        });
+        if (!eventually([&] { return held->ready && held->child != 0; })) {
+            return 2;
+        }
+        parent.kill(SIGKILL);
+        const bool was_left = exists(held->token);
+        remove_stale_shm("srd_shm.");
+        const bool removed = !exists(held->token);
+        ::kill(held->child, SIGKILL);
+        return was_left && removed ? 0 : 3;
+    });
+    CHECK(alone.wait() == 0);
 }
 
 // -- Whom it reaches ----------------------------------------------------------------
