@@ -122,6 +122,7 @@ void Engine::Impl::init_connection(std::uint32_t index, Time now)
     fresh.route = peer.route;
     fresh.mtu = peer.mtu;
     fresh.path_count = peer.path_count;
+    fresh.near = peer.near; // like these, it is the route's
     fresh.successor = peer.successor;
     fresh.pinned = peer.pinned;
     fresh.is_successor = peer.is_successor;

@@ -143,6 +143,15 @@ public:
         send({&whole, 1}, level);
     }
 
+    /// True if the message arrives at b in a buffer of its own.
+    bool deliver(const Bytes& bytes)
+    {
+        Bytes target(bytes.size());
+        b.buffer = {{target.data(), target.size()}};
+        send(bytes);
+        run();
+        return target == bytes;
+    }
     /// From a, of b's memory.
     void access(OperationKind kind, const Bytes& bytes, std::uint64_t address)
     {
@@ -451,24 +460,29 @@ TEST_CASE("near: buffers are taken back before a failure is reported")
     CHECK(world.a.withdrawn_first);
 }
 
+TEST_CASE("near: the way stays near when a connection over it ends and another begins")
+{
+    World world;
+    const Bytes message = pattern(500'000, 19);
+    CHECK(world.deliver(message));
+    CHECK(world.b.reads == 1);
+    world.a.engine.close_peer(world.a.peer, world.now);
+    world.a.peer = world.a.engine.open_peer(RouteId{0}, mtu, world.now, 1);
+    CHECK(world.deliver(message));
+    CHECK(world.b.reads == 2);
+}
+
 TEST_CASE("near: over a way that one of the two takes for far nothing is read")
 {
     for (const bool sender : {false, true}) {
         World world;
         World::Side& side = sender ? world.a : world.b;
         const Bytes message = pattern(500'000, 12);
-        const auto deliver = [&] {
-            Bytes target(message.size());
-            world.b.buffer = whole(target);
-            world.send(message);
-            world.run();
-            return target == message;
-        };
         side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::far}, mtu, world.now);
-        CHECK(deliver());
+        CHECK(world.deliver(message));
         CHECK(world.b.reads == 0);
         side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::near}, mtu, world.now);
-        CHECK(deliver());
+        CHECK(world.deliver(message));
         CHECK(world.b.reads == 1);
     }
 }
@@ -478,11 +492,7 @@ TEST_CASE("near: a message that takes long to read comes in pieces, so that othe
     for (const std::size_t length : {std::size_t{4} << 20U, (std::size_t{4} << 20U) + 1}) {
         World world;
         const Bytes message = pattern(length, 13);
-        Bytes target(length);
-        world.b.buffer = whole(target);
-        world.send(message);
-        world.run();
-        CHECK(target == message);
+        CHECK(world.deliver(message));
         CHECK(world.b.reads == (length > 4U << 20U ? 0 : 1));
     }
 }
@@ -490,32 +500,25 @@ TEST_CASE("near: a message that takes long to read comes in pieces, so that othe
 TEST_CASE("near: a request that names a place of another length, or too many, is not believed")
 {
     const Bytes message = pattern(300'000, 14);
-    Bytes target(message.size());
     for (const std::size_t wrong : {message.size() - 1, message.size() + 1}) {
         World world;
-        std::fill(target.begin(), target.end(), std::byte{0});
-        world.b.buffer = whole(target);
         world.tamper = in_request(message, [wrong](Bytes& packet, std::size_t, std::size_t piece) {
             const wire::u64 length{wrong};
             std::memcpy(packet.data() + piece + offsetof(wire::MessagePiece, length), &length,
                         sizeof(length));
         });
-        world.send(message);
-        world.run();
-        CHECK((!world.tamper && target == message));
+        CHECK(world.deliver(message));
+        CHECK(!world.tamper);
         CHECK(world.b.reads == 0);
     }
     for (const std::size_t pieces : {max_iov + 1, std::size_t{255}}) {
         World world;
-        std::fill(target.begin(), target.end(), std::byte{0});
-        world.b.buffer = whole(target);
         world.tamper = in_request(message, [pieces](Bytes& packet, std::size_t frame, std::size_t piece) {
             packet[frame + offsetof(wire::RequestFrame, pieces)] = static_cast<std::byte>(pieces);
             packet.resize(piece + pieces * sizeof(wire::MessagePiece), std::byte{0xff});
         });
-        world.send(message);
-        world.run();
-        CHECK((!world.tamper && target == message));
+        CHECK(world.deliver(message));
+        CHECK(!world.tamper);
         CHECK(world.b.counters.rx_malformed.value() == 1);
         CHECK(world.b.reads == 1);
     }
@@ -527,13 +530,9 @@ TEST_CASE("near: an end of a packet that is not as long as its frame says is not
     world.may_read = false;
     world.short_ends = 3;
     const Bytes message = pattern(700'000, 15);
-    Bytes target(message.size());
-    world.b.buffer = whole(target);
-    world.send(message);
-    world.run();
+    CHECK(world.deliver(message));
     CHECK(world.short_ends == 0);
     CHECK(world.b.counters.rx_malformed.value() == 3);
-    CHECK(target == message);
     CHECK(world.a.done.size() == 1);
 }
 
