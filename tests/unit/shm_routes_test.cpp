@@ -314,6 +314,28 @@ TEST_CASE("shm routes: a way that is doubted is far until it has proved itself, 
     CHECK(way.sender.ring() == 0);
 }
 
+TEST_CASE("shm routes: the last word about a way is true, whatever happened before anybody asked")
+{
+    Two two;
+    const auto open = [&] {
+        two.way();
+        two.talk();
+        return two.way() != nullptr;
+    };
+    REQUIRE(open());
+    two.a.routes.doubt(RouteId{2});
+    REQUIRE(open());
+    const Kinds opened = two.a.notices();
+    REQUIRE(!opened.empty());
+    CHECK(opened.back() == Kind::near);
+    two.a.routes.doubt(RouteId{2});
+    REQUIRE(open());
+    two.a.routes.doubt(RouteId{2});
+    const Kinds closed = two.a.notices();
+    REQUIRE(!closed.empty());
+    CHECK(closed.back() == Kind::far);
+}
+
 TEST_CASE("shm routes: a way is not used once its peer has closed, and its ring serves the next one")
 {
     Two two;
