@@ -515,7 +515,7 @@ TEST_CASE("near: a request that names a place of another length, or too many, is
         World world;
         world.tamper = in_request(message, [pieces](Bytes& packet, std::size_t frame, std::size_t piece) {
             packet[frame + offsetof(wire::RequestFrame, pieces)] = static_cast<std::byte>(pieces);
-            packet.resize(piece + pieces * sizeof(wire::MessagePiece), std::byte{0xff});
+            packet.resize(piece + pieces * sizeof(wire::MessagePiece), std::byte{1});
         });
         CHECK(world.deliver(message));
         CHECK(!world.tamper);
