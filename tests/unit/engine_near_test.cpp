@@ -7,10 +7,12 @@
 #include <array>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <numeric>
 #include <vector>
 
 #include <srd/iov.hpp>
+#include <srd/wire.hpp>
 
 #include <engine.hpp>
 
@@ -23,6 +25,7 @@ using namespace srd;
 using std::chrono::microseconds;
 
 constexpr std::uint32_t mtu = 65507;
+constexpr std::uint64_t region = 7;
 
 using Bytes = std::vector<std::byte>;
 
@@ -101,6 +104,7 @@ public:
         std::vector<MessageId> parked;
         Bytes memory = Bytes(1U << 20); ///< what writes go to
         std::vector<iovec> buffer;      ///< for the next message; empty: it is kept as unexpected
+        bool served = false;            ///< a read
         bool withdrawn_first = false;   ///< a failure was reported, and take_withdrawal() was true then
     };
 
@@ -139,11 +143,35 @@ public:
         send({&whole, 1}, level);
     }
 
+    /// True if the message arrives at b in a buffer of its own.
+    bool deliver(const Bytes& bytes)
+    {
+        Bytes target(bytes.size());
+        b.buffer = {{target.data(), target.size()}};
+        send(bytes);
+        run();
+        return target == bytes;
+    }
+    /// From a, of b's memory.
+    void access(OperationKind kind, const Bytes& bytes, std::uint64_t address)
+    {
+        const iovec local{const_cast<std::byte*>(bytes.data()), bytes.size()};
+        const RemoteRange range{address, bytes.size(), region};
+        Operation operation;
+        operation.kind = kind;
+        operation.peer = a.peer;
+        operation.iov = {&local, 1};
+        operation.remote = {&range, 1};
+        REQUIRE(a.engine.submit(operation, now) == Status::ok);
+    }
+
     Time now = Time(std::chrono::seconds(1));
     bool may_read = true;
     bool attach = true; ///< lasting pieces are not copied into packets
     bool cut = false;   ///< no packet arrives any more
     unsigned failing_fetches = 0;
+    unsigned short_ends = 0;            ///< so many ends of packets to b lack a byte
+    std::function<bool(Bytes&)> tamper; ///< with packets to b, until it has found the right one
     Side a{*this, 1};
     Side b{*this, 2};
 
@@ -188,6 +216,13 @@ private:
                 made.remote_length = static_cast<std::uint32_t>(total_length(pieces.subspan(head)));
                 other.ends.emplace_back(pieces.begin() + static_cast<std::ptrdiff_t>(head), pieces.end());
             }
+            if (&side == &a && made.remote_length != 0 && short_ends != 0) {
+                --short_ends;
+                --made.remote_length;
+            }
+            if (&side == &a && tamper && tamper(made.bytes)) {
+                tamper = {};
+            }
             if (!cut) {
                 out.push_back(std::move(made));
             }
@@ -224,6 +259,12 @@ private:
                 }
             }
             break;
+        case Event::Kind::read: {
+            const iovec source{side.memory.data() + event.ranges[0].address, event.ranges[0].length};
+            side.engine.serve({&source, 1}, region, false, 0, now);
+            side.served = true;
+            break;
+        }
         default:
             if (event.cause != Cause::none) {
                 side.withdrawn_first = side.engine.take_withdrawal();
@@ -240,6 +281,24 @@ private:
 std::vector<iovec> whole(Bytes& bytes)
 {
     return {{bytes.data(), bytes.size()}};
+}
+
+/// `change` gets the packet with the request for `message`, of one piece, and where in it both are.
+std::function<bool(Bytes&)> in_request(const Bytes& message,
+                                       const std::function<void(Bytes&, std::size_t, std::size_t)>& change)
+{
+    return [&message, change](Bytes& packet) {
+        const wire::MessagePiece piece{reinterpret_cast<std::uintptr_t>(message.data()), message.size()};
+        Bytes wanted(sizeof(piece));
+        std::memcpy(wanted.data(), &piece, sizeof(piece));
+        const auto place = std::search(packet.begin(), packet.end(), wanted.begin(), wanted.end());
+        if (place == packet.end()) {
+            return false;
+        }
+        const auto at = static_cast<std::size_t>(place - packet.begin());
+        change(packet, at - sizeof(wire::SourceEpoch) - sizeof(wire::RequestFrame), at);
+        return true;
+    };
 }
 
 } // namespace
@@ -379,14 +438,7 @@ TEST_CASE("near: ends of packets that cannot be fetched come again")
     CHECK(world.a.done.size() == 1);
 
     world.failing_fetches = 3;
-    Operation write;
-    const iovec source{const_cast<std::byte*>(message.data()), message.size()};
-    const RemoteRange range{100, message.size(), 7};
-    write.kind = OperationKind::write;
-    write.peer = world.a.peer;
-    write.iov = {&source, 1};
-    write.remote = {&range, 1};
-    REQUIRE(world.a.engine.submit(write, world.now) == Status::ok);
+    world.access(OperationKind::write, message, 100);
     world.run();
     CHECK(world.failing_fetches == 0);
     CHECK(world.a.done.size() == 2);
@@ -408,22 +460,140 @@ TEST_CASE("near: buffers are taken back before a failure is reported")
     CHECK(world.a.withdrawn_first);
 }
 
-TEST_CASE("near: a route stays near when a connection ends")
+TEST_CASE("near: the way stays near when a connection over it ends and another begins")
 {
     World world;
-    for (unsigned round = 1; round <= 2; ++round) {
-        const Bytes message = pattern(200'000, round);
-        Bytes target(message.size());
-        world.b.buffer = whole(target);
-        world.send(message);
-        world.run();
-        CHECK(target == message);
-        CHECK(world.b.reads == round);
-        for (World::Side* side : {&world.a, &world.b}) {
-            side->engine.on_route_notice({RouteId{0}, RouteNotice::Kind::process_gone}, mtu, world.now);
+    const Bytes message = pattern(500'000, 19);
+    CHECK(world.deliver(message));
+    CHECK(world.b.reads == 1);
+    world.a.engine.close_peer(world.a.peer, world.now);
+    world.a.peer = world.a.engine.open_peer(RouteId{0}, mtu, world.now, 1);
+    CHECK(world.deliver(message));
+    CHECK(world.b.reads == 2);
+}
+
+TEST_CASE("near: over a way that one of the two takes for far nothing is read")
+{
+    for (const bool sender : {false, true}) {
+        World world;
+        World::Side& side = sender ? world.a : world.b;
+        const Bytes message = pattern(500'000, 12);
+        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::far}, mtu, world.now);
+        CHECK(world.deliver(message));
+        CHECK(world.b.reads == 0);
+        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::near}, mtu, world.now);
+        CHECK(world.deliver(message));
+        CHECK(world.b.reads == 1);
+    }
+}
+
+TEST_CASE("near: a message that takes long to read comes in pieces, so that others are served meanwhile")
+{
+    for (const std::size_t length : {std::size_t{4} << 20U, (std::size_t{4} << 20U) + 1}) {
+        World world;
+        const Bytes message = pattern(length, 13);
+        CHECK(world.deliver(message));
+        CHECK(world.b.reads == (length > 4U << 20U ? 0 : 1));
+    }
+}
+
+TEST_CASE("near: a request that names a place of another length, or too many, is not believed")
+{
+    const Bytes message = pattern(300'000, 14);
+    for (const std::size_t wrong : {message.size() - 1, message.size() + 1}) {
+        World world;
+        world.tamper = in_request(message, [wrong](Bytes& packet, std::size_t, std::size_t piece) {
+            const wire::u64 length{wrong};
+            std::memcpy(packet.data() + piece + offsetof(wire::MessagePiece, length), &length,
+                        sizeof(length));
+        });
+        CHECK(world.deliver(message));
+        CHECK(!world.tamper);
+        CHECK(world.b.reads == 0);
+    }
+    for (const std::size_t pieces : {max_iov + 1, std::size_t{255}}) {
+        World world;
+        world.tamper = in_request(message, [pieces](Bytes& packet, std::size_t frame, std::size_t piece) {
+            packet[frame + offsetof(wire::RequestFrame, pieces)] = static_cast<std::byte>(pieces);
+            packet.resize(piece + pieces * sizeof(wire::MessagePiece), std::byte{1});
+        });
+        CHECK(world.deliver(message));
+        CHECK(!world.tamper);
+        CHECK(world.b.counters.rx_malformed.value() == 1);
+        CHECK(world.b.reads == 1);
+    }
+}
+
+TEST_CASE("near: an end of a packet that is not as long as its frame says is not taken")
+{
+    World world;
+    world.may_read = false;
+    world.short_ends = 3;
+    const Bytes message = pattern(700'000, 15);
+    CHECK(world.deliver(message));
+    CHECK(world.short_ends == 0);
+    CHECK(world.b.counters.rx_malformed.value() == 3);
+    CHECK(world.a.done.size() == 1);
+}
+
+TEST_CASE("near: memory that is being read is taken back when its region closes")
+{
+    World world;
+    Bytes target(500'000);
+    world.access(OperationKind::read, target, 0);
+    while (!world.b.served) {
+        world.run(1);
+    }
+    REQUIRE(world.a.done.empty()); // it is under way
+    world.b.engine.revoke(region + 1, world.now);
+    CHECK_FALSE(world.b.engine.take_withdrawal());
+    world.b.engine.revoke(region, world.now);
+    CHECK(world.b.engine.take_withdrawal());
+    world.run();
+    REQUIRE(world.a.done.size() == 1);
+    CHECK(world.a.done[0].cause == Cause::region_closed);
+}
+
+TEST_CASE("near: a full ring is tried again in a moment, with one packet, then with more")
+{
+    World world;
+    const Bytes message = pattern(1U << 20, 17);
+    world.access(OperationKind::write, message, 0);
+    world.run();
+    REQUIRE(world.a.done.size() == 1);
+    world.access(OperationKind::write, message, 0);
+    Engine& engine = world.a.engine;
+    std::array<TxPacket, 64> burst;
+    REQUIRE(engine.poll_transmit(std::span(burst).first(2), world.now) == 2);
+    engine.return_unsent(std::span(burst).first(2), world.now);
+    engine.on_tx_done();
+    CHECK(engine.poll_transmit(burst, world.now) == 0);
+    world.now += microseconds(4);
+    for (const std::size_t expected : {1U, 2U}) {
+        CHECK(engine.poll_transmit(burst, world.now) == expected);
+        engine.on_tx_done();
+    }
+}
+
+TEST_CASE("near: a packet is sent long before it is full, so that its receiver has something to do")
+{
+    for (const bool near : {false, true}) {
+        World world;
+        if (!near) {
+            world.a.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::far}, mtu, world.now);
         }
-        world.now += std::chrono::milliseconds(20);
+        world.b.buffer = whole(world.b.memory);
+        const Bytes small = pattern(200, 18);
+        world.send(small);
         world.run();
-        CHECK(world.a.counters.handshakes.value() == round);
+        world.send(small);
+        CHECK(world.a.engine.transmit_due());
+        world.run(1); // it is on its way; b's answer is not here yet
+        unsigned waiting = 0;
+        while (waiting < 20 && !world.a.engine.transmit_due()) {
+            world.send(small);
+            ++waiting;
+        }
+        CHECK(waiting == (near ? 5 : 20)); // 1024 bytes with their frames
     }
 }

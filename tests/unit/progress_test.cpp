@@ -66,7 +66,7 @@ public:
         incoming.insert(incoming.end(), last_words.begin(), last_words.end());
         last_words.clear();
         gone = false;
-        notices[0] = {RouteId{0}, RouteNotice::Kind::process_gone};
+        notices[0] = {RouteId{0}, news};
         return 1;
     }
     int wait_fd() const noexcept override { return -1; }
@@ -77,6 +77,7 @@ public:
     std::deque<Bytes> incoming;
     std::deque<Bytes> last_words;
     bool gone = false;
+    RouteNotice::Kind news = RouteNotice::Kind::process_gone;
 
 private:
     std::array<std::byte, 1> address_;
@@ -102,6 +103,12 @@ struct Host {
         progress_once(engine, io, now, [&](Engine&, const Event& event) {
             if (event.kind == Event::Kind::write) {
                 engine.confirm(now);
+            } else if (event.kind == Event::Kind::message) {
+                sender = event.peer;
+                const iovec whole{buffer.data(), buffer.size()};
+                Accepted outcome{};
+                REQUIRE(engine.accept(event.message, {&whole, 1}, 9, now, outcome) == Status::ok);
+                REQUIRE(outcome == Accepted::pending);
             } else {
                 done.push_back(event);
             }
@@ -112,6 +119,8 @@ struct Host {
     Counters counters;
     Engine engine;
     std::vector<Event> done;
+    PeerId sender{}; ///< of the last message
+    Bytes buffer = Bytes(1U << 20);
 };
 
 /// An initiator, and the target of its writes, which are strangers.
@@ -284,4 +293,87 @@ TEST_CASE("detect_losses: the rest of a burst is not lost because its beginning 
     pair.run();
     CHECK(pair.initiator.done.size() == 2);
     CHECK(pair.initiator.counters.retransmits_probe.value() == 0);
+}
+
+TEST_CASE("progress_once: what ends because the application removes a peer is reported by the next pass",
+          "[progress]")
+{
+    Conversation pair;
+    Host& initiator = pair.initiator;
+    Host& target = pair.target;
+    Time& now = pair.now;
+    const PeerId peer = pair.peer;
+
+    // A message that is granted, and none of whose data comes.
+    const Bytes message(500'000);
+    const iovec iov{const_cast<std::byte*>(message.data()), message.size()};
+    Operation operation;
+    operation.peer = peer;
+    operation.cookie = 2;
+    operation.iov = {&iov, 1};
+    REQUIRE(initiator.engine.submit(operation, now) == Status::ok);
+    for (int i = 0; i < 10; ++i, now += microseconds(5)) {
+        initiator.pass(now);
+        initiator.io.peer = nullptr; // after the request
+        target.pass(now);
+    }
+    REQUIRE(initiator.done.size() == 1);
+    REQUIRE(target.done.empty());
+
+    // Nothing comes, nothing is due, there is nothing to send: but these two have ended.
+    for (Host* const host : {&initiator, &target}) {
+        const std::size_t before = host->done.size();
+        host->io.incoming.clear();
+        host->io.peer = nullptr;
+        for (int i = 0; i < 1000 && !host->engine.idle(now); ++i) {
+            host->pass(now);
+        }
+        REQUIRE(host->engine.idle(now));
+        REQUIRE(host->done.size() == before);
+        host->engine.close_peer(host == &initiator ? peer : host->sender, now);
+        CHECK_FALSE(host->engine.idle(now));
+        host->pass(now);
+        REQUIRE(host->done.size() == before + 1);
+        CHECK(host->done.back().cause == Cause::removed);
+    }
+}
+
+TEST_CASE("progress_once: what is in the socket counts before bad news, however much it is, and is answered",
+          "[progress]")
+{
+    const bool answered = GENERATE(true, false);
+    Host initiator{1};
+    Host target{2};
+    Time now = Time(std::chrono::seconds(1));
+    initiator.io.peer = &target.io;
+    target.io.peer = &initiator.io;
+    const PeerId peer = initiator.engine.open_peer(RouteId{0}, 1472, now);
+    Operation operation;
+    operation.peer = peer;
+    operation.cookie = 1;
+    REQUIRE(initiator.engine.submit(operation, now) == Status::ok);
+    initiator.pass(now);
+    target.pass(now);
+    REQUIRE(!initiator.io.incoming.empty());
+
+    // A router says that the target cannot be reached, and the target's first answer is there at that moment.
+    const std::deque<Bytes> answer = std::exchange(initiator.io.incoming, {});
+    initiator.io.last_words.assign(3 * rx_burst_size, Bytes(20, std::byte{0}));
+    if (answered) {
+        initiator.io.last_words.insert(initiator.io.last_words.end(), answer.begin(), answer.end());
+    }
+    initiator.io.gone = true;
+    initiator.io.news = RouteNotice::Kind::unreachable;
+    now += microseconds(5);
+    REQUIRE(initiator.engine.idle(now));
+    REQUIRE(target.io.incoming.empty());
+    initiator.pass(now);
+    CHECK(initiator.io.incoming.empty());
+    if (answered) {
+        CHECK(initiator.done.empty());
+        CHECK(!target.io.incoming.empty());
+    } else {
+        REQUIRE(initiator.done.size() == 1);
+        CHECK(initiator.done[0].cause == Cause::unreachable);
+    }
 }

@@ -167,7 +167,13 @@ TEST_CASE("shm: an object that is none is refused")
     REQUIRE(::symlink(path_of(box.header().token).c_str(), path.c_str()) == 0);
     CHECK(open_shm_box(token) == nullptr);
     REQUIRE(::unlink(path.c_str()) == 0);
-    CHECK(open_shm_box(box.header().token) != nullptr);
+    const ShmToken token_of_box = box.header().token;
+    CHECK(open_shm_box(token_of_box) != nullptr);
+    box.header().token = token; // one that has another's name
+    CHECK(open_shm_box(token_of_box) == nullptr);
+    box.header().token = token_of_box;
+    box.header().magic = ShmHeader::right_magic + 1; // another layout
+    CHECK(open_shm_box(token_of_box) == nullptr);
 }
 
 // -- Many peers ---------------------------------------------------------------------

@@ -69,6 +69,7 @@ bool exists(const ShmToken& token)
 struct Held {
     std::atomic<bool> ready{false};
     ShmToken token{};
+    std::atomic<pid_t> child{0};
 };
 
 /// A process that has a box, until it is killed.
@@ -112,6 +113,43 @@ bool removes_stale_objects()
 
 // -- Objects ----------------------------------------------------------------------
 
+// The first in this file: this process, and so its children, have not opened an endpoint yet.
+TEST_CASE(
+    "shm: a process removes what killed ones left when it opens its first endpoint, but not other users'")
+{
+    if (skip_unless_root()) {
+        return;
+    }
+    Child alone([] {
+        if (!own_shm("size=16m")) {
+            return 1;
+        }
+        const Shared<Held> own;
+        const Shared<Held> theirs;
+        Child killed([&] { return hold_a_box(*own, ::geteuid()); });
+        Child killed_too([&] { return hold_a_box(*theirs, somebody_else); });
+        if (!eventually([&] { return own->ready && theirs->ready; })) {
+            return 2;
+        }
+        killed.kill(SIGKILL);
+        killed_too.kill(SIGKILL);
+        if (!exists(own->token)) {
+            return 3;
+        }
+        ShmBox box;
+        std::string error;
+        if (box.open(error) != 0) {
+            return 4;
+        }
+        if (exists(own->token)) {
+            return 5;
+        }
+        errno = 0;
+        return !exists(theirs->token) && errno == EACCES ? 0 : 6;
+    });
+    CHECK(alone.wait() == 0);
+}
+
 TEST_CASE("shm: what a killed process left is removed, what a living one has is not")
 {
     // With a /dev/shm of our own no other process looks for stale objects meanwhile.
@@ -147,6 +185,50 @@ TEST_CASE("shm: objects of another user are neither opened nor removed, root's a
         return open_shm_box(own.header().token) == nullptr && errno == EACCES ? 0 : 2;
     });
     CHECK(looks.wait() == 0);
+}
+
+TEST_CASE("shm: a killed process's object is removed although a child of its lives, which has the mapping")
+{
+    if (skip_unless_root()) {
+        return;
+    }
+    Child alone([] {
+        if (!own_shm("size=16m")) {
+            return 1;
+        }
+        const Shared<Held> held;
+        Child parent([&] {
+            ShmBox box;
+            std::string error;
+            if (box.open(error) != 0) {
+                return 1;
+            }
+            const pid_t child = ::fork();
+            if (child == 0) {
+                for (int fd = 3; fd < 1024; ++fd) { // as an endpoint does, in a child
+                    ::close(fd);
+                }
+                held->ready = true;
+                ::sleep(30);
+                ::_exit(0);
+            }
+            held->token = box.header().token;
+            held->child = child;
+            for (;;) {
+                ::pause();
+            }
+        });
+        if (!eventually([&] { return held->ready && held->child != 0; })) {
+            return 2;
+        }
+        parent.kill(SIGKILL);
+        const bool was_left = exists(held->token);
+        remove_stale_shm("srd_shm.");
+        const bool removed = !exists(held->token);
+        ::kill(held->child, SIGKILL);
+        return was_left && removed ? 0 : 3;
+    });
+    CHECK(alone.wait() == 0);
 }
 
 // -- Whom it reaches ----------------------------------------------------------------

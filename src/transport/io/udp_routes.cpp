@@ -11,10 +11,16 @@ namespace srd {
 
 void NoticeQueue::push(RouteId route, RouteNotice::Kind kind) noexcept
 {
-    const std::span<RouteNotice> queued(notices_.data(), count_);
-    const bool known = std::ranges::any_of(
-        queued, [&](const RouteNotice& notice) { return notice.route == route && notice.kind == kind; });
-    if (!known && count_ < notices_.size()) {
+    const auto of_way = [](RouteNotice::Kind any) {
+        return any == RouteNotice::Kind::near || any == RouteNotice::Kind::far;
+    };
+    for (RouteNotice& notice : std::span(notices_.data(), count_)) {
+        if (notice.route == route && (notice.kind == kind || (of_way(notice.kind) && of_way(kind)))) {
+            notice.kind = kind; // near and far: the last word counts
+            return;
+        }
+    }
+    if (count_ < notices_.size()) {
         notices_[count_++] = {route, kind};
     }
 }
