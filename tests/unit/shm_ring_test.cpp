@@ -104,6 +104,21 @@ TEST_CASE("shm box: rings have memory of their own, and there are so many of the
           box.mapping()->block(0));
 }
 
+TEST_CASE("shm box: its name goes with it, whatever a peer has written into it")
+{
+    ShmToken token{};
+    {
+        Box box;
+        token = box.header().token;
+        REQUIRE(open_shm_box(token) != nullptr);
+        box.header().token.fill(1);
+    }
+    // As nothing is there, and not because what is there says another name.
+    errno = 0;
+    CHECK(open_shm_box(token) == nullptr);
+    CHECK(errno == ENOENT);
+}
+
 TEST_CASE("shm box: when /dev/shm is full there is no further ring, and those there are can be written to")
 {
     if (!is_root()) {

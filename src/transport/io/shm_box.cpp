@@ -164,6 +164,7 @@ int ShmBox::open(std::string& error)
         return code;
     }
     mapping_ = std::move(mapping);
+    name_ = std::move(path);
     ShmHeader& made = header();
     secret_ = random_number();
     made.secret = secret_;
@@ -178,7 +179,7 @@ ShmBox::~ShmBox()
 {
     if (mapping_ != nullptr) {
         header().closed.store(1, std::memory_order_release);
-        shm_unlink(name_of(header().token).c_str());
+        shm_unlink(name_.c_str()); // not what peers may have written into the header
     }
 }
 

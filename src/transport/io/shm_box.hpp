@@ -123,7 +123,8 @@ public:
     bool add_ring(std::uint32_t& ring) noexcept;
 
 private:
-    FileDescriptor file_;      ///< holds the lock
+    FileDescriptor file_; ///< holds the lock
+    std::string name_;
     std::uint64_t secret_ = 0; ///< in memory of our own
     std::shared_ptr<ShmMapping> mapping_;
     std::uint32_t ring_count_ = 0;
