@@ -167,13 +167,12 @@ std::uint32_t Engine::Impl::next_control_slot(std::uint32_t index)
         if (peer.control.empty() || !frame_control(index)) {
             return no_index;
         }
-        while (peer.ready.back() != last && slots[peer.ready.back()].control) {
+        std::uint32_t first = no_index; // moved; behind it are those that have been moved, too
+        while (peer.ready.back() != last && peer.ready.back() != first && slots[peer.ready.back()].control) {
             const std::uint32_t at = peer.ready.back();
             peer.ready.erase(slots, at);
             peer.ready.push_front(slots, at);
-            if (peer.ready.back() == at) {
-                break; // it is the only one
-            }
+            first = first == no_index ? at : first;
         }
     }
     return slots[peer.ready.front()].control ? peer.ready.front() : no_index;
