@@ -28,6 +28,8 @@
 #include <progress.hpp>
 #include <srd/check.hpp>
 
+#include "support/quiet_io.hpp"
+
 namespace srd::bench {
 namespace {
 
@@ -75,7 +77,7 @@ double thread_ns()
 }
 
 /// A backend that is an array. Each has one route: to its partner.
-class NullIo final : public PacketIo {
+class NullIo final : public test::QuietIo {
 public:
     NullIo(std::uint32_t mtu, std::byte name) : name_{name}, memory_(ring_size * mtu), lengths_(ring_size)
     {
@@ -86,7 +88,6 @@ public:
     /// Bytes of packets that lie in `untouched` are counted, not copied.
     void leave_untouched(std::span<const std::byte> untouched) { untouched_ = untouched; }
 
-    const IoCaps& caps() const noexcept override { return caps_; }
     std::span<const std::byte> local_address() const noexcept override { return name_; }
     Status resolve(std::span<const std::byte>, RouteId& route) override
     {
@@ -94,7 +95,6 @@ public:
         return Status::ok;
     }
     std::span<const std::byte> route_address(RouteId) const noexcept override { return partner_->name_; }
-    std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
 
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
     {
@@ -120,12 +120,6 @@ public:
         }
         return sent;
     }
-    std::size_t tx_reap(std::span<DescId>) override { return 0; }
-    void probe_liveness(RouteId, Time) override {}
-    std::size_t poll_notices(std::span<RouteNotice>, Time) override { return 0; }
-    int wait_fd() const noexcept override { return -1; }
-    bool arm_wait() override { return true; }
-    void notify() noexcept override {}
 
 private:
     bool push(const TxPacket& packet, std::span<const std::byte> untouched)
@@ -148,7 +142,6 @@ private:
         return true;
     }
 
-    IoCaps caps_;
     NullIo* partner_ = nullptr;
     std::array<std::byte, 1> name_;
     std::span<const std::byte> untouched_;

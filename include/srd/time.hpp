@@ -25,6 +25,18 @@ using Duration = TransportClock::duration;
 /// "No timer is armed."
 inline constexpr Time time_never = Time::max();
 
+/// The earliest of some times. (std::min of a list would write the list to memory first.)
+constexpr Time earliest(Time one) noexcept
+{
+    return one;
+}
+template <typename... Rest>
+constexpr Time earliest(Time one, Rest... rest) noexcept
+{
+    const Time other = earliest(rest...);
+    return other < one ? other : one;
+}
+
 /// Whole microseconds of `duration`, rounded down.
 constexpr std::int64_t to_us(Duration duration) noexcept
 {

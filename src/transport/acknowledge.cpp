@@ -189,37 +189,21 @@ void Engine::Impl::release_acked(std::uint32_t index, std::uint32_t psn, const w
                         block.echo_attempt == slot.attempt;
     const bool ambiguous = slot.attempt != 0 && !echoed;
     if (!ambiguous) {
-        note_arrival(peer, slot);
+        if (sent_after(slot, peer.rack_sent_at, peer.rack_psn)) {
+            peer.rack_sent_at = slot.sent_at;
+            peer.rack_psn = slot.psn;
+        }
         peer.path_proven = peer.path_proven || slot.path == peer.burst_path;
         std::visit([&](auto& paths) { paths.feedback(slot.path, PathOutcome::good, now); }, peer.paths);
     }
     finish_slot(slot_index);
 }
 
-/// What has arrived is what others may have been overtaken by.
-void Engine::Impl::note_arrival(Peer& peer, const TxSlot& slot) noexcept
+/// True if `slot` was sent after the packet that is described: packets of one burst have one time, and then
+/// the higher psn was sent later (RFC 8985, 6.2).
+bool Engine::Impl::sent_after(const TxSlot& slot, Time time, std::uint32_t psn) noexcept
 {
-    if (slot.sent_at > peer.rack_sent_at) {
-        peer.rack_sent_at = slot.sent_at;
-        peer.rack_psn = slot.psn;
-        peer.rack_path = slot.path;
-        peer.rack_spread = false;
-    } else if (slot.sent_at == peer.rack_sent_at) {
-        peer.rack_spread = peer.rack_spread || slot.path != peer.rack_path;
-        peer.rack_psn = wire::sequence_distance(slot.psn, peer.rack_psn) > 0 ? slot.psn : peer.rack_psn;
-    }
-}
-
-/// True if something that was sent after `slot` has arrived. Packets of one burst have one time: there the
-/// rest of it on the same path was sent later (RFC 8985, 6.2), and on other paths counts as sent at the same
-/// time.
-bool Engine::Impl::overtaken(const Peer& peer, const TxSlot& slot) noexcept
-{
-    if (slot.sent_at != peer.rack_sent_at) {
-        return slot.sent_at < peer.rack_sent_at;
-    }
-    return peer.rack_spread || slot.path != peer.rack_path ||
-           wire::sequence_distance(slot.psn, peer.rack_psn) < 0;
+    return slot.sent_at != time ? slot.sent_at > time : wire::sequence_distance(slot.psn, psn) > 0;
 }
 
 /// How long after its sending a packet counts as lost once a later one was acknowledged: the slowest
@@ -265,7 +249,7 @@ void Engine::Impl::detect_losses(std::uint32_t index, Time now)
     sample.in_flight = peer.in_flight_bytes;
     for (std::uint32_t at = peer.in_flight.front(); at != no_index; at = peer.in_flight.front()) {
         const TxSlot& slot = slots[at];
-        if (!overtaken(peer, slot)) {
+        if (sent_after(slot, peer.rack_sent_at, peer.rack_psn)) {
             break;
         }
         if (slot.sent_at + delay > now) {
@@ -469,11 +453,9 @@ void Engine::Impl::on_peer_timer(std::uint32_t index, Time now)
 void Engine::Impl::arm(std::uint32_t index)
 {
     Peer& peer = peers[index];
-    // Not one list: that would be written to memory first, at every packet.
     const Time deadline =
-        std::min(std::min(std::min(peer.ack_at, peer.hello_at), std::min(peer.rnr_at, peer.loss_at)),
-                 std::min(std::min(peer.probe_at, peer.liveness_at),
-                          std::min(peer.gone_at, peer.pace_blocked ? peer.pace_at : time_never)));
+        earliest(peer.ack_at, peer.hello_at, peer.rnr_at, peer.loss_at, peer.probe_at, peer.liveness_at,
+                 peer.gone_at, peer.pace_blocked ? peer.pace_at : time_never);
     if (deadline < peer.armed_at) {
         peer.armed_at = deadline;
         wheel.arm(index, deadline);

@@ -268,8 +268,7 @@ struct Engine::Impl {
     void note_spurious(Peer& peer, std::uint16_t duplicates);
     void release_acked(std::uint32_t index, std::uint32_t psn, const wire::AckBlock& block, Time now,
                        std::uint32_t& acked_bytes);
-    static void note_arrival(Peer& peer, const TxSlot& slot) noexcept;
-    static bool overtaken(const Peer& peer, const TxSlot& slot) noexcept;
+    static bool sent_after(const TxSlot& slot, Time time, std::uint32_t psn) noexcept;
     Duration loss_delay(const Peer& peer) const noexcept;
     void note_bad_path(Peer& peer, PathId path, PathOutcome outcome, Time now);
     void detect_losses(std::uint32_t index, Time now);

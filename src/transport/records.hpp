@@ -302,10 +302,11 @@ struct Peer {
     SeqBitmap<packet_window> rx{0};
 
     // Recovery and timers.
-    Time retry_at{};           ///< the backend has refused a packet; no other before
-    Time rack_sent_at{};       ///< latest sent_at of any acknowledged packet
-    Time ack_at = time_never;  ///< delayed acknowledgement
-    Time loss_at = time_never; ///< a packet will be lost if not acknowledged by then
+    Time retry_at{};            ///< the backend has refused a packet; no other before
+    Time rack_sent_at{};        ///< latest sent_at of any acknowledged packet
+    std::uint32_t rack_psn = 0; ///< the highest of those sent then
+    Time ack_at = time_never;   ///< delayed acknowledgement
+    Time loss_at = time_never;  ///< a packet will be lost if not acknowledged by then
     Time probe_at = time_never;
     Time pace_at{}; ///< nothing new before
     Time hello_at = time_never;
@@ -319,9 +320,6 @@ struct Peer {
     Time armed_at = time_never;
     std::uint8_t reorder_factor = 1; ///< widens the reordering window after spurious retransmissions
     std::uint16_t reorder_rounds = 0;
-    std::uint32_t rack_psn = 0; ///< the highest of those sent at rack_sent_at
-    PathId rack_path{};         ///< theirs
-    bool rack_spread = false;   ///< over more than one
 
     std::uint32_t peer_buffer = 0; ///< bytes the remote can queue, 0 = unknown
     std::uint32_t successor = no_index;

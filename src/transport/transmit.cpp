@@ -494,8 +494,9 @@ bool Engine::Impl::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, T
     if (kind == Bare::hello) {
         out = write_hello(peer, out);
         peer.hello_due = false;
-        peer.gone_news =
-            peer.gone_news == Peer::GoneNews::none ? Peer::GoneNews::none : Peer::GoneNews::doubted;
+        if (peer.gone_news == Peer::GoneNews::heard) {
+            peer.gone_news = Peer::GoneNews::doubted;
+        }
     } else {
         out = write_ack(peer, out, peer.mtu - sizeof(header) - sizeof(wire::CloseFrame), now);
     }

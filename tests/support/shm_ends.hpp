@@ -150,6 +150,15 @@ inline bool is_root()
     return ::geteuid() == 0;
 }
 
+/// True, and says so, if the test cannot be run.
+inline bool skip_unless_root()
+{
+    if (!is_root()) {
+        WARN("SKIPPED: needs root");
+    }
+    return !is_root();
+}
+
 /// From now on this process has a /dev/shm of its own, of that size ("size=64k,nr_inodes=10"). Needs root.
 inline bool own_shm(const char* options)
 {
@@ -220,6 +229,14 @@ public:
 private:
     pid_t pid_ = -1;
 };
+
+/// Runs `life` in a child with a /dev/shm of its own (own_shm); its result, or 98 without one.
+template <typename Life>
+int with_own_shm(const char* options, Life&& life)
+{
+    Child child([&] { return own_shm(options) ? life() : 98; });
+    return child.wait();
+}
 
 /// An endpoint in a process of its own that sends every test packet back.
 class EchoPeer {

@@ -10,6 +10,7 @@
 
 #include "support/catch.hpp"
 #include "support/gather.hpp"
+#include "support/quiet_io.hpp"
 
 namespace {
 
@@ -19,11 +20,10 @@ using std::chrono::microseconds;
 using Bytes = std::vector<std::byte>;
 
 /// A wire end whose other end may put packets and notices into it at awkward moments.
-class WireIo final : public PacketIo {
+class WireIo final : public test::QuietIo {
 public:
     explicit WireIo(std::byte name) : address_{name} { caps_.max_packet = 1472; }
 
-    const IoCaps& caps() const noexcept override { return caps_; }
     std::span<const std::byte> local_address() const noexcept override { return address_; }
     Status resolve(std::span<const std::byte>, RouteId& route) override
     {
@@ -31,7 +31,6 @@ public:
         return Status::ok;
     }
     std::span<const std::byte> route_address(RouteId) const noexcept override { return address_; }
-    std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
     {
         std::size_t count = 0;
@@ -55,8 +54,6 @@ public:
         }
         return packets.size();
     }
-    std::size_t tx_reap(std::span<DescId>) override { return 0; }
-    void probe_liveness(RouteId, Time) override {}
     std::size_t poll_notices(std::span<RouteNotice> notices, Time) override
     {
         if (!gone) {
@@ -69,9 +66,7 @@ public:
         notices[0] = {RouteId{0}, news};
         return 1;
     }
-    int wait_fd() const noexcept override { return -1; }
     bool arm_wait() override { return incoming.empty(); }
-    void notify() noexcept override {}
 
     WireIo* peer = nullptr;
     std::deque<Bytes> incoming;
@@ -81,7 +76,6 @@ public:
 
 private:
     std::array<std::byte, 1> address_;
-    IoCaps caps_;
     std::deque<Bytes> held_;
 };
 
@@ -138,6 +132,13 @@ struct Meeting {
             target.pass(now);
         }
     }
+    /// The first write is complete.
+    void meet()
+    {
+        submit(1);
+        run();
+        REQUIRE(initiator.done.size() == 1);
+    }
     /// Nobody is there for so long.
     void wait(Duration time)
     {
@@ -166,21 +167,12 @@ struct Meeting {
     PeerId peer{};
 };
 
-/// The first write is complete.
-struct Conversation : Meeting {
-    Conversation()
-    {
-        submit(1);
-        run();
-        REQUIRE(initiator.done.size() == 1);
-    }
-};
-
 } // namespace
 
 TEST_CASE("progress_once: a timer waits until what the socket holds is read", "[progress]")
 {
-    Conversation pair;
+    Meeting pair;
+    pair.meet();
     pair.submit(2);
     pair.initiator.pass(pair.now);
     // The answer comes at once, but behind more packets than one burst takes, and nobody looks for a second.
@@ -198,10 +190,9 @@ TEST_CASE("progress_once: a timer waits until what the socket holds is read", "[
 TEST_CASE("progress_once: what a peer said before it went counts before the news that it is gone",
           "[progress]")
 {
-    Conversation pair;
-    Host& initiator = pair.initiator;
-    Host& target = pair.target;
-    Time& now = pair.now;
+    Meeting pair;
+    auto& [bytes, initiator, target, now, peer] = pair;
+    pair.meet();
 
     // The target takes a second write, acknowledges it, says goodbye and ends.
     pair.submit(2);
@@ -267,7 +258,8 @@ TEST_CASE("process_gone: twice, with a question in between, means that nobody is
 
 TEST_CASE("detect_losses: the rest of a burst is not lost because its beginning has arrived", "[progress]")
 {
-    Conversation pair;
+    Meeting pair;
+    pair.meet();
     pair.submit(2, pair.bytes.size());
     pair.initiator.pass(pair.now);
     auto& burst = pair.target.io.incoming;
@@ -298,11 +290,9 @@ TEST_CASE("detect_losses: the rest of a burst is not lost because its beginning 
 TEST_CASE("progress_once: what ends because the application removes a peer is reported by the next pass",
           "[progress]")
 {
-    Conversation pair;
-    Host& initiator = pair.initiator;
-    Host& target = pair.target;
-    Time& now = pair.now;
-    const PeerId peer = pair.peer;
+    Meeting pair;
+    auto& [bytes, initiator, target, now, peer] = pair;
+    pair.meet();
 
     // A message that is granted, and none of whose data comes.
     const Bytes message(500'000);

@@ -17,14 +17,6 @@ namespace {
 
 constexpr uid_t somebody_else = 65534;
 
-bool skip_unless_root()
-{
-    if (!is_root()) {
-        WARN("SKIPPED: needs root");
-    }
-    return !is_root();
-}
-
 /// Pings until the peer's answers come through memory too.
 bool opens(ShmEnd& end, RouteId route, const EchoPeer& peer)
 {
@@ -120,34 +112,30 @@ TEST_CASE(
     if (skip_unless_root()) {
         return;
     }
-    Child alone([] {
-        if (!own_shm("size=16m")) {
-            return 1;
-        }
-        const Shared<Held> own;
-        const Shared<Held> theirs;
-        Child killed([&] { return hold_a_box(*own, ::geteuid()); });
-        Child killed_too([&] { return hold_a_box(*theirs, somebody_else); });
-        if (!eventually([&] { return own->ready && theirs->ready; })) {
-            return 2;
-        }
-        killed.kill(SIGKILL);
-        killed_too.kill(SIGKILL);
-        if (!exists(own->token)) {
-            return 3;
-        }
-        ShmBox box;
-        std::string error;
-        if (box.open(error) != 0) {
-            return 4;
-        }
-        if (exists(own->token)) {
-            return 5;
-        }
-        errno = 0;
-        return !exists(theirs->token) && errno == EACCES ? 0 : 6;
-    });
-    CHECK(alone.wait() == 0);
+    CHECK(with_own_shm("size=16m", [] {
+              const Shared<Held> own;
+              const Shared<Held> theirs;
+              Child killed([&] { return hold_a_box(*own, ::geteuid()); });
+              Child killed_too([&] { return hold_a_box(*theirs, somebody_else); });
+              if (!eventually([&] { return own->ready && theirs->ready; })) {
+                  return 2;
+              }
+              killed.kill(SIGKILL);
+              killed_too.kill(SIGKILL);
+              if (!exists(own->token)) {
+                  return 3;
+              }
+              ShmBox box;
+              std::string error;
+              if (box.open(error) != 0) {
+                  return 4;
+              }
+              if (exists(own->token)) {
+                  return 5;
+              }
+              errno = 0;
+              return !exists(theirs->token) && errno == EACCES ? 0 : 6;
+          }) == 0);
 }
 
 TEST_CASE("shm: what a killed process left is removed, what a living one has is not")
@@ -192,43 +180,39 @@ TEST_CASE("shm: a killed process's object is removed although a child of its liv
     if (skip_unless_root()) {
         return;
     }
-    Child alone([] {
-        if (!own_shm("size=16m")) {
-            return 1;
-        }
-        const Shared<Held> held;
-        Child parent([&] {
-            ShmBox box;
-            std::string error;
-            if (box.open(error) != 0) {
-                return 1;
-            }
-            const pid_t child = ::fork();
-            if (child == 0) {
-                for (int fd = 3; fd < 1024; ++fd) { // as an endpoint does, in a child
-                    ::close(fd);
-                }
-                held->ready = true;
-                ::sleep(30);
-                ::_exit(0);
-            }
-            held->token = box.header().token;
-            held->child = child;
-            for (;;) {
-                ::pause();
-            }
-        });
-        if (!eventually([&] { return held->ready && held->child != 0; })) {
-            return 2;
-        }
-        parent.kill(SIGKILL);
-        const bool was_left = exists(held->token);
-        remove_stale_shm("srd_shm.");
-        const bool removed = !exists(held->token);
-        ::kill(held->child, SIGKILL);
-        return was_left && removed ? 0 : 3;
-    });
-    CHECK(alone.wait() == 0);
+    CHECK(with_own_shm("size=16m", [] {
+              const Shared<Held> held;
+              Child parent([&] {
+                  ShmBox box;
+                  std::string error;
+                  if (box.open(error) != 0) {
+                      return 1;
+                  }
+                  const pid_t child = ::fork();
+                  if (child == 0) {
+                      for (int fd = 3; fd < 1024; ++fd) { // as an endpoint does, in a child
+                          ::close(fd);
+                      }
+                      held->ready = true;
+                      ::sleep(30);
+                      ::_exit(0);
+                  }
+                  held->token = box.header().token;
+                  held->child = child;
+                  for (;;) {
+                      ::pause();
+                  }
+              });
+              if (!eventually([&] { return held->ready && held->child != 0; })) {
+                  return 2;
+              }
+              parent.kill(SIGKILL);
+              const bool was_left = exists(held->token);
+              remove_stale_shm("srd_shm.");
+              const bool removed = !exists(held->token);
+              ::kill(held->child, SIGKILL);
+              return was_left && removed ? 0 : 3;
+          }) == 0);
 }
 
 // -- Whom it reaches ----------------------------------------------------------------

@@ -44,6 +44,13 @@ struct Writer {
     }
     ShmControl& control() const { return box.mapping()->control(sender.ring()); }
     bool push(std::uint32_t number, std::size_t length = 64) { return push(sender, number, length); }
+    /// Every entry: packets 0, 1, ...
+    void fill(std::size_t length = 64)
+    {
+        for (std::uint32_t number = 0; number < shm_ring_entries; ++number) {
+            REQUIRE(push(number, length));
+        }
+    }
     static bool push(ShmSender& to, std::uint32_t number, std::size_t length)
     {
         TestPacket packet(number, length);
@@ -121,26 +128,21 @@ TEST_CASE("shm box: its name goes with it, whatever a peer has written into it")
 
 TEST_CASE("shm box: when /dev/shm is full there is no further ring, and those there are can be written to")
 {
-    if (!is_root()) {
-        WARN("SKIPPED: needs root");
+    if (skip_unless_root()) {
         return;
     }
-    Child child([] {
-        if (!own_shm("size=700k")) {
-            return 1;
-        }
-        Box box;
-        std::uint32_t ring = 0;
-        std::uint32_t rings = 0;
-        for (; box.add_ring(ring); ++rings) {
-            for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
-                box.mapping()->entries(ring)[i].bytes.fill(std::byte{1});
-            }
-            box.mapping()->control(ring).head.store(1);
-        }
-        return errno == ENOSPC && rings > 0 && rings < shm_rings ? 0 : 2;
-    });
-    CHECK(child.wait() == 0);
+    CHECK(with_own_shm("size=700k", [] {
+              Box box;
+              std::uint32_t ring = 0;
+              std::uint32_t rings = 0;
+              for (; box.add_ring(ring); ++rings) {
+                  for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
+                      box.mapping()->entries(ring)[i].bytes.fill(std::byte{1});
+                  }
+                  box.mapping()->control(ring).head.store(1);
+              }
+              return errno == ENOSPC && rings > 0 && rings < shm_rings ? 0 : 2;
+          }) == 0);
 }
 
 // -- What belongs to whom ---------------------------------------------------------
@@ -150,9 +152,7 @@ TEST_CASE("shm ring: an entry is the reader's until it gives it back, and so are
     Writer writer;
     Reader reader;
     reader.open(writer);
-    for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
-        REQUIRE(writer.push(i));
-    }
+    writer.fill();
     CHECK_FALSE(writer.push(99));
     reader.ring(writer);
     CHECK(reader.hold().size() == shm_ring_entries);
@@ -178,9 +178,7 @@ TEST_CASE("shm ring: a head outside what was written frees no entry")
     Writer writer;
     Reader reader;
     reader.open(writer);
-    for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
-        REQUIRE(writer.push(i));
-    }
+    writer.fill();
     for (const std::uint32_t head : {shm_ring_entries + 1, 1000U, 0x80000000U, 0xfffffff0U, 0xffffffffU}) {
         writer.control().head.store(head);
         CHECK_FALSE(writer.push(99));
@@ -194,9 +192,7 @@ TEST_CASE("shm ring: a head outside what was written frees no entry")
 TEST_CASE("shm ring: what was abandoned is free again")
 {
     Writer writer;
-    for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
-        REQUIRE(writer.push(i, 2000));
-    }
+    writer.fill(2000);
     REQUIRE_FALSE(writer.push(99));
     writer.sender.abandon();
     Reader reader;

@@ -5,6 +5,7 @@
 
 #include "io/shm_routes.hpp"
 #include "support/catch.hpp"
+#include "support/quiet_io.hpp"
 #include "support/shm_ends.hpp"
 
 using namespace srd;
@@ -14,9 +15,9 @@ using std::chrono::milliseconds;
 namespace {
 
 /// Keeps what is sent; its routes are numbered by the peer's port.
-class Mail final : public PacketIo {
+class Mail final : public QuietIo {
 public:
-    explicit Mail(std::uint16_t port) : address_(address_of(port)) {}
+    explicit Mail(std::uint16_t port) : address_(address_of(port)) { caps_.max_packet = 1472; }
 
     static SocketAddress address_of(std::uint16_t port)
     {
@@ -27,7 +28,6 @@ public:
     }
 
     const SocketAddress& address() const { return address_; }
-    const IoCaps& caps() const noexcept override { return caps_; }
     std::span<const std::byte> local_address() const noexcept override { return address_.bytes(); }
     Status resolve(std::span<const std::byte> address, RouteId& route) override
     {
@@ -40,9 +40,6 @@ public:
         last = address_of(static_cast<std::uint16_t>(index_of(route)));
         return last.bytes();
     }
-    std::uint32_t route_mtu(RouteId) const noexcept override { return 1472; }
-    std::size_t rx_burst(std::span<RxPacket>, Time) override { return 0; }
-    void rx_release() noexcept override {}
     std::size_t tx_burst(std::span<const TxPacket> packets) override
     {
         for (const TxPacket& packet : packets) {
@@ -53,18 +50,11 @@ public:
         }
         return packets.size();
     }
-    std::size_t tx_reap(std::span<DescId>) override { return 0; }
-    void probe_liveness(RouteId, Time) override {}
-    std::size_t poll_notices(std::span<RouteNotice>, Time) override { return 0; }
-    int wait_fd() const noexcept override { return -1; }
-    bool arm_wait() override { return true; }
-    void notify() noexcept override {}
 
     std::deque<ShmMessage> sent;
 
 private:
     SocketAddress address_;
-    IoCaps caps_;
 };
 
 struct End {

@@ -7,6 +7,7 @@
 #include "io/look_rule.hpp"
 #include "io/shm_box.hpp"
 #include "support/catch.hpp"
+#include "support/quiet_io.hpp"
 #include "support/shm_ends.hpp"
 
 using namespace srd;
@@ -20,7 +21,7 @@ using Kind = RouteNotice::Kind;
 using Numbers = std::vector<std::int64_t>;
 
 /// Reaches every other one at once; routes are ports.
-class Wire final : public PacketIo {
+class Wire final : public QuietIo {
 public:
     explicit Wire(std::uint16_t port) : address_(make_address("127.0.0.1", port))
     {
@@ -30,7 +31,6 @@ public:
     }
     ~Wire() override { all()[port_of(local_address())] = nullptr; }
 
-    const IoCaps& caps() const noexcept override { return caps_; }
     std::span<const std::byte> local_address() const noexcept override
     {
         return std::as_bytes(std::span(&address_, 1)).first(sizeof(sockaddr_in));
@@ -44,7 +44,6 @@ public:
     {
         return all()[index_of(route)]->local_address();
     }
-    std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
     {
         ++looks;
@@ -69,7 +68,6 @@ public:
         }
         return count;
     }
-    std::size_t tx_reap(std::span<DescId>) override { return 0; }
     void probe_liveness(RouteId, Time) override { ++probes; }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time) override
     {
@@ -80,9 +78,7 @@ public:
         }
         return count;
     }
-    int wait_fd() const noexcept override { return -1; }
     bool arm_wait() override { return in.empty(); }
-    void notify() noexcept override {}
 
     std::deque<std::vector<std::byte>> in;
     std::deque<RouteNotice> news;
@@ -99,7 +95,6 @@ private:
     }
 
     sockaddr_storage address_;
-    IoCaps caps_;
     std::deque<std::vector<std::byte>> held_;
 };
 

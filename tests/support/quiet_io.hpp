@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#pragma once
+
+#include "io/packet_io.hpp"
+
+namespace srd::test {
+
+/// What a backend may leave out in memory that nobody sleeps on: it has no notices, keeps no memory, and asks
+/// for nobody's life.
+class QuietIo : public PacketIo {
+public:
+    const IoCaps& caps() const noexcept override { return caps_; }
+    std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
+    std::size_t rx_burst(std::span<RxPacket>, Time) override { return 0; }
+    void rx_release() noexcept override {}
+    std::size_t tx_reap(std::span<DescId>) override { return 0; }
+    void probe_liveness(RouteId, Time) override {}
+    std::size_t poll_notices(std::span<RouteNotice>, Time) override { return 0; }
+    int wait_fd() const noexcept override { return -1; }
+    bool arm_wait() override { return true; }
+    void notify() noexcept override {}
+
+protected:
+    IoCaps caps_;
+};
+
+} // namespace srd::test
