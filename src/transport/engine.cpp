@@ -290,7 +290,8 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
         break;
     case RouteNotice::Kind::unreachable:
         // A router of one path may say so while the others work (RFC 1122, 4.2.3.9: a hint, not a verdict).
-        if (peer.heard && now - std::max(peer.heard_at, peer.waiting_since) < tuning.peer_timeout) {
+        if (peer.heard &&
+            now - std::max({peer.heard_at, peer.waiting_since, peer.alive_at}) < tuning.peer_timeout) {
             break;
         }
         if (awaits_answer(peer)) {

@@ -101,6 +101,30 @@ TEST_CASE("paths: a quarter of the paths dies for good and the transfer goes on"
     CHECK(result.ended < Time(milliseconds(100 + 60 + 100)));
 }
 
+TEST_CASE("paths: dead ones do not swallow the few packets of a quiet connection")
+{
+    RunConfig config = bulk(20, 64, 1 << 20);
+    for (std::uint32_t id = 0; id < config.messages.size(); id += 2) {
+        std::swap(config.messages[id].source, config.messages[id].destination); // both learn what is dead
+    }
+    for (std::uint32_t spine = 0; spine < 16; ++spine) {
+        config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, spine * 4});
+    }
+    const std::uint64_t learned = must_pass(config).net.blackholed;
+    constexpr std::uint32_t quiet = 300;
+    for (std::uint32_t id = 0; id < quiet; ++id) {
+        MessagePlan plan = config.messages.front();
+        plan.length = plan.capacity = 64;
+        plan.tag = config.messages.size();
+        plan.submit_at = Time(seconds(1) + id * milliseconds(40));
+        config.messages.push_back(plan);
+    }
+    const RunResult result = must_pass(config);
+    INFO(result.net.blackholed << " packets into the void, " << learned << " until it was known");
+    // A message and its acknowledgement: one in sixteen may find out whether a path is back.
+    CHECK(result.net.blackholed - learned <= 2 * quiet / 8);
+}
+
 TEST_CASE("peers: a silent death is an error within peer_timeout")
 {
     RunConfig config = bulk(15, 64, 1 << 20);

@@ -218,6 +218,29 @@ TEST_CASE("AdaptivePaths: half of the paths die: a few losses each, then only th
     CHECK(paths.dark_count() == 0);
 }
 
+TEST_CASE("AdaptivePaths: with little to send, one packet in sixteen tries a dark path")
+{
+    AdaptivePaths paths(64, 7);
+    const auto dead = [](PathId path) { return srd::index_of(path) % 4 != 0; };
+    for (unsigned path = 0; path < 64; ++path) {
+        if (dead(PathId(path))) {
+            lose(paths, PathId(path), 3, start);
+        }
+    }
+    // Nothing is heard of these packets, as of acknowledgements.
+    std::set<PathId> tried;
+    int lost = 0;
+    Time now = start;
+    for (int i = 0; i < 1600; ++i, now += 100ms) {
+        const PathId path = paths.next(now);
+        lost += dead(path);
+        tried.insert(path);
+    }
+    CHECK(lost >= 99);
+    CHECK(lost <= 101);
+    CHECK(tried.size() == 64); // each has its turn
+}
+
 TEST_CASE("AdaptivePaths: random loss of one percent blacks out next to nothing")
 {
     const auto seed = std::random_device{}();

@@ -16,6 +16,7 @@ namespace {
 
 using namespace srd;
 using std::chrono::microseconds;
+using std::chrono::milliseconds;
 
 using Bytes = std::vector<std::byte>;
 
@@ -365,5 +366,32 @@ TEST_CASE("progress_once: what is in the socket counts before bad news, however 
     } else {
         REQUIRE(initiator.done.size() == 1);
         CHECK(initiator.done[0].cause == Cause::unreachable);
+    }
+}
+
+TEST_CASE("progress_once: a router's word ends a silent peer, unless its process was seen since",
+          "[progress]")
+{
+    const bool seen = GENERATE(true, false);
+    Meeting pair;
+    pair.meet();
+    pair.initiator.io.news = RouteNotice::Kind::unreachable;
+    pair.submit(2);
+    pair.wait(std::chrono::seconds(4));
+    pair.initiator.io.gone = true;
+    pair.initiator.pass(pair.now);
+    CHECK(pair.initiator.done.size() == 1); // not silent for long enough: perhaps one path of many
+    if (seen) {
+        pair.initiator.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::process_alive}, 0, pair.now);
+    }
+    pair.wait(milliseconds(1400));
+    REQUIRE(pair.initiator.done.size() == 1);
+    pair.initiator.io.gone = true;
+    pair.initiator.pass(pair.now);
+    if (seen) {
+        CHECK(pair.initiator.done.size() == 1);
+    } else {
+        REQUIRE(pair.initiator.done.size() == 2);
+        CHECK(pair.initiator.done[1].cause == Cause::unreachable);
     }
 }

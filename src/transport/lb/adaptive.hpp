@@ -10,7 +10,9 @@
 //   lost        the same for loss_rest; blackout_losses in a row without
 //               anything getting through: blacked out at once
 //   blackout    after a back-off of 10 ms, doubling to 640 ms, one packet is
-//               let through; one acknowledgement ends the blackout
+//               let through; one acknowledgement ends the blackout. No more than
+//               one packet in sixteen: when a dead link has darkened many paths and
+//               there is little to send, all of it would go there to be lost
 //   timed_out   no verdict, for whatever was lost with it may have hit all paths; but the
 //               repetition must not go there again
 //
@@ -39,6 +41,7 @@ public:
     static constexpr Duration loss_rest = std::chrono::milliseconds(1);
     static constexpr Duration blackout_first = std::chrono::milliseconds(10);
     static constexpr unsigned blackout_doublings = 6;
+    static constexpr std::uint8_t packets_per_trial = 16;
 
     AdaptivePaths(std::uint32_t path_count, std::uint64_t seed) noexcept
         : count_(static_cast<std::uint8_t>(std::clamp(path_count, 1U, max_paths))),
@@ -48,19 +51,20 @@ public:
 
     PathId next(Time now) noexcept
     {
+        since_trial_ = std::min<std::uint8_t>(since_trial_ + 1U, packets_per_trial);
         if ((resting_ | dark_) != 0 && now >= review_at_) {
-            const unsigned due = review(now);
-            if (due != max_paths) {
-                return PathId(due);
+            const std::uint64_t due = review(now);
+            if (due != 0 && since_trial_ == packets_per_trial) {
+                return try_dark(due, now);
             }
         }
         const std::uint64_t usable = all() & ~(resting_ | dark_);
         if ((proven_ & usable) != 0) {
-            const PathId path = take_turn(proven_ & usable);
+            const PathId path = take_turn(proven_ & usable, cursor_);
             proven_ &= ~bit(static_cast<unsigned>(path));
             return path;
         }
-        return take_turn(usable != 0 ? usable : all() & ~dark_);
+        return take_turn(usable != 0 ? usable : all() & ~dark_, cursor_);
     }
 
     /// Prefers the path that was last seen to work.
@@ -72,7 +76,7 @@ public:
                 return PathId{last_good_};
             }
             if (candidates != 0) {
-                return take_turn(candidates);
+                return take_turn(candidates, cursor_);
             }
         }
         return avoid;
@@ -128,11 +132,11 @@ private:
     std::uint64_t all() const noexcept { return ~std::uint64_t{0} >> (max_paths - count_); }
 
     // The next path in turn among `candidates`, of which there is at least one.
-    PathId take_turn(std::uint64_t candidates) noexcept
+    PathId take_turn(std::uint64_t candidates, std::uint8_t& cursor) const noexcept
     {
-        const std::uint64_t ahead = candidates & (~std::uint64_t{0} << cursor_);
+        const std::uint64_t ahead = candidates & (~std::uint64_t{0} << cursor);
         const auto path = static_cast<unsigned>(std::countr_zero(ahead != 0 ? ahead : candidates));
-        cursor_ = static_cast<std::uint8_t>((path + 1U) % count_);
+        cursor = static_cast<std::uint8_t>((path + 1U) % count_);
         return PathId(path);
     }
 
@@ -195,13 +199,12 @@ private:
         review_at_ = std::min((resting_ | dark_) != 0 ? std::max(review_at_, now) : until, until);
     }
 
-    // Ends the rests that are over. Returns a dark path whose back-off is over, for one packet to
-    // try it, or max_paths. One at a time: a dead link makes many paths due together.
-    unsigned review(Time now) noexcept
+    // Ends the rests that are over. Returns the dark paths whose back-off is over.
+    std::uint64_t review(Time now) noexcept
     {
         const bool long_ago = now - review_at_ > longest_wait; // whatever was waiting then is over
         const std::uint16_t current = tick_of(now);
-        unsigned due = max_paths;
+        std::uint64_t due = 0;
         int soonest = 0x7fff;
         for (std::uint64_t waiting = resting_ | dark_; waiting != 0; waiting &= waiting - 1) {
             const auto path = static_cast<unsigned>(std::countr_zero(waiting));
@@ -211,19 +214,26 @@ private:
                     resting_ &= ~bit(path);
                     continue;
                 }
+                due |= bit(path);
                 left = 1;
-                if (due == max_paths) {
-                    due = path;
-                    const unsigned times = std::min(doublings(path) + 1, blackout_doublings);
-                    set_health(path, losses(path), times);
-                    left = static_cast<int>((blackout_first * (1 << times)) / tick);
-                }
                 until_[path] = static_cast<std::uint16_t>(current + left);
             }
             soonest = std::min(soonest, left);
         }
         review_at_ = now + tick * soonest;
         return due;
+    }
+
+    // One packet tries one of the dark paths `due`, each in its turn; that one's next back-off begins.
+    PathId try_dark(std::uint64_t due, Time now) noexcept
+    {
+        const PathId id = take_turn(due, trial_cursor_);
+        const auto path = static_cast<unsigned>(id);
+        const unsigned times = std::min(doublings(path) + 1, blackout_doublings);
+        set_health(path, losses(path), times);
+        until_[path] = static_cast<std::uint16_t>(tick_of(now) + (blackout_first * (1 << times)) / tick);
+        since_trial_ = 0;
+        return id;
     }
 
     // Losses in a row and doublings of the back-off share a byte.
@@ -244,7 +254,9 @@ private:
     std::uint32_t switches_ = 0;
     std::uint32_t blackouts_ = 0;
     std::uint8_t count_;
-    std::uint8_t cursor_;    // where the turn goes on
+    std::uint8_t cursor_;                          // where the turn goes on
+    std::uint8_t trial_cursor_ = 0;                // the same for dark paths that are tried
+    std::uint8_t since_trial_ = packets_per_trial; // packets since one tried a dark path, counted so far
     std::uint8_t last_good_; // most recently acknowledged without a mark, and not lost since; or no_path
 };
 
