@@ -293,6 +293,7 @@ struct Engine::Impl {
     void note_sent(Peer& peer, std::uint32_t slot_index, Time now);
     enum class Bare : std::uint8_t { ack, hello, close };
     bool emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Time now);
+    PathId any_path(const Peer& peer);
     PathId choose_path(Peer& peer, const TxSlot& slot, Time now);
     std::byte* write_ack(Peer& peer, std::byte* out, std::size_t room, Time now);
     std::byte* write_hello(const Peer& peer, std::byte* out) const;

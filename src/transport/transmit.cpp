@@ -204,9 +204,19 @@ std::uint32_t Engine::Impl::next_slot(std::uint32_t index, Time now)
     return peer.ready.front();
 }
 
+/// For what must get through although nothing does. By chance: turns may keep step with those of another kind
+/// of packet, or of the peer, and meet the same dead paths for ever.
+PathId Engine::Impl::any_path(const Peer& peer)
+{
+    return std::visit([chance = random.next()](auto& paths) { return paths.any(chance); }, peer.paths);
+}
+
 PathId Engine::Impl::choose_path(Peer& peer, const TxSlot& slot, Time now)
 {
     if (slot.state == TxSlot::State::lost) {
+        if (peer.probe_count >= fruitless_probes) {
+            return any_path(peer);
+        }
         return std::visit([&](auto& paths) { return paths.next_avoiding(slot.path, now); }, peer.paths);
     }
     if (peer.burst_left != 0) {
@@ -484,7 +494,9 @@ bool Engine::Impl::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, T
     if (desc == no_index) {
         return false;
     }
-    packet.path = std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
+    packet.path = kind == Bare::hello || peer.unheard
+                      ? any_path(peer)
+                      : std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
     wire::PacketHeader header;
     header.flags = kind == Bare::hello ? std::uint8_t{0} : wire::packet_flag::has_ack;
     header.path = static_cast<std::uint8_t>(index_of(packet.path));
@@ -505,6 +517,7 @@ bool Engine::Impl::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, T
         peer.closing = false;
     }
     if (kind == Bare::ack) {
+        peer.unheard = false;
         count.tx_acks.add();
     }
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};

@@ -103,6 +103,25 @@ void blackholes(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {});
 }
 
+/// One switch after the other is down for a while, or the last for good, and little is sent meanwhile: what
+/// is known of the paths is old when it is needed.
+void rolling_repair(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.net.spines = static_cast<std::uint32_t>(random.between(2, 6));
+    Time at = pick_time(random, milliseconds(0), milliseconds(4));
+    for (std::uint32_t spine = 0; spine < config.net.spines; ++spine) {
+        config.faults.push_back({at, Fault::Kind::spine_down, spine});
+        at += pick(random, milliseconds(20), milliseconds(1500));
+        if (spine + 1 < config.net.spines || random.chance(0.5)) {
+            config.faults.push_back({at, Fault::Kind::spine_up, spine});
+        }
+    }
+    config.host.tuning.peer_timeout = seconds(5);
+    add_traffic(config, random, {.budget = 6 << 20});
+    add_traffic(config, random, {.messages = 60, .horizon = at.time_since_epoch(), .longest = 20'000});
+}
+
 void blackout(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 2, 4);
@@ -393,6 +412,8 @@ constexpr std::array table{
     Scenario{"reordering", "datagrams overtake each other", reordering},
     Scenario{"corruption", "datagrams arrive with flipped bits", corruption},
     Scenario{"blackholes", "up to 48 of 64 paths swallow everything for a while or for good", blackholes},
+    Scenario{"rolling_repair", "switches are down in turn, each of them a good part of the paths",
+             rolling_repair},
     Scenario{"blackout", "a host is cut off for less than peer_timeout", blackout},
     Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},

@@ -82,6 +82,11 @@ public:
         return avoid;
     }
 
+    PathId any(std::uint64_t chance) const noexcept
+    {
+        return PathId(static_cast<std::uint8_t>(chance % count_));
+    }
+
     void feedback(PathId id, PathOutcome outcome, Time now) noexcept
     {
         const auto path = static_cast<unsigned>(id);

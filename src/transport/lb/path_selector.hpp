@@ -26,10 +26,12 @@ enum class PathOutcome : std::uint8_t {
 // clang-format off
 template <typename T>
 concept PathSelector = std::copyable<T> && std::constructible_from<T, std::uint32_t /*path_count*/, std::uint64_t /*seed*/> &&
-    requires(T t, Time now, PathId path, PathOutcome outcome) {
+    requires(T t, Time now, PathId path, PathOutcome outcome, std::uint64_t chance) {
         { t.next(now) } -> std::same_as<PathId>;
         /// A path other than `avoid` where there is one: for retransmissions.
         { t.next_avoiding(path, now) } -> std::same_as<PathId>;
+        /// By chance, a random number: when nothing gets through, what was learned of the paths is worth nothing.
+        { t.any(chance) } -> std::same_as<PathId>;
         { t.feedback(path, outcome, now) } -> std::same_as<void>;
     };
 // clang-format on

@@ -32,6 +32,11 @@ public:
         return path == avoid ? next(now) : path;
     }
 
+    PathId any(std::uint64_t chance) const noexcept
+    {
+        return PathId(static_cast<std::uint8_t>(chance % count_));
+    }
+
     void feedback(PathId, PathOutcome, Time) noexcept {}
 
 private:

@@ -19,6 +19,7 @@ public:
 
     PathId next(Time) noexcept { return path_; }
     PathId next_avoiding(PathId, Time) noexcept { return path_; }
+    PathId any(std::uint64_t) const noexcept { return path_; }
     void feedback(PathId, PathOutcome, Time) noexcept {}
 
 private:
