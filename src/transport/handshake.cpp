@@ -163,7 +163,7 @@ void Engine::Impl::on_hello_reply(std::uint32_t index, const wire::HelloFrame& a
     }
     if ((answer.flags & wire::hello_flag::answer_wanted) != 0) {
         peer.ack_now = true;
-        peer.unheard = true;
+        peer.asked = true;
         activate(index);
     }
 }

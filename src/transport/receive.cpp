@@ -259,7 +259,6 @@ bool Engine::Impl::next_packet()
             return true;
         case SeqBitmap<packet_window>::Mark::duplicate:
             count.rx_duplicates.add();
-            peer.unheard = true;
             ++peer.duplicates; // and no echo: it would vouch for a copy that was not the first to arrive
             peer.ack_now = true;
             activate(packet.peer);

@@ -236,7 +236,7 @@ struct Peer {
     bool hello_due = false;
     bool hello_is_reply = false;
     bool ack_now = false;
-    bool unheard = false;     ///< it asks, or repeats what has come: our acknowledgements may not get through
+    bool asked = false;       ///< it asks whether we live: our acknowledgements may not get through
     bool rnr_owed = false;    ///< we refuse messages: say so in acknowledgements
     bool rnr_blocked = false; ///< the peer refuses ours
     bool closing = false;     ///< send a close frame

@@ -494,7 +494,7 @@ bool Engine::Impl::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, T
     if (desc == no_index) {
         return false;
     }
-    packet.path = kind == Bare::hello || peer.unheard
+    packet.path = kind == Bare::hello || peer.asked
                       ? any_path(peer)
                       : std::visit([&](auto& paths) { return paths.next(now); }, peer.paths);
     wire::PacketHeader header;
@@ -517,7 +517,7 @@ bool Engine::Impl::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, T
         peer.closing = false;
     }
     if (kind == Bare::ack) {
-        peer.unheard = false;
+        peer.asked = false;
         count.tx_acks.add();
     }
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};

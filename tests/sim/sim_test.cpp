@@ -127,22 +127,24 @@ TEST_CASE("paths: dead ones do not swallow the few packets of a quiet connection
 
 TEST_CASE("paths: when those that worked die together, the ones given up are found to be back")
 {
-    RunConfig config = bulk(21, 64, 1 << 20);
-    config.net.spines = 2;
-    for (std::uint32_t id = 0; id < config.messages.size(); id += 2) {
-        std::swap(config.messages[id].source, config.messages[id].destination);
+    unsigned quick = 0;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        RunConfig config = bulk(seed, 40, 1 << 20);
+        config.net.spines = 2;
+        for (std::uint32_t id = 0; id < config.messages.size(); id += 2) {
+            std::swap(config.messages[id].source, config.messages[id].destination);
+        }
+        config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, 0});
+        config.faults.push_back({Time(seconds(1)), Fault::Kind::spine_up, 0});
+        config.faults.push_back({Time(seconds(1)), Fault::Kind::spine_down, 1});
+        MessagePlan plan = config.messages.front();
+        plan.length = plan.capacity = 64;
+        plan.tag = config.messages.size();
+        plan.submit_at = Time(milliseconds(1001));
+        config.messages.push_back(plan);
+        quick += must_pass(config).ended < Time(milliseconds(1200)); // 100 ms of it: the closing phase
     }
-    config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, 0});
-    config.faults.push_back({Time(seconds(1)), Fault::Kind::spine_up, 0});
-    config.faults.push_back({Time(seconds(1)), Fault::Kind::spine_down, 1});
-    MessagePlan plan = config.messages.front();
-    plan.length = plan.capacity = 64;
-    plan.tag = config.messages.size();
-    plan.submit_at = Time(milliseconds(1001));
-    config.messages.push_back(plan);
-    const RunResult result = must_pass(config);
-    INFO("ended at " << to_us(result.ended.time_since_epoch()) << " us");
-    CHECK(result.ended < Time(seconds(3)));
+    CHECK(quick >= 14);
 }
 
 TEST_CASE("peers: a silent death is an error within peer_timeout")
