@@ -40,6 +40,31 @@ RunConfig bulk(std::uint64_t seed, std::uint32_t count, std::uint64_t length)
     return config;
 }
 
+/// Every other message goes the other way: both hosts learn what is dead.
+void send_both_ways(RunConfig& config)
+{
+    for (std::uint32_t id = 0; id < config.messages.size(); id += 2) {
+        std::swap(config.messages[id].source, config.messages[id].destination);
+    }
+}
+
+void kill_quarter_of_paths(RunConfig& config)
+{
+    for (std::uint32_t spine = 0; spine < 16; ++spine) {
+        config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, spine * 4});
+    }
+}
+
+/// One more message, of 64 bytes.
+void add_small_message(RunConfig& config, Time submit_at)
+{
+    MessagePlan plan = config.messages.front();
+    plan.length = plan.capacity = 64;
+    plan.tag = config.messages.size();
+    plan.submit_at = submit_at;
+    config.messages.push_back(plan);
+}
+
 std::uint64_t retransmits(const RunResult& result)
 {
     return result.counters.at("retransmits_rack") + result.counters.at("retransmits_probe") +
@@ -88,9 +113,7 @@ TEST_CASE("recovery: 1 % loss costs bulk transfer little time")
 TEST_CASE("paths: a quarter of the paths dies for good and the transfer goes on")
 {
     RunConfig config = bulk(14, 64, 1 << 20);
-    for (std::uint32_t spine = 0; spine < 16; ++spine) {
-        config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, spine * 4});
-    }
+    kill_quarter_of_paths(config);
     const RunResult result = must_pass(config);
     INFO("ended at " << to_us(result.ended.time_since_epoch()) << " us, blackholed "
                      << result.net.blackholed);
@@ -104,20 +127,12 @@ TEST_CASE("paths: a quarter of the paths dies for good and the transfer goes on"
 TEST_CASE("paths: dead ones do not swallow the few packets of a quiet connection")
 {
     RunConfig config = bulk(20, 64, 1 << 20);
-    for (std::uint32_t id = 0; id < config.messages.size(); id += 2) {
-        std::swap(config.messages[id].source, config.messages[id].destination); // both learn what is dead
-    }
-    for (std::uint32_t spine = 0; spine < 16; ++spine) {
-        config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, spine * 4});
-    }
+    send_both_ways(config);
+    kill_quarter_of_paths(config);
     const std::uint64_t learned = must_pass(config).net.blackholed;
     constexpr std::uint32_t quiet = 300;
     for (std::uint32_t id = 0; id < quiet; ++id) {
-        MessagePlan plan = config.messages.front();
-        plan.length = plan.capacity = 64;
-        plan.tag = config.messages.size();
-        plan.submit_at = Time(seconds(1) + id * milliseconds(40));
-        config.messages.push_back(plan);
+        add_small_message(config, Time(seconds(1) + id * milliseconds(40)));
     }
     const RunResult result = must_pass(config);
     INFO(result.net.blackholed << " packets into the void, " << learned << " until it was known");
@@ -131,17 +146,11 @@ TEST_CASE("paths: when those that worked die together, the ones given up are fou
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {
         RunConfig config = bulk(seed, 40, 1 << 20);
         config.net.spines = 2;
-        for (std::uint32_t id = 0; id < config.messages.size(); id += 2) {
-            std::swap(config.messages[id].source, config.messages[id].destination);
-        }
+        send_both_ways(config);
         config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, 0});
         config.faults.push_back({Time(seconds(1)), Fault::Kind::spine_up, 0});
         config.faults.push_back({Time(seconds(1)), Fault::Kind::spine_down, 1});
-        MessagePlan plan = config.messages.front();
-        plan.length = plan.capacity = 64;
-        plan.tag = config.messages.size();
-        plan.submit_at = Time(milliseconds(1001));
-        config.messages.push_back(plan);
+        add_small_message(config, Time(milliseconds(1001)));
         quick += must_pass(config).ended < Time(milliseconds(1200)); // 100 ms of it: the closing phase
     }
     CHECK(quick >= 14);

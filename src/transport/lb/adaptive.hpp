@@ -82,10 +82,7 @@ public:
         return avoid;
     }
 
-    PathId any(std::uint64_t chance) const noexcept
-    {
-        return PathId(static_cast<std::uint8_t>(chance % count_));
-    }
+    PathId any(std::uint64_t chance) const noexcept { return static_cast<PathId>(chance % count_); }
 
     void feedback(PathId id, PathOutcome outcome, Time now) noexcept
     {

@@ -32,10 +32,7 @@ public:
         return path == avoid ? next(now) : path;
     }
 
-    PathId any(std::uint64_t chance) const noexcept
-    {
-        return PathId(static_cast<std::uint8_t>(chance % count_));
-    }
+    PathId any(std::uint64_t chance) const noexcept { return static_cast<PathId>(chance % count_); }
 
     void feedback(PathId, PathOutcome, Time) noexcept {}
 
