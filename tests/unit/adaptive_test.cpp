@@ -241,6 +241,16 @@ TEST_CASE("AdaptivePaths: with little to send, one packet in sixteen tries a dar
     CHECK(tried.size() == 64); // each has its turn
 }
 
+TEST_CASE("AdaptivePaths: any path may be a dark one")
+{
+    AdaptivePaths paths(48, 7);
+    lose(paths, PathId{5}, 3, start);
+    REQUIRE(paths.dark_count() == 1);
+    for (std::uint64_t chance = 0; chance < 100; ++chance) {
+        REQUIRE(srd::index_of(paths.any(chance)) == chance % 48);
+    }
+}
+
 TEST_CASE("AdaptivePaths: random loss of one percent blacks out next to nothing")
 {
     const auto seed = std::random_device{}();

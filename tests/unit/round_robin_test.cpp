@@ -34,6 +34,14 @@ TEST_CASE("RoundRobinPaths: a retransmission goes elsewhere where there is an el
     CHECK(one.next_avoiding(PathId{0}, Time{}) == PathId{0});
 }
 
+TEST_CASE("RoundRobinPaths: any path is as good as another, and takes nobody's turn")
+{
+    const RoundRobinPaths paths(48, 0);
+    for (std::uint64_t chance = 0; chance < 100; ++chance) {
+        REQUIRE(srd::index_of(paths.any(chance)) == chance % 48);
+    }
+}
+
 TEST_CASE("RoundRobinPaths: impossible counts are brought within bounds")
 {
     RoundRobinPaths none(0, 9);
@@ -54,6 +62,7 @@ TEST_CASE("SinglePath: always the same path")
     for (int i = 0; i < 10; ++i) {
         REQUIRE(path.next(Time{}) == PathId{2});
         REQUIRE(path.next_avoiding(PathId{2}, Time{}) == PathId{2});
+        REQUIRE(path.any(static_cast<std::uint64_t>(i)) == PathId{2});
         path.feedback(PathId{2}, PathOutcome::lost, Time{});
     }
     CHECK(SinglePath(0, 7).next(Time{}) == PathId{0});
