@@ -24,8 +24,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <engine.hpp>
-#include <progress.hpp>
+#include "engine.hpp"
+#include "progress.hpp"
 #include <srd/check.hpp>
 
 #include "support/quiet_io.hpp"

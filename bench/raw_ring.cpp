@@ -26,12 +26,12 @@
 
 #include <srd/counters.hpp>
 
-#include "io/netlink_routes.hpp"
-#include "io/packet_ring_io.hpp"
-#include "io/raw_frame.hpp"
-#include "io/udp_io.hpp"
+#include "io/host/netlink_routes.hpp"
+#include "io/packet/packet_ring_io.hpp"
+#include "io/raw/raw_frame.hpp"
+#include "io/udp/udp_io.hpp"
 #ifdef SRD_HAVE_XDP
-#include "io/xdp_io.hpp"
+#include "io/xdp/xdp_io.hpp"
 #endif
 #include "support/io_harness.hpp"
 #include "support/net_world.hpp"

@@ -31,7 +31,7 @@
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
-#include "io/packet_io.hpp"
+#include "io/core/packet_io.hpp"
 #include "lb/path_selector.hpp"
 
 namespace srd {

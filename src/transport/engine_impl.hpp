@@ -21,10 +21,10 @@
 #include <srd/lazy_array.hpp>
 #include <srd/slab.hpp>
 
-#include "connection_table.hpp"
 #include "engine.hpp"
-#include "payload_pool.hpp"
-#include "random_source.hpp"
+#include "peer/connection_table.hpp"
+#include "peer/random_source.hpp"
+#include "receive/payload_pool.hpp"
 #include "records.hpp"
 #include "timing_wheel.hpp"
 

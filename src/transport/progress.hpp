@@ -11,7 +11,7 @@
 #include <type_traits>
 
 #include "engine.hpp"
-#include "io/packet_io.hpp"
+#include "io/core/packet_io.hpp"
 
 namespace srd {
 

@@ -18,7 +18,6 @@
 #include <srd/status.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
-#include <srd/wire.hpp>
 
 #include "cc/fixed_window.hpp"
 #include "cc/swift.hpp"
@@ -26,7 +25,8 @@
 #include "lb/adaptive.hpp"
 #include "lb/round_robin.hpp"
 #include "lb/single.hpp"
-#include "rtt.hpp"
+#include "send/rtt.hpp"
+#include "wire/layout.hpp"
 
 namespace srd {
 

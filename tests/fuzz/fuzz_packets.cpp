@@ -21,11 +21,10 @@
 #include <span>
 #include <vector>
 
-#include <srd/wire.hpp>
-
 #include "sim/scenarios.hpp"
 #include "sim/workload.hpp"
 #include "support/sim_host.hpp"
+#include "wire/layout.hpp"
 
 namespace {
 

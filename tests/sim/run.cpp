@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "sim/run.hpp"
+#include "wire/layout.hpp"
 
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-
-#include <srd/wire.hpp>
 
 namespace srd::sim {
 

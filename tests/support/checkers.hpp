@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include <engine.hpp>
+#include "engine.hpp"
 #include <srd/status.hpp>
 #include <srd/time.hpp>
 

@@ -13,7 +13,7 @@
 #include <random>
 #include <vector>
 
-#include "io/io_around.hpp"
+#include "io/core/io_around.hpp"
 
 namespace srd::test {
 

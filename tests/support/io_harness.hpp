@@ -22,9 +22,9 @@
 
 #include <srd/counters.hpp>
 
-#include "io/interfaces.hpp"
-#include "io/packet_io.hpp"
-#include "io/udp_io.hpp"
+#include "io/core/packet_io.hpp"
+#include "io/host/interfaces.hpp"
+#include "io/udp/udp_io.hpp"
 
 namespace srd::test {
 

@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "io/io_around.hpp"
+#include "io/core/io_around.hpp"
 
 namespace srd::test {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #pragma once
 
-#include "io/packet_io.hpp"
+#include "io/core/packet_io.hpp"
 
 namespace srd::test {
 

@@ -28,8 +28,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "io/io_around.hpp"
-#include "io/shm_io.hpp"
+#include "io/core/io_around.hpp"
+#include "io/shm/shm_io.hpp"
 #include "support/io_harness.hpp"
 
 namespace srd::test {

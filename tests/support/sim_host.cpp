@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include <progress.hpp>
+#include "progress.hpp"
 
 #include "support/alloc_guard.hpp"
 

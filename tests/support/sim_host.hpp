@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <memory>
 
-#include <engine.hpp>
+#include "engine.hpp"
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
 

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include <io/packet_io.hpp>
+#include "io/core/packet_io.hpp"
 #include <srd/counters.hpp>
 
 #include "sim_net.hpp"

@@ -22,7 +22,7 @@
 
 #include <sys/uio.h>
 
-#include <io/packet_io.hpp>
+#include "io/core/packet_io.hpp"
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 

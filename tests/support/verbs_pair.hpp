@@ -9,7 +9,7 @@
 
 #include <srd/counters.hpp>
 
-#include "io/verbs_ud_io.hpp"
+#include "io/verbs/verbs_ud_io.hpp"
 
 #include "support/io_harness.hpp"
 

@@ -11,12 +11,12 @@
 #include <vector>
 
 #include <srd/iov.hpp>
-#include <srd/wire.hpp>
 
-#include <engine.hpp>
+#include "engine.hpp"
 
 #include "support/catch.hpp"
 #include "support/gather.hpp"
+#include "wire/layout.hpp"
 
 namespace {
 

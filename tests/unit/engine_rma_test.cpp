@@ -11,7 +11,7 @@
 #include <numeric>
 #include <vector>
 
-#include <engine.hpp>
+#include "engine.hpp"
 
 #include "support/catch.hpp"
 #include "support/gather.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include <net/if.h>
 
-#include "io/interfaces.hpp"
+#include "io/host/interfaces.hpp"
 
 #include "support/catch.hpp"
 #include "support/io_harness.hpp"

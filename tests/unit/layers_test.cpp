@@ -73,9 +73,8 @@ std::string target_of(const std::string& from, const Include& include)
     if (include.angled) {
         return fs::exists(root / "include" / include.name) ? "include/" + include.name : "";
     }
-    for (const fs::path& directory :
-         {fs::path(from).parent_path(), fs::path("src/transport"), fs::path("src/transport/io"),
-          fs::path("src/mr"), fs::path("src/prov_srd"), fs::path("include")}) {
+    for (const fs::path& directory : {fs::path(from).parent_path(), fs::path("src/transport"),
+                                      fs::path("src/mr"), fs::path("src/prov_srd"), fs::path("include")}) {
         const fs::path candidate = (directory / include.name).lexically_normal();
         if (fs::exists(root / candidate)) {
             return candidate.generic_string();
@@ -114,7 +113,7 @@ std::vector<std::string> include_faults(const std::string& path, const std::stri
         forbid(policy && !is_system(include) && !in(target, "include/srd") &&
                    fs::path(target).parent_path() != fs::path(path).parent_path(),
                "a policy sees include/srd and its own folder");
-        forbid(engine && in(target, "src/transport/io") && target != "src/transport/io/packet_io.hpp",
+        forbid(engine && in(target, "src/transport/io") && target != "src/transport/io/core/packet_io.hpp",
                "the engine knows no backend");
         forbid(io && in(target, "src/transport") && !in(target, "src/transport/io"),
                "a backend knows no engine");
@@ -203,18 +202,18 @@ TEST_CASE("layers: the include rules bite")
     CHECK(bad("src/mr/x.cpp", "  # include <rdma/fi_domain.h>\n"));
     CHECK(bad("src/transport/io/x.cpp", "#include <rdma/fabric.h>\n"));
     CHECK(bad("src/mr/x.hpp", "#include \"engine.hpp\"\n"));
-    CHECK(bad("src/mr/x.hpp", "#include \"../transport/rtt.hpp\"\n"));
-    CHECK(bad("src/transport/cc/x.hpp", "#include \"../rtt.hpp\"\n"));
+    CHECK(bad("src/mr/x.hpp", "#include \"../transport/engine.hpp\"\n"));
+    CHECK(bad("src/transport/cc/x.hpp", "#include \"send/rtt.hpp\"\n"));
     CHECK(bad("src/transport/cc/x.hpp", "#include \"lb/path_selector.hpp\"\n"));
     CHECK(bad("src/transport/lb/x.hpp", "#include \"engine.hpp\"\n"));
-    CHECK(bad("src/transport/x.cpp", "#include \"io/udp_io.hpp\"\n"));
+    CHECK(bad("src/transport/x.cpp", "#include \"io/udp/udp_io.hpp\"\n"));
     CHECK(bad("src/transport/io/x.cpp", "#include \"../engine.hpp\"\n"));
     CHECK(bad("include/srd/x.hpp", "#include \"engine.hpp\"\n"));
     CHECK(bad("src/transport/x.cpp", "#include \"no_such_file.hpp\"\n"));
 
     CHECK_FALSE(bad("src/prov_srd/x.cpp", "#include <rdma/fabric.h>\n#include \"engine.hpp\"\n"));
-    CHECK_FALSE(bad("src/transport/x.cpp", "#include \"io/packet_io.hpp\"\n#include <srd/slab.hpp>\n"));
-    CHECK_FALSE(bad("src/transport/progress.hpp", "#include \"io/udp_io.hpp\"\n"));
+    CHECK_FALSE(bad("src/transport/x.cpp", "#include \"io/core/packet_io.hpp\"\n#include <srd/slab.hpp>\n"));
+    CHECK_FALSE(bad("src/transport/progress.hpp", "#include \"io/udp/udp_io.hpp\"\n"));
     CHECK_FALSE(bad("src/transport/cc/x.hpp", "#include \"congestion.hpp\"\n#include <srd/time.hpp>\n"));
     CHECK_FALSE(bad("src/transport/x.cpp", "// #include <rdma/fabric.h>\n/* #include <rdma/fabric.h> */\n"));
 }

@@ -9,7 +9,7 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include "io/interfaces.hpp"
+#include "io/host/interfaces.hpp"
 #include "numa.hpp"
 
 #include "support/catch.hpp"

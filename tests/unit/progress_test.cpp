@@ -5,8 +5,8 @@
 #include <deque>
 #include <vector>
 
-#include <engine.hpp>
-#include <progress.hpp>
+#include "engine.hpp"
+#include "progress.hpp"
 
 #include "support/catch.hpp"
 #include "support/gather.hpp"

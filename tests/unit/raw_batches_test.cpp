@@ -8,9 +8,9 @@
 
 #include <srd/counters.hpp>
 
-#include "io/packet_ring_io.hpp"
+#include "io/packet/packet_ring_io.hpp"
 #ifdef SRD_HAVE_XDP
-#include "io/xdp_io.hpp"
+#include "io/xdp/xdp_io.hpp"
 #endif
 
 #include "support/catch.hpp"

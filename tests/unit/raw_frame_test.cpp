@@ -3,7 +3,7 @@
 #include <cstring>
 #include <set>
 
-#include "io/raw_frame.hpp"
+#include "io/raw/raw_frame.hpp"
 
 #include "support/catch.hpp"
 #include "support/io_harness.hpp"

@@ -13,11 +13,11 @@
 
 #include <srd/counters.hpp>
 
-#include "io/file_descriptor.hpp"
-#include "io/packet_ring_io.hpp"
-#include "io/raw_frame.hpp"
+#include "io/packet/packet_ring_io.hpp"
+#include "io/raw/raw_frame.hpp"
+#include <srd/file_descriptor.hpp>
 #ifdef SRD_HAVE_XDP
-#include "io/xdp_io.hpp"
+#include "io/xdp/xdp_io.hpp"
 #endif
 
 #include "support/catch.hpp"

@@ -3,7 +3,7 @@
 #include <random>
 #include <vector>
 
-#include "rtt.hpp"
+#include "send/rtt.hpp"
 #include "support/catch.hpp"
 
 using srd::Duration;

@@ -7,10 +7,10 @@
 
 #include <poll.h>
 
-#include "io/shm_box.hpp"
-#include "io/shm_file.hpp"
-#include "io/shm_ring.hpp"
-#include "io/shm_routes.hpp"
+#include "io/shm/shm_box.hpp"
+#include "io/shm/shm_file.hpp"
+#include "io/shm/shm_ring.hpp"
+#include "io/shm/shm_routes.hpp"
 #include "support/catch.hpp"
 #include "support/shm_ends.hpp"
 

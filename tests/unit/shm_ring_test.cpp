@@ -6,8 +6,8 @@
 #include <numeric>
 #include <random>
 
-#include "io/shm_box.hpp"
-#include "io/shm_ring.hpp"
+#include "io/shm/shm_box.hpp"
+#include "io/shm/shm_ring.hpp"
 #include "support/catch.hpp"
 #include "support/shm_ends.hpp"
 

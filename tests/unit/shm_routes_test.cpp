@@ -3,7 +3,7 @@
 // How two endpoints find out that they are on one host (protocol.md, section 11), message by message.
 #include <deque>
 
-#include "io/shm_routes.hpp"
+#include "io/shm/shm_routes.hpp"
 #include "support/catch.hpp"
 #include "support/quiet_io.hpp"
 #include "support/shm_ends.hpp"

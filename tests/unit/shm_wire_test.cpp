@@ -4,8 +4,8 @@
 // told. Time and the other backend are in the test's hands.
 #include <deque>
 
-#include "io/look_rule.hpp"
-#include "io/shm_box.hpp"
+#include "io/core/look_rule.hpp"
+#include "io/shm/shm_box.hpp"
 #include "support/catch.hpp"
 #include "support/quiet_io.hpp"
 #include "support/shm_ends.hpp"

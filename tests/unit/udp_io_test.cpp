@@ -17,10 +17,10 @@
 
 #include <srd/counters.hpp>
 
-#include "io/interfaces.hpp"
-#include "io/udp_io.hpp"
-#include "io/udp_senders.hpp"
-#include "io/udp_socket.hpp"
+#include "io/host/interfaces.hpp"
+#include "io/udp/udp_io.hpp"
+#include "io/udp/udp_senders.hpp"
+#include "io/udp/udp_socket.hpp"
 
 #include "support/catch.hpp"
 #include "support/io_harness.hpp"

@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "io/udp_io.hpp"
-#include "io/udp_socket.hpp"
+#include "io/udp/udp_io.hpp"
+#include "io/udp/udp_socket.hpp"
 
 #include "support/catch.hpp"
 #include "support/io_harness.hpp"

@@ -10,8 +10,8 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
-#include "io/file_descriptor.hpp"
-#include "io/verbs_device.hpp"
+#include "io/verbs/verbs_device.hpp"
+#include <srd/file_descriptor.hpp>
 
 #include "support/catch.hpp"
 #include "support/verbs_pair.hpp"

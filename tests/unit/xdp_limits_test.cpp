@@ -11,7 +11,7 @@
 
 #include <srd/counters.hpp>
 
-#include "io/xdp_io.hpp"
+#include "io/xdp/xdp_io.hpp"
 
 #include "support/catch.hpp"
 #include "support/io_harness.hpp"

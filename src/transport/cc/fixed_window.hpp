@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "congestion.hpp"
+#include "cc/congestion.hpp"
 
 namespace srd {
 

@@ -40,7 +40,7 @@
 #include <cmath>
 #include <utility>
 
-#include "congestion.hpp"
+#include "cc/congestion.hpp"
 
 namespace srd {
 

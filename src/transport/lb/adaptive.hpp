@@ -30,7 +30,7 @@
 #include <array>
 #include <bit>
 
-#include "path_selector.hpp"
+#include "lb/path_selector.hpp"
 
 namespace srd {
 

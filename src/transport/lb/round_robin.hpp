@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "path_selector.hpp"
+#include "lb/path_selector.hpp"
 
 namespace srd {
 

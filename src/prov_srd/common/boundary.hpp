@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// C++ meets C: no exception may leave a function that libfabric calls.
+#pragma once
+
+#include <cstring>
+#include <exception>
+#include <new>
+#include <system_error>
+#include <type_traits>
+
+#include <rdma/fi_errno.h>
+
+#include "common/log.hpp"
+
+namespace srd {
+
+/// A C enumeration as the number that the caller put there, which need not be one that this
+/// header's type has: reading such a one as the type would be undefined.
+template <typename Enum>
+    requires std::is_enum_v<Enum>
+unsigned raw(const Enum& field) noexcept
+{
+    unsigned value = 0;
+    static_assert(sizeof(field) == sizeof(value));
+    std::memcpy(&value, &field, sizeof(value));
+    return value;
+}
+
+/// Runs `body` (which returns int or ssize_t) and turns what it throws into a negative fi_errno.
+template <typename Body>
+auto guarded(Body&& body) noexcept -> std::invoke_result_t<Body>
+{
+    try {
+        return body();
+    } catch (const std::bad_alloc&) {
+        return -FI_ENOMEM;
+    } catch (const std::system_error& error) {
+        SRD_WARN(FI_LOG_CORE, "%s", error.what());
+        const int code = error.code().value();
+        return code > 0 ? -code : -FI_EOTHER;
+    } catch (const std::exception& error) {
+        SRD_WARN(FI_LOG_CORE, "%s", error.what());
+        return -FI_EOTHER;
+    }
+}
+
+} // namespace srd

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Every FI_SRD_* variable, read once per process. The only file of the
+// provider that looks at the environment.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <srd/limits.hpp>
+
+#include "entry/backend.hpp"
+
+namespace srd {
+
+struct Params {
+    Limits limits;                          ///< MAX_PEERS, UNEXPECTED_BYTES applied
+    Tuning tuning;                          ///< EAGER_SIZE, WINDOW, CONGESTION, ... applied
+    std::uint32_t path_count = 64;          ///< entropies per route, 1..64
+    std::uint32_t mtu = 65507;              ///< upper bound of a packet, bytes
+    std::uint32_t socket_buffer = 8U << 20; ///< SO_RCVBUF and SO_SNDBUF to ask for, bytes
+    Backend backend = Backend::udp;         ///< whose domains fi_getinfo lists
+    std::uint32_t xdp_queues = 0;           ///< receive queues an xdp endpoint takes; 0: all that are free
+    bool shm = true;                        ///< shared memory to peers on this host
+    std::vector<std::string> interfaces;    ///< the only interfaces to use; empty: all that are up
+    std::string stats; ///< where to write statistics when an endpoint closes; empty: nowhere
+};
+
+/// Announces the variables to libfabric (fi_info -e). Called once, from fi_prov_ini().
+void params_define() noexcept;
+
+/// Reads and checks them. 0, or -FI_EINVAL after one warn line per wrong variable.
+/// The first call decides for the process. Thread-safe.
+int params_load() noexcept;
+
+/// The values; params_load() must have returned 0 (fi_getinfo and fi_fabric see to it).
+const Params& params() noexcept;
+
+} // namespace srd

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "trigger/deferred_work.hpp"
+
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+#include "common/boundary.hpp"
+#include "completion/cntr.hpp"
+#include "endpoint/endpoint.hpp"
+#include "objects/fabric_domain.hpp"
+
+namespace srd {
+namespace {
+
+template <typename... Visitors>
+struct Overloaded : Visitors... {
+    using Visitors::operator()...;
+};
+template <typename... Visitors>
+Overloaded(Visitors...) -> Overloaded<Visitors...>;
+
+/// What a queued operation does not need again: to be queued, and to wait for company.
+constexpr std::uint64_t spent_flags = FI_TRIGGER | FI_MORE;
+
+/// Where an operation's context, flags and deferral stand.
+template <typename Arguments>
+auto& request_of(Arguments& arguments) noexcept
+{
+    if constexpr (std::is_same_v<std::remove_const_t<Arguments>, ReceiveArguments>) {
+        return arguments;
+    } else {
+        return arguments.request;
+    }
+}
+
+/// Makes `items` point to a copy of itself in `to`. Arrays that an operation ignores (FI_ATOMIC_READ) may be
+/// null or have any length.
+template <typename Item>
+void own(std::vector<Item>& to, const Item*& items, std::size_t count)
+{
+    if (items == nullptr || count > max_iov) {
+        items = nullptr;
+        return;
+    }
+    to.assign(items, items + count);
+    items = to.data();
+}
+
+/// The counter that `object` is, if it is one of `domain`; else null, with a line.
+CompletionCounter* checked_counter(fid_cntr* object, const Domain& domain, const char* what)
+{
+    if (object != nullptr && object->fid.fclass == FI_CLASS_CNTR && &cntr_from(object).domain == &domain) {
+        return &cntr_from(object);
+    }
+    SRD_WARN(FI_LOG_EP_DATA, "the %s counter is NULL or not one of this domain; open it with fi_cntr_open",
+             what);
+    return nullptr;
+}
+
+Endpoint* checked_endpoint(fid_ep* object, const Domain& domain)
+{
+    if (object != nullptr && object->fid.fclass == FI_CLASS_EP && &endpoint_from(object).domain == &domain) {
+        return &endpoint_from(object);
+    }
+    SRD_WARN(FI_LOG_EP_DATA, "FI_QUEUE_WORK: the endpoint is NULL or not one of this domain");
+    return nullptr;
+}
+
+} // namespace
+
+// -- Queueing -----------------------------------------------------------------
+
+template <typename Arguments>
+void DeferredQueue::keep(Work& work, const Arguments& arguments)
+{
+    Arguments kept = arguments;
+    if constexpr (std::is_same_v<Arguments, AtomicArguments>) {
+        own(work.operands, kept.operands, kept.operand_count);
+        own(work.compare, kept.compare, kept.compare_count);
+        own(work.result, kept.result, kept.result_count);
+        own(work.remote_operands, kept.remote, kept.remote_count);
+    } else {
+        own(work.iov, kept.iov, kept.count);
+    }
+    if constexpr (std::is_same_v<Arguments, RmaArguments>) {
+        own(work.remote, kept.remote, kept.remote_count);
+    }
+    request_of(kept).flags &= ~spent_flags;
+    work.operation = kept;
+}
+
+void DeferredQueue::insert(CompletionCounter& counter, std::uint64_t threshold, Work&& work)
+{
+    const Guard guard(*this);
+    waiting_[&counter].emplace(threshold, std::move(work));
+    counter.trigger_at.store(std::min(threshold, counter.trigger_at.load()), std::memory_order_seq_cst);
+    // Either this sees the counter's last change, or that change saw the threshold.
+    if (counter.total() >= threshold) {
+        mark_due();
+    }
+}
+
+template <typename Arguments>
+ssize_t DeferredQueue::queue(Endpoint& endpoint, const Arguments& arguments) noexcept
+{
+    const auto& request = request_of(arguments);
+    if (!endpoint.triggerable() || !endpoint.enabled()) {
+        SRD_WARN(FI_LOG_EP_DATA, "FI_TRIGGER: the endpoint %s",
+                 endpoint.enabled() ? "was opened without the capability; ask fi_getinfo for FI_TRIGGER"
+                                    : "is not enabled; call fi_enable first");
+        return endpoint.enabled() ? -FI_EOPNOTSUPP : -FI_EOPBADSTATE;
+    }
+    CompletionCounter* counter = nullptr;
+    std::uint64_t threshold = 0;
+    if (request.deferral != nullptr) {
+        counter = &cntr_from(request.deferral->work->triggering_cntr); // checked by queue_work()
+        threshold = request.deferral->work->threshold;
+    } else {
+        const auto* condition = static_cast<const fi_triggered_context*>(request.context);
+        if (condition == nullptr || raw(condition->event_type) != FI_TRIGGER_THRESHOLD ||
+            (request.flags & FI_INJECT) != 0) {
+            SRD_WARN(FI_LOG_EP_DATA,
+                     "FI_TRIGGER goes with a context of type struct fi_triggered_context whose event is "
+                     "FI_TRIGGER_THRESHOLD, and without FI_INJECT");
+            return -FI_EINVAL;
+        }
+        threshold = condition->trigger.threshold.threshold;
+        counter = checked_counter(condition->trigger.threshold.cntr, endpoint.domain, "triggering");
+        if (counter == nullptr) {
+            return -FI_EINVAL;
+        }
+    }
+    return guarded([&]() -> ssize_t {
+        Work work;
+        work.endpoint = &endpoint;
+        if (request.deferral != nullptr) {
+            work.deferral = *request.deferral;
+        }
+        keep(work, arguments);
+        insert(*counter, threshold, std::move(work));
+        return 0;
+    });
+}
+
+template ssize_t DeferredQueue::queue(Endpoint&, const SendArguments&) noexcept;
+template ssize_t DeferredQueue::queue(Endpoint&, const RmaArguments&) noexcept;
+template ssize_t DeferredQueue::queue(Endpoint&, const AtomicArguments&) noexcept;
+template ssize_t DeferredQueue::queue(Endpoint&, const ReceiveArguments&) noexcept;
+
+// -- Running ------------------------------------------------------------------
+
+void DeferredQueue::run() noexcept
+{
+    do {
+        if (!lock_.try_lock()) {
+            return; // whoever has it looks again
+        }
+        due_.store(0, std::memory_order_relaxed);
+        bool blocked = false;
+        for (auto item = waiting_.begin(); item != waiting_.end();) {
+            blocked |= run_counter(*item->first, item->second);
+            item = item->second.empty() ? waiting_.erase(item) : std::next(item);
+        }
+        if (blocked) {
+            mark_due();
+        }
+        lock_.unlock();
+        if (blocked) {
+            return; // until somebody has made a pass
+        }
+    } while (is_due());
+}
+
+/// True if work must be tried again after a pass.
+bool DeferredQueue::run_counter(CompletionCounter& counter, Waiting& waiting) noexcept
+{
+    bool blocked = false;
+    for (auto item = waiting.begin(); item != waiting.end() && item->first <= counter.total();) {
+        Work& work = item->second;
+        const bool ignores_errors = work.deferral.work == nullptr;
+        if (ignores_errors && counter.value.load(std::memory_order_acquire) < item->first) {
+            ++item;
+            continue;
+        }
+        const ssize_t result = start(work);
+        if (result == -FI_EAGAIN) {
+            blocked = true;
+            break;
+        }
+        if (result != 0) {
+            SRD_WARN(FI_LOG_EP_DATA, "a triggered operation could not be started: %s",
+                     fi_strerror(static_cast<int>(-result)));
+        }
+        item = waiting.erase(item);
+    }
+    update_trigger(counter, waiting);
+    return blocked;
+}
+
+ssize_t DeferredQueue::start(Work& work) noexcept
+{
+    return std::visit(Overloaded{
+                          [](const CounterChange& change) -> ssize_t {
+                              change.adds ? change.counter->add(change.value)
+                                          : change.counter->set(change.value);
+                              return 0;
+                          },
+                          [&](SendArguments& arguments) {
+                              arguments.request.deferral = &work.deferral;
+                              return work.endpoint->send(arguments);
+                          },
+                          [&](RmaArguments& arguments) {
+                              arguments.request.deferral = &work.deferral;
+                              return work.endpoint->access(arguments);
+                          },
+                          [&](AtomicArguments& arguments) {
+                              arguments.request.deferral = &work.deferral;
+                              return work.endpoint->atomic(arguments);
+                          },
+                          [&](ReceiveArguments& arguments) {
+                              arguments.deferral = &work.deferral;
+                              return work.endpoint->receive(arguments);
+                          },
+                      },
+                      work.operation);
+}
+
+void DeferredQueue::update_trigger(CompletionCounter& counter, const Waiting& waiting) noexcept
+{
+    counter.trigger_at.store(waiting.empty() ? UINT64_MAX : waiting.begin()->first,
+                             std::memory_order_seq_cst);
+}
+
+// -- Canceling ----------------------------------------------------------------
+
+template <typename Match>
+bool DeferredQueue::drop(Match&& match) noexcept
+{
+    bool found = false;
+    for (auto item = waiting_.begin(); item != waiting_.end();) {
+        CompletionCounter& counter = *item->first;
+        Waiting& waiting = item->second;
+        found |= std::erase_if(waiting, [&](const auto& entry) { return match(counter, entry.second); }) != 0;
+        update_trigger(counter, waiting);
+        item = waiting.empty() ? waiting_.erase(item) : std::next(item);
+    }
+    return found;
+}
+
+bool DeferredQueue::cancel(const Endpoint& endpoint, const void* context) noexcept
+{
+    const auto is_meant = [&](const Work& work) {
+        return work.endpoint == &endpoint && work.deferral.work == nullptr && context_of(work) == context;
+    };
+    const Guard guard(*this);
+    for (auto& [counter, waiting] : waiting_) {
+        const auto item = std::find_if(waiting.begin(), waiting.end(),
+                                       [&](const auto& entry) { return is_meant(entry.second); });
+        if (item == waiting.end()) {
+            continue;
+        }
+        item->second.deferral.canceled = true;
+        start(item->second); // which reports it
+        waiting.erase(item);
+        update_trigger(*counter, waiting);
+        return true; // an empty list goes with the next run
+    }
+    return false;
+}
+
+const void* DeferredQueue::context_of(const Work& work) noexcept
+{
+    return std::visit(Overloaded{
+                          [](const CounterChange&) -> const void* { return nullptr; },
+                          [](const auto& arguments) -> const void* { return request_of(arguments).context; },
+                      },
+                      work.operation);
+}
+
+void DeferredQueue::forget(const Endpoint& endpoint) noexcept
+{
+    const Guard guard(*this);
+    drop([&](const CompletionCounter&, const Work& work) { return work.endpoint == &endpoint; });
+}
+
+bool DeferredQueue::names(const CompletionCounter& counter) noexcept
+{
+    const auto names_it = [&](const Work& work) {
+        const auto* change = std::get_if<CounterChange>(&work.operation);
+        return work.deferral.counter == &counter || (change != nullptr && change->counter == &counter);
+    };
+    const Guard guard(*this);
+    for (const auto& [triggering, waiting] : waiting_) {
+        if ((triggering == &counter && !waiting.empty()) ||
+            std::any_of(waiting.begin(), waiting.end(),
+                        [&](const auto& entry) { return names_it(entry.second); })) {
+            return true;
+        }
+    }
+    const std::lock_guard endpoints_guard(counter.domain.endpoints_mutex);
+    const auto& endpoints = counter.domain.endpoints;
+    return std::any_of(endpoints.begin(), endpoints.end(),
+                       [&](Endpoint* endpoint) { return endpoint->counts_work_by(counter); });
+}
+
+// -- Deferred work ------------------------------------------------------------
+
+int DeferredQueue::queue_counter_change(Domain& domain, CompletionCounter& triggering,
+                                        const fi_deferred_work& work)
+{
+    CompletionCounter* counter = checked_counter(work.op.cntr->cntr, domain, "operation's");
+    if (counter == nullptr) {
+        return -FI_EINVAL;
+    }
+    if (work.completion_cntr != nullptr) {
+        SRD_WARN(FI_LOG_DOMAIN, "FI_QUEUE_WORK: completion_cntr must be NULL for counter operations");
+        return -FI_EINVAL;
+    }
+    counter->count_for_domain();
+    Work change;
+    change.deferral.work = &work;
+    change.operation = CounterChange{counter, work.op.cntr->value, work.op_type == FI_OP_CNTR_ADD};
+    insert(triggering, work.threshold, std::move(change));
+    return 0;
+}
+
+int DeferredQueue::queue_work(Domain& domain, const fi_deferred_work& work)
+{
+    CompletionCounter* triggering = checked_counter(work.triggering_cntr, domain, "triggering");
+    if (triggering == nullptr || work.op.msg == nullptr) {
+        return -FI_EINVAL;
+    }
+    triggering->count_for_domain();
+    const unsigned kind = raw(work.op_type);
+    if (kind == FI_OP_CNTR_SET || kind == FI_OP_CNTR_ADD) {
+        return queue_counter_change(domain, *triggering, work);
+    }
+    if (kind > FI_OP_CNTR_ADD) {
+        SRD_WARN(FI_LOG_DOMAIN, "FI_QUEUE_WORK: operation %u is not served", kind);
+        return -FI_ENOSYS;
+    }
+    Deferral deferral{.work = &work, .counter = nullptr, .canceled = false};
+    if (work.completion_cntr != nullptr) {
+        deferral.counter = checked_counter(work.completion_cntr, domain, "completion");
+        if (deferral.counter == nullptr) {
+            return -FI_EINVAL;
+        }
+        deferral.counter->count_for_domain();
+    }
+    // Every kind of operation begins with its endpoint.
+    Endpoint* endpoint = checked_endpoint(work.op.msg->ep, domain);
+    return endpoint == nullptr ? -FI_EINVAL : static_cast<int>(call(*endpoint, work, deferral));
+}
+
+/// The call that the application would have made with FI_TRIGGER.
+ssize_t DeferredQueue::call(Endpoint& endpoint, const fi_deferred_work& work,
+                            const Deferral& deferral) noexcept
+{
+    const auto request = [&](const auto& op) {
+        return Request{op.msg.addr, op.msg.data, op.msg.context, op.flags | FI_TRIGGER, false, &deferral};
+    };
+    const auto receive = [&](const auto& op, std::uint64_t tag, std::uint64_t ignore,
+                             bool tagged) -> ssize_t {
+        if ((op.flags & (FI_PEEK | FI_CLAIM | FI_DISCARD)) != 0) {
+            SRD_WARN(FI_LOG_DOMAIN, "FI_QUEUE_WORK: a receive cannot search for messages");
+            return -FI_ENOSYS;
+        }
+        return endpoint.receive({op.msg.msg_iov, op.msg.iov_count, op.msg.addr, tag, ignore, op.msg.context,
+                                 op.flags | FI_TRIGGER, tagged, &deferral});
+    };
+    const auto atomic = [&](const auto& op, AtomicForm form, const fi_msg_compare& compare,
+                            const fi_msg_fetch& fetch) {
+        return endpoint.atomic({request(op), form, op.msg.msg_iov, op.msg.iov_count, compare.msg_iov,
+                                compare.iov_count, fetch.msg_iov, fetch.iov_count, op.msg.rma_iov,
+                                op.msg.rma_iov_count, raw(op.msg.datatype), raw(op.msg.op)});
+    };
+    switch (work.op_type) {
+    case FI_OP_RECV:
+        return receive(*work.op.msg, 0, 0, false);
+    case FI_OP_TRECV:
+        return receive(*work.op.tagged, work.op.tagged->msg.tag, work.op.tagged->msg.ignore, true);
+    case FI_OP_SEND: {
+        const fi_op_msg& op = *work.op.msg;
+        return endpoint.send({request(op), op.msg.msg_iov, op.msg.iov_count, 0, false});
+    }
+    case FI_OP_TSEND: {
+        const fi_op_tagged& op = *work.op.tagged;
+        return endpoint.send({request(op), op.msg.msg_iov, op.msg.iov_count, op.msg.tag, true});
+    }
+    case FI_OP_READ:
+    case FI_OP_WRITE: {
+        const fi_op_rma& op = *work.op.rma;
+        return endpoint.access({request(op), op.msg.msg_iov, op.msg.iov_count, op.msg.rma_iov,
+                                op.msg.rma_iov_count, work.op_type == FI_OP_READ});
+    }
+    case FI_OP_ATOMIC:
+        return atomic(*work.op.atomic, AtomicForm::base, {}, {});
+    case FI_OP_FETCH_ATOMIC:
+        return atomic(*work.op.fetch_atomic, AtomicForm::fetch, {}, work.op.fetch_atomic->fetch);
+    case FI_OP_COMPARE_ATOMIC:
+        return atomic(*work.op.compare_atomic, AtomicForm::compare, work.op.compare_atomic->compare,
+                      work.op.compare_atomic->fetch);
+    case FI_OP_CNTR_SET:
+    case FI_OP_CNTR_ADD:
+        break; // queue_counter_change()
+    }
+    return -FI_ENOSYS;
+}
+
+int DeferredQueue::cancel_work(const fi_deferred_work& work) noexcept
+{
+    const Guard guard(*this);
+    const bool found =
+        drop([&](const CompletionCounter&, const Work& item) { return item.deferral.work == &work; });
+    return found ? 0 : -FI_ENOENT;
+}
+
+void DeferredQueue::flush_work(const CompletionCounter* counter) noexcept
+{
+    const Guard guard(*this);
+    drop([&](const CompletionCounter& triggering, const Work& item) {
+        return item.deferral.work != nullptr && (counter == nullptr || counter == &triggering);
+    });
+}
+
+int domain_control(fid* object, int command, void* argument) noexcept
+{
+    Domain& domain = domain_from(static_cast<fid_domain*>(static_cast<void*>(object)));
+    switch (command) {
+    case FI_QUEUE_WORK:
+    case FI_CANCEL_WORK: {
+        const auto* work = static_cast<const fi_deferred_work*>(argument);
+        if (work == nullptr) {
+            SRD_WARN(FI_LOG_DOMAIN, "FI_QUEUE_WORK, FI_CANCEL_WORK: the work is NULL");
+            return -FI_EINVAL;
+        }
+        return command == FI_QUEUE_WORK
+                   ? guarded([&] { return domain.deferred_work.queue_work(domain, *work); })
+                   : domain.deferred_work.cancel_work(*work);
+    }
+    case FI_FLUSH_WORK: {
+        auto* counter = static_cast<fid_cntr*>(argument);
+        if (counter != nullptr && counter->fid.fclass != FI_CLASS_CNTR) {
+            SRD_WARN(FI_LOG_DOMAIN, "FI_FLUSH_WORK goes with a triggering counter, or NULL for all work");
+            return -FI_EINVAL;
+        }
+        domain.deferred_work.flush_work(counter != nullptr ? &cntr_from(counter) : nullptr);
+        return 0;
+    }
+    default:
+        return -FI_ENOSYS;
+    }
+}
+
+} // namespace srd

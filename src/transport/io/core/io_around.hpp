@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "io/core/packet_io.hpp"
+
+namespace srd {
+
+/// A PacketIo that is another one in everything that a derived class does not say otherwise.
+class IoAround : public PacketIo {
+public:
+    explicit IoAround(std::unique_ptr<PacketIo> inner) noexcept : inner_(std::move(inner)) {}
+
+    PacketIo& inner() const noexcept { return *inner_; }
+
+    const IoCaps& caps() const noexcept override { return inner_->caps(); }
+    std::span<const std::byte> local_address() const noexcept override { return inner_->local_address(); }
+    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    {
+        return inner_->resolve(address, route);
+    }
+    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    {
+        return inner_->route_address(route);
+    }
+    std::uint32_t route_mtu(RouteId route) const noexcept override { return inner_->route_mtu(route); }
+    std::uint16_t route_paths(RouteId route) const noexcept override { return inner_->route_paths(route); }
+    std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
+    {
+        return inner_->rx_burst(packets, now);
+    }
+    void rx_release() noexcept override { inner_->rx_release(); }
+    std::size_t tx_burst(std::span<const TxPacket> packets) override { return inner_->tx_burst(packets); }
+    void withdraw() noexcept override { inner_->withdraw(); }
+    std::size_t tx_reap(std::span<DescId> descs) override { return inner_->tx_reap(descs); }
+    void probe_liveness(RouteId route, Time now) override { inner_->probe_liveness(route, now); }
+    std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override
+    {
+        return inner_->poll_notices(notices, now);
+    }
+    int wait_fd() const noexcept override { return inner_->wait_fd(); }
+    bool arm_wait() override { return inner_->arm_wait(); }
+    void notify() noexcept override { inner_->notify(); }
+
+protected:
+    /// Destroys it now, in a destructor that prepares something for that.
+    void end_inner() noexcept { inner_.reset(); }
+
+private:
+    std::unique_ptr<PacketIo> inner_;
+};
+
+} // namespace srd

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "io/host/interfaces.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <span>
+#include <sstream>
+#include <tuple>
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <srd/file_descriptor.hpp>
+
+namespace srd {
+
+namespace {
+
+/// The address's bytes, 4 or 16.
+std::span<const std::uint8_t> address_bytes(const sockaddr_storage& address)
+{
+    if (address.ss_family == AF_INET) {
+        const auto& in4 = reinterpret_cast<const sockaddr_in&>(address);
+        return {reinterpret_cast<const std::uint8_t*>(&in4.sin_addr), sizeof(in4.sin_addr)};
+    }
+    const auto& in6 = reinterpret_cast<const sockaddr_in6&>(address);
+    return {reinterpret_cast<const std::uint8_t*>(&in6.sin6_addr), sizeof(in6.sin6_addr)};
+}
+
+/// Wider is better: 2 global, 1 unique local, 0 link-local. IPv4 has no such ladder.
+int scope_rank(const sockaddr_storage& address)
+{
+    if (address.ss_family == AF_INET) {
+        return 2;
+    }
+    const in6_addr& in6 = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+    if (IN6_IS_ADDR_LINKLOCAL(&in6)) {
+        return 0;
+    }
+    return (in6.s6_addr[0] & 0xfe) == 0xfc ? 1 : 2;
+}
+
+unsigned count_prefix(const sockaddr* netmask, socklen_t length)
+{
+    if (netmask == nullptr) {
+        return 0;
+    }
+    sockaddr_storage mask{};
+    std::memcpy(&mask, netmask, length);
+    mask.ss_family = length == sizeof(sockaddr_in) ? AF_INET : AF_INET6; // the kernel may leave it unset
+    unsigned bits = 0;
+    for (const std::uint8_t byte : address_bytes(mask)) {
+        bits += static_cast<unsigned>(__builtin_popcount(byte));
+    }
+    return bits;
+}
+
+/// The number in a file of one line; 0 if there is none or it is negative (sysfs says -1 for unknown).
+std::uint64_t read_number(const std::string& path)
+{
+    std::ifstream file(path);
+    long long value = 0;
+    return file >> value && value > 0 ? static_cast<std::uint64_t>(value) : 0;
+}
+
+/// The last component of where a symbolic link points; empty if it is none.
+std::string link_name(const std::string& path)
+{
+    std::array<char, 4096> target{};
+    const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
+    if (length <= 0) {
+        return {};
+    }
+    const std::string text(target.data(), static_cast<std::size_t>(length));
+    return text.substr(text.find_last_of('/') + 1);
+}
+
+/// Names of the interfaces that default routes leave through.
+std::set<std::string> default_route_interfaces()
+{
+    std::set<std::string> names;
+    std::string line;
+    std::ifstream ipv4("/proc/net/route");
+    while (std::getline(ipv4, line)) {
+        // Iface Destination Gateway Flags RefCnt Use Metric Mask ...
+        std::istringstream fields(line);
+        std::string name, destination, skipped, mask;
+        if (fields >> name >> destination >> skipped >> skipped >> skipped >> skipped >> skipped >> mask &&
+            destination == "00000000" && mask == "00000000") {
+            names.insert(name);
+        }
+    }
+    std::ifstream ipv6("/proc/net/ipv6_route");
+    while (std::getline(ipv6, line)) {
+        // destination prefix source prefix next-hop metric refcnt use flags name; the unreachable
+        // default route that every kernel has is on "lo".
+        std::istringstream fields(line);
+        std::string destination, prefix, skipped, name;
+        if (fields >> destination >> prefix >> skipped >> skipped >> skipped >> skipped >> skipped >>
+                skipped >> skipped >> name &&
+            prefix == "00" && destination.find_first_not_of('0') == std::string::npos && name != "lo") {
+            names.insert(name);
+        }
+    }
+    return names;
+}
+
+/// The line in a file of one line; empty if there is none.
+std::string read_line(const std::string& path)
+{
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line;
+}
+
+/// The firmware version that the driver of interface `name` tells; empty if none.
+std::string firmware_of(const std::string& name)
+{
+    ethtool_drvinfo info{};
+    info.cmd = ETHTOOL_GDRVINFO;
+    ifreq request{};
+    name.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+    request.ifr_data = reinterpret_cast<char*>(&info);
+    const FileDescriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!socket.valid() || ::ioctl(socket.get(), SIOCETHTOOL, &request) != 0) {
+        return {};
+    }
+    std::string text(info.fw_version, ::strnlen(info.fw_version, sizeof(info.fw_version)));
+    return text == "N/A" ? std::string() : text;
+}
+
+/// The folder of the device behind interface `name`, or behind the first interface that it is made of;
+/// empty if there is none.
+std::string device_folder(const std::string& sysfs, const std::string& name, int depth = 0)
+{
+    const std::string folder = sysfs + "/class/net/" + name;
+    std::error_code ignored;
+    const auto device = std::filesystem::canonical(folder + "/device", ignored);
+    if (!device.empty()) {
+        return device.string();
+    }
+    constexpr int deepest = 4; // VLAN on a bond of ...
+    std::set<std::string> lower;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+        const std::string file = entry.path().filename().string();
+        if (file.starts_with("lower_")) {
+            lower.insert(file.substr(6));
+        }
+    }
+    return lower.empty() || depth == deepest ? std::string()
+                                             : device_folder(sysfs, *lower.begin(), depth + 1);
+}
+
+NetInterface describe(const ifaddrs& item, const std::set<std::string>& default_routes)
+{
+    NetInterface entry;
+    entry.name = item.ifa_name;
+    entry.name.resize(std::min(entry.name.find(':'), entry.name.size())); // "eth0:1" is an address's label
+    entry.index = ::if_nametoindex(entry.name.c_str());
+    entry.address_length = item.ifa_addr->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    std::memcpy(&entry.address, item.ifa_addr, entry.address_length);
+    entry.prefix_length = count_prefix(item.ifa_netmask, entry.address_length);
+    entry.is_loopback = (item.ifa_flags & IFF_LOOPBACK) != 0;
+    entry.is_up = (item.ifa_flags & IFF_UP) != 0;
+    entry.is_running = (item.ifa_flags & IFF_RUNNING) != 0;
+    entry.has_default_route = default_routes.contains(entry.name);
+    read_device("/sys", entry);
+    if (!entry.pci_address.empty()) {
+        entry.firmware = firmware_of(entry.name);
+    }
+    return entry;
+}
+
+} // namespace
+
+void read_device(const std::string& sysfs, NetInterface& entry)
+{
+    const std::string folder = sysfs + "/class/net/" + entry.name + "/";
+    entry.mtu = static_cast<std::uint32_t>(read_number(folder + "mtu"));
+    entry.speed_mbps = read_number(folder + "speed");
+    entry.hardware_address = read_line(folder + "address");
+    switch (read_number(folder + "type")) {
+    case ARPHRD_ETHER:
+        entry.network_type = "Ethernet";
+        break;
+    case ARPHRD_INFINIBAND:
+        entry.network_type = "InfiniBand";
+        break;
+    default:
+        break;
+    }
+    std::string device = device_folder(sysfs, entry.name);
+    entry.driver = device.empty() ? "" : link_name(device + "/driver");
+    // A virtio device, say, is not a PCI device but is inside one.
+    while (device.size() > sysfs.size() && link_name(device + "/subsystem") != "pci") {
+        device.resize(device.find_last_of('/'));
+    }
+    if (device.size() <= sysfs.size()) {
+        return;
+    }
+    entry.pci_address = device.substr(device.find_last_of('/') + 1);
+    entry.vendor_id = read_line(device + "/vendor");
+    entry.device_id = read_line(device + "/device");
+    entry.revision = read_line(device + "/revision");
+    const std::string node = read_line(device + "/numa_node");
+    (void)std::from_chars(node.data(), node.data() + node.size(), entry.numa_node);
+}
+
+std::vector<NetInterface> list_interfaces()
+{
+    ifaddrs* head = nullptr;
+    if (::getifaddrs(&head) != 0) {
+        return {};
+    }
+    const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owner(head, &::freeifaddrs);
+    const std::set<std::string> default_routes = default_route_interfaces();
+
+    std::vector<NetInterface> list;
+    for (const ifaddrs* item = head; item != nullptr; item = item->ifa_next) {
+        if (item->ifa_addr == nullptr ||
+            (item->ifa_addr->sa_family != AF_INET && item->ifa_addr->sa_family != AF_INET6)) {
+            continue;
+        }
+        NetInterface entry = describe(*item, default_routes);
+        const auto known = std::ranges::find_if(list, [&](const NetInterface& other) {
+            return other.name == entry.name && other.address.ss_family == entry.address.ss_family;
+        });
+        if (known == list.end()) {
+            list.push_back(std::move(entry));
+        } else if (scope_rank(entry.address) > scope_rank(known->address)) {
+            *known = std::move(entry);
+        }
+    }
+    std::ranges::stable_sort(list, {}, [](const NetInterface& entry) {
+        return std::tuple(entry.is_loopback, !(entry.is_up && entry.is_running), !entry.has_default_route,
+                          entry.index, entry.address.ss_family != AF_INET);
+    });
+    return list;
+}
+
+std::string subnet_text(const NetInterface& entry)
+{
+    std::array<std::uint8_t, sizeof(in6_addr)> network{};
+    std::ranges::copy(address_bytes(entry.address), network.begin());
+    for (unsigned bit = entry.prefix_length; bit < 8 * network.size(); ++bit) {
+        network[bit / 8] = static_cast<std::uint8_t>(network[bit / 8] & ~(0x80U >> (bit % 8)));
+    }
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    ::inet_ntop(entry.address.ss_family, network.data(), text.data(), text.size());
+    return std::string(text.data()) + "/" + std::to_string(entry.prefix_length);
+}
+
+} // namespace srd

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "io/shm/shm_box.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <random>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <srd/check.hpp>
+
+#include "io/shm/shm_file.hpp"
+
+namespace srd {
+
+namespace {
+
+constexpr std::size_t page = 4096;
+constexpr std::size_t ring_size = shm_ring_entries * sizeof(ShmEntry);
+static_assert(ring_size == page && page % sizeof(ShmControl) == 0);
+
+constexpr std::size_t controls_at = page;
+constexpr std::size_t rings_at = controls_at + shm_rings * sizeof(ShmControl);
+constexpr std::size_t pool_at = rings_at + shm_rings * ring_size;
+constexpr std::size_t pool_size = std::size_t{shm_blocks} * shm_block_size;
+constexpr std::size_t object_size = pool_at + pool_size;
+static_assert(sizeof(ShmHeader) <= page && rings_at % page == 0);
+
+constexpr const char* prefix = "srd_shm.";
+
+/// How often a new object may be taken for a stale one, by processes that start at the same moment.
+constexpr int max_attempts = 100;
+
+std::uint64_t random_number()
+{
+    std::random_device random;
+    return std::uint64_t{random()} << 32U | random();
+}
+
+/// shm_open()'s name.
+std::string name_of(const ShmToken& token)
+{
+    constexpr char digits[] = "0123456789abcdef";
+    std::string name = std::string("/") + prefix;
+    for (const std::uint8_t byte : token) {
+        name.append({digits[byte >> 4U], digits[byte & 15U]});
+    }
+    return name;
+}
+
+bool allocate(int fd, std::size_t offset, std::size_t size) noexcept
+{
+    const int code = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(size));
+    errno = code;
+    return code == 0;
+}
+
+template <typename Item>
+Item* item_at(std::byte* base, std::size_t offset) noexcept
+{
+    return std::launder(reinterpret_cast<Item*>(base + offset));
+}
+
+} // namespace
+
+// -- The memory -----------------------------------------------------------------
+
+bool ShmMapping::map(const FileDescriptor& file) noexcept
+{
+    void* const memory =
+        mmap(nullptr, object_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file.get(), 0);
+    if (memory == MAP_FAILED) {
+        return false;
+    }
+    base_ = static_cast<std::byte*>(memory);
+    return true;
+}
+
+ShmMapping::~ShmMapping()
+{
+    if (base_ != nullptr) {
+        munmap(base_, object_size);
+    }
+}
+
+std::size_t ShmMapping::size() noexcept
+{
+    return object_size;
+}
+
+ShmHeader& ShmMapping::header() const noexcept
+{
+    return *item_at<ShmHeader>(base_, 0);
+}
+
+ShmControl& ShmMapping::control(std::uint32_t ring) const noexcept
+{
+    SRD_DCHECK(ring < shm_rings);
+    return *item_at<ShmControl>(base_, controls_at + ring * sizeof(ShmControl));
+}
+
+ShmEntry* ShmMapping::entries(std::uint32_t ring) const noexcept
+{
+    SRD_DCHECK(ring < shm_rings);
+    return item_at<ShmEntry>(base_, rings_at + ring * ring_size);
+}
+
+std::byte* ShmMapping::block(std::uint32_t number) const noexcept
+{
+    return base_ + pool_at + std::size_t{number} * shm_block_size;
+}
+
+// -- The own box ----------------------------------------------------------------
+
+int ShmBox::open(std::string& error)
+{
+    static const bool cleaned = [] {
+        remove_stale_shm(prefix);
+        return true;
+    }();
+    static_cast<void>(cleaned);
+
+    const auto failed = [&error](const char* what) {
+        const int code = errno;
+        error = std::string("shared memory is not used: ") + what + ": " + std::strerror(code);
+        return code;
+    };
+    ShmToken token;
+    std::string path;
+    // Who removes stale objects may get this one before it is locked: then it has no name any more.
+    for (int attempt = 0; path.empty(); ++attempt) {
+        const std::array<std::uint64_t, 2> name{random_number(), random_number()};
+        std::memcpy(token.data(), name.data(), token.size());
+        path = name_of(token);
+        file_ = FileDescriptor(shm_open(path.c_str(), O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR));
+        if (!file_.valid()) {
+            return failed("cannot make an object in /dev/shm");
+        }
+        if (!lock_file(file_.get(), LOCK_EX) || is_unlinked(file_.get())) {
+            if (attempt == max_attempts) {
+                errno = EAGAIN;
+                return failed("new objects are taken for stale ones");
+            }
+            path.clear();
+        }
+    }
+    // Opened once more, because a mapping keeps alive what it was made from, with its lock: in a child of
+    // fork() the mapping stays, and the lock must not.
+    const FileDescriptor file(shm_open(path.c_str(), O_RDWR, 0));
+    if (!file.valid() || ftruncate(file_.get(), static_cast<off_t>(object_size)) != 0 ||
+        !allocate(file_.get(), 0, page)) {
+        const int code = failed("/dev/shm has no room");
+        shm_unlink(path.c_str());
+        return code;
+    }
+    auto mapping = std::make_shared<ShmMapping>();
+    if (!mapping->map(file)) {
+        const int code = failed("no address space");
+        shm_unlink(path.c_str());
+        return code;
+    }
+    mapping_ = std::move(mapping);
+    name_ = std::move(path);
+    ShmHeader& made = header();
+    secret_ = random_number();
+    made.secret = secret_;
+    made.process = getpid();
+    made.secret_at = reinterpret_cast<std::uintptr_t>(&secret_);
+    made.token = token;
+    made.magic.store(ShmHeader::right_magic, std::memory_order_release);
+    return 0;
+}
+
+ShmBox::~ShmBox()
+{
+    if (mapping_ != nullptr) {
+        header().closed.store(1, std::memory_order_release);
+        shm_unlink(name_.c_str()); // not what peers may have written into the header
+    }
+}
+
+bool ShmBox::add_ring(std::uint32_t& ring) noexcept
+{
+    if (ring_count_ == shm_rings) {
+        errno = ENOSPC;
+        return false;
+    }
+    constexpr std::uint32_t controls_per_page = page / sizeof(ShmControl);
+    if (ring_count_ == 0 && !allocate(file_.get(), pool_at, pool_size)) {
+        return false;
+    }
+    if (ring_count_ % controls_per_page == 0 &&
+        !allocate(file_.get(), controls_at + ring_count_ * sizeof(ShmControl), page)) {
+        return false;
+    }
+    if (!allocate(file_.get(), rings_at + ring_count_ * ring_size, ring_size)) {
+        return false;
+    }
+    ring = ring_count_++;
+    return true;
+}
+
+// -- Others' --------------------------------------------------------------------
+
+std::shared_ptr<ShmMapping> open_shm_box(const ShmToken& token)
+{
+    const FileDescriptor file(shm_open(name_of(token).c_str(), O_RDWR | O_NOFOLLOW, 0));
+    if (!file.valid()) {
+        return nullptr;
+    }
+    struct stat status {};
+    if (fstat(file.get(), &status) != 0) {
+        return nullptr;
+    }
+    if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() ||
+        static_cast<std::size_t>(status.st_size) != object_size) {
+        errno = EACCES;
+        return nullptr;
+    }
+    auto mapping = std::make_shared<ShmMapping>();
+    if (!mapping->map(file)) {
+        return nullptr;
+    }
+    if (mapping->header().magic.load(std::memory_order_acquire) != ShmHeader::right_magic ||
+        mapping->header().token != token) {
+        errno = EPROTO;
+        return nullptr;
+    }
+    return mapping;
+}
+
+} // namespace srd

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The memory that an endpoint shares with its peers on the same host: one object in /dev/shm per endpoint,
+// its box, in which it writes what it sends. Peers map it.
+//
+//   header | controls, one per ring | rings, one per peer written to | pool of blocks for larger packets
+//
+// Laws:
+//  - A ring has one writer, the box's owner, and one reader. The writer publishes an entry by its turn, after
+//    everything else in it; the reader gives entries back by the ring's head. A process killed in the middle
+//    of either has published nothing: nobody waits for it.
+//  - Memory is allocated (posix_fallocate) before it is used: a full /dev/shm is an error code and not a
+//    SIGBUS. What is not allocated yet costs nothing.
+//  - The owner holds a flock() on the object, so that what killed processes left behind can be told and
+//    removed. Nobody ever shrinks it. Its name is 128 random bits, its mode 0600, and one of another user is
+//    refused. What peers write into it is checked nevertheless.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <srd/limits.hpp>
+
+#include <srd/file_descriptor.hpp>
+
+namespace srd {
+
+inline constexpr std::size_t cache_line = 64;
+inline constexpr std::uint32_t shm_ring_entries = 16;
+inline constexpr std::uint32_t shm_rings = 1024; ///< peers on this host that an endpoint can write to
+inline constexpr std::uint32_t shm_blocks = 64;
+inline constexpr std::uint32_t shm_block_size = 8192;
+inline constexpr std::uint32_t shm_no_block = ~std::uint32_t{0};
+
+/// What an object is called.
+using ShmToken = std::array<std::uint8_t, 16>;
+
+/// Bytes in the memory of the process that wrote the entry.
+struct ShmPiece {
+    std::uint64_t address;
+    std::uint64_t length;
+};
+
+/// What an entry holds of a packet whose end is in the writer's memory.
+struct ShmSplit {
+    std::array<std::byte, 172> head;
+    std::uint32_t epoch; ///< ShmHeader::epoch when it was written
+    std::array<ShmPiece, max_iov> pieces;
+};
+
+struct ShmEntry {
+    std::atomic<std::uint32_t> turn; ///< the packet's number in the ring plus one, written last
+    std::uint32_t length;            ///< bytes in `bytes`, or in the pool
+    std::uint32_t block;             ///< where in the pool they begin; shm_no_block: here
+    std::uint32_t piece_count;       ///< of `split`; 0: there are only `bytes`
+    union {
+        std::array<std::byte, 240> bytes;
+        ShmSplit split;
+    };
+};
+static_assert(sizeof(ShmEntry) == 256 && sizeof(ShmSplit) == sizeof(ShmEntry::bytes));
+
+struct ShmControl {
+    alignas(cache_line) std::atomic<std::uint32_t> head;    ///< packets given back by the reader
+    alignas(cache_line) std::atomic<std::uint32_t> watched; ///< the reader looks by itself: no bell
+    std::atomic<std::uint32_t> copy;                        ///< the reader may not read the writer's memory
+};
+
+struct ShmHeader {
+    static constexpr std::uint64_t right_magic = 0x0001'6d68'732d'6473; ///< "sd-shm", layout 1
+    alignas(cache_line) std::atomic<std::uint64_t> magic;               ///< written last
+    std::uint64_t secret; ///< who knows it has mapped the object
+    ShmToken token;
+    std::atomic<std::uint32_t> closed; ///< the owner has gone
+    // For cross-memory attach, process_vm_readv(2).
+    std::int32_t process;    ///< the owner, as itself sees it
+    std::uint64_t secret_at; ///< where in its memory it has `secret`, too: whoever reads it there has the
+                             ///< right process, and may
+    std::atomic<std::uint32_t> epoch; ///< goes up when pieces written before are not to be read any more
+    /// The owner sleeps on its descriptors: a packet for it needs a message by the other way.
+    alignas(cache_line) std::atomic<std::uint32_t> asleep;
+    /// A bit for each ring that is written to the owner, in other boxes: set when it is not watched.
+    alignas(cache_line) std::array<std::atomic<std::uint64_t>, shm_rings / 64> bells;
+};
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
+              std::atomic<std::uint64_t>::is_always_lock_free);
+
+/// The memory of a box, the own one or a peer's.
+class ShmMapping {
+public:
+    /// Maps `file`, an object of the right size. False with errno.
+    bool map(const FileDescriptor& file) noexcept;
+    ShmMapping() = default;
+    ~ShmMapping();
+    ShmMapping(const ShmMapping&) = delete;
+    ShmMapping& operator=(const ShmMapping&) = delete;
+
+    ShmHeader& header() const noexcept;
+    ShmControl& control(std::uint32_t ring) const noexcept;
+    ShmEntry* entries(std::uint32_t ring) const noexcept; ///< shm_ring_entries of them
+    std::byte* block(std::uint32_t number) const noexcept;
+    static std::size_t size() noexcept;
+
+private:
+    std::byte* base_ = nullptr;
+};
+
+/// The box of an endpoint. Not thread-safe.
+class ShmBox {
+public:
+    /// Makes the object. 0, or errno with a sentence.
+    int open(std::string& error);
+    ~ShmBox();
+
+    const std::shared_ptr<ShmMapping>& mapping() const noexcept { return mapping_; }
+    ShmHeader& header() const noexcept { return mapping_->header(); }
+    /// Memory for one more ring, and with the first one for the pool. False with errno: /dev/shm is full, or
+    /// all rings are used.
+    bool add_ring(std::uint32_t& ring) noexcept;
+
+private:
+    FileDescriptor file_; ///< holds the lock
+    std::string name_;
+    std::uint64_t secret_ = 0; ///< in memory of our own
+    std::shared_ptr<ShmMapping> mapping_;
+    std::uint32_t ring_count_ = 0;
+};
+
+/// Maps a peer's box. Null with errno: no such object within reach, or not one of this user's.
+std::shared_ptr<ShmMapping> open_shm_box(const ShmToken& token);
+
+} // namespace srd

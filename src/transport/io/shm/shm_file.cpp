@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "io/shm/shm_file.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <srd/file_descriptor.hpp>
+
+namespace srd {
+
+bool lock_file(int fd, int operation) noexcept
+{
+    int result = 0;
+    do {
+        result = flock(fd, operation);
+    } while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
+bool is_unlinked(int fd) noexcept
+{
+    struct stat status {};
+    return fstat(fd, &status) != 0 || status.st_nlink == 0;
+}
+
+void remove_stale_shm(const std::string& prefix)
+{
+    const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(shm_folder), &closedir);
+    if (directory == nullptr) {
+        return;
+    }
+    while (const dirent* entry = readdir(directory.get())) {
+        if (std::strncmp(entry->d_name, prefix.c_str(), prefix.size()) != 0) {
+            continue;
+        }
+        const FileDescriptor file(
+            openat(dirfd(directory.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+        struct stat status {};
+        if (file.valid() && fstat(file.get(), &status) == 0 && status.st_uid == geteuid() &&
+            lock_file(file.get(), LOCK_EX | LOCK_NB) && !is_unlinked(file.get())) {
+            unlinkat(dirfd(directory.get()), entry->d_name, 0);
+        }
+    }
+}
+
+} // namespace srd

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The addresses that a UDP endpoint can send to, with the packet size each
+// carries, and the queue of what became known about them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <unordered_map>
+
+#include <srd/status.hpp>
+#include <srd/types.hpp>
+
+#include "io/core/packet_io.hpp"
+#include "io/udp/udp_socket.hpp"
+
+namespace srd {
+
+/// A bounded queue of notices without repetitions. One that does not fit is lost; each kind is
+/// raised again by its cause (the next oversized packet, the next ICMP message, the next probe).
+class NoticeQueue {
+public:
+    void push(RouteId route, RouteNotice::Kind kind) noexcept;
+    std::size_t take(std::span<RouteNotice> notices) noexcept;
+    bool empty() const noexcept { return count_ == 0; }
+
+private:
+    std::array<RouteNotice, 128> notices_{};
+    std::size_t count_ = 0;
+};
+
+class UdpRoutes {
+public:
+    UdpRoutes(const SocketAddress& local, std::uint32_t max_packet, std::uint32_t max_routes) noexcept
+        : local_(local), max_packet_(max_packet), max_routes_(max_routes)
+    {
+    }
+
+    /// As PacketIo::resolve. `probe`: a datagram socket of the same family to ask the kernel with.
+    Status resolve(std::span<const std::byte> bytes, int probe, RouteId& route);
+    /// The route to `address`, or no_id<RouteId>.
+    RouteId find(const SocketAddress& address) const noexcept;
+    const SocketAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
+    std::uint32_t mtu(RouteId route) const noexcept { return routes_[index_of(route)].mtu; }
+    /// True if the peer is on this host: the way there is loopback, whatever the address.
+    bool on_this_host(RouteId route) const noexcept { return routes_[index_of(route)].on_this_host; }
+    /// Asks the kernel for the route's MTU again; true if it changed.
+    bool refresh_mtu(RouteId route, int probe) noexcept;
+    bool contains(RouteId route) const noexcept { return index_of(route) < routes_.size(); }
+
+private:
+    struct Route {
+        SocketAddress address;
+        std::uint32_t mtu = 0;
+        bool on_this_host = false;
+    };
+    struct Hash {
+        std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
+    };
+
+    /// Payload bytes of the largest unfragmented datagram to `address`; 0 if there is no way to it.
+    std::uint32_t query_mtu(const SocketAddress& address, int probe) const noexcept;
+
+    SocketAddress local_;
+    std::uint32_t max_packet_;
+    std::uint32_t max_routes_;
+    std::deque<Route> routes_; // a deque, because route_address() spans must stay valid
+    std::unordered_map<SocketAddress, RouteId, Hash> by_address_;
+};
+
+} // namespace srd

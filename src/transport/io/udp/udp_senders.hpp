@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The sending sockets of paths 1..63: one set per local address and process.
+//
+// Endpoints share them, so that 64 endpoints do not take 4096 descriptors: a
+// receiver tells its peers by connection identifiers, never by source ports.
+// Each socket is opened by the first packet that takes its path. When the
+// descriptors run out, the remaining paths share those that exist.
+//
+// What a shared socket's error queue says may concern any of its users, so
+// reports go to a board that all of them read.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "io/udp/udp_socket.hpp"
+
+namespace srd {
+
+inline constexpr std::size_t max_udp_paths = 64;
+
+/// A socket that packets leave through. `segmentation` turns false for good when the kernel or the NIC
+/// refuses UDP_SEGMENT on it.
+struct UdpSender {
+    FileDescriptor socket;
+    std::atomic<bool> segmentation{true};
+};
+
+/// Thread-safe.
+class UdpSenders {
+public:
+    using Warn = std::function<void(const char*)>;
+
+    /// The set of `local` (its port does not matter), made if nobody in this process has it.
+    static std::shared_ptr<UdpSenders> attach(const SocketAddress& local, std::uint32_t socket_buffer);
+
+    /// In a child of fork(), whose copies of the sockets are closed: later attach()es make new sets.
+    static void forget_all() noexcept;
+
+    UdpSenders(const SocketAddress& local, std::uint32_t socket_buffer) noexcept
+        : local_(local), socket_buffer_(socket_buffer)
+    {
+    }
+
+    /// The sender of `path` (1..63); nullptr if there is none, then the caller's own socket serves.
+    /// `warn` is called once per set, when descriptors or ports run out.
+    UdpSender* sender(std::size_t path, const Warn& warn)
+    {
+        UdpSender* known = by_path_[path].load(std::memory_order_acquire);
+        return known != nullptr ? known : open(path, warn);
+    }
+
+    /// Moves what the error queue of `sender` holds to the board. True if there was anything.
+    bool collect_errors(UdpSender& sender);
+
+    /// The board's length so far. Cheap.
+    std::uint64_t error_count() const noexcept { return error_count_.load(std::memory_order_acquire); }
+    /// Calls `visit(error)` for the entries since `seen` (those that are still kept) and advances `seen`.
+    void read_errors(std::uint64_t& seen, const std::function<void(const SocketError&)>& visit);
+
+private:
+    UdpSender* open(std::size_t path, const Warn& warn);
+
+    const SocketAddress local_;
+    const std::uint32_t socket_buffer_;
+    std::array<std::atomic<UdpSender*>, max_udp_paths> by_path_{};
+    std::atomic<std::uint64_t> error_count_{0};
+    std::atomic<bool> exhausted_{false};
+
+    std::mutex mutex_; // guards what follows; never held while another lock is taken
+    std::array<UdpSender, max_udp_paths> senders_;
+    std::size_t opened_ = 0;
+    std::array<SocketError, 64> errors_;
+};
+
+} // namespace srd

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "io/udp/udp_socket.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include <arpa/inet.h>
+#include <linux/errqueue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace srd {
+
+namespace {
+
+constexpr int ecn_capable = 2; // ECT(0), the low bits of TOS and of the traffic class
+
+/// What an entry of the error queue means for its route; false: nothing.
+bool classify(const sock_extended_err& error, RouteNotice::Kind& kind) noexcept
+{
+    switch (error.ee_errno) {
+    case ECONNREFUSED: // port unreachable
+        kind = RouteNotice::Kind::process_gone;
+        return true;
+    case EMSGSIZE: // a router or this host knows a smaller MTU
+        kind = RouteNotice::Kind::mtu_changed;
+        return true;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case ENETDOWN:
+    case EACCES: // administratively prohibited
+        kind = RouteNotice::Kind::unreachable;
+        return true;
+    default:
+        return false;
+    }
+}
+
+} // namespace
+
+bool bound_address(int fd, SocketAddress& address) noexcept
+{
+    sockaddr_storage storage{};
+    socklen_t length = sizeof(storage);
+    return ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length) == 0 &&
+           SocketAddress::parse(&storage, sizeof(storage), address);
+}
+
+bool set_option(int fd, int level, int name, int value) noexcept
+{
+    return ::setsockopt(fd, level, name, &value, sizeof(value)) == 0;
+}
+
+void prepare_sending_socket(int fd, int family, Fragmentation fragmentation) noexcept
+{
+    // Each of these may be refused by an old or restricted kernel; the socket works without.
+    const bool forbidden = fragmentation == Fragmentation::forbidden;
+    if (family == AF_INET) {
+        set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, forbidden ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
+        set_option(fd, IPPROTO_IP, IP_TOS, ecn_capable);
+        set_option(fd, IPPROTO_IP, IP_RECVERR, 1);
+    } else {
+        set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, forbidden ? IPV6_PMTUDISC_DO : IPV6_PMTUDISC_DONT);
+        set_option(fd, IPPROTO_IPV6, IPV6_TCLASS, ecn_capable);
+        set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+    }
+}
+
+std::uint32_t set_socket_buffer(int fd, int name, int force_name, std::uint32_t wanted) noexcept
+{
+    const int request = static_cast<int>(std::min<std::uint32_t>(wanted, 1U << 30));
+    if (!set_option(fd, SOL_SOCKET, force_name, request)) {
+        set_option(fd, SOL_SOCKET, name, request);
+    }
+    int granted = 0;
+    socklen_t length = sizeof(granted);
+    if (::getsockopt(fd, SOL_SOCKET, name, &granted, &length) != 0 || granted < 0) {
+        return 0;
+    }
+    return static_cast<std::uint32_t>(granted) / 2; // the kernel doubles requests for its own overhead
+}
+
+FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error)
+{
+    FileDescriptor fd(::socket(local.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd.valid()) {
+        error = errno;
+        return fd;
+    }
+    if (local.family() == AF_INET6) {
+        set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    }
+    prepare_sending_socket(fd.get(), local.family(), Fragmentation::forbidden);
+    set_socket_buffer(fd.get(), SO_SNDBUF, SO_SNDBUFFORCE, socket_buffer);
+    set_option(fd.get(), SOL_SOCKET, SO_RCVBUF, 0); // the kernel's minimum: nobody reads it
+    if (::bind(fd.get(), local.get(), local.size()) != 0) {
+        error = errno;
+        return FileDescriptor();
+    }
+    return fd;
+}
+
+bool read_error_queue(int fd, SocketError& error) noexcept
+{
+    for (;;) {
+        sockaddr_storage destination{};
+        alignas(cmsghdr) std::array<char, 512> control{};
+        std::array<char, 1> payload{};
+        iovec iov{payload.data(), payload.size()};
+        msghdr message{};
+        message.msg_name = &destination;
+        message.msg_namelen = sizeof(destination);
+        message.msg_iov = &iov;
+        message.msg_iovlen = 1;
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        if (::recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
+            return false;
+        }
+        for (cmsghdr* item = CMSG_FIRSTHDR(&message); item != nullptr; item = CMSG_NXTHDR(&message, item)) {
+            const bool is_error = (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_RECVERR) ||
+                                  (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_RECVERR);
+            if (!is_error) {
+                continue;
+            }
+            sock_extended_err detail{};
+            std::memcpy(&detail, CMSG_DATA(item), sizeof(detail));
+            if (classify(detail, error.kind) &&
+                SocketAddress::parse(std::as_bytes(std::span(&destination, 1)), error.destination)) {
+                return true;
+            }
+        }
+    }
+}
+
+} // namespace srd
