@@ -20,7 +20,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include <sys/uio.h>
@@ -33,115 +32,24 @@
 
 #include "io/core/packet_io.hpp"
 #include "lb/path_selector.hpp"
+#include "operation.hpp"
+#include "peer/lifecycle.hpp"
+#include "receive/inbound.hpp"
+#include "receive/placement.hpp"
+#include "rma/initiator.hpp"
+#include "rma/target.hpp"
+#include "send/ack_handler.hpp"
+#include "send/framing.hpp"
+#include "send/submission.hpp"
+#include "send/transmit.hpp"
+#include "shared.hpp"
 
 namespace srd {
-
-/// When a submitted message reports send_done (fi_cq(3), completion levels).
-enum class CompletionLevel : std::uint8_t {
-    none,     ///< never: the caller wants no event (only with copy_payload)
-    inject,   ///< when the caller's buffer may be reused
-    transmit, ///< when the peer has taken over responsibility: its engine acknowledged every byte
-    delivery, ///< when the peer has placed every byte in a matched receive buffer
-};
-
-enum class OperationKind : std::uint8_t {
-    message, ///< to whatever receive the peer matches it with
-    write,   ///< into registered memory of the peer
-    read,    ///< from registered memory of the peer into `iov`
-    atomic,  ///< on registered memory of the peer
-};
-
-/// Bytes of a peer's registered memory, as that peer names them.
-struct RemoteRange {
-    std::uint64_t address = 0;
-    std::uint64_t length = 0; ///< bytes
-    std::uint64_t key = 0;
-};
-
-/// What an atomic does. Operation and datatype are carried, not interpreted.
-struct AtomicOperation {
-    std::uint8_t operation = 0; ///< enum fi_op
-    std::uint8_t datatype = 0;  ///< enum fi_datatype
-    bool fetch = false;         ///< the old values are wanted in `result`
-    bool has_operand = true;    ///< Operation::iov holds operands; false for a pure read
-    bool has_compare = false;
-    std::span<const iovec> compare; ///< comparands, taken before submit() returns
-    std::span<const iovec>
-        result; ///< at most max_iov entries, as long as the ranges; memory valid until send_done
-};
-
-/// Properties of a message that travel with it.
-struct MessageFlags {
-    // One byte: a pair of bools is written by the byte and copied by the word, and the copy waits for the
-    // writes.
-    bool tagged : 1 = false;   ///< FI_TAGGED rather than FI_MSG
-    bool has_data : 1 = false; ///< carries remote CQ data
-};
-
-/// One operation: a message to send, or an access to a peer's registered memory. The iov array is copied; the
-/// memory it points to must stay unchanged until send_done, unless copy_payload is set.
-struct Operation {
-    OperationKind kind = OperationKind::message;
-    PeerId peer{};
-    CompletionLevel level = CompletionLevel::transmit;
-    bool copy_payload = false; ///< take the payload before submit() returns; at most max_inject_size bytes
-    bool fence =
-        false; ///< FI_FENCE: it and what follows it to this peer starts when all before it is complete
-    MessageFlags flags;
-    std::uint64_t tag = 0;
-    std::uint64_t data = 0;     ///< remote CQ data
-    std::span<const iovec> iov; ///< at most max_iov entries; empty: a zero-length message
-    std::uint64_t cookie = 0;   ///< handed back in send_done; not interpreted
-
-    // Remote memory access. An acknowledged write is a placed one, so its levels transmit and delivery are
-    // the same; reads and fetching atomics complete when their data is here, whatever the level.
-    std::span<const RemoteRange>
-        remote;             ///< 1 .. max_iov, together as long as `iov` (atomics: as the operands)
-    AtomicOperation atomic; ///< operands are taken before submit() returns, at most max_atomic_size bytes
-};
-
-struct Event {
-    enum class Kind : std::uint8_t {
-        hello,        ///< a peer introduced itself: resolve `payload` (its address), then accept_hello()
-        message,      ///< the peer's next message in order: answer with accept(), park() or refuse()
-        receive_done, ///< an accepted message that was pending is complete, or failed with `cause`
-        send_done,    ///< a submitted operation is complete, or failed with `cause`
-        message_lost, ///< a parked message can never be completed (its peer failed); already discarded
-        write,        ///< place() its bytes at `ranges[0]`, then confirm(), or reject()
-        read,         ///< find the memory of `ranges[0]`: serve() or reject()
-        atomic,       ///< carry it out on `ranges`, write old values to `result`: confirm() or reject()
-        read_served,  ///< every byte of a peer's read has got there (Engine::serve with `tell`)
-    };
-    Kind kind{};
-    PeerId peer{};
-    Cause cause = Cause::none;
-    MessageFlags flags;
-    MessageId message{};                 ///< message, message_lost
-    std::uint64_t tag = 0;               ///< message
-    std::uint64_t data = 0;              ///< message: remote CQ data
-    std::uint64_t length = 0;            ///< message, receive_done: the whole message's bytes
-    std::uint64_t cookie = 0;            ///< receive_done, send_done
-    std::span<const std::byte> payload;  ///< hello: address; write: bytes, if they are here; atomic: operands
-    std::span<const RemoteRange> ranges; ///< write, read: one; atomic: 1 .. max_iov
-    bool last = false;          ///< write: with these bytes the operation is complete (`length`: of the whole
-                                ///< operation, `data` if flags.has_data); read: the operation's last piece
-    std::uint8_t operation = 0; ///< atomic: enum fi_op, unchecked
-    std::uint8_t datatype = 0;  ///< atomic: enum fi_datatype, unchecked
-    std::span<const std::byte> compare; ///< atomic: comparands, or empty
-    std::span<std::byte> result;        ///< atomic: where old values go; empty: they are not wanted
-};
-
-/// What accept() achieved.
-enum class Accepted : std::uint8_t {
-    complete, ///< every byte is placed; the MessageId is gone
-    pending,  ///< receive_done will follow
-};
 
 class Engine {
 public:
     Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, Counters& counters,
            std::span<const std::byte> local_address, std::uint64_t seed);
-    ~Engine();
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
@@ -192,20 +100,19 @@ public:
     /// Accepted::pending: the memory must stay valid until receive_done with `cookie`.
     /// Status again: no record free; for the current event answer refuse(), for a parked
     /// message it does not happen.
-    Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Time now,
-                  Accepted& outcome);
+    Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome);
 
     /// Keeps the current event's message as unexpected. `message` is replaced by the id that
     /// stays valid until accept(), discard() or Event::message_lost.
     /// Status again: the bound on unexpected memory is reached: answer refuse().
-    Status park(MessageId& message, Time now);
+    Status park(MessageId& message);
 
     /// Does not take the current event's message: the peer is told receiver-not-ready
     /// and will send it again; it and its successors are announced again later.
-    void refuse(MessageId message, Time now);
+    void refuse(MessageId message);
 
     /// Drops a parked message (FI_DISCARD). For a delivery-complete sender it counts as delivered.
-    void discard(MessageId message, Time now);
+    void discard(MessageId message);
 
     // -- Being accessed: answers to Event::write, read and atomic, before the next poll_event() ------------
 
@@ -213,16 +120,16 @@ public:
     /// confirm(). False: they could not be had, the event needs no answer any more, and they will come again.
     bool place(std::span<const iovec> memory);
     /// The write is placed, the atomic carried out.
-    void confirm(Time now);
+    void confirm();
     /// `memory` (at most max_iov pieces, together ranges[0].length bytes) is sent to the reader. It must stay
     /// mapped until everything is acknowledged or revoke(key) returns; `key` is the region's.
     /// `tell`: report read_served with `cookie` when it has got there.
-    void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie, Time now);
+    void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie);
     /// Nothing was done. The initiator's operation fails with `cause` (bad_key .. region_closed).
-    void reject(Cause cause, Time now);
+    void reject(Cause cause);
     /// The memory served under `key` goes away: it is not read any more after the return; unfinished reads of
     /// it fail with Cause::region_closed.
-    void revoke(std::uint64_t key, Time now);
+    void revoke(std::uint64_t key);
 
     // -- The pass ---------------------------------------------------------
 
@@ -232,12 +139,11 @@ public:
     std::size_t poll_transmit(std::span<TxPacket> packets, Time now);
     /// The tail of the last poll_transmit() that the backend did not take.
     void return_unsent(std::span<const TxPacket> packets, Time now);
-    /// After tx_burst of a backend without keeps_tx_memory: all descriptors are free.
+    /// After tx_burst: the packets' memory is the engine's again.
     void on_tx_done() noexcept;
-    void on_tx_reaped(std::span<const DescId> descs) noexcept;
     /// True if memory of packets that are under way may be another's after the events that come next, or
-    /// after revoke(): PacketIo::withdraw() is due.
-    bool take_withdrawal() noexcept;
+    /// after revoke(): PacketIo::revoke() is due.
+    bool take_revocation() noexcept;
     /// Everything that had come by `now` has been handed over, notices included. Peers are given up only
     /// after that: what they said may have waited unread.
     void on_rx_drained(Time now) noexcept;
@@ -265,8 +171,20 @@ public:
     void check_invariants() const;
 
 private:
-    struct Impl;
-    std::unique_ptr<Impl> impl_;
+    void on_peer_timeout(std::uint32_t peer, Time now);
+    void check() const;
+
+    // In the order in which they build upon each other.
+    Shared shared_;
+    Placement placement_;
+    RmaTarget target_;
+    RmaInitiator initiator_;
+    Framing framing_;
+    PeerLifecycle lifecycle_;
+    Submission submission_;
+    AckHandler acks_;
+    Transmit transmit_;
+    Inbound inbound_;
 };
 
 } // namespace srd

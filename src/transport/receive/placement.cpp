@@ -1,359 +1,229 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-//
-// Incoming messages between their announcement and their end: buffers, the
-// matching layer's answers, and the receiver's grants.
-//
-// A whole message that is matched when it is announced never gets a record:
-// accept() copies it out of the packet. Everything else has an RxMessage.
-#include "engine_impl.hpp"
+#include "receive/placement.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 
-#include "send/bytes.hpp"
+#include <srd/iov.hpp>
 
 namespace srd {
 
-namespace {
+// -- Frames -----------------------------------------------------------------------
 
-/// A sender gets grants in steps of this size, so that grants are few, many
-/// senders share the budget, and one flow still fills its pipe.
-constexpr std::uint64_t grant_quantum_packets = 16;
-constexpr std::uint64_t grant_quantum_min = 64U << 10;
-/// To a near peer: whole messages one after the other find their memory in the cache.
-constexpr std::uint64_t near_grant_quantum = 1U << 20;
-
-} // namespace
-
-// -- Records ----------------------------------------------------------------
-
-std::size_t Engine::Impl::bucket_of(std::uint32_t peer, std::uint32_t sequence) const noexcept
+std::uint32_t Placement::create(std::uint32_t peer, const wire::EagerFrame& frame, bool reserve)
 {
-    return (sequence + peer * std::size_t{0x9e3779b1}) & rx_bucket_mask;
+    const std::uint32_t record =
+        s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
+    if (record != no_index) {
+        RxMessage& message = s_.incoming[record];
+        message.total = frame.total;
+        message.envelope.tag = frame.tag;
+        message.envelope.data = frame.data;
+        message.envelope.flags = frame.flags;
+        message.sender_handle = frame.handle;
+        message.want_delivered = frame.want_delivered;
+    }
+    return record;
 }
 
-/// `sequence`: of a message, or with `writing` the sender's handle of a write.
-std::uint32_t Engine::Impl::hash_find(std::uint32_t peer, std::uint32_t sequence, bool writing) const noexcept
+std::uint32_t Placement::create(std::uint32_t peer, const wire::RequestedMessage& frame, bool reserve)
 {
-    std::uint32_t at = rx_buckets[bucket_of(peer, sequence)] - 1;
-    while (at != no_index && (rx_messages[at].peer != peer || rx_messages[at].sequence != sequence ||
-                              (rx_messages[at].state == RxMessage::State::writing) != writing)) {
-        at = rx_messages[at].hash.next;
+    const std::uint32_t record =
+        s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
+    if (record != no_index) {
+        RxMessage& message = s_.incoming[record];
+        message.kind = GrantedReceive{frame.source_epoch};
+        message.total = frame.total;
+        message.envelope.tag = frame.tag;
+        message.envelope.data = frame.data;
+        message.envelope.flags = frame.flags;
+        message.sender_handle = frame.handle;
+        message.iov_count = frame.source_count;
+        std::copy_n(frame.source.begin(), frame.source_count, message.iov.begin());
     }
-    return at;
+    return record;
 }
 
-void Engine::Impl::hash_insert(std::uint32_t index)
+/// The first bytes of a message.
+FrameResult Placement::on_first(const wire::EagerFrame& frame, Event& event)
 {
-    RxMessage& message = rx_messages[index];
-    SRD_DCHECK(!message.hashed);
-    std::uint32_t& head = rx_buckets[bucket_of(message.peer, message.sequence)];
-    message.hash = Link{no_index, head - 1};
-    if (head != 0) {
-        rx_messages[head - 1].hash.prev = index;
+    const std::uint32_t peer = s_.reader.packet().peer;
+    const std::int32_t ahead = s_.peers[peer].connection.receiver.ahead(frame.sequence);
+    if (ahead == 0) {
+        announce(peer, no_index, frame, frame.total, event);
+        return FrameResult::event;
     }
-    head = index + 1;
-    message.hashed = true;
+    if (ahead < 0) {
+        return FrameResult::next;
+    }
+    return hold(peer, frame.sequence, frame.total, [&](std::uint32_t record) {
+        RxMessage& message = s_.incoming[record];
+        message.total = frame.total;
+        message.envelope = frame;
+        message.sender_handle = frame.handle;
+        message.want_delivered = frame.want_delivered;
+        return s_.incoming.store(message, frame.offset, frame.payload);
+    });
 }
 
-void Engine::Impl::hash_erase(std::uint32_t index)
+FrameResult Placement::on_eager(const wire::EagerFrame& frame, Event& event)
 {
-    RxMessage& message = rx_messages[index];
-    if (!message.hashed) {
-        return;
+    if (frame.whole()) {
+        return on_first(frame, event);
     }
-    message.hashed = false;
-    if (message.hash.next != no_index) {
-        rx_messages[message.hash.next].hash.prev = message.hash.prev;
+    const std::uint32_t peer = s_.reader.packet().peer;
+    const std::uint32_t record = s_.incoming.find(peer, frame.sequence);
+    if (record == no_index) {
+        return on_first(frame, event);
     }
-    if (message.hash.prev != no_index) {
-        rx_messages[message.hash.prev].hash.next = message.hash.next;
-    } else {
-        rx_buckets[bucket_of(message.peer, message.sequence)] = message.hash.next + 1;
+    RxMessage& message = s_.incoming[record];
+    if (!message.is<EagerReceive>() || message.total != frame.total ||
+        message.received + frame.payload.size() > frame.total) {
+        return FrameResult::malformed;
     }
-}
-
-/// A record for the message the cursor describes, on its peer's list. With
-/// `reserve` an eighth of the records is left for messages that have a buffer,
-/// so that unexpected ones can never keep those out.
-std::uint32_t Engine::Impl::new_rx_message(bool reserve)
-{
-    if (reserve && rx_messages.in_use() >= rx_messages.capacity() - rx_messages.capacity() / 8) {
-        return no_index;
-    }
-    const std::uint32_t index = rx_messages.alloc();
-    if (index == no_index) {
-        return no_index;
-    }
-    RxMessage& message = rx_messages[index];
-    message.peer = cursor.peer;
-    message.sequence = cursor.sequence;
-    message.total = cursor.total;
-    message.tag = cursor.tag;
-    message.data = cursor.data;
-    message.sender_handle = cursor.sender_handle;
-    message.flags = cursor.flags;
-    message.requested = cursor.requested;
-    message.want_delivered = cursor.want_delivered;
-    message.is_atomic = cursor.is_atomic;
-    message.atomic = cursor.atomic;
-    if (cursor.requested) {
-        message.iov_count = static_cast<std::uint8_t>(cursor.source_count);
-        std::copy_n(cursor.source.begin(), cursor.source_count, message.iov.begin());
-        message.source_epoch = cursor.source_epoch;
-    }
-    peers[cursor.peer].rx_messages.push_back(rx_messages, index);
-    return index;
-}
-
-void Engine::Impl::release_rx(std::uint32_t index)
-{
-    RxMessage& message = rx_messages[index];
-    SRD_DCHECK(!message.on_control);
-    SRD_DCHECK(!message.reporting);
-    hash_erase(index);
-    if (message.chunk != no_index) {
-        payloads.release({message.chunk, message.chunk_class});
-    }
-    stop_granting(index);
-    peers[message.peer].rx_messages.erase(rx_messages, index);
-    rx_messages.release(index);
-    memory_freed();
-}
-
-/// Gives back what the message was granted and will not use.
-void Engine::Impl::stop_granting(std::uint32_t index)
-{
-    RxMessage& message = rx_messages[index];
-    if (message.on_grant) {
-        wanting_grants.erase(rx_messages, index);
-        --wanting_count;
-        message.on_grant = false;
-    }
-    if (message.requested) {
-        grants_outstanding -= message.limit - message.received;
-        message.limit = message.received;
-    }
-}
-
-/// Peers that were told to wait may come again.
-void Engine::Impl::memory_freed()
-{
-    if (refusing_peers == 0 || payloads.used() > payloads.budget() - payloads.budget() / 8 ||
-        rx_messages.in_use() > rx_messages.capacity() - rx_messages.capacity() / 4) {
-        return;
-    }
-    for (std::uint32_t index = 0; index < peers.watermark() && refusing_peers != 0; ++index) {
-        if (peers.live(index) && peers[index].rnr_owed) {
-            peers[index].rnr_owed = false;
-            peers[index].ack_now = true;
-            --refusing_peers;
-            activate(index);
+    place(message, frame.offset, {frame.payload, frame.payload.size(), false});
+    if (message.complete() && message.stage != RxMessage::Stage::held) {
+        if (message.stage == RxMessage::Stage::parked) {
+            s_.incoming.erase(record);
+        } else {
+            finish(record);
         }
     }
+    return FrameResult::next;
 }
 
-bool Engine::Impl::store_payload(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload)
+FrameResult Placement::on_request(const wire::RequestedMessage& frame, Event& event)
 {
-    if (message.total != 0 && message.chunk == no_index) {
-        const PayloadPool::Chunk chunk = payloads.alloc(message.total);
-        if (chunk.index == no_index) {
-            return false;
+    const std::uint32_t peer = s_.reader.packet().peer;
+    const std::int32_t ahead = s_.peers[peer].connection.receiver.ahead(frame.sequence);
+    if (ahead == 0) {
+        announce(peer, no_index, frame, frame.total, event);
+        return FrameResult::event;
+    }
+    if (ahead < 0) {
+        return FrameResult::next;
+    }
+    return hold(peer, frame.sequence, 0, [&](std::uint32_t record) {
+        RxMessage& message = s_.incoming[record];
+        message.kind = GrantedReceive{frame.source_epoch};
+        message.total = frame.total;
+        message.envelope = frame;
+        message.sender_handle = frame.handle;
+        message.iov_count = frame.source_count;
+        std::copy_n(frame.source.begin(), frame.source_count, message.iov.begin());
+        return true;
+    });
+}
+
+FrameResult Placement::on_data(const wire::DataPiece& frame)
+{
+    if (!s_.incoming.live(frame.handle)) {
+        return FrameResult::next; // the receive has failed meanwhile
+    }
+    RxMessage& message = s_.incoming[frame.handle];
+    // Messages and reads have numbers of their own: a record that was a read's may now be a message's.
+    if (message.peer != s_.reader.packet().peer || message.sequence != frame.sequence ||
+        !message.is_granted() || frame.answers_read != message.is<ReadReceive>() ||
+        message.stage != RxMessage::Stage::receiving || message.done.listed) {
+        return FrameResult::next;
+    }
+    const std::uint64_t size = frame.payload.size;
+    if (frame.offset > message.limit || size > message.limit - frame.offset ||
+        size > message.limit - message.received) {
+        return FrameResult::malformed;
+    }
+    if (!place(message, frame.offset, frame.payload)) {
+        return FrameResult::lost;
+    }
+    s_.grants.on_arrived(size);
+    if (message.complete()) {
+        if (message.is<ReadReceive>()) {
+            finish_read(frame.handle, Cause::none);
+        } else {
+            finish(frame.handle);
         }
-        message.chunk = chunk.index;
-        message.chunk_class = chunk.size_class;
     }
-    if (!payload.empty()) {
-        std::memcpy(payloads.data({message.chunk, message.chunk_class}) + offset, payload.data(),
-                    payload.size());
+    if (s_.grants.any_wanted()) {
+        issue_grants();
     }
-    message.received += payload.size();
+    return FrameResult::next;
+}
+
+// -- Events -------------------------------------------------------------------------
+
+void Placement::announce(std::uint32_t peer, std::uint32_t record, const Envelope& envelope,
+                         std::uint64_t total, Event& event)
+{
+    s_.reader.ask(PacketReader::Question::message, peer, record);
+    event = Event{};
+    event.kind = Event::Kind::message;
+    event.peer = PeerId{peer};
+    event.message = record == no_index ? current_message : MessageId{record};
+    event.flags = envelope.flags;
+    event.tag = envelope.tag;
+    event.data = envelope.data;
+    event.length = total;
+    s_.count.rx_messages.add();
+    s_.count.rx_message_bytes.add(total);
+}
+
+void Placement::announce(std::uint32_t record, Event& event)
+{
+    const RxMessage& message = s_.incoming[record];
+    SRD_DCHECK(message.stage == RxMessage::Stage::parked);
+    announce(message.peer, record, message.envelope, message.total, event);
+}
+
+bool Placement::poll_done(Event& event)
+{
+    const std::uint32_t record = s_.incoming.take_done();
+    if (record == no_index) {
+        return false;
+    }
+    const RxMessage& message = s_.incoming[record];
+    const bool lost = message.stage == RxMessage::Stage::parked;
+    event = Event{};
+    event.kind = lost ? Event::Kind::message_lost : Event::Kind::receive_done;
+    event.peer = PeerId{message.peer};
+    event.cause = message.cause;
+    event.message = MessageId{record};
+    event.flags = message.envelope.flags;
+    event.tag = message.envelope.tag;
+    event.data = message.envelope.data;
+    event.length = message.total;
+    event.cookie = message.cookie;
+    settle(record);
     return true;
 }
 
-/// Puts arrived bytes where they belong: into the user's buffer if there is
-/// one and nothing is stored, else to the stored bytes.
-bool Engine::Impl::place(RxMessage& message, std::uint64_t offset, const Payload& payload)
+// -- Bytes --------------------------------------------------------------------------
+
+/// Puts arrived bytes where they belong: into the user's buffer if there is one and nothing is stored, else to
+/// the stored bytes.
+bool Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
 {
-    const iovec stored = message.chunk != no_index
-                             ? iovec{payloads.data({message.chunk, message.chunk_class}), message.total}
-                             : iovec{};
-    const bool placed = message.chunk != no_index
-                            ? copy_payload(payload, {&stored, 1}, offset)
-                            : copy_payload(payload, {message.iov.data(), message.iov_count}, offset);
+    SRD_DCHECK(payload.size <= message.total - message.received);
+    const bool has_chunk = message.chunk.index != no_index;
+    const iovec stored = has_chunk ? iovec{s_.incoming.stored(message), message.total} : iovec{};
+    const bool placed = s_.reader.copy_payload(
+        payload, has_chunk ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
     message.received += placed ? payload.size : 0;
     return placed;
 }
 
-/// The write's bytes, which the event announced. False: they are lost, and nothing awaits an answer.
-bool Engine::Impl::place(std::span<const iovec> memory)
-{
-    SRD_CHECK(cursor.awaiting && cursor.subject == Cursor::Subject::write);
-    if (copy_payload({cursor.payload, cursor.ranges[0].length, cursor.remote_payload}, memory, 0)) {
-        return true;
-    }
-    cursor.awaiting = false;
-    cursor.in_packet = false;
-    cursor.record = no_index;
-    return false;
-}
-
-/// The next `length` bytes of the packet, if it has them: the rest of what is here, or all that is elsewhere.
-std::optional<Engine::Impl::Payload> Engine::Impl::take_payload(std::size_t length) noexcept
-{
-    if (cursor.packet.remote != nullptr) {
-        return cursor.reader.remaining() == 0 && length == cursor.packet.remote_length
-                   ? std::optional(Payload{{}, length, true})
-                   : std::nullopt;
-    }
-    const auto bytes = cursor.reader.take_bytes(length);
-    return bytes ? std::optional(Payload{*bytes, length, false}) : std::nullopt;
-}
-
-/// Copies a frame's bytes to `into` from `offset` on; what lies beyond its end is dropped.
-bool Engine::Impl::copy_payload(const Payload& payload, std::span<const iovec> into,
-                                std::uint64_t offset) const noexcept
-{
-    if (!payload.remote) {
-        scatter(into, offset, payload.bytes);
-        return true;
-    }
-    std::array<iovec, max_iov> pieces;
-    const std::size_t used = slice(into, offset, payload.size, pieces);
-    return used == 0 || cursor.packet.remote->fetch(cursor.packet.ticket, std::span(pieces).first(used));
-}
-
-void Engine::Impl::attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie)
-{
-    std::copy(iov.begin(), iov.end(), message.iov.begin());
-    message.iov_count = static_cast<std::uint8_t>(iov.size());
-    message.cookie = cookie;
-    message.state = RxMessage::State::receiving;
-}
-
-/// Every byte has arrived and a buffer is known: copy what was stored, tell the sender if it asked.
-void Engine::Impl::complete_rx(std::uint32_t index)
-{
-    RxMessage& message = rx_messages[index];
-    hash_erase(index);
-    if (message.chunk != no_index) {
-        scatter({message.iov.data(), message.iov_count}, 0,
-                {payloads.data({message.chunk, message.chunk_class}), message.total});
-        payloads.release({message.chunk, message.chunk_class});
-        message.chunk = no_index;
-        memory_freed();
-    }
-    if (message.want_delivered) {
-        owe_delivered(index);
-    }
-}
-
-/// After its event was reported, or if it needs none: gone, unless a delivered frame is still owed.
-void Engine::Impl::settle_rx(std::uint32_t index)
-{
-    RxMessage& message = rx_messages[index];
-    if (message.on_control) {
-        message.state = RxMessage::State::settling;
-        return;
-    }
-    release_rx(index);
-}
-
-/// The message's turn has come, or will never come.
-void Engine::Impl::forget_held(const RxMessage& message) noexcept
-{
-    --held_messages;
-    held_bytes -= message.requested ? 0 : PayloadPool::footprint(message.total);
-}
-
-/// The peer's connection has ended: what can no longer be completed is reported
-/// or forgotten; whole unexpected messages stay for their receive.
-void Engine::Impl::abandon_rx(std::uint32_t index, Cause cause)
-{
-    RxMessage& message = rx_messages[index];
-    hash_erase(index);
-    if (message.on_control) {
-        peers[message.peer].control.erase(rx_messages, index);
-        message.on_control = message.grant_due = message.delivered_due = false;
-    }
-    message.want_delivered = false;
-    stop_granting(index);
-    if (message.reporting) {
-        return; // its event is on the way and ends it
-    }
-    const bool whole = !message.requested && message.received >= message.total;
-    switch (message.state) {
-    case RxMessage::State::parked:
-        if (whole) {
-            return;
-        }
-        message.report_lost = true;
-        break;
-    case RxMessage::State::receiving:
-        if (message.silent || message.read != no_index) { // a read's operation is failed on its own account
-            release_rx(index);
-            return;
-        }
-        break;
-    case RxMessage::State::reordered:
-        forget_held(message);
-        release_rx(index);
-        return;
-    case RxMessage::State::settling:
-    case RxMessage::State::writing:
-    case RxMessage::State::answering:
-        release_rx(index);
-        return;
-    }
-    message.cause = cause;
-    report_rx(index);
-}
-
-/// Queues the event that ends `index`: receive_done, or message_lost for a parked one.
-void Engine::Impl::report_rx(std::uint32_t index)
-{
-    rx_messages[index].reporting = true;
-    rx_done.push_back(rx_messages, index);
-}
-
-void Engine::Impl::owe_delivered(std::uint32_t index)
-{
-    RxMessage& message = rx_messages[index];
-    message.delivered_due = true;
-    if (!message.on_control) {
-        message.on_control = true;
-        peers[message.peer].control.push_back(rx_messages, index);
-    }
-    activate(message.peer);
-}
-
-// -- The matching layer's answers ---------------------------------------------
-
-/// The announced message is taken: the next one may come.
-void Engine::Impl::finish_current()
-{
-    Peer& peer = peers[cursor.peer];
-    ++peer.rx_message_next;
-    if (peer.reordered != 0) {
-        cursor.pump = cursor.peer;
-    }
-    cursor.awaiting = false;
-    cursor.record = no_index;
-    accept_again(cursor.peer);
-}
-
 /// True if a large message has been copied straight from the sender's memory, `from`: no data will follow.
-bool Engine::Impl::read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept
+bool Placement::read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept
 {
-    Peer& peer = peers[message.peer];
-    if (from.empty() || peer.unreadable || !peer.near || total_length(from) != message.total) {
+    Peer& peer = s_.peers[message.peer];
+    if (from.empty() || peer.connection.unreadable || !peer.route.same_host() ||
+        total_length(from) != message.total) {
         return false;
     }
     std::array<iovec, max_iov> into;
-    const std::size_t used = slice({message.iov.data(), message.iov_count}, 0, message.total, into);
-    const ProcessMemory::Read result =
-        caps.memory->read(peer.route, message.source_epoch, from, std::span(into).first(used));
-    peer.unreadable = result == ProcessMemory::Read::forbidden;
+    const std::size_t used = slice(message.pieces(), 0, message.total, into);
+    const ProcessMemory::Read result = s_.caps.memory->read(
+        peer.route.id(), message.as<GrantedReceive>()->source_epoch, from, std::span(into).first(used));
+    peer.connection.unreadable = result == ProcessMemory::Read::forbidden;
     if (result != ProcessMemory::Read::done) {
         return false;
     }
@@ -362,181 +232,296 @@ bool Engine::Impl::read_from_sender(RxMessage& message, std::span<const iovec> f
     return true;
 }
 
-/// What was refused before has been taken now.
-void Engine::Impl::accept_again(std::uint32_t index)
+void Placement::attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie)
 {
-    Peer& peer = peers[index];
-    if (peer.rnr_owed) {
-        peer.rnr_owed = false;
-        --refusing_peers;
-        peer.ack_now = true;
-        activate(index);
+    std::copy(iov.begin(), iov.end(), message.iov.begin());
+    message.iov_count = static_cast<std::uint8_t>(iov.size());
+    message.cookie = cookie;
+    message.stage = RxMessage::Stage::receiving;
+}
+
+/// Every byte has arrived and a buffer is known: copies what was stored, tells the sender if it asked.
+void Placement::complete(std::uint32_t record)
+{
+    RxMessage& message = s_.incoming[record];
+    SRD_DCHECK(message.complete());
+    s_.incoming.erase(record);
+    if (message.chunk.index != no_index) {
+        scatter(message.pieces(), 0, {s_.incoming.stored(message), message.total});
+        s_.incoming.drop_stored(message);
+        memory_freed();
+    }
+    if (message.want_delivered) {
+        message.delivered_due = true;
+        s_.peers[message.peer].connection.receiver.owe(s_.incoming, record);
+        s_.peers.activate(message.peer);
     }
 }
 
-Status Engine::Impl::accept(MessageId id, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
+/// A message that was pending is complete.
+void Placement::finish(std::uint32_t record)
 {
-    SRD_CHECK(iov.size() <= max_iov);
-    std::uint32_t index = static_cast<std::uint32_t>(index_of(id));
-    std::array<iovec, max_iov> pieces; // of the sender's memory
-    std::size_t source_count = 0;
-    if (id == current_message) {
-        SRD_CHECK(cursor.awaiting && cursor.record == no_index);
-        const bool whole = !cursor.requested && cursor.payload.size() == cursor.total;
-        if (whole && !cursor.want_delivered) {
-            scatter(iov, 0, cursor.payload);
-            finish_current();
-            outcome = Accepted::complete;
-            return Status::ok;
-        }
-        index = new_rx_message(false);
-        if (index == no_index) {
-            return Status::again;
-        }
-        RxMessage& message = rx_messages[index];
-        source_count = message.iov_count;
-        std::copy_n(message.iov.begin(), source_count, pieces.begin());
-        attach_buffer(message, iov, cookie);
-        if (!cursor.requested) {
-            place(message, cursor.offset, {cursor.payload, cursor.payload.size(), false});
-            if (message.received < message.total) {
-                hash_insert(index);
-            }
-        }
-        finish_current();
+    complete(record);
+    if (s_.incoming[record].silent) {
+        settle(record);
     } else {
-        SRD_CHECK(rx_messages.live(index));
-        const bool current = cursor.awaiting && cursor.record == index;
-        SRD_CHECK(current || rx_messages[index].state == RxMessage::State::parked);
-        source_count = rx_messages[index].requested ? rx_messages[index].iov_count : 0;
-        std::copy_n(rx_messages[index].iov.begin(), source_count, pieces.begin());
-        attach_buffer(rx_messages[index], iov, cookie);
-        if (current) {
-            finish_current();
+        s_.incoming.report(record);
+    }
+}
+
+/// After its event was reported, or if it needs none: gone, unless a delivered frame is still owed.
+void Placement::settle(std::uint32_t record)
+{
+    RxMessage& message = s_.incoming[record];
+    if (message.control.listed) {
+        message.stage = RxMessage::Stage::settling;
+        return;
+    }
+    release(record);
+}
+
+void Placement::release(std::uint32_t record)
+{
+    s_.grants.stop(s_.incoming, record);
+    s_.incoming.release(s_.peers[s_.incoming[record].peer].incoming, record);
+    memory_freed();
+}
+
+/// Peers that were told to wait may come again.
+void Placement::memory_freed()
+{
+    if (s_.refusing_peers == 0 || !s_.incoming.has_recovered()) {
+        return;
+    }
+    for (std::uint32_t peer = 0; peer < s_.peers.watermark() && s_.refusing_peers != 0; ++peer) {
+        if (s_.peers.live(peer)) {
+            accept_again(peer);
         }
     }
-    RxMessage& message = rx_messages[index];
-    if (message.received >= message.total ||
-        read_from_sender(message, std::span(pieces).first(source_count))) {
-        complete_rx(index);
-        settle_rx(index);
+}
+
+void Placement::finish_read(std::uint32_t record, Cause cause)
+{
+    const RxMessage& message = s_.incoming[record];
+    const std::uint32_t operation = message.as<ReadReceive>()->operation;
+    Connection& connection = s_.peers[message.peer].connection;
+    connection.receiver.settle(s_.incoming, record);
+    release(record);
+    s_.outgoing.complete(connection.queue, operation, cause);
+    issue_grants();
+}
+
+// -- The matching layer's answers ---------------------------------------------------
+
+void Placement::finish_turn()
+{
+    const std::uint32_t peer = s_.reader.peer();
+    Receiver& receiver = s_.peers[peer].connection.receiver;
+    receiver.announced();
+    if (receiver.held() != 0) {
+        s_.reader.set_turn_of(peer);
+    }
+    s_.reader.answered();
+    accept_again(peer);
+}
+
+void Placement::accept_again(std::uint32_t peer)
+{
+    if (s_.peers[peer].connection.receiver.accept_again()) {
+        SRD_DCHECK(s_.refusing_peers != 0);
+        --s_.refusing_peers;
+        s_.peers.activate(peer);
+    }
+}
+
+Status Placement::accept(MessageId id, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
+{
+    SRD_CHECK(iov.size() <= max_iov);
+    auto record = static_cast<std::uint32_t>(index_of(id));
+    std::array<iovec, max_iov> source; // of the sender's memory
+    std::size_t source_count = 0;
+    if (id == current_message) {
+        SRD_CHECK(s_.reader.question() == PacketReader::Question::message && s_.reader.record() == no_index);
+        if (const auto* frame = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
+            if (frame->whole() && !frame->want_delivered) {
+                scatter(iov, 0, frame->payload);
+                finish_turn();
+                outcome = Accepted::complete;
+                return Status::ok;
+            }
+            record = create(s_.reader.peer(), *frame, false);
+            if (record == no_index) {
+                return Status::again;
+            }
+            attach_buffer(s_.incoming[record], iov, cookie);
+            place(s_.incoming[record], frame->offset, {frame->payload, frame->payload.size(), false});
+            if (!s_.incoming[record].complete()) {
+                s_.incoming.insert(record);
+            }
+        } else {
+            const auto& request = s_.reader.frame_as<wire::RequestedMessage>();
+            record = create(s_.reader.peer(), request, false);
+            if (record == no_index) {
+                return Status::again;
+            }
+            source_count = request.source_count;
+            std::copy_n(request.source.begin(), source_count, source.begin());
+            attach_buffer(s_.incoming[record], iov, cookie);
+        }
+        finish_turn();
+    } else {
+        SRD_CHECK(s_.incoming.live(record));
+        RxMessage& message = s_.incoming[record];
+        const bool current =
+            s_.reader.question() == PacketReader::Question::message && s_.reader.record() == record;
+        SRD_CHECK(message.stage == RxMessage::Stage::parked);
+        source_count = message.is<GrantedReceive>() ? message.iov_count : 0;
+        std::copy_n(message.iov.begin(), source_count, source.begin());
+        attach_buffer(message, iov, cookie);
+        if (current) {
+            finish_turn();
+        }
+    }
+    RxMessage& message = s_.incoming[record];
+    if (message.complete() || read_from_sender(message, std::span(source).first(source_count))) {
+        complete(record);
+        settle(record);
         outcome = Accepted::complete;
         return Status::ok;
     }
-    if (message.requested) {
-        want_grant(index);
+    if (message.is<GrantedReceive>()) {
+        want_grant(record);
         issue_grants();
     }
     outcome = Accepted::pending;
     return Status::ok;
 }
 
-Status Engine::Impl::park(MessageId& id)
+Status Placement::park(MessageId& id)
 {
-    SRD_CHECK(cursor.awaiting);
-    std::uint32_t index = cursor.record;
-    if (index == no_index) {
+    SRD_CHECK(s_.reader.question() == PacketReader::Question::message);
+    std::uint32_t record = s_.reader.record();
+    if (record == no_index) {
         SRD_CHECK(id == current_message);
-        index = new_rx_message(true);
-        if (index == no_index) {
-            return Status::again;
-        }
-        RxMessage& message = rx_messages[index];
-        if (!cursor.requested) {
-            if (!store_payload(message, cursor.offset, cursor.payload)) {
-                release_rx(index);
+        if (const auto* frame = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
+            record = create(s_.reader.peer(), *frame, true);
+            if (record == no_index) {
                 return Status::again;
             }
-            if (message.received < message.total) {
-                hash_insert(index);
+            if (!s_.incoming.store(s_.incoming[record], frame->offset, frame->payload)) {
+                release(record);
+                return Status::again;
+            }
+            if (!s_.incoming[record].complete()) {
+                s_.incoming.insert(record);
+            }
+        } else {
+            record = create(s_.reader.peer(), s_.reader.frame_as<wire::RequestedMessage>(), true);
+            if (record == no_index) {
+                return Status::again;
             }
         }
     }
-    rx_messages[index].state = RxMessage::State::parked;
-    count.rx_unexpected_messages.add();
-    finish_current();
-    id = MessageId{index};
+    s_.incoming[record].stage = RxMessage::Stage::parked;
+    s_.count.rx_unexpected_messages.add();
+    finish_turn();
+    id = MessageId{record};
     return Status::ok;
 }
 
-/// The announced message and the rest of its packet are not taken. The packet
-/// stays unacknowledged; what was already taken from it is recognised when it
-/// comes again.
-void Engine::Impl::refuse()
+void Placement::refuse(MessageId id)
 {
-    SRD_CHECK(cursor.awaiting && cursor.record == no_index);
-    cursor.awaiting = false;
-    cursor.in_packet = false;
-    count.rx_refused_messages.add();
-    Peer& peer = peers[cursor.peer];
-    if (!peer.rnr_owed) {
-        peer.rnr_owed = true;
-        ++refusing_peers;
-    }
-    peer.ack_now = true;
-    activate(cursor.peer);
+    SRD_CHECK(id == current_message && s_.reader.question() != PacketReader::Question::none);
+    SRD_CHECK(s_.reader.record() == no_index);
+    s_.reader.answered();
+    refuse_packet();
 }
 
-void Engine::Impl::discard(MessageId id)
+void Placement::refuse_packet()
+{
+    const std::uint32_t peer = s_.reader.packet().peer;
+    s_.reader.close();
+    s_.count.rx_refused_messages.add();
+    if (s_.peers[peer].connection.receiver.refuse()) {
+        ++s_.refusing_peers;
+    }
+    s_.peers.activate(peer);
+}
+
+void Placement::discard(MessageId id)
 {
     Accepted outcome{};
-    const auto index = static_cast<std::uint32_t>(index_of(id));
-    SRD_CHECK(rx_messages.live(index));
-    rx_messages[index].silent = true;
+    const auto record = static_cast<std::uint32_t>(index_of(id));
+    SRD_CHECK(s_.incoming.live(record));
+    s_.incoming[record].silent = true;
     const Status status = accept(id, {}, 0, outcome);
     SRD_CHECK(status == Status::ok);
 }
 
-// -- Grants -------------------------------------------------------------------
+// -- Grants -------------------------------------------------------------------------
 
-void Engine::Impl::want_grant(std::uint32_t index)
+void Placement::want_grant(std::uint32_t record)
 {
-    RxMessage& message = rx_messages[index];
-    SRD_DCHECK(message.requested && !message.on_grant && message.limit < message.total);
-    message.on_grant = true;
-    wanting_grants.push_back(rx_messages, index);
-    ++wanting_count;
+    s_.grants.want(s_.incoming, record);
 }
 
-/// Shares the budget of granted-but-not-arrived bytes: in turns, and no message
-/// holds more than its share, so a sender that has stopped cannot starve others.
-void Engine::Impl::issue_grants()
+void Placement::issue_grants()
 {
-    std::uint32_t turns = wanting_count;
-    while (turns != 0) {
-        const std::uint32_t index = wanting_grants.front();
-        RxMessage& message = rx_messages[index];
-        Peer& peer = peers[message.peer];
-        const std::uint64_t quantum =
-            peer.near ? near_grant_quantum : std::max(grant_quantum_min, grant_quantum_packets * peer.mtu);
-        const std::uint64_t wanted = std::min(quantum, grant_budget / 2);
-        const std::uint64_t step = std::min(wanted, message.total - message.limit);
-        if (grants_outstanding != 0 && grants_outstanding + step > grant_budget) {
-            return;
-        }
-        wanting_grants.erase(rx_messages, index);
-        const std::uint64_t outstanding = message.limit - message.received;
-        if (outstanding != 0 && outstanding + step > std::max(step, grant_budget / wanting_count)) {
-            wanting_grants.push_back(rx_messages, index);
-            --turns;
-            continue;
-        }
-        message.limit += step;
-        grants_outstanding += step;
-        message.grant_due = true;
-        if (!message.on_control) {
-            message.on_control = true;
-            peer.control.push_back(rx_messages, index);
-        }
-        activate(message.peer);
-        if (message.limit < message.total) {
-            wanting_grants.push_back(rx_messages, index);
-        } else {
-            message.on_grant = false;
-            --wanting_count;
-        }
-        turns = wanting_count; // somebody got something: go round again
+    s_.grants.issue(
+        s_.incoming,
+        [this](std::uint32_t peer) {
+            const Route& route = s_.peers[peer].route;
+            return route.same_host() ? Grants::quantum_same_host
+                                     : std::max(Grants::quantum_min, Grants::quantum_packets * route.mtu());
+        },
+        [this](std::uint32_t record) {
+            RxMessage& message = s_.incoming[record];
+            message.grant_due = true;
+            s_.peers[message.peer].connection.receiver.owe(s_.incoming, record);
+            s_.peers.activate(message.peer);
+        });
+}
+
+// -- The end of a connection ----------------------------------------------------------
+
+void Placement::abandon(std::uint32_t peer, Cause cause)
+{
+    for (std::uint32_t at = s_.peers[peer].incoming.front(); at != no_index;) {
+        const std::uint32_t next = IncomingPool::All::next(s_.incoming, at);
+        abandon_record(at, cause);
+        at = next;
     }
+    if (s_.peers[peer].connection.receiver.refusing()) {
+        --s_.refusing_peers;
+    }
+}
+
+void Placement::abandon_record(std::uint32_t record, Cause cause)
+{
+    RxMessage& message = s_.incoming[record];
+    s_.incoming.erase(record);
+    s_.peers[message.peer].connection.receiver.settle(s_.incoming, record);
+    message.grant_due = message.delivered_due = false;
+    message.want_delivered = false;
+    s_.grants.stop(s_.incoming, record);
+    if (message.done.listed) {
+        return; // its event is on the way and ends it
+    }
+    if (message.stage == RxMessage::Stage::held) {
+        s_.incoming.unhold(message);
+        release(record);
+        return;
+    }
+    const bool is_message = message.is<EagerReceive>() || message.is<GrantedReceive>();
+    if (!is_message || message.stage == RxMessage::Stage::settling || message.silent) {
+        release(record); // a read's operation is failed on its own account
+        return;
+    }
+    if (message.stage == RxMessage::Stage::parked && message.is<EagerReceive>() && message.complete()) {
+        return;
+    }
+    message.cause = cause;
+    s_.incoming.report(record);
 }
 
 } // namespace srd

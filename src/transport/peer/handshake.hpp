@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// How two endpoints meet.
+//
+// An introduction (hello) carries the sender's address, its incarnation (one
+// per endpoint), the connection identifier it wants in packets to itself, and
+// its first psn. It is answered with a hello in a packet that bears that
+// identifier, which proves to the first that the answer is not forged. Both
+// sides may start at once; both introductions then serve. A hello on an
+// established connection is a question whether the peer still knows us.
+//
+//   idle ──greet()──► greeting ──learn(), establish()──► established
+//     └──────────────learn(), establish()───────────────────┘
+//
+// An introduction from an address that has a connection already may be a
+// restarted process or a forgery. It gets an answer, from a successor record
+// beside the connection (Peer::successor). Only a packet that bears the
+// successor's identifier, which the forger never saw, replaces the old one.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include <srd/check.hpp>
+#include <srd/limits.hpp>
+#include <srd/time.hpp>
+
+#include "wire/frames.hpp"
+
+namespace srd {
+
+/// What every hello of an endpoint says of it.
+struct Identity {
+    std::array<std::byte, max_address_size> address{};
+    std::uint8_t address_length = 0;
+    std::uint64_t incarnation = 0; ///< random, never 0: tells a restarted process from the one before
+    std::uint32_t max_packet = 0;  ///< largest packet we take, bytes
+    std::uint32_t rx_buffer = 0;   ///< bytes that we can queue; 0: unknown
+};
+
+class Handshake {
+public:
+    enum class State : std::uint8_t { idle, greeting, established };
+
+    static constexpr Duration interval_first = std::chrono::milliseconds(1);
+    static constexpr Duration interval_max = std::chrono::milliseconds(200);
+
+    Handshake() noexcept = default;
+    /// `own_connection`: random, never 0; chosen by us, to be put into packets to us.
+    explicit Handshake(std::uint64_t own_connection) noexcept : rx_connection_(own_connection)
+    {
+        SRD_CHECK(own_connection != 0);
+    }
+
+    State state() const noexcept { return state_; }
+    bool established() const noexcept { return state_ == State::established; }
+    bool greeting() const noexcept { return state_ == State::greeting; }
+    std::uint64_t rx_connection() const noexcept { return rx_connection_; }
+    std::uint64_t tx_connection() const noexcept { return tx_connection_; } ///< 0 until it is known
+    std::uint64_t remote_incarnation() const noexcept { return remote_incarnation_; }
+    bool knows_remote() const noexcept { return tx_connection_ != 0; }
+
+    /// Starts to introduce us.
+    void greet(Time now) noexcept
+    {
+        SRD_CHECK(state_ == State::idle);
+        state_ = State::greeting;
+        ask();
+        hello_count_ = 0;
+        gone_news_ = GoneNews::none;
+        hello_at_ = now + interval_first;
+    }
+    /// The remote introduces itself.
+    void learn(const wire::HelloFrame& hello) noexcept
+    {
+        SRD_DCHECK(!knows_remote());
+        tx_connection_ = hello.connection;
+        remote_incarnation_ = hello.incarnation;
+    }
+    /// Both know each other. True: from now on.
+    bool establish() noexcept
+    {
+        SRD_CHECK(knows_remote());
+        hello_at_ = time_never;
+        return std::exchange(state_, State::established) != State::established;
+    }
+    /// The remote's record of us outlives our connection: only a farewell goes there.
+    void address_farewell(const Handshake& ended) noexcept { tx_connection_ = ended.tx_connection_; }
+
+    /// What an answer under our identifier means for a remote that is known.
+    enum class Judgment : std::uint8_t {
+        same,
+        restarted, ///< another process lives there
+        gave_up,   ///< the same one has dropped the connection meanwhile
+    };
+    Judgment judge(const wire::HelloFrame& answer) const noexcept
+    {
+        SRD_DCHECK(knows_remote());
+        if (remote_incarnation_ != answer.incarnation) {
+            return Judgment::restarted;
+        }
+        return tx_connection_ != answer.connection ? Judgment::gave_up : Judgment::same;
+    }
+
+    // -- Hellos to be sent
+
+    bool hello_due() const noexcept { return hello_due_; }
+    /// An introduction or a question is to be sent.
+    void ask() noexcept
+    {
+        hello_due_ = true;
+        is_reply_ = false;
+    }
+    void reply() noexcept { hello_due_ = is_reply_ = true; }
+    /// Writes the hello. `first_psn`: of the sender's packets; nothing earlier is ever sent again.
+    std::byte* write_hello(std::byte* out, const Identity& identity, std::uint32_t first_psn) noexcept;
+
+    Time next_timeout() const noexcept { return hello_at_; }
+    /// True if the introduction is due once more.
+    bool on_timeout(Time now) noexcept
+    {
+        if (hello_at_ > now) {
+            return false;
+        }
+        hello_count_ = static_cast<std::uint8_t>(std::min<unsigned>(hello_count_ + 1U, 16));
+        hello_at_ = now + std::min<Duration>(interval_first * (1U << hello_count_), interval_max);
+        ask();
+        return true;
+    }
+
+    /// The system says that nobody has the address. While we introduce ourselves that may be about the process
+    /// before the one to be met: it counts when it is heard again after another question. True: it counts.
+    bool on_gone_news() noexcept
+    {
+        if (state_ == State::greeting && gone_news_ != GoneNews::doubted) {
+            gone_news_ = GoneNews::heard;
+            return false;
+        }
+        return true;
+    }
+
+private:
+    enum class GoneNews : std::uint8_t { none, heard, doubted };
+
+    State state_ = State::idle;
+    bool hello_due_ = false;
+    bool is_reply_ = false;
+    std::uint8_t hello_count_ = 0; ///< introductions repeated
+    GoneNews gone_news_ = GoneNews::none;
+    std::uint64_t rx_connection_ = 0;
+    std::uint64_t tx_connection_ = 0;
+    std::uint64_t remote_incarnation_ = 0;
+    Time hello_at_ = time_never;
+};
+
+} // namespace srd

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Peers come, fail, restart and go. The one place that begins and ends connections.
+//
+//   open()   ──► idle ── greet() ──► greeting ── on_answer() ──► established
+//   on_introduction() ───────────────────────────────────────────►┘
+//
+//   fail(), reset()    everything outstanding ends with a cause; the peer is idle again, under a new
+//                      connection identifier, so that the next operation starts afresh
+//   promote()          a restarted process has proved itself: its connection replaces the old one
+//   evict_departed()   records of peers that introduced themselves, have gone and left nothing are freed
+#pragma once
+
+#include <cstdint>
+
+#include <srd/status.hpp>
+#include <srd/time.hpp>
+#include <srd/types.hpp>
+
+#include "operation.hpp"
+#include "receive/frame_result.hpp"
+#include "receive/placement.hpp"
+#include "shared.hpp"
+
+namespace srd {
+
+class PeerLifecycle {
+public:
+    PeerLifecycle(Shared& shared, Placement& placement) noexcept : s_(shared), placement_(placement) {}
+
+    /// The peer behind `route`, made on first use; no_index if there are too many.
+    std::uint32_t open(RouteId route, std::uint32_t mtu, std::uint16_t paths, Time now);
+    /// Introduces us to an idle peer.
+    void greet(std::uint32_t peer, Time now);
+    void fail(std::uint32_t peer, Cause cause, Time now);
+    /// Ends the connection and is ready for another; what the peer was granted goes to others.
+    void reset(std::uint32_t peer, Cause cause, Time now);
+    /// Tells every peer that this endpoint goes away; everything outstanding fails with Cause::removed.
+    void close(Time now);
+
+    // -- What is heard of peers
+
+    /// A packet under the peer's connection identifier has come: a successor has proved itself by it. Returns
+    /// the peer that has the connection now.
+    std::uint32_t prove(std::uint32_t peer, Time now);
+    /// Hello and close frames, of the open packet.
+    FrameResult on_hello(const wire::HelloFrame& hello, Event& event, Time now);
+    FrameResult on_close(Time now);
+    /// Answers Event::hello: an introduction by a stranger, or by a known address under a connection that we
+    /// do not know.
+    void accept_hello(RouteId route, std::uint32_t mtu, std::uint16_t paths, Time now);
+    void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);
+
+    // -- Timers
+
+    /// The peer's timer has come, and nothing else is served yet. False: nothing else is to be served.
+    bool on_timeout(std::uint32_t peer, Time now);
+    /// Asks a silent peer, or gives it up.
+    void check_silence(std::uint32_t peer, Time now);
+
+private:
+    void begin_connection(std::uint32_t peer, Time now);
+    void drop(std::uint32_t peer, Cause cause);
+    void release(std::uint32_t peer);
+    void evict_departed();
+    std::uint32_t successor_of(std::uint32_t peer, const wire::HelloFrame& hello, const Route& route,
+                               Time now);
+    void learn(std::uint32_t peer, const wire::HelloFrame& hello, Time now);
+    void establish(std::uint32_t peer, Time now);
+    void on_answer(std::uint32_t peer, const wire::HelloFrame& hello, Time now);
+    void promote(std::uint32_t successor, Time now);
+
+    Shared& s_;
+    Placement& placement_;
+    wire::HelloFrame introduction_{}; ///< of the hello event being answered
+    bool introduction_open_ = false;
+};
+
+} // namespace srd

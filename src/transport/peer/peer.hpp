@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// A remote endpoint:
+//
+//   Peer = Route + Handshake + Liveness + Connection{ what is sent, what is received, recovery }
+//
+// A connection is what two incarnations have agreed on. When it ends, what was
+// outstanding is failed (PeerLifecycle::drop) and the peer gets a new Handshake,
+// Liveness and Connection; Route stays, and so do complete unexpected messages,
+// which are the application's already. Nothing else survives.
+//
+// Each part is a class that owns its law; its header is where to read it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <srd/intrusive_list.hpp>
+#include <srd/time.hpp>
+
+#include "peer/handshake.hpp"
+#include "peer/liveness.hpp"
+#include "peer/route.hpp"
+#include "receive/incoming.hpp"
+#include "receive/receiver.hpp"
+#include "send/ack_clock.hpp"
+#include "send/congestion_window.hpp"
+#include "send/outgoing.hpp"
+#include "send/packet_window.hpp"
+#include "send/path_choice.hpp"
+#include "send/receiver_not_ready.hpp"
+#include "send/recovery.hpp"
+
+namespace srd {
+
+struct Connection {
+    // Sender.
+    SendQueue queue;               ///< operations, in order
+    PacketWindow window;           ///< their packets
+    CongestionWindow congestion;   ///< how much may go
+    PathChoice paths;              ///< where it goes
+    ReceiverNotReady refusal;      ///< the peer takes no messages for now
+    AckClock ack_clock;
+    Recovery recovery;             ///< what is sent again
+    // Receiver.
+    Receiver receiver;
+    bool unreadable = false; ///< the system does not let us read the peer's memory
+};
+
+/// A peer's place among those that take turns to send.
+struct SendTurn {
+    std::uint16_t limit = 64; ///< packets it may send in its next turn
+    Time retry_at{};          ///< the backend has refused a packet; no other before
+};
+
+struct Peer {
+    Peer() noexcept {} // the policies' constructors do not throw, though they do not say so
+
+    bool is_waiting() const noexcept { return connection.window.any_outstanding() || handshake.greeting(); }
+    /// True while the peer owes us something: a handshake answer or an acknowledgement.
+    bool awaits_answer() const noexcept { return is_waiting() || connection.queue.any_operation(); }
+    /// True if a turn would have something to send, windows aside.
+    bool has_work() const noexcept
+    {
+        return handshake.hello_due() || farewell_due ||
+               (handshake.established() &&
+                (connection.receiver.ack_now() || connection.window.anything_to_send() ||
+                 connection.queue.any_waiting() || connection.queue.any_granted() ||
+                 connection.receiver.any_control()));
+    }
+    /// Every operation to it is complete and nothing is to be said.
+    bool drained() const noexcept
+    {
+        return connection.window.empty() && !connection.queue.any_operation() &&
+               !connection.queue.any_granted() && !connection.receiver.any_control();
+    }
+    /// When a timer of one of the parts is due.
+    Time deadline() const noexcept
+    {
+        return earliest(connection.receiver.next_timeout(), handshake.next_timeout(),
+                        connection.refusal.next_timeout(), connection.recovery.next_timeout(),
+                        liveness.next_timeout(), connection.congestion.next_timeout());
+    }
+
+    Route route;
+    Handshake handshake;
+    Liveness liveness;
+    Connection connection;
+    SendTurn turn;
+    IncomingPool::All incoming;        ///< records of what came from it
+    std::uint32_t successor = no_index; ///< of a restarted process that has not proved itself
+    bool is_successor = false;          ///< it waits beside the peer it may replace
+    bool pinned = false;                ///< the application named it: its PeerId stays
+    bool farewell_due = false;          ///< a close frame is to be sent
+
+private:
+    friend class PeerTable;
+    bool active_ = false; ///< on the table's list of peers with something to send
+    Link active_link_;
+    Time armed_at_ = time_never;
+};
+
+} // namespace srd

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Receiver-governed sending: what large messages and reads may send to us now.
+//
+// Law: the bytes granted and not yet arrived, over all peers, stay within a
+// budget, so that what we invite fits where it lands before we look. Those that
+// want more take turns, and none holds more than its share, so that a sender
+// that has stopped cannot starve others. A limit never shrinks while its message
+// lives.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <srd/check.hpp>
+#include <srd/intrusive_list.hpp>
+
+#include "receive/incoming.hpp"
+
+namespace srd {
+
+class Grants {
+public:
+    /// A sender gets grants in steps of at least this size, so that grants are few, many
+    /// senders share the budget, and one flow still fills its pipe.
+    static constexpr std::uint64_t quantum_packets = 16;
+    static constexpr std::uint64_t quantum_min = 64U << 10;
+    /// To a peer on this host: whole messages one after the other find their memory in the cache.
+    static constexpr std::uint64_t quantum_same_host = 1U << 20;
+
+    /// `budget`: bytes.
+    explicit Grants(std::uint64_t budget) noexcept : budget_(budget) {}
+
+    bool any_wanted() const noexcept { return wanting_count_ != 0; }
+
+    /// The message waits for bytes: it takes part in the turns from now on.
+    void want(IncomingPool& pool, std::uint32_t index) noexcept
+    {
+        RxMessage& message = pool[index];
+        SRD_DCHECK(message.is_granted() && !message.grant.listed && message.limit < message.total);
+        message.grant.listed = true;
+        wanting_.push_back(pool, index);
+        ++wanting_count_;
+    }
+    /// Gives back what the message was granted and will not use.
+    void stop(IncomingPool& pool, std::uint32_t index) noexcept
+    {
+        RxMessage& message = pool[index];
+        leave(pool, index);
+        if (message.is_granted()) {
+            outstanding_ -= message.limit - message.received;
+            message.limit = message.received;
+        }
+    }
+    /// Granted bytes have arrived.
+    void on_arrived(std::uint64_t bytes) noexcept
+    {
+        SRD_DCHECK(bytes <= outstanding_);
+        outstanding_ -= bytes;
+    }
+
+    /// Shares what is left of the budget. `quantum_of(peer)`: bytes of one grant; `on_grant(index)`: the
+    /// message's limit has been raised, tell its sender.
+    template <typename QuantumOf, typename OnGrant>
+    void issue(IncomingPool& pool, QuantumOf&& quantum_of, OnGrant&& on_grant)
+    {
+        std::uint32_t turns = wanting_count_;
+        while (turns != 0) {
+            const std::uint32_t index = wanting_.front();
+            RxMessage& message = pool[index];
+            SRD_DCHECK(message.grant.listed && message.limit < message.total);
+            const std::uint64_t wanted = std::min<std::uint64_t>(quantum_of(message.peer), budget_ / 2);
+            const std::uint64_t step = std::min(wanted, message.total - message.limit);
+            if (outstanding_ != 0 && outstanding_ + step > budget_) {
+                return;
+            }
+            wanting_.erase(pool, index);
+            const std::uint64_t outstanding = message.limit - message.received;
+            if (outstanding != 0 && outstanding + step > std::max(step, budget_ / wanting_count_)) {
+                wanting_.push_back(pool, index);
+                --turns;
+                continue;
+            }
+            message.limit += step;
+            outstanding_ += step;
+            on_grant(index);
+            if (message.limit < message.total) {
+                wanting_.push_back(pool, index);
+            } else {
+                message.grant.listed = false;
+                --wanting_count_;
+            }
+            turns = wanting_count_; // somebody got something: go round again
+        }
+    }
+
+    /// Aborts unless `outstanding` and `wanting`, summed over all records, are what is booked.
+    void check(std::uint64_t outstanding, std::uint32_t wanting) const
+    {
+        SRD_CHECK(outstanding == outstanding_);
+        SRD_CHECK(wanting == wanting_count_);
+    }
+
+private:
+    void leave(IncomingPool& pool, std::uint32_t index) noexcept
+    {
+        RxMessage& message = pool[index];
+        if (message.grant.listed) {
+            wanting_.erase(pool, index);
+            --wanting_count_;
+            message.grant.listed = false;
+        }
+    }
+
+    IndexList<&RxMessage::grant> wanting_;
+    std::uint32_t wanting_count_ = 0;
+    std::uint64_t outstanding_ = 0; ///< bytes granted and not arrived
+    std::uint64_t budget_;
+};
+
+} // namespace srd

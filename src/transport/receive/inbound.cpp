@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "receive/inbound.hpp"
+
+namespace srd {
+
+// -- Packets --------------------------------------------------------------------------------
+
+void Inbound::on_packets(std::span<const RxPacket> packets, Time now)
+{
+    now_ = now;
+    s_.reader.begin_burst();
+    for (const RxPacket& packet : packets) {
+        on_packet(packet);
+    }
+}
+
+void Inbound::on_packet(const RxPacket& packet)
+{
+    s_.count.rx_packets.add();
+    s_.count.rx_bytes.add(packet.length + packet.remote_length);
+    wire::Reader reader({packet.data, packet.length});
+    const auto header = reader.take<wire::PacketHeader>();
+    if (!header) {
+        s_.count.rx_malformed.add();
+        return;
+    }
+    if (header->version != wire::protocol_version) {
+        s_.count.rx_version.add();
+        return;
+    }
+    if ((header->flags & ~wire::packet_flag::all) != 0) {
+        s_.count.rx_malformed.add();
+        return;
+    }
+    const bool sequenced = (header->flags & wire::packet_flag::sequenced) != 0;
+    std::uint32_t peer = s_.peers.of_connection(header->connection);
+    if (peer != no_index) {
+        peer = lifecycle_.prove(peer, now_);
+    } else if (sequenced || reader.peek() != static_cast<std::uint8_t>(wire::FrameType::hello)) {
+        s_.count.rx_unknown_connection.add(); // only an introduction may come from a stranger
+        return;
+    }
+    if ((header->flags & wire::packet_flag::has_ack) != 0 && !take_ack(reader, peer, packet.arrived)) {
+        s_.count.rx_malformed.add();
+        return;
+    }
+    PacketNote note;
+    note.frames = {reader.position(), reader.remaining()};
+    note.arrived = packet.arrived;
+    note.peer = peer;
+    note.psn = header->psn;
+    note.attempt = header->attempt;
+    note.path = header->path;
+    note.sequenced = sequenced;
+    note.marked = packet.marked;
+    note.ack_requested = (header->flags & wire::packet_flag::ack_requested) != 0;
+    note.remote_length = packet.remote_length;
+    note.mapping_id = packet.mapping_id;
+    note.remote = packet.remote;
+    if (peer != no_index) {
+        note.connection = s_.peers[peer].handshake.rx_connection();
+        heard(peer);
+        if (packet.marked) {
+            s_.count.rx_marked.add();
+        }
+        if (!sequenced && note.ack_requested) {
+            s_.peers[peer].connection.receiver.request_ack();
+            s_.peers.activate(peer);
+        }
+    }
+    if (sequenced || !note.frames.empty()) {
+        s_.reader.note(note);
+    }
+}
+
+/// The acknowledgement block acts at once. False: it is malformed.
+bool Inbound::take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived)
+{
+    const auto block = reader.take<wire::AckBlock>();
+    const auto words = block && block->words <= wire::max_ack_words
+                           ? reader.take_bytes(block->words * sizeof(std::uint64_t))
+                           : std::nullopt;
+    if (!words) {
+        return false;
+    }
+    if (peer != no_index && s_.peers[peer].handshake.established()) {
+        acks_.on_ack(peer, *block, words->data(), arrived, now_);
+    }
+    return true;
+}
+
+/// A valid packet has come from the peer.
+void Inbound::heard(std::uint32_t index)
+{
+    Peer& peer = s_.peers[index];
+    peer.liveness.on_heard(now_);
+    if (peer.connection.recovery.on_heard(peer.connection.window.any_in_flight(), s_.tuning, now_)) {
+        s_.peers.arm(index);
+    }
+}
+
+// -- Events ---------------------------------------------------------------------------------
+
+bool Inbound::poll_event(Event& event)
+{
+    SRD_CHECK(s_.reader.question() == PacketReader::Question::none);
+    if (poll_done(event)) {
+        return true;
+    }
+    for (;;) {
+        if (s_.reader.turn_of() != no_index && poll_held(event)) {
+            return true;
+        }
+        if (!s_.reader.is_open() && !open_next()) {
+            return poll_done(event);
+        }
+        if (step(event)) {
+            return true;
+        }
+    }
+}
+
+/// Completions that have been found by other steps.
+bool Inbound::poll_done(Event& event)
+{
+    bool wanted = false;
+    while (s_.outgoing.poll_done(event, wanted)) {
+        if (wanted) {
+            return true;
+        }
+    }
+    return placement_.poll_done(event);
+}
+
+/// The next held message of the peer whose turn has moved on, if it is here.
+bool Inbound::poll_held(Event& event)
+{
+    const std::uint32_t peer = s_.reader.turn_of();
+    Receiver& receiver = s_.peers[peer].connection.receiver;
+    const std::uint32_t record =
+        receiver.held() == 0 ? no_index : s_.incoming.find(peer, receiver.message_next());
+    if (record == no_index) {
+        s_.reader.set_turn_of(no_index);
+        return false;
+    }
+    RxMessage& message = s_.incoming[record];
+    SRD_CHECK(message.stage == RxMessage::Stage::held);
+    receiver.on_unheld();
+    s_.incoming.unhold(message);
+    if (message.is<GrantedReceive>() || message.complete()) {
+        s_.incoming.erase(record);
+    }
+    if (message.is<AtomicReceive>()) {
+        message.stage = RxMessage::Stage::receiving;
+        target_.announce_held(record, event);
+    } else {
+        message.stage = RxMessage::Stage::parked;
+        placement_.announce(record, event);
+    }
+    return true;
+}
+
+/// Opens the next noted packet that is still to be read.
+bool Inbound::open_next()
+{
+    using Mark = Receiver::Window::Mark;
+    for (const PacketNote* note = s_.reader.take_note(); note != nullptr; note = s_.reader.take_note()) {
+        if (note->peer == no_index) {
+            s_.reader.open(*note);
+            return true;
+        }
+        if (!s_.peers.live(note->peer) ||
+            s_.peers[note->peer].handshake.rx_connection() != note->connection) {
+            s_.count.rx_unknown_connection.add();
+            continue;
+        }
+        Peer& peer = s_.peers[note->peer];
+        if (!note->sequenced) {
+            s_.reader.open(*note);
+            return true;
+        }
+        if (!peer.handshake.knows_remote()) {
+            s_.count.rx_stale.add(); // overtook the handshake's answer; comes again
+            continue;
+        }
+        switch (peer.connection.receiver.check(note->psn)) {
+        case Mark::fresh:
+            s_.reader.open(*note);
+            return true;
+        case Mark::duplicate:
+            s_.count.rx_duplicates.add();
+            peer.connection.receiver.on_duplicate();
+            s_.peers.activate(note->peer);
+            break;
+        case Mark::beyond:
+            s_.count.rx_stale.add();
+            break;
+        }
+    }
+    return false;
+}
+
+/// Reads frames of the open packet up to the next event. True: `event` is valid.
+bool Inbound::step(Event& event)
+{
+    while (s_.reader.is_open() && s_.reader.turn_of() == no_index) {
+        if (s_.reader.at_end()) {
+            finish_packet();
+            return false;
+        }
+        const FrameResult result = s_.reader.next_frame() ? on_frame(event) : FrameResult::malformed;
+        switch (result) {
+        case FrameResult::next:
+            break;
+        case FrameResult::event:
+            return true;
+        case FrameResult::refuse:
+            placement_.refuse_packet();
+            return false;
+        case FrameResult::malformed:
+            s_.count.rx_malformed.add();
+            s_.reader.close();
+            return false;
+        case FrameResult::lost:
+        case FrameResult::stop:
+            s_.reader.close();
+            return false;
+        }
+    }
+    return false;
+}
+
+FrameResult Inbound::on_frame(Event& event)
+{
+    if (s_.reader.packet().sequenced) {
+        return on_sequenced(event);
+    }
+    if (const auto* hello = std::get_if<wire::HelloFrame>(&s_.reader.frame())) {
+        return lifecycle_.on_hello(*hello, event, now_);
+    }
+    return std::holds_alternative<wire::CloseFrame>(s_.reader.frame()) ? lifecycle_.on_close(now_)
+                                                                       : FrameResult::malformed;
+}
+
+FrameResult Inbound::on_sequenced(Event& event)
+{
+    struct Owner {
+        Inbound& in;
+        Event& event;
+
+        FrameResult operator()(const wire::EagerFrame& f) { return in.placement_.on_eager(f, event); }
+        FrameResult operator()(const wire::RequestedMessage& f) { return in.placement_.on_request(f, event); }
+        FrameResult operator()(const wire::DataPiece& f) { return in.placement_.on_data(f); }
+        FrameResult operator()(const wire::GrantFrame& f) { return in.submission_.on_grant(f); }
+        FrameResult operator()(const wire::DeliveredFrame& f) { return in.submission_.on_delivered(f); }
+        FrameResult operator()(const wire::WritePiece& f) { return in.target_.on_write(f, event); }
+        FrameResult operator()(const wire::ReadFrame& f) { return in.target_.on_read(f, event); }
+        FrameResult operator()(const wire::AtomicRequest& f) { return in.target_.on_atomic(f, event); }
+        FrameResult operator()(const wire::AtomicResult& f) { return in.initiator_.on_result(f); }
+        FrameResult operator()(const wire::AccessFailure& f) { return in.initiator_.on_failure(f); }
+        FrameResult operator()(const wire::HelloFrame&) { return FrameResult::malformed; }
+        FrameResult operator()(const wire::CloseFrame&) { return FrameResult::malformed; }
+    };
+    if (const auto* eager = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
+        return placement_.on_eager(*eager, event); // nearly all of them are
+    }
+    return std::visit(Owner{*this, event}, s_.reader.frame());
+}
+
+/// Every frame was taken: from now on the packet counts as received.
+void Inbound::finish_packet()
+{
+    s_.reader.close();
+    const PacketNote& packet = s_.reader.packet();
+    if (!packet.sequenced) {
+        return;
+    }
+    Receiver& receiver = s_.peers[packet.peer].connection.receiver;
+    if (wire::sequence_distance(packet.psn, receiver.highest()) < 0) {
+        s_.count.rx_out_of_order.add();
+    }
+    const bool timer_set =
+        receiver.on_received({packet.psn, packet.attempt, packet.path, packet.marked, packet.arrived},
+                             static_cast<std::uint32_t>(packet.frames.size()) + packet.remote_length,
+                             packet.ack_requested, s_.tuning.ack_delay, now_);
+    if (timer_set) {
+        s_.peers.arm(packet.peer);
+    }
+    if (receiver.ack_now()) {
+        s_.peers.activate(packet.peer);
+    }
+}
+
+} // namespace srd

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Packets in, events out.
+//
+// on_packets() checks headers, lets acknowledgements act, and notes the rest.
+// poll_event() then reads the noted packets frame by frame and stops at every
+// event, so the matching layer decides about a message while its bytes still
+// lie in the packet. A packet is marked as received only when all its frames
+// are taken: whatever the matching layer refuses is simply not acknowledged.
+//
+// A frame is decoded once and handed to the part that owns what it is about.
+#pragma once
+
+#include <span>
+
+#include <srd/time.hpp>
+
+#include "io/core/packet_io.hpp"
+#include "operation.hpp"
+#include "peer/lifecycle.hpp"
+#include "receive/frame_result.hpp"
+#include "receive/placement.hpp"
+#include "rma/initiator.hpp"
+#include "rma/target.hpp"
+#include "send/ack_handler.hpp"
+#include "send/submission.hpp"
+#include "shared.hpp"
+
+namespace srd {
+
+class Inbound {
+public:
+    Inbound(Shared& shared, PeerLifecycle& lifecycle, AckHandler& acks, Submission& submission,
+            Placement& placement, RmaInitiator& initiator, RmaTarget& target) noexcept
+        : s_(shared), lifecycle_(lifecycle), acks_(acks), submission_(submission), placement_(placement),
+          initiator_(initiator), target_(target)
+    {
+    }
+
+    void on_packets(std::span<const RxPacket> packets, Time now);
+    bool poll_event(Event& event);
+
+private:
+    void on_packet(const RxPacket& packet);
+    bool take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived);
+    void heard(std::uint32_t peer);
+    bool poll_done(Event& event);
+    bool poll_held(Event& event);
+    bool open_next();
+    bool step(Event& event);
+    FrameResult on_frame(Event& event);
+    FrameResult on_sequenced(Event& event);
+    void finish_packet();
+
+    Shared& s_;
+    PeerLifecycle& lifecycle_;
+    AckHandler& acks_;
+    Submission& submission_;
+    Placement& placement_;
+    RmaInitiator& initiator_;
+    RmaTarget& target_;
+    Time now_{}; ///< of the burst whose packets are being read
+};
+
+} // namespace srd

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "receive/incoming.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include <srd/check.hpp>
+
+namespace srd {
+
+static_assert(wire::max_eager_total == PayloadPool::max_chunk, "whatever comes unasked can be kept");
+
+namespace {
+
+/// Bytes of the budget that the payload of a held message takes.
+std::uint64_t held_footprint(const RxMessage& message) noexcept
+{
+    return message.is<GrantedReceive>() ? 0 : PayloadPool::footprint(message.total);
+}
+
+} // namespace
+
+IncomingPool::IncomingPool(std::uint32_t records, std::size_t payload_bytes)
+    : messages_(records), payloads_(payload_bytes), buckets_(std::bit_ceil(std::size_t{records})),
+      bucket_mask_(std::bit_ceil(std::size_t{records}) - 1)
+{
+}
+
+std::uint32_t IncomingPool::create(All& of_peer, std::uint32_t peer, std::uint32_t sequence,
+                                   bool reserve) noexcept
+{
+    if (reserve && reserve_reached()) {
+        return no_index;
+    }
+    const std::uint32_t index = messages_.alloc();
+    if (index == no_index) {
+        return no_index;
+    }
+    messages_[index].peer = peer;
+    messages_[index].sequence = sequence;
+    of_peer.push_back(messages_, index);
+    return index;
+}
+
+void IncomingPool::release(All& of_peer, std::uint32_t index) noexcept
+{
+    RxMessage& message = messages_[index];
+    SRD_DCHECK(!message.control.listed && !message.grant.listed && !message.done.listed);
+    erase(index);
+    drop_stored(message);
+    of_peer.erase(messages_, index);
+    messages_.release(index);
+}
+
+// -- Finding ----------------------------------------------------------------------
+
+std::size_t IncomingPool::bucket_of(std::uint32_t peer, std::uint32_t sequence) const noexcept
+{
+    return (sequence + peer * std::size_t{0x9e3779b1}) & bucket_mask_;
+}
+
+std::uint32_t IncomingPool::find(std::uint32_t peer, std::uint32_t sequence, bool writing) const noexcept
+{
+    std::uint32_t at = buckets_[bucket_of(peer, sequence)] - 1;
+    while (at != no_index && (messages_[at].peer != peer || messages_[at].sequence != sequence ||
+                              messages_[at].is<WriteReceive>() != writing)) {
+        at = messages_[at].hash.next;
+    }
+    return at;
+}
+
+void IncomingPool::insert(std::uint32_t index) noexcept
+{
+    RxMessage& message = messages_[index];
+    SRD_DCHECK(!message.hash.listed);
+    std::uint32_t& head = buckets_[bucket_of(message.peer, message.sequence)];
+    message.hash.prev = no_index;
+    message.hash.next = head - 1;
+    if (head != 0) {
+        messages_[head - 1].hash.prev = index;
+    }
+    head = index + 1;
+    message.hash.listed = true;
+}
+
+void IncomingPool::erase(std::uint32_t index) noexcept
+{
+    RxMessage& message = messages_[index];
+    if (!message.hash.listed) {
+        return;
+    }
+    message.hash.listed = false;
+    if (message.hash.next != no_index) {
+        messages_[message.hash.next].hash.prev = message.hash.prev;
+    }
+    if (message.hash.prev != no_index) {
+        messages_[message.hash.prev].hash.next = message.hash.next;
+    } else {
+        buckets_[bucket_of(message.peer, message.sequence)] = message.hash.next + 1;
+    }
+}
+
+// -- Payload ------------------------------------------------------------------------
+
+bool IncomingPool::store(RxMessage& message, std::uint64_t offset,
+                         std::span<const std::byte> payload) noexcept
+{
+    SRD_DCHECK(offset + payload.size() <= message.total && payload.size() <= message.total - message.received);
+    if (message.total != 0 && message.chunk.index == no_index) {
+        const PayloadPool::Chunk chunk = payloads_.alloc(message.total);
+        if (chunk.index == no_index) {
+            return false;
+        }
+        message.chunk = chunk;
+    }
+    if (!payload.empty()) {
+        std::memcpy(payloads_.data(message.chunk) + offset, payload.data(), payload.size());
+    }
+    message.received += payload.size();
+    return true;
+}
+
+void IncomingPool::drop_stored(RxMessage& message) noexcept
+{
+    if (message.chunk.index != no_index) {
+        payloads_.release(message.chunk);
+        message.chunk = {};
+    }
+}
+
+void IncomingPool::hold(RxMessage& message) noexcept
+{
+    SRD_DCHECK(can_hold(held_footprint(message)));
+    message.stage = RxMessage::Stage::held;
+    ++held_messages_;
+    held_bytes_ += held_footprint(message);
+}
+
+void IncomingPool::unhold(const RxMessage& message) noexcept
+{
+    SRD_DCHECK(message.stage == RxMessage::Stage::held);
+    SRD_DCHECK(held_messages_ != 0 && held_bytes_ >= held_footprint(message));
+    --held_messages_;
+    held_bytes_ -= held_footprint(message);
+}
+
+// -- Events -------------------------------------------------------------------------
+
+void IncomingPool::report(std::uint32_t index) noexcept
+{
+    SRD_DCHECK(!messages_[index].done.listed);
+    messages_[index].done.listed = true;
+    done_.push_back(messages_, index);
+}
+
+std::uint32_t IncomingPool::take_done() noexcept
+{
+    const std::uint32_t index = done_.pop_front(messages_);
+    if (index != no_index) {
+        messages_[index].done.listed = false;
+    }
+    return index;
+}
+
+void IncomingPool::check() const
+{
+    SRD_CHECK(payloads_.used() <= payloads_.budget());
+    SRD_CHECK(held_messages_ <= messages_.in_use());
+}
+
+} // namespace srd

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What arrives and cannot be handed over at once: messages before their turn,
+// without a buffer, or in pieces; reads of ours, which receive as a granted
+// message does; writes whose pieces have not all come; and answers that are owed.
+//
+// A whole message that is matched when it is announced never gets a record.
+// Payload that has no buffer yet is bounded in bytes (PayloadPool), and at most
+// half of that is for messages before their turn: they must not keep out those
+// whose turn it is.
+//
+// One pool serves all peers. Records name each other by index and are found by
+// (peer, sequence) while pieces of them may come.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <variant>
+
+#include <sys/uio.h>
+
+#include <srd/intrusive_list.hpp>
+#include <srd/lazy_array.hpp>
+#include <srd/limits.hpp>
+#include <srd/slab.hpp>
+#include <srd/status.hpp>
+
+#include "operation.hpp"
+#include "receive/payload_pool.hpp"
+#include "wire/frames.hpp"
+
+namespace srd {
+
+/// A message sent without asking.
+struct EagerReceive {};
+/// A message whose sender we govern with grants. Before a buffer is known RxMessage::iov may tell where its
+/// bytes lie in the sender's memory.
+struct GrantedReceive {
+    std::uint32_t source_epoch = 0; ///< of the sender, as it named that place
+};
+/// A read of ours: each grant is a read frame.
+struct ReadReceive {
+    std::uint32_t operation = no_index; ///< of OutgoingPool
+    std::uint64_t asked = 0;            ///< bytes named in read frames so far
+};
+/// A write in several frames. Its sequence is the writer's handle, its cause the first fault.
+struct WriteReceive {};
+/// An atomic before its turn, or one that fetches. Ranges, operands, comparands and, at the end, room for the
+/// result are in the chunk.
+struct AtomicReceive {
+    wire::AtomicFrame frame;
+};
+/// Only a frame is still to be sent.
+struct Answer {
+    enum class Kind : std::uint8_t { result, denied, fault };
+    Kind kind = Kind::fault;
+    bool is_read = false;     ///< denied: sender_handle names a read
+    std::uint16_t length = 0; ///< result: bytes, at the end of the chunk
+};
+
+/// A Link that tells whether it is on its list.
+struct ListedLink : Link {
+    bool listed = false;
+};
+
+struct RxMessage {
+    /// A message's (EagerReceive, GrantedReceive; an atomic's: held or receiving).
+    enum class Stage : std::uint8_t {
+        held,      ///< arrived before its turn
+        parked,    ///< announced, no buffer yet
+        receiving, ///< announced, buffer known, bytes missing
+        settling,  ///< complete; only its delivered frame is still to be sent
+    };
+
+    RxMessage() noexcept {} // leaves `iov` alone
+
+    template <typename Kind>
+    Kind* as() noexcept
+    {
+        return std::get_if<Kind>(&kind);
+    }
+    template <typename Kind>
+    const Kind* as() const noexcept
+    {
+        return std::get_if<Kind>(&kind);
+    }
+    template <typename Kind>
+    bool is() const noexcept
+    {
+        return std::holds_alternative<Kind>(kind);
+    }
+    /// Bytes come only as far as `limit` allows.
+    bool is_granted() const noexcept { return is<GrantedReceive>() || is<ReadReceive>(); }
+    bool complete() const noexcept { return received >= total; }
+    std::span<const iovec> pieces() const noexcept { return {iov.data(), iov_count}; }
+
+    Link all;           ///< the peer's list of all its records
+    ListedLink hash;    ///< bucket of (peer, sequence)
+    ListedLink control; ///< Receiver's list of what is to be said
+    ListedLink grant;   ///< Grants' list of those that want more
+    ListedLink done;    ///< the pool's list of receive_done / message_lost events to report
+    /// The buffer; before it is known, a granted message's place in the sender's memory. The first iov_count
+    /// are set.
+    std::array<iovec, max_iov> iov;
+    std::uint64_t total = 0;
+    std::uint64_t received = 0; ///< bytes arrived (placed, stored or discarded beyond the buffer)
+    std::uint64_t limit = 0;    ///< is_granted: bytes granted so far
+    std::uint64_t cookie = 0;
+    Envelope envelope;
+    std::uint32_t peer = no_index;
+    std::uint32_t sequence = 0;
+    std::uint32_t sender_handle = 0; ///< the sender's name for it
+    PayloadPool::Chunk chunk;        ///< payload without a buffer; no_index: none
+    std::uint8_t iov_count = 0;
+    Stage stage = Stage::receiving;
+    Cause cause = Cause::none;
+    bool want_delivered = false; ///< the sender waits for a delivered frame
+    bool silent = false;         ///< discarded: nobody waits for it
+    bool delivered_due = false;
+    bool grant_due = false;
+    std::variant<EagerReceive, GrantedReceive, ReadReceive, WriteReceive, AtomicReceive, Answer> kind;
+};
+
+class IncomingPool {
+public:
+    using All = IndexList<&RxMessage::all>;
+
+    IncomingPool(std::uint32_t records, std::size_t payload_bytes);
+
+    RxMessage& operator[](std::uint32_t index) noexcept { return messages_[index]; }
+    const RxMessage& operator[](std::uint32_t index) const noexcept { return messages_[index]; }
+    bool live(std::uint32_t index) const noexcept { return messages_.live(index); }
+
+    /// A record on the list `of_peer`; no_index if there are too many. With `reserve` an eighth of all records
+    /// is left for those that have a buffer, so that unexpected ones can never keep those out.
+    std::uint32_t create(All& of_peer, std::uint32_t peer, std::uint32_t sequence, bool reserve) noexcept;
+    bool has_room(std::uint32_t records) const noexcept
+    {
+        return messages_.capacity() - messages_.in_use() >= records;
+    }
+    bool reserve_reached() const noexcept
+    {
+        return messages_.in_use() >= messages_.capacity() - messages_.capacity() / 8;
+    }
+    /// The record is on no list but its peer's (and perhaps the hash).
+    void release(All& of_peer, std::uint32_t index) noexcept;
+
+    /// The record's later pieces find it by (peer, sequence); `writing`: WriteReceive, whose numbers are
+    /// others.
+    void insert(std::uint32_t index) noexcept;
+    void erase(std::uint32_t index) noexcept; ///< also if it is not in
+    std::uint32_t find(std::uint32_t peer, std::uint32_t sequence, bool writing = false) const noexcept;
+
+    // -- Payload without a buffer
+
+    /// Keeps bytes of the record's payload. False: the bound is reached, nothing has changed.
+    bool store(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload) noexcept;
+    std::byte* stored(const RxMessage& message) noexcept { return payloads_.data(message.chunk); }
+    /// Gives the stored payload back.
+    void drop_stored(RxMessage& message) noexcept;
+
+    /// Room for one more message before its turn, which keeps so many bytes of payload?
+    bool can_hold(std::uint64_t bytes) const noexcept
+    {
+        return held_bytes_ + bytes <= payloads_.budget() / 2 && held_messages_ < messages_.capacity() / 2;
+    }
+    void hold(RxMessage& message) noexcept;
+    /// Its turn has come, or will never come.
+    void unhold(const RxMessage& message) noexcept;
+    std::uint32_t held_messages() const noexcept { return held_messages_; }
+
+    /// Enough is free for peers that were refused to try again.
+    bool has_recovered() const noexcept
+    {
+        return payloads_.used() <= payloads_.budget() - payloads_.budget() / 8 &&
+               messages_.in_use() <= messages_.capacity() - messages_.capacity() / 4;
+    }
+
+    // -- Events that end records
+
+    bool any_done() const noexcept { return !done_.empty(); }
+    void report(std::uint32_t index) noexcept;
+    /// The next to be reported, off the list; no_index if there is none.
+    std::uint32_t take_done() noexcept;
+
+    void check() const;
+
+private:
+    std::size_t bucket_of(std::uint32_t peer, std::uint32_t sequence) const noexcept;
+
+    Slab<RxMessage> messages_;
+    PayloadPool payloads_;
+    LazyArray<std::uint32_t> buckets_; ///< index + 1 of the first record in the bucket, 0 = none
+    std::size_t bucket_mask_;
+    IndexList<&RxMessage::done> done_;
+    std::uint64_t held_bytes_ = 0;
+    std::uint32_t held_messages_ = 0;
+};
+
+} // namespace srd

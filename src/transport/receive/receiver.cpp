@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "receive/receiver.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <span>
+
+#include <srd/check.hpp>
+
+namespace srd {
+
+bool Receiver::on_received(const Echo& echo, std::uint32_t bytes, bool requested, Duration ack_delay,
+                           Time now) noexcept
+{
+    SRD_DCHECK(window_.check(echo.psn) == Window::fresh);
+    window_.set(echo.psn);
+    echo_.psn = echo.psn;
+    echo_.attempt = echo.attempt;
+    echo_.path = echo.path;
+    echo_.marked = echo.marked;
+    echo_.arrived = echo.arrived;
+    echo_valid_ = true;
+    ++unacked_packets_;
+    unacked_bytes_ += bytes;
+    if (requested || unacked_packets_ >= ack_every_packets || unacked_bytes_ >= ack_every_bytes) {
+        ack_now_ = true;
+    } else if (ack_at_ == time_never) {
+        ack_at_ = now + ack_delay;
+        return true;
+    }
+    return false;
+}
+
+bool Receiver::on_timeout(Time now) noexcept
+{
+    if (ack_at_ > now) {
+        return false;
+    }
+    ack_at_ = time_never;
+    ack_now_ = true;
+    return true;
+}
+
+std::byte* Receiver::write_ack(std::byte* out, std::size_t room, Time now) noexcept
+{
+    SRD_DCHECK(room >= sizeof(wire::AckBlock));
+    std::array<std::uint64_t, wire::max_ack_words> words;
+    const std::size_t max_words =
+        std::min((room - sizeof(wire::AckBlock)) / sizeof(std::uint64_t), words.size());
+    const unsigned used = window_.export_words(std::span(words).first(max_words));
+    wire::AckBlock block;
+    block.cumulative = window_.cumulative();
+    block.message_next = message_next_;
+    block.duplicates = duplicates_;
+    block.faults = faults_made_;
+    block.words = static_cast<std::uint8_t>(used);
+    if (echo_valid_) {
+        const Duration hold = std::clamp<Duration>(now - echo_.arrived, Duration{}, Duration(0xffffffff));
+        block.flags |= wire::ack_flag::echo;
+        block.flags |= echo_.marked ? wire::ack_flag::marked : std::uint8_t{0};
+        block.echo_psn = echo_.psn;
+        block.echo_attempt = echo_.attempt;
+        block.echo_path = echo_.path;
+        block.hold_ns = static_cast<std::uint32_t>(hold.count());
+    }
+    if (refusing_) {
+        block.flags |= wire::ack_flag::receiver_not_ready;
+    }
+    out = wire::put(out, block);
+    std::memcpy(out, words.data(), used * sizeof(std::uint64_t));
+    ack_now_ = false;
+    unacked_packets_ = 0;
+    unacked_bytes_ = 0;
+    ack_at_ = time_never;
+    return out + used * sizeof(std::uint64_t);
+}
+
+} // namespace srd

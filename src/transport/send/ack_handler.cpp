@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "send/ack_handler.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace srd {
+
+void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const std::byte* words,
+                        Time arrived, Time now)
+{
+    Peer& peer = s_.peers[index];
+    Connection& connection = peer.connection;
+    s_.count.rx_acks.add();
+    const std::uint32_t cumulative = block.cumulative;
+    if (wire::sequence_distance(cumulative, connection.window.una()) < 0) {
+        return; // stale: overtaken by a later one
+    }
+    if (wire::sequence_distance(cumulative, connection.window.next()) > 0) {
+        s_.count.rx_malformed.add(); // acknowledges what was never sent
+        return;
+    }
+    connection.queue.on_delivered(block.message_next);
+    connection.queue.faults().learn(block.faults);
+    s_.outgoing.release_suspects(connection.queue);
+
+    AckSample sample = sample_of(connection, block, arrived, now); // before the echoed packet is released
+    release_block(connection, block, words, now, sample.acked_bytes);
+
+    if (sample.rtt != Duration{}) {
+        connection.recovery.add_rtt(sample.rtt, now, now - arrived + Duration(block.hold_ns));
+        if (sample.marked) {
+            connection.paths.on_bad(sample.path, PathOutcome::marked, s_.count, now);
+        }
+    }
+    connection.recovery.on_duplicates(block.duplicates, s_.count);
+
+    connection.congestion.on_ack(sample);
+    if (sample.acked_bytes != 0) {
+        detect_losses(index, now);
+        connection.recovery.on_progress(connection.window.any_in_flight(), s_.tuning, now);
+        connection.refusal.on_progress();
+    }
+    if (connection.refusal.on_ack((block.flags & wire::ack_flag::receiver_not_ready) != 0, s_.count, now)) {
+        resend_all(index);
+    }
+    if (peer.has_work()) {
+        s_.peers.activate(index);
+    }
+    s_.peers.arm(index);
+}
+
+/// What the block says of the packet it echoes.
+AckSample AckHandler::sample_of(const Connection& connection, const wire::AckBlock& block, Time arrived,
+                                Time now) const noexcept
+{
+    AckSample sample{};
+    sample.now = now;
+    sample.in_flight = connection.window.bytes_in_flight();
+    const PacketWindow& window = connection.window;
+    const bool echo = (block.flags & wire::ack_flag::echo) != 0;
+    if (!echo || block.echo_psn - window.una() >= window.next() - window.una()) {
+        return sample;
+    }
+    const std::uint32_t at = window.find_sent(s_.packets, block.echo_psn);
+    if (at != no_index && s_.packets[at].attempt() == block.echo_attempt) {
+        const TxSlot& slot = s_.packets[at];
+        const Duration rtt = arrived - slot.sent_at() - Duration(block.hold_ns);
+        sample.rtt = std::max(rtt, Duration(1));
+        sample.path = slot.path;
+        sample.marked = (block.flags & wire::ack_flag::marked) != 0;
+    }
+    return sample;
+}
+
+/// Releases what the block acknowledges, cumulatively and one by one; adds to `acked_bytes`.
+void AckHandler::release_block(Connection& connection, const wire::AckBlock& block, const std::byte* words,
+                               Time now, std::uint32_t& acked_bytes)
+{
+    PacketWindow& window = connection.window;
+    if (window.empty()) {
+        return;
+    }
+    const std::uint32_t una = window.una();
+    const std::uint32_t sent = window.next() - una;
+    const std::uint32_t prefix = block.cumulative - una;
+    for (std::uint32_t i = 0; i < prefix; ++i) {
+        release(connection, una + i, block, now, acked_bytes);
+    }
+    for (std::uint32_t word = 0; word < block.words; ++word) {
+        std::uint64_t bits = 0;
+        std::memcpy(&bits, words + word * sizeof(bits), sizeof(bits));
+        for (; bits != 0; bits &= bits - 1) {
+            const std::uint32_t offset =
+                prefix + word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+            if (offset >= sent) {
+                break;
+            }
+            release(connection, una + offset, block, now, acked_bytes);
+        }
+    }
+    window.advance(s_.packets);
+}
+
+void AckHandler::release(Connection& connection, std::uint32_t psn, const wire::AckBlock& block, Time now,
+                         std::uint32_t& acked_bytes)
+{
+    const std::uint32_t at = connection.window.release(s_.packets, psn);
+    if (at == no_index) {
+        return;
+    }
+    const TxSlot& slot = s_.packets[at];
+    acked_bytes += slot.wire_bytes();
+    const bool echoed = (block.flags & wire::ack_flag::echo) != 0 && block.echo_psn == psn &&
+                        block.echo_attempt == slot.attempt();
+    const bool ambiguous = slot.attempt() != 0 && !echoed;
+    connection.recovery.on_acked(slot, ambiguous);
+    if (!ambiguous) {
+        connection.paths.on_good(slot.path, now);
+    }
+    s_.outgoing.packet_acked(connection.queue, slot);
+    s_.packets.release(at);
+}
+
+void AckHandler::detect_losses(std::uint32_t index, Time now)
+{
+    Connection& connection = s_.peers[index].connection;
+    const LossSample sample =
+        connection.recovery.detect(connection.window, s_.packets, connection.refusal.blocked(), now,
+                                   [&](PathId path) {
+                                       connection.paths.on_bad(path, PathOutcome::lost, s_.count, now);
+                                   });
+    if (sample.lost_bytes != 0) {
+        connection.congestion.on_loss(sample);
+        s_.peers.activate(index);
+    }
+}
+
+/// The peer takes messages again, or perhaps does.
+void AckHandler::resend_all(std::uint32_t index)
+{
+    Connection& connection = s_.peers[index].connection;
+    connection.window.resend_all(s_.packets);
+    connection.recovery.on_resend_all();
+    s_.peers.activate(index);
+}
+
+AckHandler::Due AckHandler::on_timeout(std::uint32_t index, Time now)
+{
+    Peer& peer = s_.peers[index];
+    Connection& connection = peer.connection;
+    switch (connection.refusal.on_timeout(s_.tuning, now)) {
+    case ReceiverNotReady::Due::nothing:
+        break;
+    case ReceiverNotReady::Due::resend:
+        resend_all(index);
+        break;
+    case ReceiverNotReady::Due::give_up:
+        return Due::give_up;
+    }
+    if (connection.recovery.loss_due(now)) {
+        detect_losses(index, now);
+    }
+    if (connection.recovery.probe_due(now)) {
+        const Recovery::ProbeResult result = connection.recovery.on_probe_timer(
+            connection.window, s_.packets, connection.refusal.blocked(), s_.tuning, now);
+        if (result.slot != no_index) {
+            connection.paths.on_timed_out(s_.packets[result.slot].path, now);
+        }
+        if (result.probe == Recovery::Probe::ask) {
+            peer.handshake.ask(); // answered by whoever lives at the address now
+        }
+        if (result.probe != Recovery::Probe::nothing) {
+            s_.peers.activate(index);
+        }
+    }
+    if (connection.congestion.on_timeout(now)) {
+        s_.peers.activate(index);
+    }
+    return Due::nothing;
+}
+
+} // namespace srd

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What acknowledgements and their absence mean for what was sent. Processing has
+// a fixed order, because each step reads what the ones before it have settled:
+//
+//   stale → unsent → release → round trip → paths → congestion → loss → receiver-not-ready → turn and timer
+#pragma once
+
+#include <cstdint>
+
+#include <srd/time.hpp>
+
+#include "cc/congestion.hpp"
+#include "lb/path_selector.hpp"
+#include "shared.hpp"
+#include "wire/layout.hpp"
+
+namespace srd {
+
+class AckHandler {
+public:
+    explicit AckHandler(Shared& shared) noexcept : s_(shared) {}
+
+    /// `words`: block.words bitmap words. `arrived`: the packet's arrival.
+    void on_ack(std::uint32_t peer, const wire::AckBlock& block, const std::byte* words, Time arrived,
+                Time now);
+
+    enum class Due : std::uint8_t { nothing, give_up };
+    /// The peer's timer has come: receiver-not-ready, losses, probes, pacing. give_up: it has refused our
+    /// messages for too long, and nothing was done.
+    Due on_timeout(std::uint32_t peer, Time now);
+
+private:
+    AckSample sample_of(const Connection& connection, const wire::AckBlock& block, Time arrived,
+                        Time now) const noexcept;
+    void release_block(Connection& connection, const wire::AckBlock& block, const std::byte* words, Time now,
+                       std::uint32_t& acked_bytes);
+    void release(Connection& connection, std::uint32_t psn, const wire::AckBlock& block, Time now,
+                 std::uint32_t& acked_bytes);
+    void detect_losses(std::uint32_t peer, Time now);
+    void resend_all(std::uint32_t peer);
+
+    Shared& s_;
+};
+
+} // namespace srd

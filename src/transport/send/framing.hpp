@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What is to be said becomes frames in packets.
+//
+// A short message is copied into the peer's open packet at once, next to others
+// (coalescing). A longer one waits on SendQueue and is framed when its packets
+// can be sent; its payload stays in the user's memory. Beyond Tuning::eager_size
+// only a request is framed, and the payload waits for the receiver's grants.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "operation.hpp"
+#include "receive/placement.hpp"
+#include "rma/initiator.hpp"
+#include "rma/target.hpp"
+#include "shared.hpp"
+
+namespace srd {
+
+class Framing {
+public:
+    Framing(Shared& shared, Placement& placement, RmaInitiator& initiator, RmaTarget& target) noexcept
+        : s_(shared), placement_(placement), initiator_(initiator), target_(target)
+    {
+    }
+
+    /// Copies a short operation into packets now. False, with nothing changed, when there is no room.
+    bool frame_now(const Operation& operation, std::uint32_t record, std::uint64_t total);
+    /// Frames one packet's worth of what waits: answers, then operations in order, then granted data. False
+    /// when nothing waits or nothing fits.
+    bool frame_next(std::uint32_t peer);
+    /// The next packet of the oldest waiting operation, if there is room for two.
+    bool frame_queued(std::uint32_t peer);
+    /// Puts owed grants, answers and delivered frames into packets of their own.
+    bool frame_control(std::uint32_t peer);
+    /// Writes the header of the frame that `slot`, which is generated, sends from the user's memory.
+    std::byte* put_piece(const TxSlot& slot, std::byte* out) const noexcept;
+
+private:
+    bool frame_message(const Operation& operation, std::uint32_t record, std::uint64_t total);
+    bool frame_parts(const Operation& operation, std::uint32_t record, std::uint64_t total);
+    bool frame_request(std::uint32_t peer, std::uint32_t record);
+    void frame_piece(std::uint32_t peer, std::uint32_t record, std::uint64_t limit);
+    bool frame_record(std::uint32_t peer, std::uint32_t record);
+    std::uint32_t piece_size(const Peer& peer, const TxMessage& message) const noexcept;
+
+    Shared& s_;
+    Placement& placement_;
+    RmaInitiator& initiator_;
+    RmaTarget& target_;
+};
+
+} // namespace srd

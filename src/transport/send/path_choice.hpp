@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Which path each packet to one peer takes. The policy (lb/) knows the paths;
+// here is what a batch means: packets that the backend sends with one call share
+// a path, and a lone packet stays on a path that works.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <variant>
+
+#include <srd/counters.hpp>
+#include <srd/limits.hpp>
+#include <srd/time.hpp>
+#include <srd/types.hpp>
+
+#include "lb/adaptive.hpp"
+#include "lb/path_selector.hpp"
+#include "lb/round_robin.hpp"
+#include "lb/single.hpp"
+
+namespace srd {
+
+class PathChoice {
+public:
+    PathChoice() noexcept = default;
+    PathChoice(PathPolicy policy, std::uint16_t paths, std::uint64_t seed)
+    {
+        switch (policy) {
+        case PathPolicy::adaptive:
+            policy_ = AdaptivePaths(paths, seed);
+            break;
+        case PathPolicy::round_robin:
+            policy_ = RoundRobinPaths(paths, seed);
+            break;
+        case PathPolicy::single:
+            policy_ = SinglePath(paths, seed);
+            break;
+        }
+    }
+
+    /// The peer's turn to send begins.
+    void begin_turn() noexcept { burst_left_ = 0; }
+
+    /// For a new packet. `bulk`: one of a train of equal packets, of which `train` fit one batch; `alone`:
+    /// nothing is in flight.
+    PathId next(bool bulk, std::uint32_t train, bool alone, Time now) noexcept
+    {
+        if (burst_left_ != 0) {
+            --burst_left_;
+            return burst_path_;
+        }
+        if (alone && proven_ && !bulk) {
+            return burst_path_; // a lone packet has nothing to be spread from; another path is only colder
+        }
+        proven_ = false;
+        burst_path_ = next(now);
+        if (bulk) {
+            // What the backend sends as one batch is one path; the next batch takes another.
+            burst_left_ = static_cast<std::uint16_t>(std::max<std::uint32_t>(train, 1) - 1);
+        }
+        return burst_path_;
+    }
+    /// For a packet of no train.
+    PathId next(Time now) noexcept
+    {
+        return std::visit([&](auto& paths) { return paths.next(now); }, policy_);
+    }
+    /// For a repetition of a packet that was lost on `lost_on`.
+    PathId next_avoiding(PathId lost_on, Time now) noexcept
+    {
+        return std::visit([&](auto& paths) { return paths.next_avoiding(lost_on, now); }, policy_);
+    }
+    /// For what must get through although nothing does. By chance (`random`): turns may keep step with those
+    /// of another kind of packet, or of the peer, and meet the same dead paths for ever.
+    PathId any(std::uint64_t random) noexcept
+    {
+        return std::visit([&](auto& paths) { return paths.any(random); }, policy_);
+    }
+
+    void on_good(PathId path, Time now) noexcept
+    {
+        proven_ = proven_ || path == burst_path_;
+        std::visit([&](auto& paths) { paths.feedback(path, PathOutcome::good, now); }, policy_);
+    }
+    /// A mark or a loss; what the policy makes of it is counted.
+    void on_bad(PathId path, PathOutcome outcome, Counters& count, Time now) noexcept
+    {
+        if (outcome == PathOutcome::lost) {
+            proven_ = proven_ && path != burst_path_;
+        }
+        std::visit(
+            [&](auto& paths) {
+                if constexpr (requires { paths.blackouts(); }) {
+                    const std::uint32_t switches = paths.switches();
+                    const std::uint32_t blackouts = paths.blackouts();
+                    paths.feedback(path, outcome, now);
+                    count.path_switches.add(paths.switches() - switches);
+                    count.path_blackouts.add(paths.blackouts() - blackouts);
+                } else {
+                    paths.feedback(path, outcome, now);
+                }
+            },
+            policy_);
+    }
+    /// Nothing has been heard for so long that a packet sent on `path` is repeated.
+    void on_timed_out(PathId path, Time now) noexcept
+    {
+        proven_ = proven_ && path != burst_path_;
+        std::visit([&](auto& paths) { paths.feedback(path, PathOutcome::timed_out, now); }, policy_);
+    }
+
+private:
+    using Policy = std::variant<AdaptivePaths, RoundRobinPaths, SinglePath>;
+    static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && PathSelector<SinglePath>);
+
+    bool proven_ = false;          ///< the last thing heard of burst_path_ was an acknowledgement
+    PathId burst_path_{};
+    std::uint16_t burst_left_ = 0; ///< packets the current burst may still put on burst_path_
+    Policy policy_{SinglePath(1, 0)};
+};
+
+} // namespace srd

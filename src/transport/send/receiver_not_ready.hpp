@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The sender's side of receiver-not-ready: the peer has no memory for our
+// messages and drops them. Nothing is lost and nothing is congested: wait, then
+// send everything again; the wait doubles as long as nothing is taken.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <srd/counters.hpp>
+#include <srd/limits.hpp>
+#include <srd/time.hpp>
+
+namespace srd {
+
+class ReceiverNotReady {
+public:
+    static constexpr Duration backoff_first = std::chrono::microseconds(50);
+    static constexpr Duration backoff_max = std::chrono::milliseconds(10);
+
+    /// Messages wait; answers (control packets) still go.
+    bool blocked() const noexcept { return blocked_; }
+    Time next_timeout() const noexcept { return retry_at_; }
+
+    /// The peer took something: it is worth asking soon.
+    void on_progress() noexcept { count_ = 0; }
+
+    /// What an acknowledgement says. True: the peer takes messages again, send everything anew.
+    bool on_ack(bool not_ready, Counters& counters, Time now) noexcept
+    {
+        if (not_ready && !blocked_) {
+            if (count_ == 0) {
+                since_ = now;
+            }
+            const Duration backoff = backoff_first * (1U << std::min<unsigned>(count_, 8));
+            count_ = static_cast<std::uint8_t>(std::min<unsigned>(count_ + 1U, 255));
+            blocked_ = true;
+            retry_at_ = now + std::min(backoff, backoff_max);
+            counters.tx_rnr_backoffs.add();
+        } else if (!not_ready && blocked_) {
+            blocked_ = false;
+            retry_at_ = time_never;
+            count_ = 0;
+            return true;
+        }
+        return false;
+    }
+
+    enum class Due : std::uint8_t { nothing, resend, give_up };
+    Due on_timeout(const Tuning& tuning, Time now) noexcept
+    {
+        if (retry_at_ > now) {
+            return Due::nothing;
+        }
+        retry_at_ = time_never;
+        blocked_ = false;
+        return now - since_ >= tuning.rnr_timeout ? Due::give_up : Due::resend;
+    }
+
+private:
+    bool blocked_ = false;
+    std::uint8_t count_ = 0; ///< refusals in a row
+    Time retry_at_ = time_never;
+    Time since_{}; ///< the first of them
+};
+
+} // namespace srd

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "send/recovery.hpp"
+
+#include <algorithm>
+
+namespace srd {
+
+namespace {
+
+constexpr std::uint8_t reorder_factor_max = 8;
+constexpr std::uint16_t reorder_rounds_kept = 64; ///< acknowledgements until the widened window narrows again
+
+} // namespace
+
+bool Recovery::sent_after_rack(const TxSlot& slot) const noexcept
+{
+    return slot.sent_at() != rack_sent_at_ ? slot.sent_at() > rack_sent_at_
+                                           : wire::sequence_distance(slot.psn(), rack_psn_) > 0;
+}
+
+void Recovery::on_acked(const TxSlot& slot, bool ambiguous) noexcept
+{
+    if (!ambiguous && sent_after_rack(slot)) {
+        rack_sent_at_ = slot.sent_at();
+        rack_psn_ = slot.psn();
+    }
+}
+
+void Recovery::on_duplicates(std::uint16_t duplicates, Counters& count) noexcept
+{
+    const auto spurious = static_cast<std::uint16_t>(duplicates - duplicates_);
+    if (spurious != 0 && spurious <= packet_window) {
+        count.retransmits_spurious.add(spurious);
+        reorder_factor_ =
+            std::min<std::uint8_t>(static_cast<std::uint8_t>(reorder_factor_ * 2), reorder_factor_max);
+        reorder_rounds_ = reorder_rounds_kept;
+    } else if (reorder_factor_ > 1 && --reorder_rounds_ == 0) {
+        reorder_factor_ = static_cast<std::uint8_t>(reorder_factor_ / 2);
+        reorder_rounds_ = reorder_rounds_kept;
+    }
+    duplicates_ = duplicates;
+    SRD_DCHECK(reorder_factor_ >= 1 && reorder_factor_ <= reorder_factor_max);
+}
+
+void Recovery::on_progress(bool any_in_flight, const Tuning& tuning, Time now) noexcept
+{
+    probe_count_ = 0;
+    probe_at_ = any_in_flight ? now + probe_delay(tuning) : time_never;
+}
+
+bool Recovery::on_heard(bool any_in_flight, const Tuning& tuning, Time now) noexcept
+{
+    if (!is_fruitless() || !any_in_flight) {
+        return false;
+    }
+    probe_count_ = fruitless_probes - 1;
+    probe_at_ = now + probe_delay(tuning);
+    return true;
+}
+
+Recovery::ProbeResult Recovery::on_probe_timer(PacketWindow& window, PacketPool& pool, bool blocked,
+                                               const Tuning& tuning, Time now) noexcept
+{
+    probe_at_ = time_never;
+    if (!window.any_in_flight() || blocked) {
+        return {};
+    }
+    ProbeResult result;
+    if (!is_fruitless()) {
+        const bool tail = probe_count_ == 0;
+        result.slot = tail ? window.newest_in_flight() : window.oldest_in_flight();
+        window.lose(pool, result.slot, tail ? TxSlot::Repair::probe : TxSlot::Repair::timeout, true);
+    }
+    if (probe_count_ < 255) {
+        ++probe_count_;
+    }
+    result.probe = is_fruitless() ? Probe::ask : Probe::repeat;
+    probe_at_ = now + probe_delay(tuning);
+    return result;
+}
+
+/// How long after its sending a packet counts as lost once a later one was acknowledged: the slowest
+/// recent round trip over any path, and a margin that grows when retransmissions prove needless.
+Duration Recovery::loss_delay() const noexcept
+{
+    if (!rtt_.valid()) {
+        return delay_unknown;
+    }
+    const Duration margin = std::max<Duration>(rtt_.min() / 2, std::chrono::microseconds(10));
+    return rtt_.recent_max() + margin * reorder_factor_;
+}
+
+Duration Recovery::probe_delay(const Tuning& tuning) const noexcept
+{
+    if (!rtt_.valid()) {
+        return std::min(delay_unknown * (1U << std::min<unsigned>(probe_count_, 8)), tuning.rto_max);
+    }
+    const unsigned doublings = std::max<unsigned>(probe_count_, patient_probes) - patient_probes;
+    return rtt_.rto(tuning.rto_min, tuning.rto_max, doublings);
+}
+
+} // namespace srd

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Loss recovery of one connection. Four ways in which a packet comes to be sent
+// again, each with its own counter:
+//
+//   rack      a packet sent later was acknowledged, and a reordering window has passed since (RACK,
+//             RFC 8985). The window is learned from the paths: the slowest recent round trip over any
+//             of them, and a margin that doubles when repetitions prove needless
+//   probe     nothing was acknowledged for a retransmission timeout: the newest packet goes again, for its
+//             acknowledgement tells about all before it (TLP)
+//   timeout   the same after that: the oldest; the interval doubles after `patient_probes`
+//   refused   the receiver was not ready (ReceiverNotReady)
+//
+// After `fruitless_probes` in a row only questions go out until something is
+// heard: a host without the time to read would drown in repetitions.
+//
+// Not decided here: what a loss means for the congestion window, and over which
+// path the repetition goes. A timeout does not shrink the window: what
+// acknowledgements then show to be lost is for the congestion policy, and a peer
+// that was merely busy is not congestion.
+#pragma once
+
+#include <cstdint>
+
+#include <srd/counters.hpp>
+#include <srd/limits.hpp>
+#include <srd/time.hpp>
+
+#include "cc/congestion.hpp"
+#include "send/packet_window.hpp"
+#include "send/rtt.hpp"
+
+namespace srd {
+
+class Recovery {
+public:
+    /// Repetitions without an answer after which only questions go out until something is heard.
+    static constexpr std::uint8_t fruitless_probes = 3;
+    /// Probes and timeouts in a row before the interval starts to double: the first repetitions go over
+    /// other paths, and it is too soon to believe that the network is full.
+    static constexpr std::uint8_t patient_probes = 3;
+    /// Of a probe, and of the reordering window, while no round trip is measured.
+    static constexpr Duration delay_unknown = std::chrono::milliseconds(1);
+
+    const RttEstimator& rtt() const noexcept { return rtt_; }
+    /// The latest repetitions were all in vain: what goes out now takes any path.
+    bool is_fruitless() const noexcept { return probe_count_ >= fruitless_probes; }
+    Time next_timeout() const noexcept { return earliest(loss_at_, probe_at_); }
+    bool loss_due(Time now) const noexcept { return loss_at_ <= now; }
+    bool probe_due(Time now) const noexcept { return probe_at_ <= now; }
+
+    /// An echoed round trip; `held`: the time, taken out of it, for which the packet and its acknowledgement
+    /// lay with their readers.
+    void add_rtt(Duration sample, Time now, Duration held) noexcept { rtt_.add(sample, now, held); }
+
+    /// `slot` is acknowledged. Ambiguous (Karn): it was sent more than once, and only an echo could tell
+    /// which copy arrived. Taking the original's arrival for the latest copy's would make everything sent in
+    /// between look lost.
+    void on_acked(const TxSlot& slot, bool ambiguous) noexcept;
+
+    /// AckBlock::duplicates: retransmissions that were in vain widen the reordering window; a long time
+    /// without any narrows it.
+    void on_duplicates(std::uint16_t duplicates, Counters& count) noexcept;
+
+    /// After an acknowledgement that released something.
+    void on_progress(bool any_in_flight, const Tuning& tuning, Time now) noexcept;
+
+    /// A packet has been sent: the probe timer runs from the first.
+    void on_sent(const Tuning& tuning, Time now) noexcept
+    {
+        if (probe_at_ == time_never) {
+            probe_at_ = now + probe_delay(tuning);
+        }
+    }
+
+    /// Something came from a peer that was asked questions only: one more repetition, unless the
+    /// acknowledgement follows on the heels of this. True: the timer has changed.
+    bool on_heard(bool any_in_flight, const Tuning& tuning, Time now) noexcept;
+
+    /// Moves what counts as lost to the lost list, telling `on_lost(path)` of each. Nothing is lost to a peer
+    /// that refuses messages (`blocked`): refused packets only look like it.
+    template <typename OnLost>
+    LossSample detect(PacketWindow& window, PacketPool& pool, bool blocked, Time now, OnLost&& on_lost)
+    {
+        LossSample sample{};
+        sample.now = now;
+        sample.in_flight = window.bytes_in_flight();
+        loss_at_ = time_never;
+        if (blocked) {
+            return sample;
+        }
+        const Duration delay = loss_delay();
+        for (std::uint32_t at = window.oldest_in_flight(); at != no_index; at = window.oldest_in_flight()) {
+            const TxSlot& slot = pool[at];
+            if (sent_after_rack(slot)) {
+                break;
+            }
+            if (slot.sent_at() + delay > now) {
+                loss_at_ = slot.sent_at() + delay;
+                break;
+            }
+            sample.lost_bytes += slot.wire_bytes();
+            on_lost(slot.path);
+            window.lose(pool, at, TxSlot::Repair::rack, false);
+        }
+        sample.timeout = probe_count_ >= 2 && !window.any_in_flight();
+        return sample;
+    }
+
+    /// What the probe timer makes of the silence.
+    enum class Probe : std::uint8_t {
+        nothing, ///< nothing is in flight
+        repeat,  ///< `slot` is on the lost list, to go first
+        ask,     ///< only a question goes out
+    };
+    struct ProbeResult {
+        Probe probe = Probe::nothing;
+        std::uint32_t slot = no_index; ///< repeated, if any (also with Probe::ask, for the last time)
+    };
+    ProbeResult on_probe_timer(PacketWindow& window, PacketPool& pool, bool blocked, const Tuning& tuning,
+                               Time now) noexcept;
+
+    /// Everything is sent anew: the timers start over with it.
+    void on_resend_all() noexcept { loss_at_ = probe_at_ = time_never; }
+
+private:
+    Duration loss_delay() const noexcept;
+    Duration probe_delay(const Tuning& tuning) const noexcept;
+    /// True if `slot` was sent after the latest packet known to have arrived: packets of one burst have one
+    /// time, and then the higher psn was sent later (RFC 8985, 6.2).
+    bool sent_after_rack(const TxSlot& slot) const noexcept;
+
+    Time rack_sent_at_{};        ///< latest sent_at of any acknowledged packet
+    std::uint32_t rack_psn_ = 0; ///< the highest of those sent then
+    std::uint8_t probe_count_ = 0; ///< probes and timeouts since the last progress
+    std::uint8_t reorder_factor_ = 1;
+    std::uint16_t reorder_rounds_ = 0;
+    std::uint16_t duplicates_ = 0; ///< AckBlock::duplicates as last seen
+    Time loss_at_ = time_never;    ///< a packet will be lost if not acknowledged by then
+    Time probe_at_ = time_never;
+    RttEstimator rtt_;
+};
+
+} // namespace srd

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "send/submission.hpp"
+
+#include <algorithm>
+
+#include <srd/iov.hpp>
+
+namespace srd {
+
+namespace {
+
+/// Bytes that are worth a packet to a peer whose packets go through memory: about ten short messages, which
+/// cost the peer as much time as a packet.
+constexpr std::uint32_t same_host_packet = 1024;
+
+std::uint64_t ranges_length(std::span<const RemoteRange> ranges) noexcept
+{
+    std::uint64_t total = 0;
+    for (const RemoteRange& range : ranges) {
+        total += range.length;
+    }
+    return total;
+}
+
+/// What cannot go now cannot be kept for later.
+bool goes_at_once(const Operation& operation) noexcept
+{
+    return operation.copy_payload || operation.kind == OperationKind::atomic;
+}
+
+/// Has a place in the sequence of messages.
+bool is_numbered(const Operation& operation) noexcept
+{
+    return operation.kind == OperationKind::message || operation.kind == OperationKind::atomic;
+}
+
+} // namespace
+
+bool Submission::is_valid(const Operation& operation, std::uint64_t total) const noexcept
+{
+    const bool is_atomic = operation.kind == OperationKind::atomic;
+    const bool has_ranges = operation.kind != OperationKind::message;
+    const std::size_t copy_limit = is_atomic ? max_atomic_size : max_inject_size;
+    if (operation.iov.size() > max_iov || operation.remote.size() > max_iov ||
+        has_ranges == operation.remote.empty() || (goes_at_once(operation) && total > copy_limit)) {
+        return false;
+    }
+    const Route& route = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))].route;
+    return !is_atomic || RmaInitiator::atomic_frame_size(operation, total) <=
+                             std::min(route.frame_capacity(), chunk_size);
+}
+
+Status Submission::submit(const Operation& operation, Time now)
+{
+    const auto index = static_cast<std::uint32_t>(index_of(operation.peer));
+    SRD_CHECK(s_.peers.live(index));
+    const std::uint64_t total = operation.kind == OperationKind::message ? total_length(operation.iov)
+                                                                         : ranges_length(operation.remote);
+    if (s_.closing || !is_valid(operation, total)) {
+        return Status::invalid;
+    }
+    Peer& peer = s_.peers[index];
+    SendQueue& queue = peer.connection.queue;
+    if (is_numbered(operation) && queue.message_window_full()) {
+        s_.count.tx_again.add();
+        return Status::again;
+    }
+
+    const bool at_once = goes_at_once(operation);
+    const bool small = operation.kind != OperationKind::read &&
+                       (at_once || total <= std::min<std::size_t>(s_.tuning.copy_size, max_inject_size));
+    const bool in_pieces =
+        operation.kind == OperationKind::write && !initiator_.write_fits_frame(operation, total);
+    const bool needs_record =
+        operation.level != CompletionLevel::none || !small || in_pieces || operation.atomic.fetch;
+    std::uint32_t record = no_index;
+    if (needs_record) {
+        record = s_.outgoing.create(operation, total, queue.message_next());
+        if (record == no_index) {
+            s_.count.tx_again.add();
+            return Status::again;
+        }
+    }
+
+    // Packets are numbered in the order of the messages in them: what the receiver lacks for its
+    // next announcement is then never behind what it must hold until that.
+    while (small && queue.any_waiting() && peer.connection.window.has_room(s_.packets, 2) &&
+           framing_.frame_queued(index)) {
+    }
+    const bool framed = small && !queue.any_waiting() && (!operation.fence || initiator_.quiet(index)) &&
+                        framing_.frame_now(operation, record, total);
+    if (framed) {
+        if (record != no_index) {
+            s_.outgoing.submit(queue, record);
+            if (s_.outgoing[record].unacked == 0 && !operation.atomic.fetch &&
+                operation.level == CompletionLevel::inject) {
+                s_.outgoing.complete(queue, record, Cause::none);
+            }
+        }
+    } else if (at_once) {
+        if (record != no_index) {
+            s_.outgoing.discard(record);
+        }
+        s_.count.tx_again.add();
+        return Status::again;
+    } else {
+        TxMessage& message = s_.outgoing[record];
+        message.fence = operation.fence;
+        message.fence_end = peer.connection.window.operations_end();
+        message.fence_messages = queue.message_next();
+        s_.outgoing.submit_waiting(queue, record,
+                                   std::min<std::uint64_t>(s_.tuning.eager_size, PayloadPool::max_chunk));
+    }
+    if (is_numbered(operation)) {
+        queue.count_message();
+    }
+    count_operation(operation.kind, total);
+    launch(index, framed, now);
+    return Status::ok;
+}
+
+void Submission::count_operation(OperationKind kind, std::uint64_t total) noexcept
+{
+    switch (kind) {
+    case OperationKind::message:
+        s_.count.tx_messages.add();
+        s_.count.tx_message_bytes.add(total);
+        break;
+    case OperationKind::write:
+        s_.count.tx_writes.add();
+        break;
+    case OperationKind::read:
+        s_.count.tx_reads.add();
+        break;
+    case OperationKind::atomic:
+        s_.count.tx_atomics.add();
+        break;
+    }
+}
+
+/// Sees to it that what was submitted goes out.
+void Submission::launch(std::uint32_t index, bool framed, Time now)
+{
+    Peer& peer = s_.peers[index];
+    if (peer.handshake.state() == Handshake::State::idle) {
+        lifecycle_.greet(index, now);
+        transmit_due_ = true;
+        return;
+    }
+    s_.peers.activate(index);
+    // Nagle's rule: with nothing in flight no acknowledgement is coming that would trigger a pass; and a full
+    // packet gains nothing by waiting. In memory even less is enough, so that the peer has something to do
+    // meanwhile.
+    const PacketWindow& window = peer.connection.window;
+    const bool worthwhile = peer.route.same_host() && window.open_slot() != no_index &&
+                            s_.packets[window.open_slot()].length >= same_host_packet;
+    if (!window.any_in_flight() || window.any_ready() || !framed || worthwhile) {
+        transmit_due_ = true;
+    }
+}
+
+// -- Frames -----------------------------------------------------------------------------
+
+FrameResult Submission::on_grant(const wire::GrantFrame& frame)
+{
+    const std::uint32_t peer = s_.reader.packet().peer;
+    const std::uint32_t handle = frame.sender_handle;
+    const TxMessage* message = s_.outgoing.find(handle, peer, frame.sequence);
+    if (message == nullptr || !message->is<RequestedSend>() || message->cause != Cause::none ||
+        (message->state != TxMessage::State::waiting && message->state != TxMessage::State::granted)) {
+        return FrameResult::next; // repeated after the message was done
+    }
+    if (frame.limit > message->total) {
+        return FrameResult::malformed;
+    }
+    if (s_.outgoing.granted(s_.peers[peer].connection.queue, handle, frame.limit, frame.receiver_handle)) {
+        s_.peers.activate(peer);
+    }
+    return FrameResult::next;
+}
+
+FrameResult Submission::on_delivered(const wire::DeliveredFrame& frame)
+{
+    const std::uint32_t peer = s_.reader.packet().peer;
+    const std::uint32_t handle = frame.handle;
+    TxMessage* message = s_.outgoing.find(handle, peer, frame.sequence);
+    if (message == nullptr) {
+        return FrameResult::next;
+    }
+    SendQueue& queue = s_.peers[peer].connection.queue;
+    if (EagerSend* eager = message->as<EagerSend>()) {
+        if (message->state == TxMessage::State::framed && message->level == CompletionLevel::delivery) {
+            eager->delivered = true;
+            s_.outgoing.progress(queue, handle);
+        }
+    } else if (message->is<RequestedSend>() && message->state == TxMessage::State::waiting &&
+               message->framed == 0) {
+        s_.outgoing.read_by_peer(queue, handle);
+    }
+    return FrameResult::next;
+}
+
+} // namespace srd

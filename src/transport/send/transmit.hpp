@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Packets out. Peers with something to send take turns; within a turn a hello
+// goes first, then what was lost, then what is new as far as the windows allow,
+// and at last a bare acknowledgement if no packet could carry it.
+//
+// A packet's header and acknowledgement block are made anew for every
+// transmission, in memory that is the backend's until on_burst_done().
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <srd/lazy_array.hpp>
+#include <srd/time.hpp>
+
+#include "io/core/packet_io.hpp"
+#include "send/framing.hpp"
+#include "shared.hpp"
+
+namespace srd {
+
+class Transmit {
+public:
+    /// `headers`: of packets built and not yet taken by the backend.
+    Transmit(Shared& shared, Framing& framing, std::uint32_t headers)
+        : s_(shared), framing_(framing), headers_(headers), header_capacity_(headers)
+    {
+    }
+
+    /// Builds packets to send now; returns how many.
+    std::size_t poll(std::span<TxPacket> packets, Time now);
+    /// Books back, in reverse order, what the backend did not take of the packets built last.
+    void return_unsent(std::span<const TxPacket> packets, Time now);
+    /// The backend has taken or returned all packets built.
+    void on_burst_done() noexcept { headers_used_ = 0; }
+
+private:
+    /// Packets outside the sequence.
+    enum class Bare : std::uint8_t { ack, hello, close };
+
+    /// Frames up to this size are sent from behind the header: one piece instead of two.
+    static constexpr std::uint32_t inline_frames = 192;
+
+    /// What of one packet is made anew for every transmission.
+    struct Header {
+        alignas(8) std::array<std::byte, inline_frames + sizeof(wire::PacketHeader) + sizeof(wire::AckBlock) +
+                                             wire::max_ack_words * sizeof(std::uint64_t) +
+                                             sizeof(wire::HelloFrame)> bytes;
+    };
+
+    std::size_t take_turn(std::uint32_t peer, std::span<TxPacket> packets, Time now);
+    bool another_turn(const Peer& peer, Time now) const noexcept;
+    std::uint32_t next_packet(std::uint32_t peer, Time now);
+    std::uint32_t next_control_packet(std::uint32_t peer);
+    bool may_send(Peer& peer, const TxSlot* again, Time now) const noexcept;
+    PathId choose_path(Peer& peer, const TxSlot& slot, Time now);
+    bool emit(std::uint32_t peer, std::uint32_t slot, TxPacket& packet, Time now);
+    bool emit_bare(std::uint32_t peer, Bare kind, TxPacket& packet, Time now);
+    void add_frames(const TxSlot& slot, std::byte* start, std::byte* out, TxPacket& packet);
+    std::byte* begin(const Peer& peer, TxPacket& packet) noexcept;
+    void finish(TxPacket& packet) noexcept;
+    void book_sent(Peer& peer, std::uint32_t slot, Time now);
+    Counter& repair_counter(TxSlot::Repair repair) const noexcept;
+
+    Shared& s_;
+    Framing& framing_;
+    LazyArray<Header> headers_;
+    std::uint32_t header_capacity_;
+    std::uint32_t headers_used_ = 0;
+};
+
+} // namespace srd

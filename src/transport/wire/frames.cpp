@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "wire/frames.hpp"
+
+#include <bit>
+
+namespace srd::wire {
+
+namespace {
+
+struct Source {
+    Reader& reader;
+    bool has_remote;
+    std::uint32_t remote_length;
+};
+
+/// The next `length` bytes: the rest of what is here, or all that is with the sender.
+std::optional<Payload> take_payload(const Source& from, std::size_t length) noexcept
+{
+    if (from.has_remote) {
+        return from.reader.remaining() == 0 && length == from.remote_length
+                   ? std::optional(Payload{{}, length, true})
+                   : std::nullopt;
+    }
+    const auto bytes = from.reader.take_bytes(length);
+    return bytes ? std::optional(Payload{*bytes, length, false}) : std::nullopt;
+}
+
+/// The optional fields that `flags` announce.
+bool take_optional(Reader& reader, std::uint8_t flags, EagerFrame& frame) noexcept
+{
+    if ((flags & ~frame_flag::all) != 0) {
+        return false;
+    }
+    frame.flags.tagged = (flags & frame_flag::tagged) != 0;
+    frame.flags.has_data = (flags & frame_flag::has_data) != 0;
+    frame.want_delivered = (flags & frame_flag::want_delivered) != 0;
+    if (frame.flags.has_data) {
+        const auto field = reader.take<MessageData>();
+        if (!field) {
+            return false;
+        }
+        frame.data = field->value;
+    }
+    if (frame.want_delivered) {
+        const auto field = reader.take<MessageHandle>();
+        if (!field) {
+            return false;
+        }
+        frame.handle = field->value;
+    }
+    return true;
+}
+
+bool decode_message(Reader& reader, EagerFrame& out) noexcept
+{
+    const auto frame = reader.take<MessageFrame>();
+    if (!frame || !take_optional(reader, frame->flags, out)) {
+        return false;
+    }
+    const auto payload = reader.take_bytes(frame->length);
+    if (!payload) {
+        return false;
+    }
+    out.sequence = frame->sequence;
+    out.tag = frame->tag;
+    out.total = payload->size();
+    out.payload = {payload->data(), payload->size()}; // not *payload: 8-byte writes, 16-byte copy
+    return true;
+}
+
+bool decode_part(Reader& reader, EagerFrame& out) noexcept
+{
+    const auto frame = reader.take<PartFrame>();
+    if (!frame || !take_optional(reader, frame->flags, out)) {
+        return false;
+    }
+    const auto payload = reader.take_bytes(frame->length);
+    out.sequence = frame->sequence;
+    out.tag = frame->tag;
+    out.offset = frame->offset;
+    out.total = frame->total;
+    // A part ends its packet, is a true part, and of a message that may be sent without asking.
+    if (!payload || reader.remaining() != 0 || payload->empty() || payload->size() >= out.total ||
+        out.offset + payload->size() > out.total || out.total > max_eager_total) {
+        return false;
+    }
+    out.payload = *payload;
+    return true;
+}
+
+/// Where the sender has the message's bytes, if it says so.
+bool take_source(Reader& reader, std::uint8_t pieces, RequestedMessage& out) noexcept
+{
+    if (pieces == 0) {
+        return true;
+    }
+    const auto epoch = reader.take<SourceEpoch>();
+    if (!epoch || pieces > max_iov) {
+        return false;
+    }
+    out.source_epoch = epoch->value;
+    for (; out.source_count < pieces; ++out.source_count) {
+        const auto piece = reader.take<MessagePiece>();
+        if (!piece) {
+            return false;
+        }
+        out.source[out.source_count] = {std::bit_cast<void*>(std::uint64_t{piece->address}),
+                                        std::size_t{piece->length}};
+    }
+    return true;
+}
+
+bool decode_request(Reader& reader, RequestedMessage& out) noexcept
+{
+    const auto frame = reader.take<RequestFrame>();
+    if (!frame || (frame->flags & ~(frame_flag::tagged | frame_flag::has_data)) != 0) {
+        return false;
+    }
+    out.flags.tagged = (frame->flags & frame_flag::tagged) != 0;
+    out.flags.has_data = (frame->flags & frame_flag::has_data) != 0;
+    if (out.flags.has_data) {
+        const auto field = reader.take<MessageData>();
+        if (!field) {
+            return false;
+        }
+        out.data = field->value;
+    }
+    out.sequence = frame->sequence;
+    out.tag = frame->tag;
+    out.total = frame->total;
+    out.handle = frame->handle;
+    return take_source(reader, frame->pieces, out);
+}
+
+bool decode_data(const Source& from, DataPiece& out) noexcept
+{
+    const auto frame = from.reader.take<DataFrame>();
+    if (!frame || (frame->flags & ~data_flag::all) != 0) {
+        return false;
+    }
+    const auto payload = take_payload(from, frame->length);
+    if (!payload || from.reader.remaining() != 0) {
+        return false;
+    }
+    out.sequence = frame->sequence;
+    out.handle = frame->receiver_handle;
+    out.offset = frame->offset;
+    out.answers_read = (frame->flags & data_flag::answers_read) != 0;
+    out.payload = *payload;
+    return true;
+}
+
+bool decode_write(const Source& from, WritePiece& out) noexcept
+{
+    Reader& reader = from.reader;
+    const auto frame = reader.take<WriteFrame>();
+    if (!frame || (frame->flags & ~rma_flag::all) != 0) {
+        return false;
+    }
+    out.total = frame->length;
+    if ((frame->flags & rma_flag::whole) == 0) {
+        const auto field = reader.take<WriteTotal>();
+        if (!field) {
+            return false;
+        }
+        out.total = field->value;
+    }
+    out.flags.has_data = (frame->flags & rma_flag::has_data) != 0;
+    if (out.flags.has_data) {
+        const auto field = reader.take<MessageData>();
+        if (!field) {
+            return false;
+        }
+        out.data = field->value;
+    }
+    const auto payload = take_payload(from, frame->length);
+    if (!payload || payload->size > out.total) {
+        return false;
+    }
+    if (payload->size != out.total && (payload->size == 0 || reader.remaining() != 0)) {
+        return false; // a piece of a longer write has its packet for itself
+    }
+    out.handle = frame->handle;
+    out.key = frame->key;
+    out.address = frame->address;
+    out.payload = *payload;
+    return true;
+}
+
+bool decode_read(Reader& reader, ReadFrame& out) noexcept
+{
+    const auto frame = reader.take<ReadFrame>();
+    if (!frame || (frame->flags & ~rma_flag::last) != 0) {
+        return false;
+    }
+    out = *frame;
+    return true;
+}
+
+/// True if the `count` atomic ranges that `bytes` begins with are together `length` bytes.
+bool ranges_fill(std::span<const std::byte> bytes, std::size_t count, std::uint64_t length) noexcept
+{
+    Reader reader(bytes);
+    for (; count != 0; --count) {
+        const auto range = reader.take<AtomicRange>();
+        if (!range || range->length > length) {
+            return false;
+        }
+        length -= range->length;
+    }
+    return length == 0;
+}
+
+bool decode_atomic(Reader& reader, AtomicRequest& out) noexcept
+{
+    const auto frame = reader.take<AtomicFrame>();
+    if (!frame || (frame->flags & ~atomic_flag::all) != 0 || frame->ranges == 0 || frame->ranges > max_iov ||
+        frame->length > max_atomic_size) {
+        return false;
+    }
+    const std::size_t length = frame->length;
+    const std::size_t size = frame->ranges * sizeof(AtomicRange) +
+                             ((frame->flags & atomic_flag::has_operand) != 0 ? length : 0) +
+                             ((frame->flags & atomic_flag::has_compare) != 0 ? length : 0);
+    const auto body = reader.take_bytes(size);
+    if (!body || !ranges_fill(*body, frame->ranges, length)) {
+        return false;
+    }
+    out.frame = *frame;
+    out.body = *body;
+    return true;
+}
+
+bool decode_result(Reader& reader, AtomicResult& out) noexcept
+{
+    const auto frame = reader.take<ResultFrame>();
+    const auto payload = frame ? reader.take_bytes(frame->length) : std::nullopt;
+    if (!payload) {
+        return false;
+    }
+    out.sequence = frame->sequence;
+    out.handle = frame->handle;
+    out.payload = *payload;
+    return true;
+}
+
+/// Cause::none: no cause of this protocol.
+Cause cause_of(std::uint8_t code) noexcept
+{
+    switch (code) {
+    case fault_cause::bad_key:
+        return Cause::bad_key;
+    case fault_cause::out_of_bounds:
+        return Cause::out_of_bounds;
+    case fault_cause::access_denied:
+        return Cause::access_denied;
+    case fault_cause::bad_operation:
+        return Cause::bad_operation;
+    case fault_cause::region_closed:
+        return Cause::region_closed;
+    default:
+        return Cause::none;
+    }
+}
+
+std::uint8_t code_of(Cause cause) noexcept
+{
+    switch (cause) {
+    case Cause::out_of_bounds:
+        return fault_cause::out_of_bounds;
+    case Cause::access_denied:
+        return fault_cause::access_denied;
+    case Cause::bad_operation:
+        return fault_cause::bad_operation;
+    case Cause::region_closed:
+        return fault_cause::region_closed;
+    default:
+        return fault_cause::bad_key;
+    }
+}
+
+bool decode_failure(Reader& reader, bool denied, AccessFailure& out) noexcept
+{
+    const auto frame = reader.take<FaultFrame>();
+    if (!frame || cause_of(frame->cause) == Cause::none || (denied && frame->is_read > 1)) {
+        return false;
+    }
+    out.cause = cause_of(frame->cause);
+    out.denied = denied;
+    out.is_read = denied && frame->is_read != 0;
+    out.sequence = frame->sequence;
+    out.handle = frame->handle;
+    out.faults = frame->faults;
+    return true;
+}
+
+bool decode_hello(Reader& reader, HelloFrame& out) noexcept
+{
+    const auto frame = reader.take<HelloFrame>();
+    if (!frame || reader.remaining() != 0 || frame->address_length == 0 ||
+        frame->address_length > max_address_size || frame->connection == 0 || frame->incarnation == 0 ||
+        frame->max_packet < min_max_packet || (frame->flags & ~hello_flag::all) != 0) {
+        return false;
+    }
+    out = *frame;
+    return true;
+}
+
+/// A frame of fixed size, all of which may be believed so far.
+template <typename Layout>
+bool take(Reader& reader, Frame& frame) noexcept
+{
+    const auto layout = reader.take<Layout>();
+    if (layout) {
+        frame.emplace<Layout>(*layout);
+    }
+    return layout.has_value();
+}
+
+} // namespace
+
+bool decode(Reader& reader, bool has_remote, std::uint32_t remote_length, Frame& frame) noexcept
+{
+    const Source from{reader, has_remote, remote_length};
+    const auto type = reader.peek();
+    switch (type ? static_cast<FrameType>(*type) : FrameType{}) {
+    case FrameType::message:
+        return decode_message(reader, frame.emplace<EagerFrame>());
+    case FrameType::part:
+        return decode_part(reader, frame.emplace<EagerFrame>());
+    case FrameType::request:
+        return decode_request(reader, frame.emplace<RequestedMessage>());
+    case FrameType::grant:
+        return take<GrantFrame>(reader, frame);
+    case FrameType::data:
+        return decode_data(from, frame.emplace<DataPiece>());
+    case FrameType::delivered:
+        return take<DeliveredFrame>(reader, frame);
+    case FrameType::hello:
+        return decode_hello(reader, frame.emplace<HelloFrame>());
+    case FrameType::close:
+        return take<CloseFrame>(reader, frame);
+    case FrameType::write:
+        return decode_write(from, frame.emplace<WritePiece>());
+    case FrameType::read:
+        return decode_read(reader, frame.emplace<ReadFrame>());
+    case FrameType::atomic:
+        return decode_atomic(reader, frame.emplace<AtomicRequest>());
+    case FrameType::result:
+        return decode_result(reader, frame.emplace<AtomicResult>());
+    case FrameType::fault:
+        return decode_failure(reader, false, frame.emplace<AccessFailure>());
+    case FrameType::denied:
+        return decode_failure(reader, true, frame.emplace<AccessFailure>());
+    }
+    return false;
+}
+
+// ---------------------------------------------------------------------------
+
+namespace {
+
+std::uint8_t flags_on_wire(const MessageFlags& flags, bool want_delivered) noexcept
+{
+    return static_cast<std::uint8_t>((flags.tagged ? frame_flag::tagged : 0) |
+                                     (flags.has_data ? frame_flag::has_data : 0) |
+                                     (want_delivered ? frame_flag::want_delivered : 0));
+}
+
+} // namespace
+
+std::byte* put_eager(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
+                     std::uint64_t offset, std::uint64_t length, std::uint64_t total) noexcept
+{
+    const bool want_delivered = handle != no_handle;
+    const std::uint8_t flags = flags_on_wire(envelope.flags, want_delivered);
+    if (length == total) {
+        MessageFrame frame;
+        frame.flags = flags;
+        frame.length = static_cast<std::uint16_t>(length);
+        frame.sequence = sequence;
+        frame.tag = envelope.tag;
+        out = put(out, frame);
+    } else {
+        PartFrame frame;
+        frame.flags = flags;
+        frame.length = static_cast<std::uint16_t>(length);
+        frame.sequence = sequence;
+        frame.tag = envelope.tag;
+        frame.offset = static_cast<std::uint32_t>(offset);
+        frame.total = static_cast<std::uint32_t>(total);
+        out = put(out, frame);
+    }
+    if (envelope.flags.has_data) {
+        out = put(out, MessageData{envelope.data});
+    }
+    return want_delivered ? put(out, MessageHandle{handle}) : out;
+}
+
+std::byte* put_request(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
+                       std::uint64_t total, std::uint32_t epoch, std::span<const iovec> source) noexcept
+{
+    RequestFrame frame;
+    frame.flags = flags_on_wire(envelope.flags, false);
+    frame.sequence = sequence;
+    frame.tag = envelope.tag;
+    frame.total = total;
+    frame.handle = handle;
+    frame.pieces = static_cast<std::uint8_t>(source.size());
+    out = put(out, frame);
+    if (envelope.flags.has_data) {
+        out = put(out, MessageData{envelope.data});
+    }
+    if (!source.empty()) {
+        out = put(out, SourceEpoch{epoch});
+    }
+    for (const iovec& piece : source) {
+        out = put(out, MessagePiece{reinterpret_cast<std::uintptr_t>(piece.iov_base), piece.iov_len});
+    }
+    return out;
+}
+
+std::byte* put_write(std::byte* out, const WriteHeader& header) noexcept
+{
+    WriteFrame frame;
+    frame.flags = static_cast<std::uint8_t>((header.whole ? rma_flag::whole : 0) |
+                                            (header.has_data ? rma_flag::has_data : 0));
+    frame.length = static_cast<std::uint16_t>(header.length);
+    frame.handle = header.handle;
+    frame.key = header.range.key;
+    frame.address = header.range.address;
+    out = put(out, frame);
+    if (!header.whole) {
+        out = put(out, WriteTotal{header.total});
+    }
+    return header.has_data ? put(out, MessageData{header.data}) : out;
+}
+
+std::byte* put_failure(std::byte* out, const AccessFailure& failure) noexcept
+{
+    FaultFrame frame;
+    frame.type = static_cast<std::uint8_t>(failure.denied ? FrameType::denied : FrameType::fault);
+    frame.cause = code_of(failure.cause);
+    frame.is_read = failure.is_read ? 1 : 0;
+    frame.sequence = failure.sequence;
+    frame.handle = failure.handle;
+    frame.faults = failure.faults;
+    return put(out, frame);
+}
+
+} // namespace srd::wire

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Frames as values. decode() reads the next frame of a packet once, checks all
+// that can be checked without knowing the connection's state, and returns one
+// of a closed set of types; encode() writes one. A frame of fixed size is its
+// own layout (layout.hpp); the others have a struct here.
+//
+// Nothing in a value is trusted beyond its syntax: handles, sequences, keys and
+// addresses are the business of the part that the frame is handed to.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <variant>
+
+#include <sys/uio.h>
+
+#include <srd/limits.hpp>
+#include <srd/wire.hpp>
+
+#include "operation.hpp"
+#include "wire/layout.hpp"
+
+namespace srd::wire {
+
+/// A handle that names nothing.
+inline constexpr std::uint32_t no_handle = 0xffffffff;
+
+/// Bytes that a frame carries: in the packet, or (only on one host) at its end in the memory of the sender,
+/// from where they are fetched when their destination is known.
+struct Payload {
+    std::span<const std::byte> bytes;
+    std::uint64_t size = 0;
+    bool remote = false; ///< to be fetched; `bytes` is empty
+};
+
+/// message: a whole message; part: a piece of one that is sent without asking.
+struct EagerFrame : Envelope {
+    std::uint32_t sequence = 0;
+    std::uint32_t handle = 0; ///< the sender's name for the message, if want_delivered
+    bool want_delivered = false;
+    std::uint64_t offset = 0;
+    std::uint64_t total = 0; ///< bytes of the whole message; 1 .. 2^32-1 in a part
+    std::span<const std::byte> payload;
+
+    bool whole() const noexcept { return payload.size() == total; }
+};
+
+/// request: a large message is there; send me grants.
+struct RequestedMessage : Envelope {
+    std::uint32_t sequence = 0;
+    std::uint32_t handle = 0; ///< the sender's name for the message
+    std::uint64_t total = 0;
+    std::uint32_t source_epoch = 0;      ///< if source_count != 0
+    std::uint8_t source_count = 0;       ///< pieces of `source`; 0: the sender does not say where the bytes are
+    std::array<iovec, max_iov> source{}; ///< addresses of the sender's process: never dereferenced here
+};
+
+/// data: a piece of a granted message, or of what was read.
+struct DataPiece {
+    std::uint32_t sequence = 0;
+    std::uint32_t handle = 0; ///< the receiver's name for the message or the read
+    std::uint64_t offset = 0;
+    bool answers_read = false;
+    Payload payload;
+};
+
+/// write: bytes for registered memory.
+struct WritePiece : Envelope {
+    std::uint32_t handle = 0; ///< the sender's name for the operation
+    std::uint64_t key = 0;
+    std::uint64_t address = 0;
+    std::uint64_t total = 0; ///< bytes of the operation
+    Payload payload;
+};
+
+/// atomic: an operation on registered memory; operands and comparands are `length` bytes each.
+struct AtomicRequest {
+    AtomicFrame frame;
+    std::span<const std::byte> body; ///< ranges, operands, comparands, as far as frame.flags has them
+
+    bool fetches() const noexcept { return (frame.flags & atomic_flag::fetch) != 0; }
+};
+
+/// result: what a fetching atomic found.
+struct AtomicResult {
+    std::uint32_t sequence = 0;
+    std::uint32_t handle = 0;
+    std::span<const std::byte> payload;
+};
+
+/// fault or denied: an access was not carried out.
+struct AccessFailure {
+    Cause cause = Cause::none;
+    bool denied = false;  ///< a read or a fetching atomic; else a fault: a write or another atomic
+    bool is_read = false; ///< denied: `handle` names a read
+    std::uint32_t sequence = 0;
+    std::uint32_t handle = 0;
+    std::uint16_t faults = 0; ///< fault: fault frames made so far
+};
+
+using Frame = std::variant<EagerFrame, RequestedMessage, GrantFrame, DataPiece, DeliveredFrame,
+                           HelloFrame, CloseFrame, WritePiece, ReadFrame, AtomicRequest, AtomicResult,
+                           AccessFailure>;
+
+/// Room that every packet keeps in front of its frames for the header and an acknowledgement block with so
+/// many bitmap words, so that acknowledgements can ride on what is framed already.
+inline constexpr std::size_t ack_words_reserved = 8;
+inline constexpr std::uint32_t packet_overhead =
+    sizeof(PacketHeader) + sizeof(AckBlock) + ack_words_reserved * sizeof(std::uint64_t);
+/// The smallest max_packet that a hello may name.
+inline constexpr std::uint32_t min_max_packet = 2 * packet_overhead;
+
+/// The longest message that may be sent without asking, and so the longest total of a part.
+inline constexpr std::uint64_t max_eager_total = 131072;
+
+/// What a packet may hold together. Messages can be refused, so that the packet comes again; writes, reads
+/// and faults must then not be in it.
+enum class Contents : std::uint8_t { neutral, messages, rma };
+constexpr Contents contents_of(FrameType type) noexcept
+{
+    switch (type) {
+    case FrameType::write:
+    case FrameType::read:
+    case FrameType::fault:
+        return Contents::rma;
+    case FrameType::message:
+    case FrameType::part:
+    case FrameType::request:
+    case FrameType::atomic:
+        return Contents::messages;
+    default:
+        return Contents::neutral;
+    }
+}
+
+/// Reads the next frame of a packet that has one into `frame`. `remote_length`: bytes of the packet's end that
+/// are with the sender, if `has_remote`. Never reads past the end. False: it is malformed: of no known type,
+/// cut off, or against the rules of its layout.
+bool decode(Reader& reader, bool has_remote, std::uint32_t remote_length, Frame& frame) noexcept;
+
+/// Bytes of the optional fields of message, part and write frames.
+constexpr std::size_t optional_size(const MessageFlags& flags, bool want_delivered) noexcept
+{
+    return (flags.has_data ? sizeof(MessageData) : 0) + (want_delivered ? sizeof(MessageHandle) : 0);
+}
+
+/// What the header of a write frame says.
+struct WriteHeader {
+    RemoteRange range; ///< its length is not sent
+    std::uint64_t length = 0; ///< bytes of the piece
+    std::uint64_t total = 0;
+    std::uint64_t data = 0;
+    std::uint32_t handle = no_handle; ///< no_handle: no fault frame is wanted
+    bool whole = true;
+    bool has_data = false;
+
+    constexpr std::size_t size() const noexcept
+    {
+        return sizeof(WriteFrame) + (whole ? 0 : sizeof(WriteTotal)) + (has_data ? sizeof(MessageData) : 0);
+    }
+};
+
+/// Writes `value` at `out`; returns the first byte behind it.
+template <typename T>
+std::byte* put(std::byte* out, const T& value) noexcept
+{
+    std::memcpy(out, &value, sizeof(T));
+    return out + sizeof(T);
+}
+
+// The headers of frames with a payload: the first byte behind is returned, where the payload belongs.
+
+/// message if `length` == `total`, else part. `handle` no_handle: no delivered frame is wanted.
+std::byte* put_eager(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
+                     std::uint64_t offset, std::uint64_t length, std::uint64_t total) noexcept;
+std::byte* put_request(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
+                       std::uint64_t total, std::uint32_t epoch, std::span<const iovec> source) noexcept;
+constexpr std::size_t request_size(const MessageFlags& flags, std::size_t source_count) noexcept
+{
+    return sizeof(RequestFrame) + optional_size(flags, false) +
+           (source_count != 0 ? sizeof(SourceEpoch) + source_count * sizeof(MessagePiece) : 0);
+}
+std::byte* put_write(std::byte* out, const WriteHeader& header) noexcept;
+std::byte* put_failure(std::byte* out, const AccessFailure& failure) noexcept;
+
+} // namespace srd::wire
