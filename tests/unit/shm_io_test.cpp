@@ -7,8 +7,9 @@
 
 #include <poll.h>
 
+#include <srd/shm_object.hpp>
+
 #include "io/shm/shm_box.hpp"
-#include "io/shm/shm_file.hpp"
 #include "io/shm/shm_ring.hpp"
 #include "io/shm/shm_routes.hpp"
 #include "support/catch.hpp"

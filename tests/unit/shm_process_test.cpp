@@ -4,8 +4,9 @@
 // room.
 #include <sys/prctl.h>
 
+#include <srd/shm_object.hpp>
+
 #include "io/shm/shm_box.hpp"
-#include "io/shm/shm_file.hpp"
 #include "support/catch.hpp"
 #include "support/net_world.hpp"
 #include "support/shm_ends.hpp"

@@ -12,8 +12,7 @@
 #include <unistd.h>
 
 #include <srd/check.hpp>
-
-#include "io/shm/shm_file.hpp"
+#include <srd/shm_object.hpp>
 
 namespace srd {
 
