@@ -7,7 +7,6 @@
 #include <map>
 #include <mutex>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 #include <arpa/inet.h>
@@ -173,12 +172,9 @@ Assembler::Code assemble(int queues, int sockets)
     return a.code();
 }
 
-/// Network namespace (device and inode of its file) and interface.
-using ProgramKey = std::tuple<dev_t, ino_t, unsigned>;
-
 struct Registry {
     std::mutex mutex;
-    std::map<ProgramKey, std::weak_ptr<XdpProgram>> programs;
+    std::map<XdpProgram::ProgramKey, std::weak_ptr<XdpProgram>> programs;
 };
 
 Registry& registry()
@@ -193,20 +189,27 @@ Registry& registry()
 int XdpProgram::attach(const XdpLibrary& library, unsigned index, const std::string& interface, XdpMode mode,
                        std::shared_ptr<XdpProgram>& program, std::string& error)
 {
+    constexpr const char* own_namespace = "/proc/thread-self/ns/net";
+    constexpr int attempts = 20; // a process that ends takes its program along, a little later
     struct stat space {};
-    ::stat("/proc/thread-self/ns/net", &space);
-    Registry& known = registry();
-    const std::lock_guard lock(known.mutex);
-    std::erase_if(known.programs, [](const auto& entry) { return entry.second.expired(); });
-    std::weak_ptr<XdpProgram>& slot = known.programs[ProgramKey(space.st_dev, space.st_ino, index)];
-    std::shared_ptr<XdpProgram> made = slot.lock();
-    if (made == nullptr) {
-        made.reset(new XdpProgram(library));
-        if (const int code = made->create(index, mode, error); code != 0) {
+    if (::stat(own_namespace, &space) != 0) {
+        const int code = errno;
+        error = std::string("cannot tell which network namespace ") + interface + " is in: " + own_namespace +
+                ": " + std::strerror(code);
+        return code;
+    }
+    const ProgramKey key(space.st_dev, space.st_ino, index);
+    std::shared_ptr<XdpProgram> made;
+    for (int attempt = 0;; ++attempt) {
+        const int code = find_or_create(library, key, mode, made, error);
+        if (code == 0) {
+            break;
+        }
+        if (code != EBUSY || attempt == attempts) {
             error = "cannot attach to " + interface + ": " + error;
             return code;
         }
-        slot = made;
+        std::this_thread::sleep_for(std::chrono::milliseconds(25)); // without the lock
     }
     if (mode != XdpMode::any && made->native_ != (mode == XdpMode::native)) {
         error = "the XDP program of another endpoint is on " + interface + " in the other mode";
@@ -216,52 +219,63 @@ int XdpProgram::attach(const XdpLibrary& library, unsigned index, const std::str
     return 0;
 }
 
-int XdpProgram::create(unsigned index, XdpMode mode, std::string& error)
+int XdpProgram::find_or_create(const XdpLibrary& library, const ProgramKey& key, XdpMode mode,
+                               std::shared_ptr<XdpProgram>& program, std::string& error)
 {
-    constexpr int attempts = 20; // a process that ends takes its program along, a little later
-    for (int attempt = 0;; ++attempt) {
-        bpf_xdp_query_opts present{};
-        present.sz = sizeof(present);
-        if (library_.bpf_xdp_query(static_cast<int>(index), 0, &present) == 0 && present.attach_mode != 0) {
-            native_ = present.attach_mode == XDP_ATTACHED_DRV;
-            if (join(index, present.prog_id)) {
-                return 0;
-            }
-            if (attempt == attempts) {
-                error =
-                    "XDP program " + std::to_string(present.prog_id) +
-                    " is there already and not to be shared (bpftool prog tells whose it is; to share ours "
-                    "between processes takes CAP_SYS_ADMIN); use the packet or the udp backend";
-                return EBUSY;
-            }
-            std::this_thread::sleep_for(std::chrono::milliseconds(25));
-            continue;
-        }
-        if (const int code = load(); code != 0) {
-            error = std::string("the kernel does not accept the XDP program: ") + std::strerror(code);
-            return code;
-        }
-        int code = 0;
-        for (const XdpMode wanted : {XdpMode::native, XdpMode::generic}) {
-            if (mode != XdpMode::any && mode != wanted) {
-                continue;
-            }
-            bpf_link_create_opts options{};
-            options.sz = sizeof(options);
-            options.flags = wanted == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-            link_ = FileDescriptor(
-                library_.bpf_link_create(program_.get(), static_cast<int>(index), BPF_XDP, &options));
-            code = link_.valid() ? 0 : errno;
-            if (code == 0) {
-                native_ = wanted == XdpMode::native;
-                return 0;
-            }
-        }
-        if ((code != EBUSY && code != EEXIST) || attempt == attempts) {
-            error = std::strerror(code);
-            return code;
+    Registry& known = registry();
+    const std::lock_guard lock(known.mutex);
+    std::erase_if(known.programs, [](const auto& entry) { return entry.second.expired(); });
+    if (const auto found = known.programs.find(key); found != known.programs.end()) {
+        program = found->second.lock();
+        if (program != nullptr) {
+            return 0;
         }
     }
+    std::shared_ptr<XdpProgram> made(new XdpProgram(library));
+    const int code = made->create(std::get<unsigned>(key), mode, error);
+    if (code == 0) {
+        known.programs[key] = made;
+        program = std::move(made);
+    }
+    return code;
+}
+
+int XdpProgram::create(unsigned index, XdpMode mode, std::string& error)
+{
+    bpf_xdp_query_opts present{};
+    present.sz = sizeof(present);
+    if (library_.bpf_xdp_query(static_cast<int>(index), 0, &present) == 0 && present.attach_mode != 0) {
+        native_ = present.attach_mode == XDP_ATTACHED_DRV;
+        if (join(index, present.prog_id)) {
+            return 0;
+        }
+        error = "XDP program " + std::to_string(present.prog_id) +
+                " is there already and not to be shared (bpftool prog tells whose it is; to share ours "
+                "between processes takes CAP_SYS_ADMIN); use the packet or the udp backend";
+        return EBUSY;
+    }
+    if (const int code = load(); code != 0) {
+        error = std::string("the kernel does not accept the XDP program: ") + std::strerror(code);
+        return code;
+    }
+    int code = 0;
+    for (const XdpMode wanted : {XdpMode::native, XdpMode::generic}) {
+        if (mode != XdpMode::any && mode != wanted) {
+            continue;
+        }
+        bpf_link_create_opts options{};
+        options.sz = sizeof(options);
+        options.flags = wanted == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+        link_ = FileDescriptor(
+            library_.bpf_link_create(program_.get(), static_cast<int>(index), BPF_XDP, &options));
+        code = link_.valid() ? 0 : errno;
+        if (code == 0) {
+            native_ = wanted == XdpMode::native;
+            return 0;
+        }
+    }
+    error = std::strerror(code);
+    return code == EEXIST ? EBUSY : code; // somebody attached one in between
 }
 
 int XdpProgram::load()
