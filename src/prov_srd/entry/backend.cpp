@@ -76,7 +76,11 @@ int open_verbs(const std::string& device, const SocketAddress& address, Counters
     config.device = device;
     config.socket_buffer = params().socket_buffer;
     config.tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "verbs: %s", text); };
-    return make_verbs_io(config, counters, io, error);
+    const int code = make_verbs_io(config, counters, io, error);
+    if (code == ENOMEM || code == EPERM) {
+        error += "; FI_SRD_SOCKET_BUFFER sets the size of the buffers";
+    }
+    return code;
 #else
     error = "this libsrd-fi was built without libibverbs";
     return ENOSYS;

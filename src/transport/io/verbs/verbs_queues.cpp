@@ -42,8 +42,8 @@ std::string memory_limit_text()
     }
     return "; memory for RDMA is locked, and RLIMIT_MEMLOCK allows this process " +
            std::to_string(limit.rlim_cur >> 10) +
-           " KiB: raise it (ulimit -l, /etc/security/limits.conf, LimitMEMLOCK of a systemd unit) or lower "
-           "FI_SRD_SOCKET_BUFFER";
+           " KiB: raise it (ulimit -l, /etc/security/limits.conf, LimitMEMLOCK of a systemd unit) or ask for "
+           "smaller buffers";
 }
 
 /// Bytes are copied in order; returns how many.
@@ -72,15 +72,17 @@ int VerbsSlab::open(ibv_pd* pd, std::size_t bytes, int numa_node, std::string& e
     bytes_ = bytes;
     void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
-        error = "no memory for packets";
-        return errno;
+        const int code = errno;
+        error = "no address space for " + std::to_string(bytes >> 10) +
+                " KiB of memory for packets: " + std::strerror(code);
+        return code;
     }
     data_ = static_cast<std::byte*>(memory);
     // The device writes to these pages for as long as the parent lives: a child must not make it copy them.
     ::madvise(memory, bytes, MADV_DONTFORK);
     if (numa_node >= 0 && numa_node < 64) {
         const std::uint64_t nodes = std::uint64_t{1} << static_cast<unsigned>(numa_node);
-        ::syscall(SYS_mbind, memory, bytes, MPOL_PREFERRED, &nodes, 64UL + 1, 0U); // a wish: may fail
+        ::syscall(SYS_mbind, memory, bytes, MPOL_PREFERRED, &nodes, 64UL + 1, 0U); // best effort
     }
     errno = 0;
     mr_.reset(verbs().reg_mr(pd, memory, bytes, IBV_ACCESS_LOCAL_WRITE));
