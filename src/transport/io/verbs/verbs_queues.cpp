@@ -14,15 +14,16 @@
 #include <unistd.h>
 
 #include <srd/check.hpp>
-
 #include <srd/file_descriptor.hpp>
+
+#include "io/core/arrival_time.hpp"
+#include "io/core/ip_header.hpp"
 
 namespace srd {
 
 namespace {
 
 constexpr Duration repair_interval = std::chrono::milliseconds(10); // between attempts to renew a sender
-constexpr Duration late_poll = std::chrono::microseconds(20); // after the last one, as of the UDP backend
 constexpr Duration stall_limit =
     std::chrono::seconds(1); // a full sender that gives nothing back so long is stuck
 
@@ -284,7 +285,8 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
         const std::byte* const grh = buffer(index) + rx_lead;
         const unsigned mark =
             ipv4 ? std::to_integer<unsigned>(grh[21]) : std::to_integer<unsigned>(grh[1]) >> 4U;
-        packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes, (mark & 3U) == 3U, arrived};
+        packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes,
+                            (mark & ecn_mask) == ecn_experienced, arrived};
     }
     return count;
 }
@@ -339,12 +341,12 @@ void VerbsQueues::tx_collect(Time now)
             } else if (!sender.broken) {
                 sender.broken = true;
                 sender.retry_at = now + repair_interval;
-                if (!send_warned_ && config_.warn) {
+                if (!send_warned_) {
                     send_warned_ = true;
-                    config_.warn((config_.port.device + " refused to send (" +
-                                  verbs().wc_status_str(completion.status) +
-                                  "): no route, or the port is down; packets take UDP sockets meanwhile")
-                                     .c_str());
+                    config_.log.warning(config_.port.device + " refused to send (" +
+                                        verbs().wc_status_str(completion.status) +
+                                        "): no route, or the port is down; packets take UDP sockets "
+                                        "meanwhile");
                 }
             }
         }
