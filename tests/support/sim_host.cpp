@@ -49,7 +49,7 @@ void SimHost::restart()
     io_->set_hook(this);
     options_.limits.max_packet = std::max(options_.limits.max_packet, options_.io.caps.max_packet);
     engine_ = std::make_unique<Engine>(io_->caps(), options_.limits, options_.tuning, counters_,
-                                       io_->local_address(), random_.next());
+                                       io_->local_address().bytes(), random_.next());
     stopped_until_ = now();
     next_pass_ = time_never;
     wake(now());
@@ -166,25 +166,25 @@ Status SimHost::submit(const Operation& operation)
 Status SimHost::accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
 {
     const AllocationBan ban;
-    return engine_->accept(message, iov, cookie, now(), outcome);
+    return engine_->accept(message, iov, cookie, outcome);
 }
 
 Status SimHost::park(MessageId& message)
 {
     const AllocationBan ban;
-    return engine_->park(message, now());
+    return engine_->park(message);
 }
 
 void SimHost::refuse(MessageId message)
 {
     const AllocationBan ban;
-    engine_->refuse(message, now());
+    engine_->refuse(message);
 }
 
 void SimHost::discard(MessageId message)
 {
     const AllocationBan ban;
-    engine_->discard(message, now());
+    engine_->discard(message);
 }
 
 bool SimHost::place(std::span<const iovec> memory)
@@ -196,27 +196,27 @@ bool SimHost::place(std::span<const iovec> memory)
 void SimHost::confirm()
 {
     const AllocationBan ban;
-    engine_->confirm(now());
+    engine_->confirm();
 }
 
 void SimHost::serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie)
 {
     const AllocationBan ban;
-    engine_->serve(memory, key, tell, cookie, now());
+    engine_->serve(memory, key, tell, cookie);
 }
 
 void SimHost::reject(Cause cause)
 {
     const AllocationBan ban;
-    engine_->reject(cause, now());
+    engine_->reject(cause);
 }
 
 void SimHost::revoke(std::uint64_t key)
 {
     const AllocationBan ban;
-    engine_->revoke(key, now());
-    if (engine_->take_withdrawal()) {
-        io_->withdraw();
+    engine_->revoke(key);
+    if (engine_->take_revocation()) {
+        io_->revoke();
     }
 }
 

@@ -139,7 +139,7 @@ private:
             return;
         case Event::Kind::message: {
             Accepted outcome{};
-            CHECK(side.engine.accept(event.message, {}, 0, now, outcome) == Status::ok);
+            CHECK(side.engine.accept(event.message, {}, 0, outcome) == Status::ok);
             return;
         }
         default:
@@ -151,11 +151,11 @@ private:
     {
         const RemoteRange& range = event.ranges.front();
         if (range.key != 7) {
-            side.engine.reject(Cause::bad_key, now);
+            side.engine.reject(Cause::bad_key);
             return;
         }
         if (range.address > side.memory.size() || range.length > side.memory.size() - range.address) {
-            side.engine.reject(Cause::out_of_bounds, now);
+            side.engine.reject(Cause::out_of_bounds);
             return;
         }
         std::byte* const at = side.memory.data() + range.address;
@@ -165,12 +165,12 @@ private:
             if (event.last && event.flags.has_data) {
                 side.remote_data.push_back(event.data);
             }
-            side.engine.confirm(now);
+            side.engine.confirm();
         } else if (event.kind == Event::Kind::read) {
             const iovec iov{at, range.length};
-            side.engine.serve({&iov, 1}, 7, true, 99, now);
+            side.engine.serve({&iov, 1}, 7, true, 99);
             if (side.revoke_at_serve) {
-                side.engine.revoke(7, now);
+                side.engine.revoke(7);
             }
         } else {
             std::uint64_t old = 0;
@@ -182,7 +182,7 @@ private:
             std::memcpy(&operand, event.payload.data(), sizeof(operand));
             const std::uint64_t sum = old + operand;
             std::memcpy(at, &sum, sizeof(sum));
-            side.engine.confirm(now);
+            side.engine.confirm();
         }
     }
 

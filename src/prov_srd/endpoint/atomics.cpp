@@ -159,7 +159,7 @@ void Endpoint::on_atomic(const Event& event, Time now) noexcept
     if (!atomic_valid(form, event.operation, event.datatype)) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s asked for atomic operation %u on datatype %u; refused",
                         peer_text(engine_->peer_route(event.peer)).c_str(), event.operation, event.datatype);
-        engine_->reject(Cause::bad_operation, now);
+        engine_->reject(Cause::bad_operation);
         return;
     }
     std::array<iovec, max_iov * max_iov> pieces;
@@ -169,7 +169,7 @@ void Endpoint::on_atomic(const Event& event, Time now) noexcept
     for (const RemoteRange& range : event.ranges) {
         const Resolved found = find_memory(range, access, event.peer);
         if (found.cause != Cause::none) {
-            engine_->reject(found.cause, now);
+            engine_->reject(found.cause);
             return;
         }
         std::copy_n(found.pieces.begin(), found.count, pieces.begin() + static_cast<std::ptrdiff_t>(count));
@@ -184,10 +184,10 @@ void Endpoint::on_atomic(const Event& event, Time now) noexcept
                          .result = event.result})) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s asked for an atomic whose lengths differ; refused",
                         peer_text(engine_->peer_route(event.peer)).c_str());
-        engine_->reject(Cause::bad_operation, now);
+        engine_->reject(Cause::bad_operation);
         return;
     }
-    engine_->confirm(now);
+    engine_->confirm();
     count_access({regions.data(), region_count}, access);
 }
 

@@ -189,7 +189,7 @@ bool Endpoint::deliver(std::uint32_t index, MessageId message, const Arrival& ar
     }
     Accepted outcome{};
     const std::span<const iovec> iov(record.iov.data(), record.iov_count);
-    if (engine_->accept(message, iov, index, now, outcome) != Status::ok) [[unlikely]] {
+    if (engine_->accept(message, iov, index, outcome) != Status::ok) [[unlikely]] {
         return false;
     }
     if (record.posted) {
@@ -227,7 +227,7 @@ bool Endpoint::deliver_share(std::uint32_t index, MessageId message, const Arriv
     share.from = arrival.from;
     share.has_data = arrival.has_data;
     Accepted outcome{};
-    if (engine_->accept(message, std::span(share.iov).first(1), share_index, now, outcome) != Status::ok) {
+    if (engine_->accept(message, std::span(share.iov).first(1), share_index, outcome) != Status::ok) {
         matcher_->receives.release(share_index);
         return false;
     }
@@ -386,7 +386,7 @@ ssize_t Endpoint::search(const ReceiveArguments& arguments, RouteId source, Time
     const UnexpectedRecord& record = matcher_->unexpected[index];
     report_message(arguments, record);
     if ((arguments.flags & FI_DISCARD) != 0) {
-        engine_->discard(record.message, now);
+        engine_->discard(record.message);
         matcher_->remove_unexpected(index);
         matcher_->unexpected.release(index);
         flush();
@@ -428,7 +428,7 @@ ssize_t Endpoint::retrieve_claimed(const ReceiveArguments& arguments, std::size_
         // accept() of a parked message does not fail
         SRD_CHECK(deliver(index, record.message, arrival_of(record), now));
     } else if (record.cause == Cause::none) {
-        engine_->discard(record.message, now);
+        engine_->discard(record.message);
         report_message(arguments, record);
     } else {
         CompletionError failure = failed_receive(arguments.context, record.tagged, record.tag,

@@ -99,13 +99,13 @@ void Endpoint::on_write(const Event& event, Time now) noexcept
 {
     const Resolved found = find_memory(event.ranges[0], Access::remote_write, event.peer);
     if (found.cause != Cause::none) [[unlikely]] {
-        engine_->reject(found.cause, now);
+        engine_->reject(found.cause);
         return;
     }
     if (!engine_->place(found.memory())) {
         return;
     }
-    engine_->confirm(now);
+    engine_->confirm();
     if (!event.last) {
         return;
     }
@@ -123,12 +123,12 @@ void Endpoint::on_read(const Event& event, Time now) noexcept
     const RemoteRange& range = event.ranges[0];
     const Resolved found = find_memory(range, Access::remote_read, event.peer);
     if (found.cause != Cause::none) [[unlikely]] {
-        engine_->reject(found.cause, now);
+        engine_->reject(found.cause);
         return;
     }
     const auto& region = *static_cast<const MemoryRegion*>(found.owner);
     const bool counted = remote_read_counter_ != nullptr || region.remote_reads.load() != nullptr;
-    engine_->serve(found.memory(), range.key, event.last && counted, range.key, now);
+    engine_->serve(found.memory(), range.key, event.last && counted, range.key);
 }
 
 /// The key is the cookie: the region may have been closed meanwhile.
@@ -143,9 +143,9 @@ void Endpoint::revoke(std::uint64_t key) noexcept
     ProgressGuard guard(lock);
     if (enabled_.load(std::memory_order_relaxed)) {
         const Time now = clock_now();
-        engine_->revoke(key, now);
-        if (engine_->take_withdrawal()) {
-            io_->withdraw();
+        engine_->revoke(key);
+        if (engine_->take_revocation()) {
+            io_->revoke();
         }
         flush();
     }

@@ -100,7 +100,7 @@ ssize_t Endpoint::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
         route = destinations_[fi_addr].route;
         return 0;
     }
-    std::span<const std::byte> address;
+    SocketAddress address;
     if (!av_->address_of(fi_addr, address)) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA,
                         "fi_addr_t %#llx is not in the address vector; insert the peer's address first",
@@ -183,7 +183,7 @@ fi_addr_t Endpoint::source_of(RouteId route) noexcept
 void Endpoint::report_failure(CompletionQueue* cq, CompletionError& failure, RouteId route) noexcept
 {
     if (route != no_id<RouteId>) {
-        const std::span<const std::byte> address = io_->route_address(route);
+        const std::span<const std::byte> address = io_->route_address(route).bytes();
         failure.address_size = static_cast<std::uint8_t>(std::min(address.size(), failure.address.size()));
         std::copy_n(address.begin(), failure.address_size, failure.address.begin());
     }
@@ -194,9 +194,7 @@ void Endpoint::report_failure(CompletionQueue* cq, CompletionError& failure, Rou
 
 std::string Endpoint::peer_text(RouteId route) const noexcept
 {
-    SocketAddress address;
-    const std::span<const std::byte> bytes = io_->route_address(route);
-    return SocketAddress::parse(bytes.data(), bytes.size(), address) ? address.text() : "a peer";
+    return io_->route_address(route).text();
 }
 
 /// One line per trouble with a peer, not per operation.
@@ -400,17 +398,17 @@ void Endpoint::on_message(const Event& event, Time now) noexcept
     const std::uint32_t index = matcher_->find_posted(event.flags.tagged, arrival.tag, arrival.from);
     if (index != no_index) {
         if (!deliver(index, event.message, arrival, now)) {
-            engine_->refuse(event.message, now);
+            engine_->refuse(event.message);
         }
         return;
     }
     const std::uint32_t record_index = matcher_->unexpected.alloc();
     MessageId message = event.message;
-    if (record_index == no_index || engine_->park(message, now) != Status::ok) {
+    if (record_index == no_index || engine_->park(message) != Status::ok) {
         if (record_index != no_index) {
             matcher_->unexpected.release(record_index);
         }
-        engine_->refuse(event.message, now);
+        engine_->refuse(event.message);
         return;
     }
     UnexpectedRecord& record = matcher_->unexpected[record_index];

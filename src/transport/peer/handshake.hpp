@@ -22,6 +22,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include <srd/check.hpp>
 #include <srd/limits.hpp>
