@@ -17,14 +17,9 @@
 
 #include <sys/uio.h>
 
-namespace srd {
+#include "common/atomic_form.hpp"
 
-/// The three families of fi_atomic(3).
-enum class AtomicForm : std::uint8_t {
-    base,    ///< fi_atomic: the target is updated
-    fetch,   ///< fi_fetch_atomic: and its old values come back
-    compare, ///< fi_compare_atomic: the same, with comparands
-};
+namespace srd {
 
 /// Bytes of one element; 0 if there is no such datatype. Any number is allowed.
 std::size_t datatype_size(std::uint32_t datatype) noexcept;

@@ -99,32 +99,17 @@ std::string verbs_device_of(const NetInterface& entry, std::string& reason)
     return {};
 }
 
-/// Makes the backend of the domain called `domain`.
-int open_wire(const std::string& domain, const SocketAddress& address, Counters& counters,
-              std::unique_ptr<PacketIo>& io, std::string& error)
+int open_xdp(const std::string& interface, const SocketAddress& address, Counters& counters,
+             std::unique_ptr<PacketIo>& io, std::string& error)
 {
-    const DomainName name = parse_domain_name(domain);
-    if (name.backend == Backend::udp) {
-        return open_udp(address, counters, io, error);
-    }
-    if (name.backend == Backend::verbs) {
-        return open_verbs(domain, address, counters, io, error);
-    }
-    if (name.backend == Backend::xdp) {
 #ifdef SRD_HAVE_XDP
-        auto config = raw_config_for<XdpConfig>(name.interface, address);
-        config.queue_count = params().xdp_queues;
-        const int code = make_xdp_io(config, counters, io, error);
-        if (code != EBUSY) {
-            return code;
-        }
-        SRD_WARN(FI_LOG_EP_CTRL, "%s; this endpoint takes the packet backend instead", error.c_str());
+    auto config = raw_config_for<XdpConfig>(interface, address);
+    config.queue_count = params().xdp_queues;
+    return make_xdp_io(config, counters, io, error);
 #else
-        error = "this libsrd-fi was built without libxdp and libbpf";
-        return ENOSYS;
+    error = "this libsrd-fi was built without libxdp and libbpf";
+    return ENOSYS;
 #endif
-    }
-    return make_packet_io(raw_config_for<RawConfig>(name.interface, address), counters, io, error);
 }
 
 } // namespace
@@ -232,12 +217,31 @@ std::string describe_choice(Backend chosen, const NetInterface& entry)
 int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error)
 {
-    const int code = open_wire(domain, address, counters, io, error);
-    if (code == 0 && params().shm) {
-        const ShmConfig config{warn, [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "%s", text); }};
-        io = make_shm_io(config, std::move(io), counters);
+    const DomainName name = parse_domain_name(domain);
+    switch (name.backend) {
+    case Backend::udp:
+        return open_udp(address, counters, io, error);
+    case Backend::verbs:
+        return open_verbs(domain, address, counters, io, error);
+    case Backend::xdp:
+        if (const int code = open_xdp(name.interface, address, counters, io, error); code != EBUSY) {
+            return code;
+        }
+        SRD_WARN(FI_LOG_EP_CTRL, "%s; this endpoint takes the packet backend instead", error.c_str());
+        [[fallthrough]];
+    case Backend::packet:
+        break;
     }
-    return code;
+    return make_packet_io(raw_config_for<RawConfig>(name.interface, address), counters, io, error);
+}
+
+std::unique_ptr<PacketIo> add_shared_memory(std::unique_ptr<PacketIo> io, Counters& counters)
+{
+    if (!params().shm) {
+        return io;
+    }
+    const ShmConfig config{warn, [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "%s", text); }};
+    return make_shm_io(config, std::move(io), counters);
 }
 
 } // namespace srd

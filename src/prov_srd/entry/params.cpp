@@ -10,7 +10,7 @@
 #include <mutex>
 #include <string_view>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 
 namespace srd {
 

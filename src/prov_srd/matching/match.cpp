@@ -45,7 +45,7 @@ void Matcher::post(std::uint32_t index) noexcept
     members.buckets[bucket_of(record.tag & ~record.ignore, record.source)].push_back(receives, index);
 }
 
-void Matcher::withdraw(std::uint32_t index) noexcept
+void Matcher::remove_posted(std::uint32_t index) noexcept
 {
     ReceiveRecord& record = receives[index];
     SRD_DCHECK(record.posted);

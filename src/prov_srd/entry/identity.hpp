@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The provider's identity; its one exported function, fi_prov_ini(), is in provider.cpp.
+// The provider's identity; its one exported function, fi_prov_ini(), is in provider/provider.cpp.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "common/stats.hpp"
+#include "endpoint/stats.hpp"
 
 #include <cerrno>
 #include <cstring>
 
 #include <fcntl.h>
 #include <unistd.h>
+
+#include <srd/file_descriptor.hpp>
 
 #include "common/log.hpp"
 
@@ -36,13 +38,17 @@ void stats_write(std::string target, const std::string& line)
         target.replace(at, 2, pid);
     }
     const bool to_stderr = target == "-";
-    const int file =
-        to_stderr ? STDERR_FILENO : open(target.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    if (file < 0 || write(file, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
-        SRD_WARN(FI_LOG_EP_CTRL, "FI_SRD_STATS: cannot write to %s: %s", target.c_str(), strerror(errno));
+    const FileDescriptor opened(
+        to_stderr ? -1 : open(target.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
+    int error = to_stderr || opened.valid() ? 0 : errno;
+    if (error == 0) {
+        const ssize_t written = write(to_stderr ? STDERR_FILENO : opened.get(), line.data(), line.size());
+        if (written != static_cast<ssize_t>(line.size())) {
+            error = written < 0 ? errno : ENOSPC;
+        }
     }
-    if (!to_stderr && file >= 0) {
-        close(file);
+    if (error != 0) {
+        SRD_WARN(FI_LOG_EP_CTRL, "FI_SRD_STATS: cannot write to %s: %s", target.c_str(), strerror(error));
     }
 }
 

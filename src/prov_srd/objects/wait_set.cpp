@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "completion/wait_set.hpp"
+#include "objects/wait_set.hpp"
 
-#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <memory>
 #include <system_error>
 
 #include <sys/epoll.h>
-#include <unistd.h>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 #include "common/stubs.hpp"
-#include "objects/eq.hpp"
-#include "objects/fabric_domain.hpp"
+#include "objects/fabric.hpp"
+#include "progress/clock.hpp"
 #include "progress/progress_group.hpp"
 
 namespace srd {
@@ -20,7 +19,7 @@ namespace srd {
 WaitSet::WaitSet(Fabric& owner, fi_wait_obj wait_object)
     : fabric(owner), wait_obj(wait_object), descriptor(epoll_create1(EPOLL_CLOEXEC))
 {
-    if (descriptor < 0) {
+    if (!descriptor.valid()) {
         throw std::system_error(errno, std::generic_category(),
                                 "cannot make the wait set's descriptor (see ulimit -n)");
     }
@@ -30,43 +29,48 @@ WaitSet::WaitSet(Fabric& owner, fi_wait_obj wait_object)
 
 WaitSet::~WaitSet()
 {
-    close(descriptor);
+    SRD_CHECK(members_.empty());
     fabric.release();
 }
 
-int WaitSet::add(::fid& object, int member_descriptor)
+int WaitSet::add(::fid& object, int member_descriptor, TryWait object_try_wait)
 {
-    const std::lock_guard guard(mutex);
-    members.reserve(members.size() + 1);
+    const std::lock_guard guard(mutex_);
+    members_.reserve(members_.size() + 1);
     epoll_event interest{};
     interest.events = EPOLLIN;
-    if (epoll_ctl(descriptor, EPOLL_CTL_ADD, member_descriptor, &interest) != 0) {
+    if (epoll_ctl(descriptor.get(), EPOLL_CTL_ADD, member_descriptor, &interest) != 0) {
         const int error = errno;
         SRD_WARN(FI_LOG_FABRIC, "a wait set cannot watch another descriptor: %s", strerror(error));
         return -error;
     }
-    members.push_back(&object);
+    members_.push_back({&object, object_try_wait});
     return 0;
 }
 
-/// The member's descriptor leaves the set when the member closes it.
 void WaitSet::remove(const ::fid& object) noexcept
 {
-    const std::lock_guard guard(mutex);
-    std::erase(members, &object);
+    const std::lock_guard guard(mutex_);
+    SRD_CHECK(std::erase_if(members_, [&](const Member& each) { return each.object == &object; }) == 1);
 }
 
-int open_wait(::fid& object, ProgressGroup& group, WaitSet* set)
+std::size_t WaitSet::size() noexcept
+{
+    const std::lock_guard guard(mutex_);
+    return members_.size();
+}
+
+int open_wait(::fid& object, ProgressGroup& group, WaitSet* set, WaitSet::TryWait object_try_wait)
 {
     const int error = group.open_descriptors();
-    return error == 0 && set != nullptr ? set->add(object, group.fd()) : error;
+    return error == 0 && set != nullptr ? set->add(object, group.fd(), object_try_wait) : error;
 }
 
 int WaitSet::try_wait() noexcept
 {
-    const std::lock_guard guard(mutex);
-    for (::fid* member : members) {
-        if (const int code = object_trywait(*member); code != 0) {
+    const std::lock_guard guard(mutex_);
+    for (const Member& member : members_) {
+        if (const int code = member.try_wait(member.object); code != 0) {
             return code;
         }
     }
@@ -83,7 +87,7 @@ int WaitSet::wait(int timeout_ms) noexcept
         if (end != time_never && clock_now() >= end) {
             return -FI_ETIMEDOUT;
         }
-        sleep_on(descriptor, end);
+        sleep_on(descriptor.get(), end);
     }
 }
 
@@ -132,14 +136,13 @@ WaitSet& self(fid* object) noexcept
 int wait_close(fid* object) noexcept
 {
     WaitSet* set = &self(object);
-    {
-        const std::lock_guard guard(set->mutex);
-        if (!set->members.empty()) {
-            SRD_WARN(FI_LOG_FABRIC,
-                     "fi_close: %zu queues or counters still use the wait set; close them first",
-                     set->members.size());
-            return -FI_EBUSY;
-        }
+    if (set->fabric.inherited()) {
+        return 0;
+    }
+    if (const std::size_t members = set->size(); members != 0) {
+        SRD_WARN(FI_LOG_FABRIC, "fi_close: %zu queues or counters still use the wait set; close them first",
+                 members);
+        return -FI_EBUSY;
     }
     delete set;
     return 0;
@@ -148,7 +151,8 @@ int wait_close(fid* object) noexcept
 int wait_control(fid* object, int command, void* argument) noexcept
 {
     const WaitSet& set = self(object);
-    return control_wait(command, argument, set.wait_obj, set.wait_obj == FI_WAIT_FD ? set.descriptor : -1);
+    return control_wait(command, argument, set.wait_obj,
+                        set.wait_obj == FI_WAIT_FD ? set.descriptor.get() : -1);
 }
 
 int wait_wait(fid_wait* object, int timeout) noexcept
@@ -161,6 +165,11 @@ fi_ops wait_fid_ops = {sizeof(fi_ops),  wait_close, stubs::bind, wait_control,
 fi_ops_wait wait_ops = {sizeof(fi_ops_wait), wait_wait};
 
 } // namespace
+
+int wait_set_trywait(fid* set) noexcept
+{
+    return self(set).try_wait();
+}
 
 int wait_open(fid_fabric* fabric, fi_wait_attr* attr, fid_wait** wait_set) noexcept
 {

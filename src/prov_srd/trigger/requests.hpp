@@ -10,12 +10,14 @@
 #include <rdma/fi_atomic.h>
 #include <rdma/fi_rma.h>
 
+#include "common/atomic_form.hpp"
 #include "completion/counted_by.hpp"
-#include "endpoint/atomic_execute.hpp"
 
 struct fi_deferred_work;
 
 namespace srd {
+
+struct Domain;
 
 /// How an operation of fi_trigger(3) differs from others (deferred_work.hpp).
 struct Deferral {
@@ -71,9 +73,8 @@ struct RmaArguments {
 
 /// An atomic on a peer's registered memory. Arrays that a call does not have are null and empty.
 struct AtomicArguments {
-    using Kind = AtomicForm;
     Request request;
-    Kind kind;
+    AtomicForm form;
     const fi_ioc* operands;
     std::size_t operand_count;
     const fi_ioc* compare;
@@ -97,6 +98,23 @@ struct ReceiveArguments {
     std::uint64_t flags;
     bool tagged;
     const Deferral* deferral = nullptr;
+};
+
+/// An endpoint, as work that starts later sees it. Every call takes the endpoint's lock and returns 0 or a
+/// negative fi_errno, as the libfabric call does.
+class OperationStarter {
+public:
+    virtual ssize_t send(const SendArguments& arguments) noexcept = 0;
+    virtual ssize_t access(const RmaArguments& arguments) noexcept = 0;
+    virtual ssize_t atomic(const AtomicArguments& arguments) noexcept = 0;
+    virtual ssize_t receive(const ReceiveArguments& arguments) noexcept = 0;
+    virtual bool enabled() const noexcept = 0;
+    /// Opened for fi_trigger(3).
+    virtual bool triggerable() const noexcept = 0;
+    virtual const Domain& owner() const noexcept = 0;
+
+protected:
+    ~OperationStarter() = default;
 };
 
 } // namespace srd

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "objects/memory_region.hpp"
+#include "memory/memory_region.hpp"
 
 #include <memory>
-#include <mutex>
+#include <span>
 #include <utility>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 #include "common/stubs.hpp"
 #include "completion/cntr.hpp"
-#include "endpoint/endpoint.hpp"
+#include "objects/domain.hpp"
 #include "objects/eq.hpp"
-#include "objects/fabric_domain.hpp"
 
 namespace srd {
 
@@ -64,11 +63,8 @@ int MemoryRegion::bind(::fid& object, std::uint64_t flags)
 
 void MemoryRegion::close() noexcept
 {
-    domain.memory_regions.remove(fid.key);
-    const std::lock_guard guard(domain.endpoints_mutex);
-    for (Endpoint* endpoint : domain.endpoints) {
-        endpoint->revoke(fid.key);
-    }
+    SRD_CHECK(domain.memory_regions.remove(fid.key));
+    domain.progress.for_each([this](ProgressMember& endpoint) { endpoint.revoke(fid.key); });
 }
 
 namespace {

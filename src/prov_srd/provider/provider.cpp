@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "entry/provider.hpp"
-
 #include "common/log.hpp"
+#include "entry/identity.hpp"
 #include "entry/info.hpp"
 #include "entry/params.hpp"
-#include "objects/fabric_domain.hpp"
+#include "objects/fabric.hpp"
 
 namespace srd {
 

@@ -25,8 +25,8 @@ constexpr std::uint64_t kind_of(bool tagged) noexcept
     return tagged ? FI_TAGGED : FI_MSG;
 }
 
-/// Sums up an iovec array. False: it cannot be served (and a line says why).
-inline bool measure(const char* call, const iovec* iov, std::size_t count, std::size_t& length) noexcept
+/// The sum of the lengths of an iovec array, bytes. False: it cannot be served (and a line says why).
+inline bool iov_length(const char* call, const iovec* iov, std::size_t count, std::size_t& length) noexcept
 {
     length = 0;
     if (count > max_iov || (iov == nullptr && count != 0)) [[unlikely]] {
@@ -49,8 +49,8 @@ inline bool measure(const char* call, const iovec* iov, std::size_t count, std::
 }
 
 /// Reads an fi_rma_iov array that must name `length` bytes. False: it cannot be served (and a line says why).
-inline bool measure_remote(const char* call, const fi_rma_iov* iov, std::size_t count, std::size_t length,
-                           std::span<RemoteRange, max_iov> ranges) noexcept
+inline bool remote_ranges(const char* call, const fi_rma_iov* iov, std::size_t count, std::size_t length,
+                          std::span<RemoteRange, max_iov> ranges) noexcept
 {
     if (count == 0 || count > max_iov || iov == nullptr) [[unlikely]] {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s: %zu fi_rma_iovs at %p; 1 to %zu are served", call, count,
