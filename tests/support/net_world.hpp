@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "io/core/io_around.hpp"
+#include "io/core/forwarding_io.hpp"
 
 namespace srd::test {
 
@@ -44,15 +44,15 @@ private:
 };
 
 /// A backend that lives in a namespace.
-class NamespacedIo final : public IoAround {
+class NamespacedIo final : public ForwardingIo {
 public:
-    NamespacedIo(std::unique_ptr<PacketIo> inner, int fd) : IoAround(std::move(inner)), fd_(fd) {}
+    NamespacedIo(std::unique_ptr<PacketIo> inner, int fd) : ForwardingIo(std::move(inner)), fd_(fd) {}
     ~NamespacedIo() override
     {
         const InsideNamespace inside(fd_);
         end_inner();
     }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    Status resolve(const SocketAddress& address, RouteId& route) override
     {
         const InsideNamespace inside(fd_);
         return inner().resolve(address, route);

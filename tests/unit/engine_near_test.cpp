@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Two engines whose packets go through memory (RouteNotice::Kind::near): large messages are read where the
-// sender has them, and ends of packets are fetched, as long as that works, and everything arrives when it
+// Two engines whose packets go through memory (RouteNotice::Kind::same_host): large messages are read where
+// the sender has them, and ends of packets are fetched, as long as that works, and everything arrives when it
 // does not.
 #include <algorithm>
 #include <array>
@@ -79,14 +79,14 @@ public:
             }
             return world.may_read ? Read::done : Read::forbidden;
         }
-        bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept override
+        bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override
         {
             ++fetches;
             if (world.failing_fetches != 0) {
                 --world.failing_fetches;
                 return false;
             }
-            copy_pieces(ends[ticket], into);
+            copy_pieces(ends[mapping_id], into);
             return true;
         }
 
@@ -98,7 +98,7 @@ public:
         std::uint32_t own_epoch = 1;
         unsigned reads = 0;
         unsigned fetches = 0;
-        std::deque<std::vector<iovec>> ends; ///< of packets to this side, by ticket
+        std::deque<std::vector<iovec>> ends; ///< of packets to this side, by mapping id
         std::vector<Event> done;
         std::vector<MessageId> parked;
         Bytes memory = Bytes(1U << 20); ///< what writes go to
@@ -111,7 +111,7 @@ public:
     {
         for (Side* side : {&a, &b}) {
             side->peer = side->engine.open_peer(RouteId{0}, mtu, now, 1);
-            side->engine.on_route_notice({RouteId{0}, RouteNotice::Kind::near}, mtu, now);
+            side->engine.on_route_notice({RouteId{0}, RouteNotice::Kind::same_host}, mtu, now);
         }
     }
 
@@ -166,7 +166,7 @@ public:
 
     Time now = Time(std::chrono::seconds(1));
     bool may_read = true;
-    bool attach = true; ///< lasting pieces are not copied into packets
+    bool attach = true; ///< stable pieces are not copied into packets
     bool cut = false;   ///< no packet arrives any more
     unsigned failing_fetches = 0;
     unsigned short_ends = 0;            ///< so many ends of packets to b lack a byte
@@ -177,7 +177,7 @@ public:
 private:
     struct Packet {
         Bytes bytes;
-        std::uint32_t ticket = 0;
+        std::uint32_t mapping_id = 0;
         std::uint32_t remote_length = 0;
     };
 
@@ -191,7 +191,7 @@ private:
             if (packet.remote_length != 0) {
                 packets.back().remote = &side;
                 packets.back().remote_length = packet.remote_length;
-                packets.back().ticket = packet.ticket;
+                packets.back().mapping_id = packet.mapping_id;
             }
         }
         side.engine.on_packets(packets, now);
@@ -207,11 +207,12 @@ private:
         const std::size_t count = side.engine.poll_transmit(burst, now);
         for (const TxPacket& packet : std::span(burst).first(count)) {
             const std::span<const iovec> pieces(packet.iov.data(), packet.iov_count);
-            const std::size_t head = attach ? std::min(packet.lasting, packet.iov_count) : packet.iov_count;
+            const std::size_t head =
+                attach ? std::min(packet.stable_from, packet.iov_count) : packet.iov_count;
             Packet made;
             test::gather(pieces.first(head), made.bytes);
             if (head < pieces.size()) {
-                made.ticket = static_cast<std::uint32_t>(other.ends.size());
+                made.mapping_id = static_cast<std::uint32_t>(other.ends.size());
                 made.remote_length = static_cast<std::uint32_t>(total_length(pieces.subspan(head)));
                 other.ends.emplace_back(pieces.begin() + static_cast<std::ptrdiff_t>(head), pieces.end());
             }
@@ -476,10 +477,10 @@ TEST_CASE("near: over a way that one of the two takes for far nothing is read")
         World world;
         World::Side& side = sender ? world.a : world.b;
         const Bytes message = pattern(500'000, 12);
-        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::far}, mtu, world.now);
+        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::network}, mtu, world.now);
         CHECK(world.deliver(message));
         CHECK(world.b.reads == 0);
-        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::near}, mtu, world.now);
+        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::same_host}, mtu, world.now);
         CHECK(world.deliver(message));
         CHECK(world.b.reads == 1);
     }
@@ -580,7 +581,7 @@ TEST_CASE("near: a packet is sent long before it is full, so that its receiver h
     for (const bool near : {false, true}) {
         World world;
         if (!near) {
-            world.a.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::far}, mtu, world.now);
+            world.a.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::network}, mtu, world.now);
         }
         world.b.buffer = whole(world.b.memory);
         const Bytes small = pattern(200, 18);

@@ -23,15 +23,19 @@ using Bytes = std::vector<std::byte>;
 /// A wire end whose other end may put packets and notices into it at awkward moments.
 class WireIo final : public test::QuietIo {
 public:
-    explicit WireIo(std::byte name) : address_{name} { caps_.max_packet = 1472; }
+    explicit WireIo(std::byte name)
+        : address_(SocketAddress::of_ipv4(INADDR_LOOPBACK, std::to_integer<std::uint16_t>(name)))
+    {
+        caps_.max_packet = 1472;
+    }
 
-    std::span<const std::byte> local_address() const noexcept override { return address_; }
-    Status resolve(std::span<const std::byte>, RouteId& route) override
+    const SocketAddress& local_address() const noexcept override { return address_; }
+    Status resolve(const SocketAddress&, RouteId& route) override
     {
         route = RouteId{0};
         return Status::ok;
     }
-    std::span<const std::byte> route_address(RouteId) const noexcept override { return address_; }
+    const SocketAddress& route_address(RouteId) const noexcept override { return address_; }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
     {
         std::size_t count = 0;
@@ -76,13 +80,14 @@ public:
     RouteNotice::Kind news = RouteNotice::Kind::process_gone;
 
 private:
-    std::array<std::byte, 1> address_;
+    SocketAddress address_;
     std::deque<Bytes> held_;
 };
 
 struct Host {
     explicit Host(std::uint8_t name)
-        : io(std::byte{name}), engine(io.caps(), limits(), Tuning{}, counters, io.local_address(), name)
+        : io(std::byte{name}),
+          engine(io.caps(), limits(), Tuning{}, counters, io.local_address().bytes(), name)
     {
     }
     static Limits limits()

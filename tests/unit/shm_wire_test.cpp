@@ -4,8 +4,7 @@
 // told. Time and the other backend are in the test's hands.
 #include <deque>
 
-#include "io/core/look_rule.hpp"
-#include "io/shm/shm_box.hpp"
+#include "io/shm/shm_segment.hpp"
 #include "support/catch.hpp"
 #include "support/quiet_io.hpp"
 #include "support/shm_ends.hpp"
@@ -29,18 +28,15 @@ public:
         all().resize(std::max<std::size_t>(all().size(), port + 1U));
         all()[port] = this;
     }
-    ~Wire() override { all()[port_of(local_address())] = nullptr; }
+    ~Wire() override { all()[local_address().port()] = nullptr; }
 
-    std::span<const std::byte> local_address() const noexcept override
+    const SocketAddress& local_address() const noexcept override { return address_; }
+    Status resolve(const SocketAddress& address, RouteId& route) override
     {
-        return std::as_bytes(std::span(&address_, 1)).first(sizeof(sockaddr_in));
-    }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
-    {
-        route = RouteId{port_of(address)};
+        route = RouteId{address.port()};
         return Status::ok;
     }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return all()[index_of(route)]->local_address();
     }
@@ -94,7 +90,7 @@ private:
         return wires;
     }
 
-    sockaddr_storage address_;
+    SocketAddress address_;
     std::deque<std::vector<std::byte>> held_;
 };
 
@@ -152,7 +148,7 @@ void open_way(End& from, End& to, Time& now)
     for (int i = 0; i < 10; ++i, now += milliseconds(2)) {
         from.look(now);
         to.look(now);
-        if (from.notices(now) == std::vector{Kind::near}) {
+        if (from.notices(now) == std::vector{Kind::same_host}) {
             return;
         }
         CHECK(from.send({to.route}, 0) == 1);
@@ -176,30 +172,6 @@ struct Two {
 };
 
 } // namespace
-
-TEST_CASE("look rule: every interval, every time for a while after a find, and at once when told")
-{
-    LookRule rule(microseconds(20));
-    Time now(std::chrono::seconds(1));
-    CHECK(rule.due(now));
-    rule.looked(now, false);
-    CHECK_FALSE(rule.due(now));
-    CHECK_FALSE(rule.due(now + microseconds(19)));
-    CHECK(rule.due(now + microseconds(20)));
-    CHECK_FALSE(rule.urgent(now + microseconds(20), microseconds(5)));
-    CHECK(rule.urgent(now + microseconds(25), microseconds(5)));
-    rule.hurry();
-    CHECK(rule.due(now));
-    rule.looked(now, true);
-    for (int i = 0; i < 999; ++i, now += microseconds(1)) {
-        CHECK(rule.due(now));
-        CHECK(rule.urgent(now, microseconds(5)));
-        rule.looked(now, false);
-    }
-    now += microseconds(1);
-    rule.looked(now, false);
-    CHECK_FALSE(rule.due(now));
-}
 
 TEST_CASE("shm wire: while packets come through memory, the other backend is looked at now and then")
 {
@@ -306,7 +278,7 @@ TEST_CASE("shm wire: silence closes a way until it is proved, and the end of a p
     Two two;
     two.a.io->probe_liveness(two.b.route, two.now);
     CHECK(two.a.wire->probes == 1);
-    CHECK(two.a.notices(two.now) == std::vector{Kind::far});
+    CHECK(two.a.notices(two.now) == std::vector{Kind::network});
     open_way(two.a, two.b, two.now);
     std::byte from{};
     std::byte to{1};
@@ -318,7 +290,7 @@ TEST_CASE("shm wire: silence closes a way until it is proved, and the end of a p
     two.now += milliseconds(5);
     two.a.wire->news.push_back({two.b.route, Kind::process_gone});
     CHECK(two.a.notices(two.now) == std::vector{Kind::process_gone});
-    CHECK(two.a.notices(two.now) == std::vector{Kind::far});
+    CHECK(two.a.notices(two.now) == std::vector{Kind::network});
     CHECK(memory.read(two.b.route, epoch, {&there, 1}, {&here, 1}) == ProcessMemory::Read::changed);
 }
 
@@ -346,7 +318,7 @@ TEST_CASE("shm wire: a burst is taken as far as both ways take it, each packet b
     CHECK(tries < 1000);
 }
 
-TEST_CASE("shm wire: every reader of a large burst hears its bell")
+TEST_CASE("shm wire: every reader of a large burst hears its doorbell")
 {
     Time now(std::chrono::seconds(1));
     End hub(1);

@@ -32,7 +32,7 @@ ssize_t Peers::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
                         static_cast<unsigned long long>(fi_addr));
         return -FI_EINVAL;
     }
-    switch (unit_.io().resolve(address.bytes(), route)) {
+    switch (unit_.io().resolve(address, route)) {
     case Status::ok:
         break;
     case Status::unreachable:
@@ -104,11 +104,9 @@ fi_addr_t Peers::source_of(RouteId route) noexcept
     return address;
 }
 
-SocketAddress Peers::address_of(RouteId route) const noexcept
+const SocketAddress& Peers::address_of(RouteId route) const noexcept
 {
-    SocketAddress address;
-    (void)SocketAddress::parse(unit_.io().route_address(route), address);
-    return address;
+    return unit_.io().route_address(route);
 }
 
 std::string Peers::text(RouteId route) const noexcept

@@ -47,7 +47,8 @@ public:
     /// The fi_addr_t of a sender, FI_ADDR_NOTAVAIL if it is not in the vector.
     fi_addr_t source_of(RouteId route) noexcept SRD_REQUIRES(endpoint_lock);
 
-    SocketAddress address_of(RouteId route) const noexcept SRD_REQUIRES(endpoint_lock);
+    /// Good as long as the backend.
+    const SocketAddress& address_of(RouteId route) const noexcept SRD_REQUIRES(endpoint_lock);
     /// For people.
     std::string text(RouteId route) const noexcept SRD_REQUIRES(endpoint_lock);
     /// One line per trouble with a peer, not per operation.

@@ -54,9 +54,7 @@ SocketAddress ProgressUnit::local_address() noexcept
 {
     const UnitGuard guard(*this);
     SRD_CHECK(io_ != nullptr);
-    SocketAddress address;
-    (void)SocketAddress::parse(io_->local_address(), address);
-    return address;
+    return io_->local_address();
 }
 
 void ProgressUnit::start(bool shared_memory)
@@ -69,7 +67,8 @@ void ProgressUnit::start(bool shared_memory)
     io_fd_ = io_->wait_fd();
     Limits limits = params().limits;
     limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
-    engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address(), random_seed());
+    engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address().bytes(),
+                    random_seed());
 }
 
 void ProgressUnit::abandon() noexcept
@@ -208,7 +207,7 @@ void ProgressUnit::revoke(std::uint64_t key) noexcept
         const Time now = clock_now();
         engine_->revoke(key, now);
         if (engine_->take_withdrawal()) {
-            io_->withdraw();
+            io_->revoke();
         }
         flush();
     }

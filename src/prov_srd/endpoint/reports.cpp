@@ -13,8 +13,7 @@ void Reports::failure(CompletionQueue* queue, CompletionError& failure, RouteId 
         return;
     }
     if (route != no_id<RouteId>) {
-        const SocketAddress peer = peers_.address_of(route);
-        const std::span<const std::byte> bytes = peer.bytes();
+        const std::span<const std::byte> bytes = peers_.address_of(route).bytes();
         failure.address_size = static_cast<std::uint8_t>(std::min(bytes.size(), failure.address.size()));
         std::copy_n(bytes.begin(), failure.address_size, failure.address.begin());
     }

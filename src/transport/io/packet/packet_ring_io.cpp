@@ -16,10 +16,10 @@
 #include <sys/socket.h>
 
 #include <srd/check.hpp>
+#include <srd/file_descriptor.hpp>
 
 #include "io/core/arrival_time.hpp"
-#include "io/raw/raw_frame.hpp"
-#include "io/udp/udp_socket.hpp"
+#include "io/core/socket_options.hpp"
 
 namespace srd {
 
@@ -42,8 +42,6 @@ constexpr std::uint32_t tx_data_offset = TPACKET_ALIGN(sizeof(tpacket2_hdr));
 // What the kernel puts in front of a received frame: its header, the sender's address, the virtio header,
 // and room to align.
 constexpr std::uint32_t rx_headroom = TPACKET_ALIGN(TPACKET2_HDRLEN) + offload_header + 64;
-// As the UDP backend's: a poll this long after the last empty one asks when its packets came.
-constexpr Duration late_poll = std::chrono::microseconds(20);
 
 /// Only whole UDP datagrams without IP options to `local`, no longer than `max_frame`. Read beyond the end of
 /// a packet, the kernel's filter refuses it.
@@ -303,8 +301,8 @@ int make_packet_io(const RawConfig& config, Counters& counters, std::unique_ptr<
                    std::string& error)
 {
     const int code = make_raw_io(config, true, make_packet_ring, counters, io, error);
-    if (code == 0 && config.tell) {
-        config.tell(("packet rings on " + config.interface).c_str());
+    if (code == 0) {
+        config.information("packet rings on " + config.interface);
     }
     return code;
 }

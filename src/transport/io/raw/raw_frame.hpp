@@ -15,10 +15,11 @@
 #include <cstdint>
 #include <span>
 
+#include <srd/address.hpp>
 #include <srd/types.hpp>
 
+#include "io/core/ip_header.hpp"
 #include "io/core/packet_io.hpp"
-#include "io/udp/udp_socket.hpp"
 
 namespace srd {
 

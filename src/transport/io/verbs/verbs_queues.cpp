@@ -14,15 +14,16 @@
 #include <unistd.h>
 
 #include <srd/check.hpp>
-
 #include <srd/file_descriptor.hpp>
+
+#include "io/core/arrival_time.hpp"
+#include "io/core/ip_header.hpp"
 
 namespace srd {
 
 namespace {
 
 constexpr Duration repair_interval = std::chrono::milliseconds(10); // between attempts to renew a sender
-constexpr Duration late_poll = std::chrono::microseconds(20); // after the last one, as of the UDP backend
 constexpr Duration stall_limit =
     std::chrono::seconds(1); // a full sender that gives nothing back so long is stuck
 
@@ -42,8 +43,8 @@ std::string memory_limit_text()
     }
     return "; memory for RDMA is locked, and RLIMIT_MEMLOCK allows this process " +
            std::to_string(limit.rlim_cur >> 10) +
-           " KiB: raise it (ulimit -l, /etc/security/limits.conf, LimitMEMLOCK of a systemd unit) or lower "
-           "FI_SRD_SOCKET_BUFFER";
+           " KiB: raise it (ulimit -l, /etc/security/limits.conf, LimitMEMLOCK of a systemd unit) or ask for "
+           "smaller buffers";
 }
 
 /// Bytes are copied in order; returns how many.
@@ -72,15 +73,17 @@ int VerbsSlab::open(ibv_pd* pd, std::size_t bytes, int numa_node, std::string& e
     bytes_ = bytes;
     void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
-        error = "no memory for packets";
-        return errno;
+        const int code = errno;
+        error = "no address space for " + std::to_string(bytes >> 10) +
+                " KiB of memory for packets: " + std::strerror(code);
+        return code;
     }
     data_ = static_cast<std::byte*>(memory);
     // The device writes to these pages for as long as the parent lives: a child must not make it copy them.
     ::madvise(memory, bytes, MADV_DONTFORK);
     if (numa_node >= 0 && numa_node < 64) {
         const std::uint64_t nodes = std::uint64_t{1} << static_cast<unsigned>(numa_node);
-        ::syscall(SYS_mbind, memory, bytes, MPOL_PREFERRED, &nodes, 64UL + 1, 0U); // a wish: may fail
+        ::syscall(SYS_mbind, memory, bytes, MPOL_PREFERRED, &nodes, 64UL + 1, 0U); // best effort
     }
     errno = 0;
     mr_.reset(verbs().reg_mr(pd, memory, bytes, IBV_ACCESS_LOCAL_WRITE));
@@ -282,7 +285,8 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
         const std::byte* const grh = buffer(index) + rx_lead;
         const unsigned mark =
             ipv4 ? std::to_integer<unsigned>(grh[21]) : std::to_integer<unsigned>(grh[1]) >> 4U;
-        packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes, (mark & 3U) == 3U, arrived};
+        packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes,
+                            (mark & ecn_mask) == ecn_experienced, arrived};
     }
     return count;
 }
@@ -337,12 +341,12 @@ void VerbsQueues::tx_collect(Time now)
             } else if (!sender.broken) {
                 sender.broken = true;
                 sender.retry_at = now + repair_interval;
-                if (!send_warned_ && config_.warn) {
+                if (!send_warned_) {
                     send_warned_ = true;
-                    config_.warn((config_.port.device + " refused to send (" +
-                                  verbs().wc_status_str(completion.status) +
-                                  "): no route, or the port is down; packets take UDP sockets meanwhile")
-                                     .c_str());
+                    config_.log.warning(config_.port.device + " refused to send (" +
+                                        verbs().wc_status_str(completion.status) +
+                                        "): no route, or the port is down; packets take UDP sockets "
+                                        "meanwhile");
                 }
             }
         }

@@ -20,7 +20,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,6 +27,7 @@
 #include <srd/counters.hpp>
 #include <srd/time.hpp>
 
+#include "io/core/io_options.hpp"
 #include "io/core/packet_io.hpp"
 #include "io/verbs/verbs_device.hpp"
 
@@ -66,7 +66,7 @@ public:
         std::uint16_t senders = 1;  ///< queue pairs that send, 1..64
         std::uint32_t rx_bytes = 0; ///< memory for packets to receive
         std::uint32_t key = 0;      ///< Q_Key that packets to us must carry; random
-        std::function<void(const char*)> warn;
+        IoLog log;
     };
 
     static constexpr std::uint32_t max_payload = 4096; ///< of any UD packet

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 
 #include <srd/check.hpp>
-
 #include <srd/file_descriptor.hpp>
 
 #ifndef SOL_XDP

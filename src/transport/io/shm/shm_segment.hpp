@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The memory that an endpoint shares with its peers on the same host: one object in /dev/shm per endpoint,
-// its box, in which it writes what it sends. Peers map it.
+// The memory that an endpoint shares with its peers on the same host: one segment per endpoint, an object in
+// /dev/shm, in which it writes what it sends. Peers map it.
 //
 //   header | controls, one per ring | rings, one per peer written to | pool of blocks for larger packets
 //
 // Laws:
-//  - A ring has one writer, the box's owner, and one reader. The writer publishes an entry by its turn, after
+//  - A ring has one writer, the segment's owner, and one reader. The writer publishes an entry by its turn,
+//  after
 //    everything else in it; the reader gives entries back by the ring's head. A process killed in the middle
 //    of either has published nothing: nobody waits for it.
 //  - Memory is allocated (posix_fallocate) before it is used: a full /dev/shm is an error code and not a
@@ -66,7 +67,7 @@ static_assert(sizeof(ShmEntry) == 256 && sizeof(ShmSplit) == sizeof(ShmEntry::by
 
 struct ShmControl {
     alignas(cache_line) std::atomic<std::uint32_t> head;    ///< packets given back by the reader
-    alignas(cache_line) std::atomic<std::uint32_t> watched; ///< the reader looks by itself: no bell
+    alignas(cache_line) std::atomic<std::uint32_t> watched; ///< the reader polls: no doorbell is needed
     std::atomic<std::uint32_t> copy;                        ///< the reader may not read the writer's memory
 };
 
@@ -83,13 +84,13 @@ struct ShmHeader {
     std::atomic<std::uint32_t> epoch; ///< goes up when pieces written before are not to be read any more
     /// The owner sleeps on its descriptors: a packet for it needs a message by the other way.
     alignas(cache_line) std::atomic<std::uint32_t> asleep;
-    /// A bit for each ring that is written to the owner, in other boxes: set when it is not watched.
-    alignas(cache_line) std::array<std::atomic<std::uint64_t>, shm_rings / 64> bells;
+    /// A bit for each ring that is written to the owner, in other segments: set when it is not watched.
+    alignas(cache_line) std::array<std::atomic<std::uint64_t>, shm_rings / 64> doorbells;
 };
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<std::uint64_t>::is_always_lock_free);
 
-/// The memory of a box, the own one or a peer's.
+/// The memory of a segment, the own one or a peer's.
 class ShmMapping {
 public:
     /// Maps `file`, an object of the right size. False with errno.
@@ -109,12 +110,12 @@ private:
     std::byte* base_ = nullptr;
 };
 
-/// The box of an endpoint. Not thread-safe.
-class ShmBox {
+/// The segment of an endpoint. Not thread-safe.
+class ShmSegment {
 public:
     /// Makes the object. 0, or errno with a sentence.
     int open(std::string& error);
-    ~ShmBox();
+    ~ShmSegment();
 
     const std::shared_ptr<ShmMapping>& mapping() const noexcept { return mapping_; }
     ShmHeader& header() const noexcept { return mapping_->header(); }
@@ -130,7 +131,7 @@ private:
     std::uint32_t ring_count_ = 0;
 };
 
-/// Maps a peer's box. Null with errno: no such object within reach, or not one of this user's.
-std::shared_ptr<ShmMapping> open_shm_box(const ShmToken& token);
+/// Maps a peer's segment. Null with errno: no such object within reach, or not one of this user's.
+std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token);
 
 } // namespace srd
