@@ -86,7 +86,7 @@ inline const std::vector<Room>& rooms()
         {rma, {base, packet_io, operation, timing_wheel, wire, fault_ledger, send, receive}},
         {peer, {base, packet_io, operation, timing_wheel, wire, cc, lb, send, receive, rma}},
         {engine,
-         {base, packet_io, operation, wire, cc, lb, fault_ledger, send, receive, rma, peer},
+         {base, packet_io, operation, timing_wheel, wire, cc, lb, fault_ledger, send, receive, rma, peer},
          {"engine.hpp"}},
         {progress, {base, packet_io, engine}},
 
