@@ -36,7 +36,9 @@ std::size_t end_of_literal(std::string_view text, std::size_t at)
 {
     if (text.substr(at, 2) == "R\"" && (at == 0 || !is_word(text[at - 1]))) {
         const std::size_t open = text.find('(', at);
-        const std::string close = ")" + std::string(text.substr(at + 2, open - at - 2)) + "\"";
+        std::string close(text.substr(at + 1, open - at));
+        close.front() = ')';
+        close.back() = '"';
         const std::size_t end = text.find(close, open);
         return end == std::string_view::npos ? text.size() : end + close.size();
     }

@@ -6,199 +6,16 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <deque>
-#include <functional>
-#include <numeric>
+#include <memory>
 #include <vector>
 
-#include "engine.hpp"
-
 #include "support/catch.hpp"
-#include "support/gather.hpp"
+#include "support/engine_pair.hpp"
 
 namespace {
 
 using namespace srd;
-using std::chrono::microseconds;
-
-/// Two endpoints. Each serves accesses to its `memory` under key 7, addresses being offsets.
-class Pair {
-public:
-    struct Side {
-        explicit Side(std::uint8_t name)
-            : address{std::byte{name}}, engine(caps(), limits(), Tuning{}, counters, address, name)
-        {
-        }
-        static IoCaps caps()
-        {
-            IoCaps caps;
-            caps.max_packet = 1472;
-            return caps;
-        }
-        static Limits limits()
-        {
-            Limits limits;
-            limits.max_peers = 4;
-            limits.max_routes = 4;
-            limits.max_packet = 1472;
-            limits.tx_slots = 2048;
-            limits.tx_messages = 2048;
-            limits.rx_messages = 2048;
-            limits.unexpected_bytes = 1U << 20;
-            return limits;
-        }
-
-        std::array<std::byte, 1> address;
-        Counters counters;
-        Engine engine;
-        PeerId peer{};
-        std::vector<std::byte> memory = std::vector<std::byte>(1U << 20);
-        std::vector<Event> done;
-        std::vector<std::uint64_t> remote_data;
-        std::size_t remote_writes = 0;
-        bool revoke_at_serve = false;
-    };
-
-    Pair()
-    {
-        a.peer = a.engine.open_peer(RouteId{0}, 1472, now);
-        b.peer = b.engine.open_peer(RouteId{0}, 1472, now);
-    }
-
-    /// Passes until nothing is left to do, or `rounds` are over.
-    void run(int rounds = 4000)
-    {
-        for (int round = 0; round < rounds; ++round) {
-            pass(a, to_a, to_b);
-            pass(b, to_b, to_a);
-            now += microseconds(5);
-            a.engine.check_invariants();
-            b.engine.check_invariants();
-        }
-    }
-
-    /// One operation of `a`; fills in peer and cookie.
-    Status submit(Operation operation, std::uint64_t cookie)
-    {
-        operation.peer = a.peer;
-        operation.cookie = cookie;
-        return a.engine.submit(operation, now);
-    }
-
-    Side a{1};
-    Side b{2};
-    Time now = Time(std::chrono::seconds(1));
-    std::function<bool(std::size_t)> drop; ///< by number of the packet
-    bool reverse = false;                  ///< packets of a burst arrive in the wrong order
-
-private:
-    using Bytes = std::vector<std::byte>;
-
-    void pass(Side& side, std::deque<Bytes>& in, std::deque<Bytes>& out)
-    {
-        std::vector<Bytes> held(std::make_move_iterator(in.begin()), std::make_move_iterator(in.end()));
-        in.clear();
-        std::vector<RxPacket> packets;
-        for (const Bytes& bytes : held) {
-            packets.push_back({bytes.data(), static_cast<std::uint32_t>(bytes.size()), false, now});
-        }
-        if (reverse) {
-            std::reverse(packets.begin(), packets.end());
-        }
-        side.engine.on_packets(packets, now);
-        if (side.engine.next_timeout() <= now) {
-            side.engine.on_timeout(now);
-        }
-        Event event;
-        while (side.engine.poll_event(event)) {
-            serve(side, event);
-        }
-        std::array<TxPacket, 64> burst;
-        const std::size_t count = side.engine.poll_transmit(burst, now);
-        for (const TxPacket& packet : std::span(burst).first(count)) {
-            Bytes bytes;
-            test::gather(std::span(packet.iov).first(packet.iov_count), bytes);
-            if (!drop || !drop(sent_)) {
-                out.push_back(std::move(bytes));
-            }
-            ++sent_;
-        }
-        side.engine.on_tx_done();
-    }
-
-    void serve(Side& side, const Event& event)
-    {
-        switch (event.kind) {
-        case Event::Kind::hello:
-            side.engine.accept_hello(RouteId{0}, 1472, now);
-            return;
-        case Event::Kind::write:
-        case Event::Kind::read:
-        case Event::Kind::atomic:
-            access(side, event);
-            return;
-        case Event::Kind::message: {
-            Accepted outcome{};
-            CHECK(side.engine.accept(event.message, {}, 0, now, outcome) == Status::ok);
-            return;
-        }
-        default:
-            side.done.push_back(event);
-        }
-    }
-
-    void access(Side& side, const Event& event)
-    {
-        const RemoteRange& range = event.ranges.front();
-        if (range.key != 7) {
-            side.engine.reject(Cause::bad_key, now);
-            return;
-        }
-        if (range.address > side.memory.size() || range.length > side.memory.size() - range.address) {
-            side.engine.reject(Cause::out_of_bounds, now);
-            return;
-        }
-        std::byte* const at = side.memory.data() + range.address;
-        if (event.kind == Event::Kind::write) {
-            std::copy(event.payload.begin(), event.payload.end(), at);
-            side.remote_writes += event.last ? 1U : 0U;
-            if (event.last && event.flags.has_data) {
-                side.remote_data.push_back(event.data);
-            }
-            side.engine.confirm(now);
-        } else if (event.kind == Event::Kind::read) {
-            const iovec iov{at, range.length};
-            side.engine.serve({&iov, 1}, 7, true, 99, now);
-            if (side.revoke_at_serve) {
-                side.engine.revoke(7, now);
-            }
-        } else {
-            std::uint64_t old = 0;
-            std::memcpy(&old, at, sizeof(old));
-            if (!event.result.empty()) {
-                std::memcpy(event.result.data(), &old, sizeof(old));
-            }
-            std::uint64_t operand = 0;
-            std::memcpy(&operand, event.payload.data(), sizeof(operand));
-            const std::uint64_t sum = old + operand;
-            std::memcpy(at, &sum, sizeof(sum));
-            side.engine.confirm(now);
-        }
-    }
-
-    std::deque<Bytes> to_a;
-    std::deque<Bytes> to_b;
-    std::size_t sent_ = 0;
-};
-
-std::vector<std::byte> pattern(std::size_t size)
-{
-    std::vector<std::byte> bytes(size);
-    for (std::size_t i = 0; i < size; ++i) {
-        bytes[i] = static_cast<std::byte>(i * 7 + i / 251);
-    }
-    return bytes;
-}
+using namespace srd::test;
 
 struct Transfer {
     explicit Transfer(std::size_t size, OperationKind kind = OperationKind::write) : bytes(pattern(size))
@@ -219,21 +36,23 @@ struct Transfer {
     Operation operation;
 };
 
-bool every_third(std::size_t number)
+/// Every third packet of all.
+void lose(EnginePair& pair)
 {
-    return number % 3 == 2;
+    pair.a.io.drop =
+        pair.b.io.drop = [count = std::make_shared<std::size_t>()](std::size_t) { return ++*count % 3 == 0; };
 }
 
 } // namespace
 
 TEST_CASE("write: is placed and completes", "[engine][rma]")
 {
-    Pair pair;
+    EnginePair pair;
     const auto size = GENERATE(as<std::size_t>{}, 0, 1, 8, 1300, 1500, 4096, 100000);
     const bool inject = GENERATE(false, true);
-    pair.reverse = GENERATE(false, true);
+    pair.a.io.reverse = pair.b.io.reverse = GENERATE(false, true);
     if (GENERATE(false, true)) {
-        pair.drop = every_third;
+        lose(pair);
     }
     if (inject && size > max_inject_size) {
         return;
@@ -259,7 +78,7 @@ TEST_CASE("write: is placed and completes", "[engine][rma]")
 
 TEST_CASE("write: several ranges are one operation", "[engine][rma]")
 {
-    Pair pair;
+    EnginePair pair;
     const bool inject = GENERATE(false, true);
     const auto size = GENERATE(as<std::size_t>{}, 40, 3000);
     auto bytes = pattern(size);
@@ -282,10 +101,10 @@ TEST_CASE("write: several ranges are one operation", "[engine][rma]")
 
 TEST_CASE("write: a fault reaches the operation that caused it, and only that", "[engine][rma]")
 {
-    Pair pair;
+    EnginePair pair;
     const auto size = GENERATE(as<std::size_t>{}, 8, 20000);
     if (GENERATE(false, true)) {
-        pair.drop = every_third;
+        lose(pair);
     }
     Transfer good(size);
     Transfer bad(size);
@@ -311,11 +130,11 @@ TEST_CASE("write: a fault reaches the operation that caused it, and only that", 
 
 TEST_CASE("read: fetches what is there", "[engine][rma]")
 {
-    Pair pair;
+    EnginePair pair;
     const auto size = GENERATE(as<std::size_t>{}, 0, 1, 8, 1500, 300000);
-    pair.reverse = GENERATE(false, true);
+    pair.a.io.reverse = pair.b.io.reverse = GENERATE(false, true);
     if (GENERATE(false, true)) {
-        pair.drop = every_third;
+        lose(pair);
     }
     const auto source = pattern(size);
     std::copy(source.begin(), source.end(), pair.b.memory.begin() + 100);
@@ -335,7 +154,7 @@ TEST_CASE("read: fetches what is there", "[engine][rma]")
 
 TEST_CASE("read: is denied, or its region closes", "[engine][rma]")
 {
-    Pair pair;
+    EnginePair pair;
     pair.b.revoke_at_serve = GENERATE(false, true);
     Transfer read(50000, OperationKind::read);
     if (!pair.b.revoke_at_serve) {
@@ -351,10 +170,10 @@ TEST_CASE("read: is denied, or its region closes", "[engine][rma]")
 
 TEST_CASE("atomic: fetches old values in order, exactly once", "[engine][rma]")
 {
-    Pair pair;
-    pair.reverse = GENERATE(false, true);
+    EnginePair pair;
+    pair.a.io.reverse = pair.b.io.reverse = GENERATE(false, true);
     if (GENERATE(false, true)) {
-        pair.drop = every_third;
+        lose(pair);
     }
     constexpr std::size_t rounds = 300;
     std::vector<std::uint64_t> results(rounds, 77);
@@ -385,7 +204,7 @@ TEST_CASE("atomic: fetches old values in order, exactly once", "[engine][rma]")
 
 TEST_CASE("atomic: is denied with or without a fetch", "[engine][rma]")
 {
-    Pair pair;
+    EnginePair pair;
     std::uint64_t value = 1;
     const iovec operand{&value, sizeof(value)};
     const RemoteRange range{.address = 64, .length = 8, .key = 8};
@@ -404,8 +223,8 @@ TEST_CASE("atomic: is denied with or without a fetch", "[engine][rma]")
 
 TEST_CASE("fence: starts when everything before it is complete", "[engine][rma]")
 {
-    Pair pair;
-    pair.drop = every_third;
+    EnginePair pair;
+    lose(pair);
     Transfer first(60000);
     Transfer second(60000);
     std::fill(second.bytes.begin(), second.bytes.end(), std::byte{1});
