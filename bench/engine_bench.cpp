@@ -77,9 +77,16 @@ double thread_ns()
 }
 
 /// A backend that is an array. Each has one route: to its partner.
+/// An address of its own for each side of the benchmark.
+SocketAddress address_of(std::byte name) noexcept
+{
+    return SocketAddress::of_ipv4(INADDR_LOOPBACK, std::to_integer<std::uint16_t>(name));
+}
+
 class NullIo final : public test::QuietIo {
 public:
-    NullIo(std::uint32_t mtu, std::byte name) : name_{name}, memory_(ring_size * mtu), lengths_(ring_size)
+    NullIo(std::uint32_t mtu, std::byte name)
+        : name_(address_of(name)), memory_(ring_size * mtu), lengths_(ring_size)
     {
         caps_ = IoCaps{.max_packet = mtu, .path_count = 64, .burst_packets = 64};
     }
@@ -88,13 +95,13 @@ public:
     /// Bytes of packets that lie in `untouched` are counted, not copied.
     void leave_untouched(std::span<const std::byte> untouched) { untouched_ = untouched; }
 
-    std::span<const std::byte> local_address() const noexcept override { return name_; }
-    Status resolve(std::span<const std::byte>, RouteId& route) override
+    const SocketAddress& local_address() const noexcept override { return name_; }
+    Status resolve(const SocketAddress&, RouteId& route) override
     {
         route = RouteId{0};
         return Status::ok;
     }
-    std::span<const std::byte> route_address(RouteId) const noexcept override { return partner_->name_; }
+    const SocketAddress& route_address(RouteId) const noexcept override { return partner_->name_; }
 
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
     {
@@ -143,7 +150,7 @@ private:
     }
 
     NullIo* partner_ = nullptr;
-    std::array<std::byte, 1> name_;
+    SocketAddress name_;
     std::span<const std::byte> untouched_;
     std::vector<std::byte> memory_;
     std::vector<std::uint32_t> lengths_;
@@ -173,7 +180,7 @@ Limits make_limits(std::uint32_t mtu)
 struct Host {
     Host(std::uint32_t mtu, std::uint8_t name)
         : io(mtu, std::byte{name}),
-          engine(io.caps(), make_limits(mtu), make_tuning(mtu), counters, io.local_address(), name)
+          engine(io.caps(), make_limits(mtu), make_tuning(mtu), counters, io.local_address().bytes(), name)
     {
     }
 

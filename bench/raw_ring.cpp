@@ -200,7 +200,7 @@ double io_rate(const NetWorld& world, Kind kind, std::size_t size, Duration leng
 {
     Meeting meeting;
     std::atomic<bool> sending{true};
-    std::vector<std::byte> address;
+    SocketAddress address;
     Sample sample;
     run_pair(
         world,
@@ -231,7 +231,7 @@ double io_rate(const NetWorld& world, Kind kind, std::size_t size, Duration leng
         [&] {
             Counters counters;
             const auto io = open_io(kind, 1, counters);
-            address.assign(io->local_address().begin(), io->local_address().end());
+            address = io->local_address();
             meeting.wait(1);
             std::array<RxPacket, burst> packets;
             sample = count_arrivals(sending, [&](Time now) {
@@ -257,8 +257,7 @@ double ring_rate(const NetWorld& world, Kind kind, std::size_t size, Duration le
     std::array<std::unique_ptr<PacketIo>, 2> reserved;
     Sample sample;
     const auto open_side = [&](unsigned host) {
-        sockaddr_storage storage = test::make_address(NetWorld::address(host, false), port);
-        SocketAddress::parse(std::as_bytes(std::span(&storage, 1)), addresses[host]);
+        addresses[host] = test::make_address(NetWorld::address(host, false), port);
         const unsigned index = ::if_nametoindex("veth0");
         NetlinkRoutes links(index, addresses[host]);
         if (links.open() != 0) {
@@ -267,7 +266,7 @@ double ring_rate(const NetWorld& world, Kind kind, std::size_t size, Duration le
         macs[host] = links.link_mac();
         // Somebody must have the port, or the kernel answers every packet with an error.
         UdpConfig config;
-        config.local_address = storage;
+        config.local_address = addresses[host];
         config.ring_interface = index;
         config.ring_packet = 1472;
         std::string error;
@@ -330,7 +329,7 @@ double io_latency(const NetWorld& world, Kind kind, Duration length)
 {
     Meeting meeting;
     std::atomic<bool> done{false};
-    std::array<std::vector<std::byte>, 2> addresses;
+    std::array<SocketAddress, 2> addresses;
     std::vector<double> samples;
     const auto receive = [](PacketIo& io, const std::function<bool()>& give_up) {
         std::array<RxPacket, burst> packets;
@@ -348,7 +347,7 @@ double io_latency(const NetWorld& world, Kind kind, Duration length)
     const auto side = [&](unsigned host) {
         Counters counters;
         const auto io = open_io(kind, host, counters);
-        addresses[host].assign(io->local_address().begin(), io->local_address().end());
+        addresses[host] = io->local_address();
         meeting.wait(1);
         RouteId route{};
         if (io->resolve(addresses[1 - host], route) != Status::ok) {

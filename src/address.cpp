@@ -58,6 +58,28 @@ bool SocketAddress::parse(const void* data, std::size_t size, SocketAddress& add
     return false;
 }
 
+SocketAddress SocketAddress::of_host(int family, std::span<const std::byte> host, std::uint16_t port) noexcept
+{
+    SocketAddress address;
+    const bool ipv4 = family == AF_INET;
+    const auto family_value = static_cast<sa_family_t>(family);
+    std::memcpy(address.bytes_.data(), &family_value, sizeof(family_value));
+    const std::span<std::byte> target = host_of(address.bytes_, family);
+    if ((!ipv4 && family != AF_INET6) || host.size() < target.size()) {
+        return {};
+    }
+    std::copy_n(host.begin(), target.size(), target.begin());
+    address.size_ = ipv4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    address.set_port(port);
+    return address;
+}
+
+SocketAddress SocketAddress::of_ipv4(std::uint32_t host, std::uint16_t port) noexcept
+{
+    const std::uint32_t bytes = htonl(host);
+    return of_host(AF_INET, std::as_bytes(std::span(&bytes, 1)), port);
+}
+
 std::uint16_t SocketAddress::port() const noexcept
 {
     return ntohs(load<std::uint16_t>(std::span(bytes_).subspan(port_offset)));

@@ -27,6 +27,11 @@ public:
         return parse(bytes.data(), bytes.size(), address);
     }
 
+    /// The IPv4 or IPv6 address of these 4 or 16 bytes, in network byte order; empty if they are fewer.
+    static SocketAddress of_host(int family, std::span<const std::byte> host,
+                                 std::uint16_t port = 0) noexcept;
+    static SocketAddress of_ipv4(std::uint32_t host, std::uint16_t port) noexcept; ///< host byte order
+
     int family() const noexcept
     {
         sa_family_t value{};

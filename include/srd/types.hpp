@@ -14,7 +14,6 @@ namespace srd {
 enum class PeerId : std::uint32_t {};    ///< a remote endpoint; owner: Engine; dense from 0
 enum class RouteId : std::uint32_t {};   ///< an address that can be sent to; owner: PacketIo; dense from 0
 enum class PathId : std::uint8_t {};     ///< an entropy value of a route, 0 .. IoCaps::path_count - 1
-enum class DescId : std::uint32_t {};    ///< one transmission's descriptor; owner: Engine
 enum class MessageId : std::uint32_t {}; ///< an incoming message that the engine holds; owner: Engine
 
 template <typename Id>

@@ -298,9 +298,9 @@ void Engine::Impl::on_route_notice(const RouteNotice& notice, std::uint32_t mtu,
             fail_peer(index, Cause::unreachable, now);
         }
         break;
-    case RouteNotice::Kind::near:
-    case RouteNotice::Kind::far:
-        peer.near = notice.kind == RouteNotice::Kind::near;
+    case RouteNotice::Kind::same_host:
+    case RouteNotice::Kind::network:
+        peer.near = notice.kind == RouteNotice::Kind::same_host;
         break;
     }
 }
@@ -443,13 +443,6 @@ void Engine::return_unsent(std::span<const TxPacket> packets, Time now)
 void Engine::on_tx_done() noexcept
 {
     impl_->on_tx_done();
-}
-
-void Engine::on_tx_reaped(std::span<const DescId> reaped) noexcept
-{
-    for (const DescId desc : reaped) {
-        impl_->release_desc(static_cast<std::uint32_t>(index_of(desc)));
-    }
 }
 
 void Engine::on_rx_drained(Time now) noexcept

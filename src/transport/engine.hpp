@@ -232,11 +232,10 @@ public:
     std::size_t poll_transmit(std::span<TxPacket> packets, Time now);
     /// The tail of the last poll_transmit() that the backend did not take.
     void return_unsent(std::span<const TxPacket> packets, Time now);
-    /// After tx_burst of a backend without keeps_tx_memory: all descriptors are free.
+    /// After tx_burst() and return_unsent(): the memory of the packets of the last poll_transmit() is free.
     void on_tx_done() noexcept;
-    void on_tx_reaped(std::span<const DescId> descs) noexcept;
     /// True if memory of packets that are under way may be another's after the events that come next, or
-    /// after revoke(): PacketIo::withdraw() is due.
+    /// after revoke(): PacketIo::revoke() is due.
     bool take_withdrawal() noexcept;
     /// Everything that had come by `now` has been handed over, notices included. Peers are given up only
     /// after that: what they said may have waited unread.

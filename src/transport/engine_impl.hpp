@@ -99,7 +99,7 @@ struct Engine::Impl {
         bool marked;
         bool ack_requested;
         std::uint32_t remote_length;
-        std::uint32_t ticket;
+        std::uint32_t mapping_id;
         RemoteBytes* remote;
     };
 
@@ -303,7 +303,6 @@ struct Engine::Impl {
     void gather(const TxMessage& message, std::uint64_t offset, std::uint32_t length, TxPacket& packet) const;
     std::uint32_t alloc_desc(const Peer& peer, TxPacket& packet);
     void finish_packet_out(TxPacket& packet);
-    void release_desc(std::uint32_t desc);
     bool ack_pending(const Peer& peer) const noexcept { return peer.ack_now || peer.ack_packets != 0; }
     bool sendable(const Peer& peer, Time now) const noexcept;
     void return_unsent(std::span<const TxPacket> packets, Time now);

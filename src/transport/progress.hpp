@@ -51,9 +51,7 @@ inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
         if (accepted < built) {
             engine.return_unsent(burst.subspan(accepted), now);
         }
-        if (!io.caps().keeps_tx_memory) {
-            engine.on_tx_done();
-        }
+        engine.on_tx_done();
         total += accepted;
         if (accepted < built || built < packets.size()) {
             break;
@@ -77,9 +75,6 @@ public:
     /// Returns true if anything at all happened.
     bool run()
     {
-        if (caps_.keeps_tx_memory) {
-            reap();
-        }
         // Whoever waits makes thousands of passes in which nothing happens, and what it waits for comes in
         // the middle of one: those are kept short.
         bool idle = !take_packets() && engine_.idle(now_);
@@ -101,14 +96,6 @@ public:
     }
 
 private:
-    void reap()
-    {
-        std::array<DescId, tx_burst_size> reaped;
-        const std::size_t count = io_.tx_reap(reaped);
-        engine_.on_tx_reaped(std::span(reaped).first(count));
-        work_ += count;
-    }
-
     bool take_packets()
     {
         received_ = io_.rx_burst(packets_, now_);
@@ -127,11 +114,13 @@ private:
         while (engine_.poll_event(event)) {
             ++work_;
             if (event.cause != Cause::none && engine_.take_withdrawal()) {
-                io_.withdraw(); // before the application hears that its buffers are its own again
+                io_.revoke(); // before the application hears that its buffers are its own again
             }
             if (event.kind == Event::Kind::hello) {
+                SocketAddress address;
                 RouteId route{};
-                if (io_.resolve(event.payload, route) == Status::ok) {
+                if (SocketAddress::parse(event.payload, address) &&
+                    io_.resolve(address, route) == Status::ok) {
                     engine_.accept_hello(route, io_.route_mtu(route), now_, io_.route_paths(route));
                 }
                 continue;

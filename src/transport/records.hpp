@@ -64,7 +64,6 @@ struct TxSlot {
     Repair repair = Repair::none; ///< why it is sent again
     Contents contents = Contents::neutral;
     std::uint8_t rma_frames = 0;
-    std::uint16_t nic_refs = 0; ///< transmissions the backend has not returned
 };
 static_assert(sizeof(TxSlot) <= 64);
 
@@ -246,7 +245,7 @@ struct Peer {
     bool last_call = false;   ///< silent for too long; one last question is out
     bool is_successor = false;
     bool unreadable = false;     ///< the system does not let us read its memory
-    bool near = false;           ///< RouteNotice::Kind::near
+    bool near = false;           ///< RouteNotice::Kind::same_host
     bool pinned = false;         ///< the application named it: its PeerId stays
     bool has_suspects = false;   ///< some TxMessage may be a suspect
     bool window_limited = false; ///< the congestion window has held us back since the last acknowledgement

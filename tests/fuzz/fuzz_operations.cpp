@@ -30,8 +30,6 @@ void set_trouble(RunConfig& config, std::uint8_t trouble)
     config.net.reorder = (trouble & 4) != 0 ? 0.2 : 0;
     config.net.reorder_max = microseconds(300);
     config.host.io.partial_burst = (trouble & 8) != 0 ? 0.3 : 0;
-    config.host.io.caps.keeps_tx_memory = (trouble & 16) != 0;
-    config.host.io.tx_hold = microseconds(200);
     config.host.limits.unexpected_bytes = (trouble & 32) != 0 ? 64 << 10 : 4 << 20;
     config.host.limits.tx_messages = (trouble & 64) != 0 ? 16 : 1024;
     config.host.io.caps.max_packet = (trouble & 128) != 0 ? 8972 : 1472;

@@ -455,7 +455,6 @@ void RmaApp::on_read(SimHost& host, const Event& event)
     if (tell) {
         told_[cookie] = {part.id, part.offset, memory.size()};
     }
-    host.io().share(regions_.at(static_cast<std::uint32_t>(event.ranges[0].key)).memory);
     host.serve(std::span(iov).first(pieces), static_cast<std::uint32_t>(event.ranges[0].key), tell, cookie);
 }
 

@@ -23,8 +23,6 @@ void weather(RunConfig& config, SimRandom& random)
     config.net.reorder = random.chance(0.6) ? 0.3 : 0;
     config.net.reorder_max = microseconds(static_cast<std::int64_t>(random.between(20, 800)));
     config.host.io.partial_burst = random.chance(0.3) ? 0.3 : 0;
-    config.host.io.caps.keeps_tx_memory = random.chance(0.3);
-    config.host.io.tx_hold = microseconds(static_cast<std::int64_t>(random.between(1, 500)));
 }
 
 void hosts_between(RunConfig& config, SimRandom& random, std::uint32_t low, std::uint32_t high)
@@ -93,7 +91,6 @@ void closing_regions(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 2, 4);
     weather(config, random);
-    config.host.io.caps.keeps_tx_memory = false;
     add_rma_traffic(config, random,
                     {.operations = 200, .longest = 400'000, .budget = 16 << 20, .closing = 0.8});
 }

@@ -175,19 +175,6 @@ void partial_bursts(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.budget = 6 << 20});
 }
 
-void late_nic(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.io.caps.keeps_tx_memory = true;
-    config.host.io.tx_hold = random.chance(0.5) ? pick(random, microseconds(1), microseconds(50))
-                                                : pick(random, microseconds(50), milliseconds(5));
-    config.host.io.partial_burst = random.chance(0.3) ? 0.2 : 0;
-    config.net.loss = random.chance(0.7) ? 0.02 : 0;
-    config.net.reorder = random.chance(0.3) ? 0.1 : 0;
-    config.net.reorder_max = microseconds(300);
-    add_traffic(config, random, {.budget = 6 << 20});
-}
-
 void small_socket(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 3, 6);
@@ -354,8 +341,6 @@ void chaos(RunConfig& config, SimRandom& random)
     config.net.down.queue_bytes = static_cast<std::uint32_t>(random.between(60'000, 1 << 20));
     config.net.down.mark_bytes = config.net.down.queue_bytes / 2;
     config.host.io.partial_burst = random.chance(0.5) ? 0.2 : 0;
-    config.host.io.caps.keeps_tx_memory = random.chance(0.5);
-    config.host.io.tx_hold = pick(random, microseconds(1), milliseconds(1));
     config.host.io.answers_liveness = true;
     config.host.io.caps.rx_buffer = static_cast<std::uint32_t>(random.between(64 << 10, 4 << 20));
     config.host.limits.unexpected_bytes = random.between(256 << 10, 8 << 20);
@@ -419,7 +404,6 @@ constexpr std::array table{
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
     Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},
     Scenario{"partial_bursts", "the backend takes only part of a burst", partial_bursts},
-    Scenario{"late_nic", "the NIC keeps the memory of sent packets for long", late_nic},
     Scenario{"small_socket", "the receive buffer is small and polled seldom", small_socket},
     Scenario{"slow_poll", "processes poll seldom", slow_poll},
     Scenario{"stopped_host", "a process is stopped for up to 20 s, and loses nothing", stopped_host},

@@ -6,6 +6,8 @@
 #include <iterator>
 #include <utility>
 
+#include <netinet/in.h>
+
 #include <srd/check.hpp>
 #include <srd/iov.hpp>
 
@@ -51,13 +53,13 @@ std::vector<iovec> whole(Bytes& bytes)
 }
 
 WireIo::WireIo(std::uint8_t name, std::uint32_t max_packet, bool same_host)
-    : same_host_(same_host), address_{std::byte{name}}
+    : same_host_(same_host), address_(SocketAddress::of_ipv4(INADDR_LOOPBACK, name))
 {
     caps_.max_packet = max_packet;
     caps_.memory = same_host ? this : nullptr;
 }
 
-Status WireIo::resolve(std::span<const std::byte>, RouteId& route)
+Status WireIo::resolve(const SocketAddress&, RouteId& route)
 {
     route = RouteId{0};
     return Status::ok;
@@ -75,7 +77,7 @@ std::size_t WireIo::rx_burst(std::span<RxPacket> packets, Time now)
         packets[index] = {packet.bytes.data(), static_cast<std::uint32_t>(packet.bytes.size()), false, now};
         if (packet.remote_length != 0) {
             packets[index].remote_length = packet.remote_length;
-            packets[index].ticket = static_cast<std::uint32_t>(held_.size() - 1);
+            packets[index].mapping_id = static_cast<std::uint32_t>(held_.size() - 1);
             packets[index].remote = this;
         }
     }
@@ -87,7 +89,7 @@ void WireIo::send(const TxPacket& packet)
     const std::span<const iovec> pieces(packet.iov.data(), packet.iov_count);
     const bool whole_packet = !same_host_ || !attach;
     const std::size_t head =
-        whole_packet ? pieces.size() : std::min<std::size_t>(packet.lasting, pieces.size());
+        whole_packet ? pieces.size() : std::min<std::size_t>(packet.stable_from, pieces.size());
     Packet made;
     gather(pieces.first(head), made.bytes);
     made.remote.assign(pieces.begin() + static_cast<std::ptrdiff_t>(head), pieces.end());
@@ -139,20 +141,20 @@ ProcessMemory::Read WireIo::read(RouteId, std::uint32_t epoch, std::span<const i
     return may_read ? Read::done : Read::forbidden;
 }
 
-bool WireIo::fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept
+bool WireIo::fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept
 {
     ++fetches;
     if (failing_fetches != 0) {
         --failing_fetches;
         return false;
     }
-    copy_pieces(held_.at(ticket).remote, into);
+    copy_pieces(held_.at(mapping_id).remote, into);
     return true;
 }
 
 EngineHost::EngineHost(std::uint8_t name, std::uint32_t max_packet, bool same_host)
     : io(name, max_packet, same_host),
-      engine(io.caps(), small_limits(max_packet), Tuning{}, counters, io.local_address(), name)
+      engine(io.caps(), small_limits(max_packet), Tuning{}, counters, io.local_address().bytes(), name)
 {
 }
 
@@ -245,7 +247,7 @@ EnginePair::EnginePair(const Options& options)
             host->peer = host->engine.open_peer(RouteId{0}, options.max_packet, now, 1);
         }
         if (options.same_host) {
-            host->engine.on_route_notice({RouteId{0}, RouteNotice::Kind::near}, options.max_packet, now);
+            host->engine.on_route_notice({RouteId{0}, RouteNotice::Kind::same_host}, options.max_packet, now);
         }
     }
 }

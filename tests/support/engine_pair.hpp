@@ -6,7 +6,6 @@
 // many hosts are needed for is in tests/sim.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -37,15 +36,15 @@ public:
 
     WireIo(std::uint8_t name, std::uint32_t max_packet, bool same_host);
 
-    std::span<const std::byte> local_address() const noexcept override { return address_; }
-    Status resolve(std::span<const std::byte>, RouteId& route) override;
-    std::span<const std::byte> route_address(RouteId) const noexcept override { return address_; }
+    const SocketAddress& local_address() const noexcept override { return address_; }
+    Status resolve(const SocketAddress&, RouteId& route) override;
+    const SocketAddress& route_address(RouteId) const noexcept override { return address_; }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override { held_.clear(); }
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     bool arm_wait() override { return incoming.empty(); }
-    void withdraw() noexcept override { ++own_epoch; }
+    void revoke() noexcept override { ++own_epoch; }
     std::uint32_t epoch() const noexcept override { return own_epoch; }
     Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
               std::span<const iovec> into) noexcept override;
@@ -74,11 +73,11 @@ public:
     std::deque<Packet> last_words;
 
 private:
-    bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept override;
+    bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
     void send(const TxPacket& packet);
 
     const bool same_host_;
-    std::array<std::byte, 1> address_;
+    const SocketAddress address_;
     std::deque<Packet> held_;
     std::size_t sent_ = 0;
 };

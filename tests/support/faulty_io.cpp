@@ -4,12 +4,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "support/gather.hpp"
+
 namespace srd::test {
 
 FaultyIo::FaultyIo(std::unique_ptr<PacketIo> inner, const FaultPlan& plan)
-    : IoAround(std::move(inner)), plan_(plan), random_(plan.seed), caps_(this->inner().caps())
+    : IoAround(std::move(inner)), plan_(plan), random_(plan.seed)
 {
-    caps_.keeps_tx_memory = caps_.keeps_tx_memory || plan.late > 0;
 }
 
 bool FaultyIo::chance(double probability)
@@ -26,8 +27,21 @@ void FaultyIo::hold(const RxPacket& packet, unsigned delay)
     held_.push_back(std::move(held));
 }
 
+/// The packet's own memory is valid only until tx_burst() returns, so its bytes are copied.
+void FaultyIo::hold(const TxPacket& packet, unsigned delay)
+{
+    Late& late = late_.emplace_back();
+    gather(std::span(packet.iov).first(packet.iov_count), late.bytes);
+    late.packet = packet;
+    late.packet.stable_from = max_tx_iov;
+    late.packet.iov_count = 1;
+    late.packet.iov[0] = {late.bytes.data(), late.bytes.size()};
+    late.delay = delay;
+}
+
 std::size_t FaultyIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
+    send_late();
     std::size_t count = 0;
     for (auto held = held_.begin(); held != held_.end();) {
         if (held->delay > 0) {
@@ -97,7 +111,7 @@ std::size_t FaultyIo::tx_burst(std::span<const TxPacket> packets)
             return accepted;
         }
         ++counts_.late;
-        late_.push_back({packets[end], 1 + static_cast<unsigned>(random_() % plan_.late_depth)});
+        hold(packets[end], 1 + static_cast<unsigned>(random_() % plan_.late_depth));
         ++accepted;
     }
     send(packets.subspan(accepted, end - accepted), accepted);
@@ -108,11 +122,6 @@ std::size_t FaultyIo::tx_burst(std::span<const TxPacket> packets)
 bool FaultyIo::send(std::span<const TxPacket> packets, std::size_t& accepted)
 {
     const std::size_t sent = packets.empty() ? 0 : inner().tx_burst(packets);
-    if (caps_.keeps_tx_memory && !inner().caps().keeps_tx_memory) {
-        for (const TxPacket& packet : packets.first(sent)) {
-            returned_.push_back(packet.desc);
-        }
-    }
     accepted += sent;
     return sent == packets.size();
 }
@@ -126,17 +135,6 @@ void FaultyIo::send_late()
         }
         late = late->delay == 0 && send({&late->packet, 1}, sent) ? late_.erase(late) : late + 1;
     }
-}
-
-std::size_t FaultyIo::tx_reap(std::span<DescId> descs)
-{
-    send_late();
-    std::size_t count = 0;
-    while (count < descs.size() && !returned_.empty()) {
-        descs[count++] = returned_.front();
-        returned_.pop_front();
-    }
-    return count + inner().tx_reap(descs.subspan(count));
 }
 
 } // namespace srd::test

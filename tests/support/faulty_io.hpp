@@ -2,9 +2,8 @@
 //
 // A bad network around any backend: what a PacketIo may do by its contract
 // (lose, duplicate, reorder, deliver and accept in pieces), it does, from a
-// seed. All faults of packets are made on the receiving side, so that the wrapped
-// backend's bookkeeping of transmit memory is untouched. Packets are never
-// corrupted: the contract says that a backend delivers intact packets only.
+// seed. Packets are never corrupted: the contract says that a backend delivers
+// intact packets only.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +22,9 @@ struct FaultPlan {
     double duplicate = 0;
     double reorder = 0;         ///< the packet is held back for 1..reorder_depth further calls of rx_burst
     unsigned reorder_depth = 8; ///< calls
-    double late = 0;         ///< the packet leaves, and its memory returns, after 1..late_depth further calls
-    unsigned late_depth = 8; ///< calls
-    double partial = 0;      ///< tx_burst takes, or rx_burst returns, fewer packets than it could
+    double late = 0;            ///< the packet leaves after 1..late_depth further bursts of either direction
+    unsigned late_depth = 8;    ///< bursts
+    double partial = 0;         ///< tx_burst takes, or rx_burst returns, fewer packets than it could
     std::uint64_t seed = 1;
 };
 
@@ -43,11 +42,9 @@ public:
 
     const FaultCounts& counts() const noexcept { return counts_; }
 
-    const IoCaps& caps() const noexcept override { return caps_; }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
-    std::size_t tx_reap(std::span<DescId> descs) override;
     bool arm_wait() override { return inner().arm_wait() && held_.empty(); }
 
 private:
@@ -58,22 +55,22 @@ private:
     };
 
     struct Late {
-        TxPacket packet; // its memory is not ours
+        std::vector<std::byte> bytes;
+        TxPacket packet; // of these bytes
         unsigned delay = 0;
     };
 
     bool chance(double probability);
     void send_late();
+    void hold(const TxPacket& packet, unsigned delay);
     bool send(std::span<const TxPacket> packets, std::size_t& accepted);
     void hold(const RxPacket& packet, unsigned delay);
 
     FaultPlan plan_;
     FaultCounts counts_;
     std::mt19937_64 random_;
-    IoCaps caps_;
     std::deque<Held> held_;
     std::deque<Late> late_;
-    std::deque<DescId> returned_; // their memory is free, if the wrapped backend does not tell itself
     std::vector<Held> delivered_; // until rx_release()
     bool inner_delivered_ = false;
 };

@@ -5,15 +5,13 @@
 
 namespace srd::test {
 
-/// What a backend may leave out in memory that nobody sleeps on: it has no notices, keeps no memory, and asks
-/// for nobody's life.
+/// What a backend in memory may leave out: it has no notices, nobody sleeps on it, and it probes no peer.
 class QuietIo : public PacketIo {
 public:
     const IoCaps& caps() const noexcept override { return caps_; }
     std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
     std::size_t rx_burst(std::span<RxPacket>, Time) override { return 0; }
     void rx_release() noexcept override {}
-    std::size_t tx_reap(std::span<DescId>) override { return 0; }
     void probe_liveness(RouteId, Time) override {}
     std::size_t poll_notices(std::span<RouteNotice>, Time) override { return 0; }
     int wait_fd() const noexcept override { return -1; }

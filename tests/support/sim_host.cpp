@@ -49,7 +49,7 @@ void SimHost::restart()
     io_->set_hook(this);
     options_.limits.max_packet = std::max(options_.limits.max_packet, options_.io.caps.max_packet);
     engine_ = std::make_unique<Engine>(io_->caps(), options_.limits, options_.tuning, counters_,
-                                       io_->local_address(), random_.next());
+                                       io_->local_address().bytes(), random_.next());
     stopped_until_ = now();
     next_pass_ = time_never;
     wake(now());
@@ -216,7 +216,7 @@ void SimHost::revoke(std::uint64_t key)
     const AllocationBan ban;
     engine_->revoke(key, now());
     if (engine_->take_withdrawal()) {
-        io_->withdraw();
+        io_->revoke();
     }
 }
 

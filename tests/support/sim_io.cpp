@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <netinet/in.h>
+
 #include "support/alloc_guard.hpp"
 #include "support/gather.hpp"
 
@@ -11,17 +13,25 @@ namespace srd::sim {
 
 namespace {
 
-constexpr std::array<std::byte, 4> address_magic{std::byte{'s'}, std::byte{'i'}, std::byte{'m'},
-                                                 std::byte{0}};
+constexpr std::uint16_t sim_port = 7000;
+constexpr std::uint32_t first_host = 10U << 24; // 10.0.0.0
+
+/// The number of the host that has `address`; beyond all of them if none has it.
+std::uint32_t host_of(const SocketAddress& address)
+{
+    if (address.family() != AF_INET || address.port() != sim_port) {
+        return UINT32_MAX;
+    }
+    in_addr host{};
+    std::memcpy(&host, address.host().data(), sizeof(host));
+    return ntohl(host.s_addr) - first_host;
+}
 
 } // namespace
 
-std::array<std::byte, 8> SimIo::address_of(std::uint32_t host)
+SocketAddress SimIo::address_of(std::uint32_t host)
 {
-    std::array<std::byte, 8> address{};
-    std::copy(address_magic.begin(), address_magic.end(), address.begin());
-    std::memcpy(address.data() + address_magic.size(), &host, sizeof(host));
-    return address;
+    return SocketAddress::of_ipv4(first_host + host, sim_port);
 }
 
 namespace {
@@ -53,15 +63,10 @@ SimIo::~SimIo()
     }
 }
 
-Status SimIo::resolve(std::span<const std::byte> address, RouteId& route)
+Status SimIo::resolve(const SocketAddress& address, RouteId& route)
 {
     const AllocationPermit permit;
-    std::uint32_t host = 0;
-    if (address.size() != address_.size() ||
-        !std::equal(address_magic.begin(), address_magic.end(), address.begin())) {
-        return Status::invalid;
-    }
-    std::memcpy(&host, address.data() + address_magic.size(), sizeof(host));
+    const std::uint32_t host = host_of(address);
     if (host >= network_.host_count()) {
         return Status::invalid;
     }
@@ -77,14 +82,14 @@ RouteId SimIo::route_to(std::uint32_t host)
         route_hosts_.push_back(host);
         route_addresses_.push_back(address_of(host));
         if (options_.near > 0) {
-            push_notice(host, RouteNotice::Kind::near,
+            push_notice(host, RouteNotice::Kind::same_host,
                         network_.clock().now() + std::chrono::microseconds(random_.between(0, 300)));
         }
     }
     return place->second;
 }
 
-std::span<const std::byte> SimIo::route_address(RouteId route) const noexcept
+const SocketAddress& SimIo::route_address(RouteId route) const noexcept
 {
     return route_addresses_[index_of(route)];
 }
@@ -128,7 +133,7 @@ std::size_t SimIo::rx_burst(std::span<RxPacket> packets, Time now)
                 made.remote_length += static_cast<std::uint32_t>(piece.iov_len);
             }
             bytes_from_[packet->source] += made.remote_length;
-            made.ticket = static_cast<std::uint32_t>(rx_lent_.size());
+            made.mapping_id = static_cast<std::uint32_t>(rx_lent_.size());
             made.remote = this;
         }
         rx_lent_.push_back(packet);
@@ -165,9 +170,9 @@ ProcessMemory::Read SimIo::read(RouteId route, std::uint32_t epoch, std::span<co
     return done ? Read::done : Read::changed;
 }
 
-bool SimIo::fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept
+bool SimIo::fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept
 {
-    const SimPacket& packet = *rx_lent_.at(ticket);
+    const SimPacket& packet = *rx_lent_.at(mapping_id);
     return read_host(packet.source, packet.epoch, packet.remote, into);
 }
 
@@ -199,10 +204,10 @@ bool SimIo::transmit(const TxPacket& packet)
                          std::to_string(datagram->bytes.size()) + ", largest packet " +
                          std::to_string(options_.caps.max_packet));
     }
-    if (packet.lasting < packet.iov_count && random_.chance(options_.near)) {
+    if (packet.stable_from < packet.iov_count && random_.chance(options_.near)) {
         datagram->bytes.clear();
-        test::gather(pieces.first(packet.lasting), datagram->bytes);
-        const auto rest = pieces.subspan(packet.lasting);
+        test::gather(pieces.first(packet.stable_from), datagram->bytes);
+        const auto rest = pieces.subspan(packet.stable_from);
         datagram->remote.assign(rest.begin(), rest.end());
         datagram->epoch = epoch_;
     }
@@ -215,17 +220,6 @@ bool SimIo::transmit(const TxPacket& packet)
     } else if (!network_.send(datagram)) {
         network_.release(datagram);
         return false;
-    }
-    if (options_.caps.keeps_tx_memory) {
-        const Time now = network_.clock().now();
-        const auto hold = Duration(static_cast<std::int64_t>(
-            random_.between(0, static_cast<std::uint64_t>(options_.tx_hold.count()))));
-        Held held{now + hold, {packet.iov.begin(), packet.iov.begin() + packet.iov_count}, {}};
-        test::gather(held.iov, held.copy);
-        if (!held_.emplace(packet.desc, std::move(held)).second) {
-            throw SimFailure("poll_transmit: descriptor " + std::to_string(index_of(packet.desc)) +
-                             " was not reaped since its last use");
-        }
     }
     return true;
 }
@@ -250,47 +244,6 @@ std::size_t SimIo::tx_burst(std::span<const TxPacket> packets)
     return accepted;
 }
 
-std::size_t SimIo::tx_reap(std::span<DescId> descs)
-{
-    const AllocationPermit permit;
-    between_entries();
-    std::size_t count = 0;
-    const Time now = network_.clock().now();
-    for (auto place = held_.begin(); place != held_.end() && count < descs.size();) {
-        if (place->second.due > now) {
-            ++place;
-            continue;
-        }
-        std::size_t position = 0;
-        for (const iovec& piece : place->second.iov) {
-            if (!is_shared(piece.iov_base) &&
-                std::memcmp(piece.iov_base, place->second.copy.data() + position, piece.iov_len) != 0) {
-                throw SimFailure("memory of descriptor " + std::to_string(index_of(place->first)) +
-                                 " was changed while the NIC held it");
-            }
-            position += piece.iov_len;
-        }
-        descs[count++] = place->first;
-        place = held_.erase(place);
-    }
-    return count;
-}
-
-void SimIo::share(std::span<const std::byte> memory)
-{
-    const auto known = [&](std::span<const std::byte> other) { return other.data() == memory.data(); };
-    if (std::none_of(shared_.begin(), shared_.end(), known)) {
-        shared_.push_back(memory);
-    }
-}
-
-bool SimIo::is_shared(const void* address) const
-{
-    return std::any_of(shared_.begin(), shared_.end(), [&](std::span<const std::byte> memory) {
-        return address >= memory.data() && address < memory.data() + memory.size();
-    });
-}
-
 void SimIo::probe_liveness(RouteId route, Time now)
 {
     const AllocationPermit permit;
@@ -299,8 +252,8 @@ void SimIo::probe_liveness(RouteId route, Time now)
     }
     const std::uint32_t about = route_host(route);
     if (options_.near > 0) {
-        push_notice(about, RouteNotice::Kind::far, now);
-        push_notice(about, RouteNotice::Kind::near, now + options_.liveness_delay);
+        push_notice(about, RouteNotice::Kind::network, now);
+        push_notice(about, RouteNotice::Kind::same_host, now + options_.liveness_delay);
     }
     switch (network_.port(about)->process_state()) {
     case ProcessState::alive:
@@ -354,9 +307,6 @@ Time SimIo::next_due() const
     Time due = rx_queue_.empty() ? tx_blocked_until_ : network_.clock().now();
     for (const Notice& notice : notices_) {
         due = std::min(due, notice.due);
-    }
-    for (const auto& [desc, held] : held_) {
-        due = std::min(due, held.due);
     }
     return due;
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // SimIo: the backend of a simulated host. It does all that a backend may
-// legally do to an engine (partial bursts, late returns of memory, drops at a
-// full socket) and checks all that an engine may not do to a backend (packets
-// that are too long, lengths that do not add up, memory changed under the NIC).
+// legally do to an engine (partial bursts, drops at a full socket) and checks
+// all that an engine may not do to a backend (packets that are too long, lengths
+// that do not add up).
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -30,8 +29,7 @@ struct SimFailure : std::runtime_error {
 
 struct SimIoOptions {
     IoCaps caps{.max_packet = 1472, .rx_buffer = 4 << 20, .path_count = 64, .burst_packets = 1};
-    double partial_burst = 0; ///< probability that a burst is cut short
-    Duration tx_hold{};       ///< with keeps_tx_memory: longest time until memory is returned
+    double partial_burst = 0;                                 ///< probability that a burst is cut short
     Duration liveness_delay = std::chrono::microseconds(200); ///< of the answer to probe_liveness
     double near =
         0; ///< peers are on the same host: probability that memory is read instead of copied, when it may be
@@ -47,20 +45,19 @@ public:
     ~SimIo() override;
 
     const IoCaps& caps() const noexcept override { return caps_; }
-    std::span<const std::byte> local_address() const noexcept override { return address_; }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override;
-    std::span<const std::byte> route_address(RouteId route) const noexcept override;
+    const SocketAddress& local_address() const noexcept override { return address_; }
+    Status resolve(const SocketAddress& address, RouteId& route) override;
+    const SocketAddress& route_address(RouteId route) const noexcept override;
     std::uint32_t route_mtu(RouteId route) const noexcept override;
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
-    std::size_t tx_reap(std::span<DescId> descs) override;
     void probe_liveness(RouteId route, Time now) override;
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     int wait_fd() const noexcept override { return -1; }
     bool arm_wait() override { return rx_queue_.empty(); }
     void notify() noexcept override {}
-    void withdraw() noexcept override { ++epoch_; }
+    void revoke() noexcept override { ++epoch_; }
     std::uint32_t epoch() const noexcept override { return epoch_; }
     Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
               std::span<const iovec> into) noexcept override;
@@ -90,26 +87,19 @@ public:
 
     /// Bytes of packets from `host` handed to the engine so far.
     std::uint64_t bytes_from(std::uint32_t host) const { return bytes_from_.at(host); }
-    /// `memory` may change while it is sent from: it belongs to an application that peers read from.
-    void share(std::span<const std::byte> memory);
-    static std::array<std::byte, 8> address_of(std::uint32_t host);
+    /// 10.0.0.0 and up, counted by host.
+    static SocketAddress address_of(std::uint32_t host);
 
 private:
-    struct Held {
-        Time due{};
-        std::vector<iovec> iov;
-        std::vector<std::byte> copy;
-    };
     struct Notice {
         Time due{};
         RouteNotice notice;
     };
 
-    bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept override;
+    bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
     bool read_host(std::uint32_t host, std::uint32_t epoch, std::span<const iovec> from,
                    std::span<const iovec> into) noexcept;
     bool transmit(const TxPacket& packet);
-    bool is_shared(const void* address) const;
     void between_entries()
     {
         if (hook_ != nullptr) {
@@ -124,9 +114,9 @@ private:
     std::uint32_t epoch_;
     Counters& counters_;
     SimRandom random_;
-    std::array<std::byte, 8> address_;
+    const SocketAddress address_;
     std::vector<std::uint32_t> route_hosts_;
-    std::vector<std::array<std::byte, 8>> route_addresses_;
+    std::deque<SocketAddress> route_addresses_;
     std::vector<std::uint32_t> mtu_to_;   ///< that the backend knows
     std::vector<std::uint32_t> mtu_true_; ///< that the path has
     std::vector<std::uint64_t> bytes_from_;
@@ -134,8 +124,6 @@ private:
     std::deque<SimPacket*> rx_queue_;
     std::size_t rx_queued_bytes_ = 0;
     std::vector<SimPacket*> rx_lent_;
-    std::map<DescId, Held> held_;
-    std::vector<std::span<const std::byte>> shared_;
     std::vector<Notice> notices_;
     Time tx_blocked_until_ = time_never; ///< time_never: not blocked
     Hook* hook_ = nullptr;

@@ -273,7 +273,7 @@ int Endpoint::enable()
         ProgressGuard guard(lock);
         Limits limits = params().limits;
         limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
-        engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address(),
+        engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address().bytes(),
                         Domain::random_seed());
         transmits_.emplace(limits.tx_messages);
         // Beside the posted ones: receives that are being filled, and shares of FI_MULTI_RECV buffers.
@@ -432,11 +432,8 @@ int Endpoint::close() noexcept
 void Endpoint::write_stats() noexcept
 {
     ProgressGuard guard(lock);
-    SocketAddress address;
-    const std::span<const std::byte> own = io_->local_address();
-    SocketAddress::parse(own.data(), own.size(), address);
     try {
-        stats_write(params().stats, stats_json(counters_, address.text()));
+        stats_write(params().stats, stats_json(counters_, io_->local_address().text()));
     } catch (const std::bad_alloc&) {
         SRD_WARN(FI_LOG_EP_CTRL, "FI_SRD_STATS: out of memory");
     }

@@ -26,7 +26,7 @@ int Endpoint::get_name(void* address, std::size_t* size)
         return error;
     }
     ProgressGuard guard(lock);
-    const std::span<const std::byte> own = io_->local_address();
+    const std::span<const std::byte> own = io_->local_address().bytes();
     const std::size_t given = std::exchange(*size, own.size());
     if (address != nullptr) {
         std::memcpy(address, own.data(), std::min(given, own.size()));

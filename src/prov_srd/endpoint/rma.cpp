@@ -145,7 +145,7 @@ void Endpoint::revoke(std::uint64_t key) noexcept
         const Time now = clock_now();
         engine_->revoke(key, now);
         if (engine_->take_withdrawal()) {
-            io_->withdraw();
+            io_->revoke();
         }
         flush();
     }

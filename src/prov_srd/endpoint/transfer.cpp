@@ -100,7 +100,7 @@ ssize_t Endpoint::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
         route = destinations_[fi_addr].route;
         return 0;
     }
-    std::span<const std::byte> address;
+    SocketAddress address;
     if (!av_->address_of(fi_addr, address)) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA,
                         "fi_addr_t %#llx is not in the address vector; insert the peer's address first",
@@ -183,7 +183,7 @@ fi_addr_t Endpoint::source_of(RouteId route) noexcept
 void Endpoint::report_failure(CompletionQueue* cq, CompletionError& failure, RouteId route) noexcept
 {
     if (route != no_id<RouteId>) {
-        const std::span<const std::byte> address = io_->route_address(route);
+        const std::span<const std::byte> address = io_->route_address(route).bytes();
         failure.address_size = static_cast<std::uint8_t>(std::min(address.size(), failure.address.size()));
         std::copy_n(address.begin(), failure.address_size, failure.address.begin());
     }
@@ -194,9 +194,7 @@ void Endpoint::report_failure(CompletionQueue* cq, CompletionError& failure, Rou
 
 std::string Endpoint::peer_text(RouteId route) const noexcept
 {
-    SocketAddress address;
-    const std::span<const std::byte> bytes = io_->route_address(route);
-    return SocketAddress::parse(bytes.data(), bytes.size(), address) ? address.text() : "a peer";
+    return io_->route_address(route).text();
 }
 
 /// One line per trouble with a peer, not per operation.

@@ -41,7 +41,7 @@ Config config_for(const SocketAddress& address)
 {
     const Params& settings = params();
     Config config;
-    std::memcpy(&config.local_address, address.get(), address.size());
+    config.local_address = address;
     config.path_count = static_cast<std::uint16_t>(settings.path_count);
     config.max_packet = settings.mtu;
     config.max_routes = settings.limits.max_routes;
@@ -87,10 +87,8 @@ int open_verbs(const std::string& device, const SocketAddress& address, Counters
 std::string verbs_device_of(const NetInterface& entry, std::string& reason)
 {
 #ifdef SRD_HAVE_VERBS
-    SocketAddress address;
     VerbsPort port;
-    if (SocketAddress::parse(&entry.address, entry.address_length, address) &&
-        find_verbs_port(address, {}, port, reason)) {
+    if (find_verbs_port(entry.address, {}, port, reason)) {
         return port.device;
     }
 #else

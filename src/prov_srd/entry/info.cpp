@@ -30,19 +30,6 @@ constexpr std::uint64_t flag_rescan = 1ULL << 35; ///< FI_RESCAN of libfabric 2
 
 // -- Interfaces -------------------------------------------------------------
 
-SocketAddress address_of(const NetInterface& entry)
-{
-    SocketAddress address;
-    (void)SocketAddress::parse(&entry.address, entry.address_length, address);
-    return address;
-}
-
-bool is_link_local(const NetInterface& entry)
-{
-    return entry.address.ss_family == AF_INET6 &&
-           IN6_IS_ADDR_LINKLOCAL(&reinterpret_cast<const sockaddr_in6&>(entry.address).sin6_addr);
-}
-
 /// The interfaces with a carrier: link-local addresses, which only neighbours reach, behind the
 /// others, loopback last. MPI asks about five times while it starts, so the list is kept for a second.
 std::vector<NetInterface> usable_interfaces(bool rescan)
@@ -60,7 +47,8 @@ std::vector<NetInterface> usable_interfaces(bool rescan)
             return !entry.is_up || (!entry.is_running && !entry.is_loopback);
         });
         std::stable_sort(cached->begin(), cached->end(), [](const NetInterface& a, const NetInterface& b) {
-            return std::pair(a.is_loopback, is_link_local(a)) < std::pair(b.is_loopback, is_link_local(b));
+            return std::pair(a.is_loopback, a.address.is_link_local()) <
+                   std::pair(b.is_loopback, b.address.is_link_local());
         });
         read_at = now;
     }
@@ -70,7 +58,7 @@ std::vector<NetInterface> usable_interfaces(bool rescan)
         const int here = numa_node_of_thread();
         std::stable_sort(list.begin(), list.end(), [&](const NetInterface& a, const NetInterface& b) {
             const auto key = [&](const NetInterface& entry) {
-                return std::tuple(entry.is_loopback, is_link_local(entry), !entry.has_default_route,
+                return std::tuple(entry.is_loopback, entry.address.is_link_local(), !entry.has_default_route,
                                   machine.distance(here, entry.numa_node));
             };
             return key(a) < key(b);
@@ -87,7 +75,7 @@ bool is_allowed(const NetInterface& entry)
 
 bool in_subnet(const SocketAddress& address, const NetInterface& entry)
 {
-    const SocketAddress other = address_of(entry);
+    const SocketAddress& other = entry.address;
     if (address.family() != other.family()) {
         return false;
     }
@@ -147,7 +135,7 @@ SocketAddress source_towards(const SocketAddress& destination)
 const NetInterface* interface_of(const std::vector<NetInterface>& interfaces, const SocketAddress& address)
 {
     for (const NetInterface& entry : interfaces) {
-        if (address_of(entry).same_host(address)) {
+        if (entry.address.same_host(address)) {
             return &entry;
         }
     }
@@ -324,7 +312,7 @@ private:
             std::any_of(interfaces_.begin(), interfaces_.end(),
                         [](const NetInterface& entry) { return !entry.is_loopback && is_allowed(entry); });
         for (const NetInterface& entry : interfaces_) {
-            SocketAddress source = address_of(entry);
+            SocketAddress source = entry.address;
             if (family != 0 && source.family() != family) {
                 continue;
             }
@@ -443,14 +431,14 @@ int get_info(std::uint32_t version, const char* node, const char* service, std::
 std::string fabric_name_of(const NetInterface& entry)
 {
     // Every link has the same link-local subnet, and none of them leads to another.
-    return is_link_local(entry) ? subnet_text(entry) + "%" + entry.name : subnet_text(entry);
+    return entry.address.is_link_local() ? subnet_text(entry) + "%" + entry.name : subnet_text(entry);
 }
 
 SocketAddress interface_address(const std::string& name, int family)
 {
     for (const NetInterface& entry : usable_interfaces(false)) {
-        if (entry.name == name && entry.address.ss_family == family) {
-            return address_of(entry);
+        if (entry.name == name && entry.address.family() == family) {
+            return entry.address;
         }
     }
     return {};

@@ -57,7 +57,7 @@ AddressVector::~AddressVector()
     domain.release();
 }
 
-bool AddressVector::address_of(fi_addr_t fi_addr, std::span<const std::byte>& address) const noexcept
+bool AddressVector::address_of(fi_addr_t fi_addr, SocketAddress& address) const noexcept
 {
     if (shared_ != nullptr) {
         return shared_->address_of(fi_addr, address);
@@ -66,21 +66,17 @@ bool AddressVector::address_of(fi_addr_t fi_addr, std::span<const std::byte>& ad
     if (fi_addr >= entries_.size() || entries_[fi_addr] == nullptr) {
         return false;
     }
-    address = entries_[fi_addr]->first.bytes();
+    address = entries_[fi_addr]->first;
     return true;
 }
 
-fi_addr_t AddressVector::find(std::span<const std::byte> address) const noexcept
+fi_addr_t AddressVector::find(const SocketAddress& address) const noexcept
 {
-    SocketAddress wanted;
-    if (!SocketAddress::parse(address.data(), address.size(), wanted)) {
-        return FI_ADDR_NOTAVAIL;
-    }
     if (shared_ != nullptr) {
-        return shared_->find(wanted);
+        return shared_->find(address);
     }
     const std::shared_lock lock(mutex_);
-    const auto found = index_.find(wanted);
+    const auto found = index_.find(address);
     return found == index_.end() ? FI_ADDR_NOTAVAIL : found->second.index;
 }
 
@@ -139,8 +135,7 @@ int AddressVector::remove(fi_addr_t fi_addr) noexcept
     int code = 0;
     if (shared_ == nullptr) {
         code = remove_own(fi_addr, address, gone);
-    } else if (std::span<const std::byte> bytes; shared_->address_of(fi_addr, bytes)) {
-        (void)SocketAddress::parse(bytes, address);
+    } else if (shared_->address_of(fi_addr, address)) {
         code = shared_->remove(fi_addr, gone);
     } else {
         code = -FI_EINVAL;
@@ -452,7 +447,7 @@ int av_remove(fid_av* av, fi_addr_t* fi_addr, std::size_t count, std::uint64_t f
 
 int av_lookup(fid_av* av, fi_addr_t fi_addr, void* addr, std::size_t* addrlen) noexcept
 {
-    std::span<const std::byte> address;
+    SocketAddress address;
     if (addrlen == nullptr || (addr == nullptr && *addrlen != 0) ||
         !av_from(av).address_of(fi_addr, address)) {
         SRD_WARN(FI_LOG_AV, "fi_av_lookup: the vector has no address %llu, or the buffer is null",
@@ -460,7 +455,7 @@ int av_lookup(fid_av* av, fi_addr_t fi_addr, void* addr, std::size_t* addrlen) n
         return -FI_EINVAL;
     }
     if (addr != nullptr) {
-        std::memcpy(addr, address.data(), std::min(*addrlen, address.size()));
+        std::memcpy(addr, address.get(), std::min<std::size_t>(*addrlen, address.size()));
     }
     *addrlen = address.size();
     return 0;

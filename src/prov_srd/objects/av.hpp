@@ -52,11 +52,10 @@ struct AddressVector {
     // -- For the data path --------------------------------------------------
 
     /// The socket address behind `fi_addr`, as PacketIo::resolve() takes it. False: there is none.
-    /// The bytes stay where they are until the address is removed.
-    bool address_of(fi_addr_t fi_addr, std::span<const std::byte>& address) const noexcept;
+    bool address_of(fi_addr_t fi_addr, SocketAddress& address) const noexcept;
 
     /// The fi_addr_t of a socket address; FI_ADDR_NOTAVAIL if it was not inserted.
-    fi_addr_t find(std::span<const std::byte> address) const noexcept;
+    fi_addr_t find(const SocketAddress& address) const noexcept;
 
     /// Changes with every insertion and removal, so that a cache of find() and address_of() knows
     /// when it is stale.

@@ -436,12 +436,12 @@ int SharedAddresses::remove(fi_addr_t fi_addr, bool& gone) noexcept
     return 0;
 }
 
-bool SharedAddresses::address_of(fi_addr_t fi_addr, std::span<const std::byte>& address) const noexcept
+bool SharedAddresses::address_of(fi_addr_t fi_addr, SocketAddress& address) const noexcept
 {
     if (fi_addr >= published() || entries()[fi_addr].uses.load(std::memory_order_acquire) == 0) {
         return false;
     }
-    address = std::span(entries()[fi_addr].address).first(address_size_);
+    address = read_address(static_cast<std::uint32_t>(fi_addr));
     return true;
 }
 

@@ -59,8 +59,8 @@ public:
     int insert(const SocketAddress& address, fi_addr_t& fi_addr) noexcept;
     /// Takes one use back; `gone`: that was the last. 0 or a negative fi_errno.
     int remove(fi_addr_t fi_addr, bool& gone) noexcept;
-    /// False: `fi_addr` names nothing. The bytes stay where they are as long as this object.
-    bool address_of(fi_addr_t fi_addr, std::span<const std::byte>& address) const noexcept;
+    /// False: `fi_addr` names nothing.
+    bool address_of(fi_addr_t fi_addr, SocketAddress& address) const noexcept;
     /// FI_ADDR_NOTAVAIL if `address` is not there.
     fi_addr_t find(const SocketAddress& address) const noexcept;
     /// Changes with every insertion and removal of any process.

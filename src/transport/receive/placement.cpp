@@ -220,7 +220,7 @@ bool Engine::Impl::copy_payload(const Payload& payload, std::span<const iovec> i
     }
     std::array<iovec, max_iov> pieces;
     const std::size_t used = slice(into, offset, payload.size, pieces);
-    return used == 0 || cursor.packet.remote->fetch(cursor.packet.ticket, std::span(pieces).first(used));
+    return used == 0 || cursor.packet.remote->fetch(cursor.packet.mapping_id, std::span(pieces).first(used));
 }
 
 void Engine::Impl::attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie)

@@ -89,7 +89,7 @@ void Engine::Impl::on_packet(const RxPacket& packet, Time now)
     note.sequenced = sequenced;
     note.marked = packet.marked;
     note.remote_length = packet.remote_length;
-    note.ticket = packet.ticket;
+    note.mapping_id = packet.mapping_id;
     note.remote = packet.remote;
     note.ack_requested = (header->flags & wire::packet_flag::ack_requested) != 0;
     if (index != no_index) {

@@ -202,13 +202,12 @@ bool Engine::Impl::frame_now(const Operation& operation, std::uint32_t record, s
 }
 
 /// The packet is acknowledged, or its peer has failed. Its messages move on and
-/// its memory is free as soon as the backend has returned every copy.
+/// its memory is free.
 void Engine::Impl::finish_slot(std::uint32_t slot_index)
 {
     TxSlot& slot = slots[slot_index];
     slot.state = TxSlot::State::acked;
     if (!slot.bulk) {
-        // Their payload was copied, so they need not wait for the backend.
         for (std::uint32_t at = slot.message; at != no_index;) {
             const std::uint32_t next = tx_messages[at].queue.next;
             tx_messages[at].queue = Link{};
@@ -216,11 +215,7 @@ void Engine::Impl::finish_slot(std::uint32_t slot_index)
             at = next;
         }
         slot.message = no_index;
-    }
-    if (slot.nic_refs != 0) {
-        return; // release_desc() comes back to it
-    }
-    if (slot.bulk) {
+    } else {
         TxMessage& message = tx_messages[slot.message];
         SRD_DCHECK(message.unacked != 0);
         --message.unacked;

@@ -245,30 +245,14 @@ std::uint32_t Engine::Impl::alloc_desc(const Peer& peer, TxPacket& packet)
     if (desc == no_index) {
         return no_index;
     }
-    if (!caps.keeps_tx_memory) {
-        descs[desc].next = sent_descs;
-        sent_descs = desc;
-    }
+    descs[desc].next = sent_descs;
+    sent_descs = desc;
     packet.route = peer.route;
-    packet.desc = DescId{desc};
+    packet.cookie = desc;
     packet.length = 0;
     packet.iov_count = 0;
-    packet.lasting = max_tx_iov;
+    packet.stable_from = max_tx_iov;
     return desc;
-}
-
-void Engine::Impl::release_desc(std::uint32_t desc)
-{
-    const std::uint32_t slot_index = descs[desc].slot;
-    descs.release(desc);
-    if (slot_index == no_index || !caps.keeps_tx_memory) {
-        return;
-    }
-    TxSlot& slot = slots[slot_index];
-    SRD_DCHECK(slot.nic_refs != 0);
-    if (--slot.nic_refs == 0 && slot.state == TxSlot::State::acked) {
-        finish_slot(slot_index);
-    }
 }
 
 void Engine::Impl::on_tx_done() noexcept
@@ -395,8 +379,8 @@ bool Engine::Impl::emit_slot(std::uint32_t index, std::uint32_t slot_index, TxPa
     if (generated && !tx_messages[slot.message].revoked) {
         // Where the receiver knows the place of every byte, it may fetch them itself.
         const TxMessage& message = tx_messages[slot.message];
-        packet.lasting =
-            message.requested || message.kind == OperationKind::write ? packet.iov_count : packet.lasting;
+        packet.stable_from =
+            message.requested || message.kind == OperationKind::write ? packet.iov_count : packet.stable_from;
         gather(tx_messages[slot.message], slot.offset, slot.length, packet);
     } else if (!generated && !inlined) {
         packet.iov[packet.iov_count++] = {chunks.data(slot.chunk), slot.length};
@@ -440,9 +424,6 @@ void Engine::Impl::note_sent(Peer& peer, std::uint32_t slot_index, Time now)
     slot.sent_at = now;
     peer.in_flight.push_back(slots, slot_index);
     peer.in_flight_bytes += bytes;
-    if (caps.keeps_tx_memory) {
-        ++slot.nic_refs;
-    }
     if (peer.probe_at == time_never) {
         peer.probe_at = now + probe_delay(peer);
     }
@@ -545,8 +526,7 @@ void Engine::Impl::return_unsent(std::span<const TxPacket> packets, Time now)
     now_ = now;
     for (std::size_t i = packets.size(); i-- != 0;) {
         const TxPacket& packet = packets[i];
-        const auto desc = static_cast<std::uint32_t>(index_of(packet.desc));
-        const std::uint32_t slot_index = descs[desc].slot;
+        const std::uint32_t slot_index = descs[packet.cookie].slot;
         count.tx_unsent.add();
         count.tx_packets.undo();
         count.tx_bytes.undo(packet.length);
@@ -578,9 +558,6 @@ void Engine::Impl::return_unsent(std::span<const TxPacket> packets, Time now)
             }
             // A hello that was not sent is repeated by its timer.
             activate(index);
-        }
-        if (caps.keeps_tx_memory) {
-            release_desc(desc);
         }
     }
 }

@@ -121,7 +121,7 @@ private:
     std::size_t pieces_ = 1;
 };
 
-inline sockaddr_storage make_address(const char* text, std::uint16_t port = 0)
+inline SocketAddress make_address(const char* text, std::uint16_t port = 0)
 {
     sockaddr_storage storage{};
     auto& in4 = reinterpret_cast<sockaddr_in&>(storage);
@@ -134,14 +134,16 @@ inline sockaddr_storage make_address(const char* text, std::uint16_t port = 0)
         in6.sin6_family = AF_INET6;
         in6.sin6_port = htons(port);
     }
-    return storage;
+    SocketAddress address;
+    SocketAddress::parse(&storage, sizeof(storage), address);
+    return address;
 }
 
-/// An address of this host that is not a loopback one; family AF_UNSPEC if there is none.
-inline sockaddr_storage outer_address()
+/// An address of this host that is not a loopback one; empty if there is none.
+inline SocketAddress outer_address()
 {
     for (const NetInterface& entry : list_interfaces()) {
-        if (!entry.is_loopback && entry.is_up && entry.address.ss_family == AF_INET) {
+        if (!entry.is_loopback && entry.is_up && entry.address.family() == AF_INET) {
             return entry.address;
         }
     }
@@ -158,14 +160,12 @@ inline RouteId route_to(PacketIo& from, PacketIo& to)
     return route;
 }
 
-/// Receives and throws away, returned memory and notices too, until nothing has come for `quiet`.
+/// Receives and throws away, notices too, until nothing has come for `quiet`.
 inline void drain(PacketIo& io, Duration quiet)
 {
     std::array<RxPacket, 64> packets;
-    std::array<DescId, 64> reaped;
     for (Time end = clock_now() + quiet; clock_now() < end;) {
         std::array<RouteNotice, 8> notices;
-        io.tx_reap(reaped);
         io.poll_notices(notices, clock_now());
         if (io.rx_burst(packets, clock_now()) != 0) {
             io.rx_release();
@@ -193,14 +193,6 @@ inline bool open_way(Counter Counters::*counter, PacketIo& a, const Counters& a_
     return open;
 }
 
-/// The port inside a backend's local_address().
-inline std::uint16_t port_of(std::span<const std::byte> address)
-{
-    sockaddr_in in4{}; // the port is at the same place in sockaddr_in6
-    std::memcpy(&in4, address.data(), sizeof(in4));
-    return ntohs(in4.sin_port);
-}
-
 /// A UDP endpoint, or why there is none.
 struct Opened {
     int code = 0;
@@ -210,7 +202,7 @@ struct Opened {
     std::unique_ptr<PacketIo> io;
 };
 
-inline std::unique_ptr<Opened> open_udp(const sockaddr_storage& address, UdpConfig config = {})
+inline std::unique_ptr<Opened> open_udp(const SocketAddress& address, UdpConfig config = {})
 {
     auto opened = std::make_unique<Opened>();
     config.local_address = address;

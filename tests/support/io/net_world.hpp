@@ -52,7 +52,7 @@ public:
         const InsideNamespace inside(fd_);
         end_inner();
     }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    Status resolve(const SocketAddress& address, RouteId& route) override
     {
         const InsideNamespace inside(fd_);
         return inner().resolve(address, route);

@@ -247,10 +247,10 @@ public:
             open; ///< in the child; none: with shared memory, on loopback
     };
     struct State {
-        std::atomic<std::uint32_t> own_size{0};
-        std::array<std::byte, 64> own{};
-        std::atomic<std::uint32_t> peer_size{0};
-        std::array<std::byte, 64> peer{};
+        std::atomic<bool> own_known{false};
+        SocketAddress own;
+        std::atomic<bool> peer_known{false};
+        SocketAddress peer;
         std::atomic<std::uint64_t> received{0};
         std::atomic<std::uint64_t> by_memory{0};
         std::atomic<std::uint64_t> strange{0};
@@ -260,21 +260,20 @@ public:
 
     explicit EchoPeer(Setting setting = {}) : child_([this, &setting] { return live(setting); })
     {
-        if (!eventually([&] { return state_->own_size != 0 || state_->failed; }) || state_->failed) {
+        if (!eventually([&] { return state_->own_known || state_->failed; }) || state_->failed) {
             throw std::runtime_error("the peer's process does not start");
         }
     }
 
-    std::span<const std::byte> address() const { return std::span(state_->own).first(state_->own_size); }
+    const SocketAddress& address() const { return state_->own; }
     const State& state() const { return *state_; }
     Child& process() { return child_; }
 
     /// The peer may answer from now on; the way to it.
     RouteId meet(PacketIo& io)
     {
-        const auto own = io.local_address();
-        std::copy(own.begin(), own.end(), state_->peer.begin());
-        state_->peer_size = static_cast<std::uint32_t>(own.size());
+        state_->peer = io.local_address();
+        state_->peer_known = true;
         RouteId route{};
         if (io.resolve(address(), route) != Status::ok) {
             throw std::runtime_error("the peer's address does not resolve");
@@ -290,15 +289,14 @@ private:
             return 98;
         }
         const std::unique_ptr<ShmEnd> end = setting.open ? setting.open() : std::make_unique<ShmEnd>();
-        const auto own = end->io->local_address();
-        std::copy(own.begin(), own.end(), state_->own.begin());
-        state_->own_size = static_cast<std::uint32_t>(own.size());
+        state_->own = end->io->local_address();
+        state_->own_known = true;
         const pid_t parent = ::getppid();
-        while (state_->peer_size == 0) {
+        while (!state_->peer_known) {
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
         RouteId route{};
-        if (end->io->resolve(std::span(state_->peer).first(state_->peer_size), route) != Status::ok) {
+        if (end->io->resolve(state_->peer, route) != Status::ok) {
             return 97;
         }
         while (::getppid() == parent) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Two engines whose packets go through memory (RouteNotice::Kind::near): large messages are read where the
-// sender has them, and ends of packets are fetched, as long as that works, and everything arrives when it
+// Two engines whose packets go through memory (RouteNotice::Kind::same_host): large messages are read where
+// the sender has them, and ends of packets are fetched, as long as that works, and everything arrives when it
 // does not.
 #include <algorithm>
 #include <array>
@@ -221,10 +221,10 @@ TEST_CASE("near: over a way that one of the two takes for far nothing is read")
         World world;
         EngineHost& side = sender ? world.a : world.b;
         const Bytes message = pattern(500'000, 12);
-        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::far}, mtu, world.now);
+        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::network}, mtu, world.now);
         CHECK(world.deliver(message));
         CHECK(world.b.io.reads == 0);
-        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::near}, mtu, world.now);
+        side.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::same_host}, mtu, world.now);
         CHECK(world.deliver(message));
         CHECK(world.b.io.reads == 1);
     }
@@ -326,7 +326,7 @@ TEST_CASE("near: a packet is sent long before it is full, so that its receiver h
     for (const bool near : {false, true}) {
         World world;
         if (!near) {
-            world.a.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::far}, mtu, world.now);
+            world.a.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::network}, mtu, world.now);
         }
         world.b.buffer = whole(world.b.memory);
         const Bytes small = pattern(200, 18);

@@ -8,7 +8,7 @@
 
 namespace srd {
 
-/// A PacketIo that is another one in everything that a derived class does not say otherwise.
+/// Forwarding decorator: every call goes to another PacketIo unless a derived class overrides it.
 class IoAround : public PacketIo {
 public:
     explicit IoAround(std::unique_ptr<PacketIo> inner) noexcept : inner_(std::move(inner)) {}
@@ -16,12 +16,12 @@ public:
     PacketIo& inner() const noexcept { return *inner_; }
 
     const IoCaps& caps() const noexcept override { return inner_->caps(); }
-    std::span<const std::byte> local_address() const noexcept override { return inner_->local_address(); }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    const SocketAddress& local_address() const noexcept override { return inner_->local_address(); }
+    Status resolve(const SocketAddress& address, RouteId& route) override
     {
         return inner_->resolve(address, route);
     }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return inner_->route_address(route);
     }
@@ -33,8 +33,7 @@ public:
     }
     void rx_release() noexcept override { inner_->rx_release(); }
     std::size_t tx_burst(std::span<const TxPacket> packets) override { return inner_->tx_burst(packets); }
-    void withdraw() noexcept override { inner_->withdraw(); }
-    std::size_t tx_reap(std::span<DescId> descs) override { return inner_->tx_reap(descs); }
+    void revoke() noexcept override { inner_->revoke(); }
     void probe_liveness(RouteId route, Time now) override { inner_->probe_liveness(route, now); }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override
     {

@@ -16,6 +16,7 @@
 
 #include <sys/uio.h>
 
+#include <srd/address.hpp>
 #include <srd/limits.hpp>
 #include <srd/status.hpp>
 #include <srd/time.hpp>
@@ -25,20 +26,21 @@ namespace srd {
 
 struct Counters;
 
-/// The memory of processes on this host.
+/// Reads the memory of other processes on this host (cross-memory attach).
 class ProcessMemory {
 public:
     enum class Read : std::uint8_t {
         done,
-        changed,   ///< the bytes may be others by now; what is named by a later epoch may be read
-        forbidden, ///< they cannot be had, and asking again is in vain
+        changed,   ///< the epoch has passed: the bytes may have changed; a later epoch may be read
+        forbidden, ///< this process may not read that one's memory, now or later
     };
 
-    /// Names what peers may read of our memory now; another one after PacketIo::withdraw().
+    /// The current epoch of our own memory. Peers may read what was announced in it; PacketIo::revoke()
+    /// ends it and begins another.
     virtual std::uint32_t epoch() const noexcept = 0;
-    /// Copies the first bytes of `from`, in the memory of the process behind `route`, as many as `into` has
-    /// room for. If `epoch` is not that process's any more they have changed. Unless done, `into` may have
-    /// changed for nothing.
+    /// Copies from `from`, addresses in the process behind `route`, as many bytes as `into` has room for.
+    /// Fails with `changed` if `epoch` is not that process's current one. Unless done, the contents of
+    /// `into` are undefined.
     virtual Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
                       std::span<const iovec> into) noexcept = 0;
 
@@ -51,17 +53,17 @@ struct IoCaps {
     std::uint32_t rx_buffer = 0;  ///< bytes the receive side can queue; 0 = unknown
     std::uint16_t path_count = 1; ///< entropies per route, 1..64
     std::uint16_t burst_packets =
-        1;                        ///< packets of equal size on one path that cost about one call (GSO), >= 1
-    bool keeps_tx_memory = false; ///< tx_burst returns before the memory is free; tx_reap tells
-    ProcessMemory* memory = nullptr; ///< for routes that are near (RouteNotice); null: none ever is
+        1; ///< packets of equal size on one path that cost about one call (GSO), >= 1
+    ProcessMemory* memory = nullptr; ///< for routes to the same host (RouteNotice); null: there are none ever
 };
 
-/// Ends of packets that lie in the memory of the process that sent them.
+/// Tails of received packets that were not copied: they still lie in the memory of the process that sent
+/// them.
 class RemoteBytes {
 public:
-    /// Copies the end of the packet with that ticket, as many bytes of it as `into` has room for. False: they
-    /// cannot be had, or they may be others by now; the packet then counts as lost.
-    virtual bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept = 0;
+    /// Copies the tail of the packet with that RxPacket::mapping_id, as many bytes of it as `into` has room
+    /// for. False: it cannot be read, or may have changed by now; the packet then counts as lost.
+    virtual bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept = 0;
 
 protected:
     ~RemoteBytes() = default;
@@ -73,22 +75,22 @@ struct RxPacket {
     std::uint32_t length = 0;
     bool marked = false;             ///< ECN congestion experienced
     Time arrived{};                  ///< when the kernel or NIC received it, if known, else the burst's `now`
-    std::uint32_t remote_length = 0; ///< bytes of the packet that follow those at `data` and are elsewhere
-    std::uint32_t ticket = 0;        ///< of these
-    RemoteBytes* remote = nullptr;   ///< where they are; null: there are none
+    std::uint32_t remote_length = 0; ///< bytes of the packet that follow those at `data`, read by `remote`
+    std::uint32_t mapping_id = 0;    ///< names them to `remote`
+    RemoteBytes* remote = nullptr;   ///< reads the tail of the packet; null: it has none
 };
 
 inline constexpr std::size_t max_tx_iov = 2 + max_iov; ///< header, frames, payload pieces
 
-/// A packet to send. Its memory belongs to the engine and stays valid until
-/// tx_burst returns (or, with keeps_tx_memory, until `desc` is reaped).
+/// A packet to send. A packet's memory belongs to the engine and stays valid until tx_burst returns.
 struct TxPacket {
     RouteId route{};
     PathId path{};
     std::uint8_t iov_count = 0;
-    /// The pieces from here on stay as they are until the packet is acknowledged or PacketIo::withdraw().
-    std::uint8_t lasting = max_tx_iov;
-    DescId desc{};
+    /// The pieces from this one on stay valid and unchanged for longer, until the packet is acknowledged or
+    /// PacketIo::revoke(): a receiver on the same host may read them where they are.
+    std::uint8_t stable_from = max_tx_iov;
+    std::uint32_t cookie = 0; ///< the sender's own; not interpreted
     std::uint32_t length = 0; ///< sum over iov
     std::array<iovec, max_tx_iov> iov{};
 };
@@ -101,8 +103,9 @@ struct RouteNotice {
                        ///< reset)
         process_alive, ///< the peer's process exists, though it may be stopped (answer to probe_liveness)
         unreachable,   ///< no route, or the peer's host does not answer the network
-        near, ///< from now on packets go through memory: cheap, and so quick that few are better early
-        far,  ///< not any more
+        same_host,     ///< from now on packets go through shared memory, whose round trip is so short that a
+                       ///< few packets now are better than many in one burst later
+        network,       ///< packets go through the network again
     };
     RouteId route{};
     Kind kind{};
@@ -117,16 +120,16 @@ public:
 
     virtual const IoCaps& caps() const noexcept = 0;
 
-    /// This endpoint's own address, as fi_getname() reports it and peers resolve it.
-    virtual std::span<const std::byte> local_address() const noexcept = 0;
+    /// This endpoint's own address, as fi_getname() reports it and peers resolve it. Never changes.
+    virtual const SocketAddress& local_address() const noexcept = 0;
 
     /// Finds or makes the route to `address` (a peer's local_address()).
     /// The same address gives the same RouteId. Not on the data path; may allocate.
-    /// Errors: invalid (malformed or of another family), no_memory, unreachable.
-    virtual Status resolve(std::span<const std::byte> address, RouteId& route) = 0;
+    /// Errors: invalid (empty, of another family, or nobody's: wildcard, multicast), no_memory, unreachable.
+    virtual Status resolve(const SocketAddress& address, RouteId& route) = 0;
 
     /// The address `route` was resolved from; valid as long as the backend.
-    virtual std::span<const std::byte> route_address(RouteId route) const noexcept = 0;
+    virtual const SocketAddress& route_address(RouteId route) const noexcept = 0;
 
     /// Largest packet, in bytes of ours (headers below excluded), that `route` carries unfragmented.
     virtual std::uint32_t route_mtu(RouteId route) const noexcept = 0;
@@ -149,12 +152,9 @@ public:
     /// refuses for good counts as accepted and lost. Never blocks.
     virtual std::size_t tx_burst(std::span<const TxPacket> packets) = 0;
 
-    /// The lasting pieces of all packets sent so far may change after the return: whoever still reads them
-    /// must find that out and treat the packet as lost.
-    virtual void withdraw() noexcept {}
-
-    /// With keeps_tx_memory: descriptors whose memory is free again; returns how many.
-    virtual std::size_t tx_reap(std::span<DescId> descs) = 0;
+    /// Ends the promise of TxPacket::stable_from for all packets sent so far: their pieces may change after
+    /// the return. A receiver that still reads them must notice that and treat the packet as lost.
+    virtual void revoke() noexcept {}
 
     /// Asks, without blocking, whether the process behind `route` still exists.
     /// The answer, if any, comes through poll_notices. A backend that cannot tell does nothing.

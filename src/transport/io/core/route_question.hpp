@@ -61,7 +61,7 @@ bool sender_of(const Message& message, PacketIo& io, RouteId& route)
 {
     SocketAddress sender;
     return SocketAddress::parse(message.address.data(), message.address.size(), sender) &&
-           io.resolve(sender.bytes(), route) == Status::ok;
+           io.resolve(sender, route) == Status::ok;
 }
 
 /// When a question is due, and which answer counts: that to the question asked last.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
@@ -29,41 +30,34 @@ namespace srd {
 
 namespace {
 
-/// The address's bytes, 4 or 16.
-std::span<const std::uint8_t> address_bytes(const sockaddr_storage& address)
-{
-    if (address.ss_family == AF_INET) {
-        const auto& in4 = reinterpret_cast<const sockaddr_in&>(address);
-        return {reinterpret_cast<const std::uint8_t*>(&in4.sin_addr), sizeof(in4.sin_addr)};
-    }
-    const auto& in6 = reinterpret_cast<const sockaddr_in6&>(address);
-    return {reinterpret_cast<const std::uint8_t*>(&in6.sin6_addr), sizeof(in6.sin6_addr)};
-}
-
 /// Wider is better: 2 global, 1 unique local, 0 link-local. IPv4 has no such ladder.
-int scope_rank(const sockaddr_storage& address)
+int scope_rank(const SocketAddress& address)
 {
-    if (address.ss_family == AF_INET) {
+    if (address.family() == AF_INET) {
         return 2;
     }
-    const in6_addr& in6 = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
-    if (IN6_IS_ADDR_LINKLOCAL(&in6)) {
+    if (address.is_link_local()) {
         return 0;
     }
-    return (in6.s6_addr[0] & 0xfe) == 0xfc ? 1 : 2;
+    return (address.host()[0] & std::byte{0xfe}) == std::byte{0xfc} ? 1 : 2;
 }
 
-unsigned count_prefix(const sockaddr* netmask, socklen_t length)
+/// Bits of the subnet that `netmask`, an address of that family, describes.
+unsigned count_prefix(const sockaddr* netmask, int family)
 {
     if (netmask == nullptr) {
         return 0;
     }
-    sockaddr_storage mask{};
-    std::memcpy(&mask, netmask, length);
-    mask.ss_family = length == sizeof(sockaddr_in) ? AF_INET : AF_INET6; // the kernel may leave it unset
+    sockaddr_storage storage{};
+    const std::size_t size = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    std::memcpy(&storage, netmask, size);
+    storage.ss_family = static_cast<sa_family_t>(family); // the kernel may leave it unset
+    SocketAddress mask;
     unsigned bits = 0;
-    for (const std::uint8_t byte : address_bytes(mask)) {
-        bits += static_cast<unsigned>(__builtin_popcount(byte));
+    if (SocketAddress::parse(&storage, size, mask)) {
+        for (const std::byte byte : mask.host()) {
+            bits += static_cast<unsigned>(std::popcount(std::to_integer<unsigned>(byte)));
+        }
     }
     return bits;
 }
@@ -165,15 +159,25 @@ std::string device_folder(const std::string& sysfs, const std::string& name, int
                                              : device_folder(sysfs, *lower.begin(), depth + 1);
 }
 
-NetInterface describe(const ifaddrs& item, const std::set<std::string>& default_routes)
+/// False: the entry has no IPv4 or IPv6 address.
+bool address_of(const ifaddrs& item, SocketAddress& address) noexcept
+{
+    const int family = item.ifa_addr == nullptr ? AF_UNSPEC : item.ifa_addr->sa_family;
+    const std::size_t size = family == AF_INET    ? sizeof(sockaddr_in)
+                             : family == AF_INET6 ? sizeof(sockaddr_in6)
+                                                  : 0;
+    return size != 0 && SocketAddress::parse(item.ifa_addr, size, address);
+}
+
+NetInterface describe(const ifaddrs& item, const SocketAddress& address,
+                      const std::set<std::string>& default_routes)
 {
     NetInterface entry;
     entry.name = item.ifa_name;
     entry.name.resize(std::min(entry.name.find(':'), entry.name.size())); // "eth0:1" is an address's label
     entry.index = ::if_nametoindex(entry.name.c_str());
-    entry.address_length = item.ifa_addr->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-    std::memcpy(&entry.address, item.ifa_addr, entry.address_length);
-    entry.prefix_length = count_prefix(item.ifa_netmask, entry.address_length);
+    entry.address = address;
+    entry.prefix_length = count_prefix(item.ifa_netmask, address.family());
     entry.is_loopback = (item.ifa_flags & IFF_LOOPBACK) != 0;
     entry.is_up = (item.ifa_flags & IFF_UP) != 0;
     entry.is_running = (item.ifa_flags & IFF_RUNNING) != 0;
@@ -231,13 +235,13 @@ std::vector<NetInterface> list_interfaces()
 
     std::vector<NetInterface> list;
     for (const ifaddrs* item = head; item != nullptr; item = item->ifa_next) {
-        if (item->ifa_addr == nullptr ||
-            (item->ifa_addr->sa_family != AF_INET && item->ifa_addr->sa_family != AF_INET6)) {
+        SocketAddress address;
+        if (!address_of(*item, address)) {
             continue;
         }
-        NetInterface entry = describe(*item, default_routes);
+        NetInterface entry = describe(*item, address, default_routes);
         const auto known = std::ranges::find_if(list, [&](const NetInterface& other) {
-            return other.name == entry.name && other.address.ss_family == entry.address.ss_family;
+            return other.name == entry.name && other.address.family() == entry.address.family();
         });
         if (known == list.end()) {
             list.push_back(std::move(entry));
@@ -247,20 +251,20 @@ std::vector<NetInterface> list_interfaces()
     }
     std::ranges::stable_sort(list, {}, [](const NetInterface& entry) {
         return std::tuple(entry.is_loopback, !(entry.is_up && entry.is_running), !entry.has_default_route,
-                          entry.index, entry.address.ss_family != AF_INET);
+                          entry.index, entry.address.family() != AF_INET);
     });
     return list;
 }
 
 std::string subnet_text(const NetInterface& entry)
 {
-    std::array<std::uint8_t, sizeof(in6_addr)> network{};
-    std::ranges::copy(address_bytes(entry.address), network.begin());
+    std::array<std::byte, sizeof(in6_addr)> network{};
+    std::ranges::copy(entry.address.host(), network.begin());
     for (unsigned bit = entry.prefix_length; bit < 8 * network.size(); ++bit) {
-        network[bit / 8] = static_cast<std::uint8_t>(network[bit / 8] & ~(0x80U >> (bit % 8)));
+        network[bit / 8] &= ~(std::byte{0x80} >> (bit % 8));
     }
     std::array<char, INET6_ADDRSTRLEN> text{};
-    ::inet_ntop(entry.address.ss_family, network.data(), text.data(), text.size());
+    ::inet_ntop(entry.address.family(), network.data(), text.data(), text.size());
     return std::string(text.data()) + "/" + std::to_string(entry.prefix_length);
 }
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include <sys/socket.h>
+#include <srd/address.hpp>
 
 namespace srd {
 
@@ -15,8 +15,7 @@ namespace srd {
 struct NetInterface {
     std::string name;             ///< "eth0"
     unsigned index = 0;           ///< if_nametoindex(name)
-    sockaddr_storage address{};   ///< sockaddr_in or sockaddr_in6 (scope id set if link-local), port 0
-    socklen_t address_length = 0; ///< sizeof(sockaddr_in) or sizeof(sockaddr_in6)
+    SocketAddress address;        ///< port 0; scope id set if link-local
     unsigned prefix_length = 0;   ///< of the subnet, bits
     std::uint32_t mtu = 0;        ///< of the device, bytes, IP header included
     std::uint64_t speed_mbps = 0; ///< link speed in Mbit/s; 0 = unknown

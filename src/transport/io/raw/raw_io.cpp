@@ -37,9 +37,9 @@ public:
     int open_wait();
 
     const IoCaps& caps() const noexcept override { return caps_; }
-    std::span<const std::byte> local_address() const noexcept override { return udp_->local_address(); }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override;
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    const SocketAddress& local_address() const noexcept override { return udp_->local_address(); }
+    Status resolve(const SocketAddress& address, RouteId& route) override;
+    const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return udp_->route_address(route);
     }
@@ -51,7 +51,6 @@ public:
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
-    std::size_t tx_reap(std::span<DescId> /*descs*/) override { return 0; }
     void probe_liveness(RouteId route, Time now) override { udp_->probe_liveness(route, now); }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     int wait_fd() const noexcept override { return epoll_.get(); }
@@ -128,7 +127,7 @@ bool RawIo::watch_ring() noexcept
     return ring_watched_;
 }
 
-Status RawIo::resolve(std::span<const std::byte> address, RouteId& route)
+Status RawIo::resolve(const SocketAddress& address, RouteId& route)
 {
     RouteId resolved{};
     const Status status = udp_->resolve(address, resolved);
@@ -151,8 +150,7 @@ const RawIo::Route* RawIo::ring_route(const TxPacket& packet)
     SRD_DCHECK(index_of(packet.route) < routes_.size());
     Route& route = routes_[index_of(packet.route)];
     if (route.generation != links_->generation()) [[unlikely]] {
-        SocketAddress destination;
-        SRD_CHECK(SocketAddress::parse(udp_->route_address(packet.route), destination));
+        const SocketAddress& destination = udp_->route_address(packet.route);
         route.generation = links_->generation();
         route.next_hop = links_->next_hop(destination);
         route.frame = FrameTemplate(links_->link_mac(), local_, destination);
@@ -360,7 +358,7 @@ int make_raw_io(const RawConfig& config, bool taps, const MakeRing& make_ring, C
     plan.interface = config.interface;
     plan.index = ::if_nametoindex(config.interface.c_str());
     plan.ring_bytes = config.ring_bytes;
-    const bool ipv4 = config.local_address.ss_family == AF_INET;
+    const bool ipv4 = config.local_address.family() == AF_INET;
     NetlinkRoutes probe(plan.index, plan.local);
     if (plan.index == 0 || probe.open() != 0 || !probe.link_is_ethernet()) {
         error =
@@ -383,7 +381,7 @@ int make_raw_io(const RawConfig& config, bool taps, const MakeRing& make_ring, C
         if (const int code = make_udp_io(udp_config, counters, udp, error); code != 0) {
             return code;
         }
-        SRD_CHECK(SocketAddress::parse(udp->local_address(), plan.local));
+        plan.local = udp->local_address();
         std::unique_ptr<FrameRing> ring;
         if (const int code = make_ring(plan, ring, error); code != 0) {
             return code;

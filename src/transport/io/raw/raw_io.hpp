@@ -31,7 +31,7 @@ namespace srd {
 /// What the configurations of all raw backends have in common.
 struct RawConfig {
     std::string interface;                 ///< "eth0"; an Ethernet device
-    sockaddr_storage local_address{};      ///< as UdpConfig::local_address; an address of that interface
+    SocketAddress local_address;           ///< as UdpConfig::local_address; an address of that interface
     std::uint16_t path_count = 64;         ///< source ports per route, 1..64
     std::uint32_t ring_bytes = 8U << 20;   ///< memory for frames to receive, and for frames to send a quarter
     std::uint32_t max_packet = 65507;      ///< upper bound of every route's MTU, payload bytes

@@ -31,7 +31,7 @@ public:
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
-    void withdraw() noexcept override { routes_.withdraw(); }
+    void revoke() noexcept override { routes_.revoke(); }
     void probe_liveness(RouteId route, Time now) override
     {
         routes_.doubt(route);
@@ -237,8 +237,7 @@ bool ShmIo::arm_wait()
 std::unique_ptr<PacketIo> make_shm_io(const ShmConfig& config, std::unique_ptr<PacketIo> wire,
                                       Counters& counters)
 {
-    SocketAddress local;
-    SRD_CHECK(SocketAddress::parse(wire->local_address(), local));
+    const SocketAddress local = wire->local_address();
     return std::make_unique<ShmIo>(config, std::move(wire), local, counters);
 }
 

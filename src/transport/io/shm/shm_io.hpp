@@ -22,7 +22,7 @@ struct ShmConfig {
     std::function<void(const char*)> tell; ///< gets a line for each peer on this host; may be empty
 };
 
-/// `wire` reaches everybody; its local_address() is an IPv4 or IPv6 socket address.
+/// `wire` reaches everybody; packets to other hosts always go through it.
 std::unique_ptr<PacketIo> make_shm_io(const ShmConfig& config, std::unique_ptr<PacketIo> wire,
                                       Counters& counters);
 

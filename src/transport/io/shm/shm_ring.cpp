@@ -63,7 +63,7 @@ ProcessMemory::Read read_process(const ShmHeader& writer, std::uint32_t epoch, s
     const std::span<const iovec> wanted = std::span(local).first(1 + into.size());
     const ssize_t got =
         ::process_vm_readv(writer.process, wanted.data(), wanted.size(), remote.data(), 1 + from.size(), 0);
-    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with ShmRoutes::withdraw()
+    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with ShmRoutes::revoke()
     if (writer.epoch.load(std::memory_order_seq_cst) != epoch ||
         writer.closed.load(std::memory_order_seq_cst) != 0) {
         return ProcessMemory::Read::changed; // also when it could not be read: it may be mapped no more
@@ -147,16 +147,16 @@ bool ShmSender::room() noexcept
     return true;
 }
 
-/// Says where the lasting pieces are instead of copying them. False: not worth it, or not possible.
+/// Says where the stable pieces are instead of copying them. False: not worth it, or not possible.
 bool ShmSender::write_pieces(const TxPacket& packet, ShmEntry& entry) const noexcept
 {
-    if (packet.lasting >= packet.iov_count || packet.length < fetched_packet ||
+    if (packet.stable_from >= packet.iov_count || packet.length < fetched_packet ||
         control_->copy.load(std::memory_order_relaxed) != 0) {
         return false;
     }
     const std::span<const iovec> pieces(packet.iov.data(), packet.iov_count);
-    const auto head = pieces.first(packet.lasting);
-    const auto rest = pieces.subspan(packet.lasting);
+    const auto head = pieces.first(packet.stable_from);
+    const auto rest = pieces.subspan(packet.stable_from);
     const std::uint64_t length = total_length(head);
     if (length > entry.split.head.size() || rest.size() > entry.split.pieces.size()) {
         return false;
@@ -357,7 +357,7 @@ std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, T
             for (const ShmPiece& piece : pieces) {
                 packets[count].remote_length += static_cast<std::uint32_t>(piece.length);
             }
-            packets[count].ticket = bell * shm_ring_entries + (ring.next - 1) % shm_ring_entries;
+            packets[count].mapping_id = bell * shm_ring_entries + (ring.next - 1) % shm_ring_entries;
             packets[count].remote = this;
         }
         ++count;
@@ -433,10 +433,10 @@ std::size_t ShmReceiver::receive_rung(std::span<RxPacket> packets, Time now) noe
     return count;
 }
 
-bool ShmReceiver::fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept
+bool ShmReceiver::fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept
 {
-    Ring& ring = rings_[ticket / shm_ring_entries];
-    const ShmEntry& entry = ring.entries[ticket % shm_ring_entries];
+    Ring& ring = rings_[mapping_id / shm_ring_entries];
+    const ShmEntry& entry = ring.entries[mapping_id % shm_ring_entries];
     std::array<iovec, max_iov> from;
     const std::size_t count = std::min<std::size_t>(entry.piece_count, from.size());
     for (std::size_t i = 0; i < count; ++i) {

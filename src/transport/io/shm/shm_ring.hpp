@@ -100,7 +100,7 @@ public:
 
     /// Fills a prefix of `packets`; they stay valid until release().
     std::size_t receive(std::span<RxPacket> packets, Time now) noexcept;
-    bool fetch(std::uint32_t ticket, std::span<const iovec> into) noexcept override;
+    bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
     void release() noexcept;
     /// True if a packet is there that is not handed out.
     bool waiting() const noexcept;

@@ -109,7 +109,7 @@ void ShmRoutes::doubt(RouteId id) noexcept
     if (index_of(id) < routes_.size()) {
         Route& route = routes_[index_of(id)];
         if (route.state == State::open) {
-            notices_.push(id, RouteNotice::Kind::far);
+            notices_.push(id, RouteNotice::Kind::network);
         }
         route.state = State::unknown;
         route.question.begin(0, Time{});
@@ -178,7 +178,7 @@ ProcessMemory::Read ShmRoutes::read(RouteId route, std::uint32_t epoch, std::spa
     return read_process(routes_[index_of(route)].way.box->header(), epoch, from, into);
 }
 
-void ShmRoutes::withdraw() noexcept
+void ShmRoutes::revoke() noexcept
 {
     if (box_.mapping() != nullptr) {
         box_.header().epoch.fetch_add(1, std::memory_order_seq_cst);
@@ -312,11 +312,11 @@ void ShmRoutes::on_answer(RouteId id, const ShmMessage& answer, Time now)
         route.way.bell = answer.ring;
         route.way.route = id;
         route.state = State::open;
-        notices_.push(id, RouteNotice::Kind::near);
+        notices_.push(id, RouteNotice::Kind::same_host);
         if (config_.tell) {
-            SocketAddress peer;
-            SRD_CHECK(SocketAddress::parse(wire_.route_address(id), peer));
-            config_.tell((peer.text() + " is on this host: packets to it go through shared memory").c_str());
+            config_.tell(
+                (wire_.route_address(id).text() + " is on this host: packets to it go through shared memory")
+                    .c_str());
         }
     }
 }

@@ -122,7 +122,7 @@ public:
     ProcessMemory::Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
                              std::span<const iovec> into) noexcept;
     /// What was written about our own memory is not valid any more.
-    void withdraw() noexcept;
+    void revoke() noexcept;
     /// The peer is silent: the way has to prove itself again. What was written stays written.
     void doubt(RouteId route) noexcept;
     /// The peer's process has gone.

@@ -105,14 +105,14 @@ public:
     int open(std::string& error);
 
     const IoCaps& caps() const noexcept override { return caps_; }
-    std::span<const std::byte> local_address() const noexcept override { return local_.bytes(); }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    const SocketAddress& local_address() const noexcept override { return local_; }
+    Status resolve(const SocketAddress& address, RouteId& route) override
     {
         return routes_->resolve(address, probe_.get(), route);
     }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    const SocketAddress& route_address(RouteId route) const noexcept override
     {
-        return routes_->address(route).bytes();
+        return routes_->address(route);
     }
     std::uint32_t route_mtu(RouteId route) const noexcept override { return routes_->mtu(route); }
     std::uint16_t route_paths(RouteId route) const noexcept override
@@ -125,7 +125,6 @@ public:
     {
         return transmitter_->tx_burst(packets);
     }
-    std::size_t tx_reap(std::span<DescId> /*descs*/) override { return 0; }
     void probe_liveness(RouteId route, Time now) override
     {
         liveness_->probe(route, routes_->address(route), notices_, now);
@@ -367,9 +366,7 @@ void UdpIo::notify() noexcept
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                 std::string& error)
 {
-    SocketAddress local;
-    if (!SocketAddress::parse(std::as_bytes(std::span(&config.local_address, 1)), local) ||
-        !local.is_unicast()) {
+    if (config.local_address.empty() || !config.local_address.is_unicast()) {
         error = "an endpoint needs one IPv4 or IPv6 address of this host, neither a wildcard nor a multicast "
                 "address";
         return EINVAL;
@@ -379,7 +376,7 @@ int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<Pac
         return EINVAL;
     }
     try {
-        auto made = std::make_unique<UdpIo>(config, local, counters);
+        auto made = std::make_unique<UdpIo>(config, config.local_address, counters);
         const int code = made->open(error);
         if (code == 0) {
             io = std::move(made);

@@ -23,8 +23,8 @@
 namespace srd {
 
 struct UdpConfig {
-    /// sockaddr_in or sockaddr_in6 of one of this host's addresses, not a wildcard; port 0: any free one.
-    sockaddr_storage local_address{};
+    /// One of this host's addresses, not a wildcard; port 0: any free one.
+    SocketAddress local_address;
     std::uint16_t path_count = 64;          ///< source ports per route, 1..64; on a loopback address always 1
     std::uint32_t socket_buffer = 8U << 20; ///< wanted size of the receive and send buffers, bytes
     std::uint32_t max_packet = 65507;       ///< upper bound of every route's MTU, payload bytes

@@ -12,7 +12,7 @@ namespace srd {
 void NoticeQueue::push(RouteId route, RouteNotice::Kind kind) noexcept
 {
     const auto of_way = [](RouteNotice::Kind any) {
-        return any == RouteNotice::Kind::near || any == RouteNotice::Kind::far;
+        return any == RouteNotice::Kind::same_host || any == RouteNotice::Kind::network;
     };
     for (RouteNotice& notice : std::span(notices_.data(), count_)) {
         if (notice.route == route && (notice.kind == kind || (of_way(notice.kind) && of_way(kind)))) {
@@ -47,13 +47,12 @@ bool is_own_address(SocketAddress address) noexcept
 
 } // namespace
 
-Status UdpRoutes::resolve(std::span<const std::byte> bytes, int probe, RouteId& route)
+Status UdpRoutes::resolve(const SocketAddress& wanted, int probe, RouteId& route)
 {
-    SocketAddress address;
-    if (!SocketAddress::parse(bytes, address) || address.family() != local_.family() ||
-        !address.is_unicast() || address.port() == 0) {
+    if (wanted.family() != local_.family() || !wanted.is_unicast() || wanted.port() == 0) {
         return Status::invalid;
     }
+    SocketAddress address = wanted;
     // A link-local peer names its own interface; only ours means anything here.
     if (local_.scope_id() != 0) {
         address.set_scope_id(local_.scope_id());

@@ -40,7 +40,7 @@ public:
     }
 
     /// As PacketIo::resolve. `probe`: a datagram socket of the same family to ask the kernel with.
-    Status resolve(std::span<const std::byte> bytes, int probe, RouteId& route);
+    Status resolve(const SocketAddress& wanted, int probe, RouteId& route);
     /// The route to `address`, or no_id<RouteId>.
     RouteId find(const SocketAddress& address) const noexcept;
     const SocketAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
@@ -67,7 +67,7 @@ private:
     SocketAddress local_;
     std::uint32_t max_packet_;
     std::uint32_t max_routes_;
-    std::deque<Route> routes_; // a deque, because route_address() spans must stay valid
+    std::deque<Route> routes_; // a deque, because references to addresses must stay valid
     std::unordered_map<SocketAddress, RouteId, Hash> by_address_;
 };
 

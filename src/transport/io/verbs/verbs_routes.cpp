@@ -61,10 +61,8 @@ void VerbsRoutes::ask(RouteId id, Time now)
     if (route.state == State::asked_by_rdma && route.question.asked == max_questions) {
         if (!warned_ && config_.warn) {
             warned_ = true;
-            SocketAddress peer;
-            SRD_CHECK(SocketAddress::parse(udp_.route_address(id), peer));
             config_.warn((config_.port.device + ": packets of RoCE v2 (UDP port 4791) do not reach " +
-                          peer.host_text() + "; packets to it take UDP sockets")
+                          udp_.route_address(id).host_text() + "; packets to it take UDP sockets")
                              .c_str());
         }
         enter(route, State::unknown, now);

@@ -44,12 +44,12 @@ public:
     int open(const SocketAddress& wanted, std::string& error);
 
     const IoCaps& caps() const noexcept override { return caps_; }
-    std::span<const std::byte> local_address() const noexcept override { return udp_->local_address(); }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    const SocketAddress& local_address() const noexcept override { return udp_->local_address(); }
+    Status resolve(const SocketAddress& address, RouteId& route) override
     {
         return udp_->resolve(address, route);
     }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return udp_->route_address(route);
     }
@@ -61,7 +61,6 @@ public:
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
-    std::size_t tx_reap(std::span<DescId> /*descs*/) override { return 0; }
     void probe_liveness(RouteId route, Time now) override
     {
         routes_->doubt(route);
@@ -150,10 +149,8 @@ int VerbsIo::open(const SocketAddress& wanted, std::string& error)
     if (const int code = make_udp_io(udp, counters_, udp_, error); code != 0) {
         return code;
     }
-    SocketAddress local;
-    SRD_CHECK(SocketAddress::parse(udp_->local_address(), local));
-    routes_ = std::make_unique<VerbsRoutes>(VerbsRoutes::Config{port_, labels_, local, key, config_.warn},
-                                            *udp_, *queues_);
+    routes_ = std::make_unique<VerbsRoutes>(
+        VerbsRoutes::Config{port_, labels_, udp_->local_address(), key, config_.warn}, *udp_, *queues_);
     caps_.max_packet = std::min(config_.max_packet, VerbsQueues::max_payload);
     caps_.rx_buffer = queues_->rx_capacity();
     caps_.path_count = static_cast<std::uint16_t>(senders * labels_);
@@ -375,8 +372,7 @@ bool VerbsIo::arm_wait()
 int make_verbs_io(const VerbsConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                   std::string& error)
 {
-    SocketAddress wanted;
-    if (!SocketAddress::parse(std::as_bytes(std::span(&config.local_address, 1)), wanted)) {
+    if (config.local_address.empty()) {
         error = "an endpoint needs one IPv4 or IPv6 address of this host";
         return EINVAL;
     }
@@ -386,7 +382,7 @@ int make_verbs_io(const VerbsConfig& config, Counters& counters, std::unique_ptr
     }
     try {
         auto made = std::make_unique<VerbsIo>(config, counters);
-        const int code = made->open(wanted, error);
+        const int code = made->open(config.local_address, error);
         if (code == 0) {
             io = std::move(made);
         }

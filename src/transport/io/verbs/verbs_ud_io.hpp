@@ -29,9 +29,9 @@
 namespace srd {
 
 struct VerbsConfig {
-    std::string device;               ///< "mlx5_0"; empty: the one that has the address
-    sockaddr_storage local_address{}; ///< as UdpConfig::local_address; an address of a port of the device
-    std::uint16_t path_count = 64;    ///< queue pairs times flow labels per route, 1..64
+    std::string device;            ///< "mlx5_0"; empty: the one that has the address
+    SocketAddress local_address;   ///< as UdpConfig::local_address; an address of a port of the device
+    std::uint16_t path_count = 64; ///< queue pairs times flow labels per route, 1..64
     std::uint32_t socket_buffer =
         8U << 20;                     ///< memory for packets to receive, registered; of the sockets as well
     std::uint32_t max_packet = 65507; ///< upper bound of every route's MTU, payload bytes

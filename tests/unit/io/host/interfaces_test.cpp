@@ -26,7 +26,7 @@ TEST_CASE("interfaces: every entry can be bound, loopback comes last")
             CHECK(opened->code == 0);
         }
         if (entry.is_loopback) {
-            const bool ipv4 = entry.address.ss_family == AF_INET;
+            const bool ipv4 = entry.address.family() == AF_INET;
             CHECK(subnet_text(entry) == (ipv4 ? "127.0.0.0/8" : "::1/128"));
         }
     }

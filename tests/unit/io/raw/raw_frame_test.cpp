@@ -13,14 +13,6 @@ using namespace srd::test;
 
 namespace {
 
-SocketAddress address_of(const char* text, std::uint16_t port)
-{
-    const sockaddr_storage storage = make_address(text, port);
-    SocketAddress address;
-    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&storage, 1)), address));
-    return address;
-}
-
 struct Sides {
     SocketAddress source;
     SocketAddress destination;
@@ -29,8 +21,8 @@ struct Sides {
 
 std::vector<Sides> families()
 {
-    return {{address_of("192.0.2.1", 7001), address_of("192.0.2.9", 7002), 20},
-            {address_of("2001:db8::1", 7001), address_of("2001:db8::9", 7002), 40}};
+    return {{make_address("192.0.2.1", 7001), make_address("192.0.2.9", 7002), 20},
+            {make_address("2001:db8::1", 7001), make_address("2001:db8::9", 7002), 40}};
 }
 
 constexpr MacAddress source_mac{2, 0, 0, 0, 0, 1};

@@ -353,7 +353,7 @@ TEST_CASE("shm: another endpoint at the address of a closed one is reached throu
     std::uint16_t port = 0;
     for (int i = 0; i < 5; ++i) {
         ShmEnd b(true, port);
-        port = port_of(b.io->local_address());
+        port = b.io->local_address().port();
         const RouteId to_b = route_to(*a.io, *b.io);
         const RouteId to_a = route_to(*b.io, *a.io);
         REQUIRE(open_memory(a, to_b, {&a, &b}));
@@ -532,7 +532,7 @@ TEST_CASE("shm: messages that make no sense open nothing and close nothing")
     };
     const auto named = [](ShmEnd& end) {
         ShmMessage message;
-        const auto address = end.io->local_address();
+        const auto address = end.io->local_address().bytes();
         std::copy(address.begin(), address.end(), message.address.begin());
         message.token.fill(0x11);
         return message;

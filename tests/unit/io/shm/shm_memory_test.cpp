@@ -26,12 +26,12 @@ std::vector<std::byte> bytes_of(unsigned seed)
 }
 
 /// A packet of a head and an end that stays where it is.
-bool send_lasting(PacketIo& io, RouteId to, std::array<std::byte, 40>& head, std::vector<std::byte>& end)
+bool send_stable(PacketIo& io, RouteId to, std::array<std::byte, 40>& head, std::vector<std::byte>& end)
 {
     TxPacket packet;
     packet.route = to;
     packet.iov_count = 2;
-    packet.lasting = 1;
+    packet.stable_from = 1;
     packet.iov[0] = {head.data(), head.size()};
     packet.iov[1] = {end.data(), end.size()};
     packet.length = static_cast<std::uint32_t>(head.size() + end.size());
@@ -79,7 +79,7 @@ TEST_CASE("shm: the end of a packet is fetched from where the sender has it")
 {
     Ends ends;
     auto sent = bytes_of(1);
-    REQUIRE(send_lasting(*ends.a->io, ends.a_to_b, ends.head, sent));
+    REQUIRE(send_stable(*ends.a->io, ends.a_to_b, ends.head, sent));
     sent[5] = std::byte{0xee}; // not copied: the law that it must not change is the sender's
     const auto packet = next_long(*ends.b.io);
     REQUIRE(packet);
@@ -89,11 +89,11 @@ TEST_CASE("shm: the end of a packet is fetched from where the sender has it")
     REQUIRE(packet->remote_length == end_size);
     std::vector<std::byte> got(end_size);
     const std::array<iovec, 2> pieces{{{got.data(), 1}, {got.data() + 1, end_size - 1}}};
-    CHECK(packet->remote->fetch(packet->ticket, pieces));
+    CHECK(packet->remote->fetch(packet->mapping_id, pieces));
     CHECK(got == sent);
     std::vector<std::byte> beginning(100);
     const iovec part{beginning.data(), beginning.size()};
-    CHECK(packet->remote->fetch(packet->ticket, {&part, 1}));
+    CHECK(packet->remote->fetch(packet->mapping_id, {&part, 1}));
     CHECK(std::equal(beginning.begin(), beginning.end(), sent.begin()));
     ends.b.io->rx_release();
 }
@@ -103,26 +103,26 @@ TEST_CASE("shm: memory that was taken back is not read any more")
     for (const bool closed : {false, true}) {
         Ends ends;
         auto sent = bytes_of(2);
-        REQUIRE(send_lasting(*ends.a->io, ends.a_to_b, ends.head, sent));
+        REQUIRE(send_stable(*ends.a->io, ends.a_to_b, ends.head, sent));
         const auto packet = next_long(*ends.b.io);
         REQUIRE(packet);
         REQUIRE(packet->remote != nullptr);
         std::vector<std::byte> got(end_size);
         const iovec whole{got.data(), got.size()};
-        CHECK(packet->remote->fetch(packet->ticket, {&whole, 1}));
+        CHECK(packet->remote->fetch(packet->mapping_id, {&whole, 1}));
         if (closed) {
             ends.a.reset();
         } else {
-            ends.a->io->withdraw();
+            ends.a->io->revoke();
         }
-        CHECK_FALSE(packet->remote->fetch(packet->ticket, {&whole, 1}));
+        CHECK_FALSE(packet->remote->fetch(packet->mapping_id, {&whole, 1}));
         ends.b.io->rx_release();
         if (!closed) { // what is written from now on may be read again
-            REQUIRE(send_lasting(*ends.a->io, ends.a_to_b, ends.head, sent));
+            REQUIRE(send_stable(*ends.a->io, ends.a_to_b, ends.head, sent));
             const auto next = next_long(*ends.b.io);
             REQUIRE(next);
             REQUIRE(next->remote != nullptr);
-            CHECK(next->remote->fetch(next->ticket, {&whole, 1}));
+            CHECK(next->remote->fetch(next->mapping_id, {&whole, 1}));
             ends.b.io->rx_release();
         }
     }
@@ -146,7 +146,7 @@ TEST_CASE("shm: a message is read in one go, as long as its epoch is the sender'
     const iovec nowhere{std::bit_cast<void*>(std::uintptr_t{64}), end_size};
     CHECK(reader->read(ends.b_to_a, epoch, {&nowhere, 1}, {&into, 1}) == ProcessMemory::Read::forbidden);
     CHECK(reader->read(RouteId{4000}, epoch, from, {&into, 1}) == ProcessMemory::Read::changed);
-    ends.a->io->withdraw();
+    ends.a->io->revoke();
     CHECK(ours->epoch() != epoch);
     CHECK(reader->read(ends.b_to_a, epoch, from, {&into, 1}) == ProcessMemory::Read::changed);
     CHECK(reader->read(ends.b_to_a, ours->epoch(), from, {&into, 1}) == ProcessMemory::Read::done);
@@ -159,8 +159,7 @@ TEST_CASE("shm: what may not be read is copied: a sender whose process number me
         return;
     }
     ShmEnd end;
-    const auto address = end.io->local_address();
-    const std::vector<std::byte> target(address.begin(), address.end());
+    const SocketAddress target = end.io->local_address();
     const Child child([&target] {
         if (::unshare(CLONE_NEWPID) != 0) {
             return 1;
@@ -182,7 +181,7 @@ TEST_CASE("shm: what may not be read is copied: a sender whose process number me
         auto sent = bytes_of(4);
         for (;;) {
             sender.receive();
-            send_lasting(*sender.io, route, head, sent);
+            send_stable(*sender.io, route, head, sent);
             ::usleep(1000);
         }
     });

@@ -443,7 +443,7 @@ TEST_CASE("shm: a peer killed in the middle of traffic harms nobody, and its add
         EchoPeer::Setting setting;
         setting.open = [port] { return std::make_unique<ShmEnd>(true, port); };
         EchoPeer victim(setting);
-        port = port_of(victim.address());
+        port = victim.address().port();
         const RouteId to_victim = victim.meet(*end.io);
         const std::uint64_t before = end.by_memory();
         Doubts doubts;

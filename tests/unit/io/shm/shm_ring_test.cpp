@@ -457,7 +457,7 @@ TEST_CASE("shm ring: what turns out to be another process's memory is not taken,
     TestPacket made(1, 60000);
     TxPacket packet = made.to(RouteId{}, PathId{0});
     packet.iov_count = 2;
-    packet.lasting = 1;
+    packet.stable_from = 1;
     const iovec all = packet.iov[0];
     packet.iov[0] = {all.iov_base, 100};
     packet.iov[1] = {static_cast<std::byte*>(all.iov_base) + 100, 59900};
@@ -472,7 +472,7 @@ TEST_CASE("shm ring: what turns out to be another process's memory is not taken,
     const iovec into{got.data(), got.size()};
     const RxPacket right = next();
     REQUIRE(right.remote != nullptr);
-    CHECK(right.remote->fetch(right.ticket, {&into, 1}));
+    CHECK(right.remote->fetch(right.mapping_id, {&into, 1}));
     reader.receiver.release();
 
     const RxPacket wrong = next();
@@ -480,7 +480,7 @@ TEST_CASE("shm ring: what turns out to be another process's memory is not taken,
     const std::uint64_t not_the_secret = writer.box.header().secret + 1;
     writer.box.header().secret_at = reinterpret_cast<std::uintptr_t>(&not_the_secret);
     CHECK(writer.control().copy == 0);
-    CHECK_FALSE(wrong.remote->fetch(wrong.ticket, {&into, 1}));
+    CHECK_FALSE(wrong.remote->fetch(wrong.mapping_id, {&into, 1}));
     CHECK(read_process(writer.box.header(), 0, {&into, 1}, {&into, 1}) == ProcessMemory::Read::forbidden);
     CHECK(writer.control().copy == 1);
     reader.receiver.release();
@@ -504,7 +504,7 @@ TEST_CASE("shm ring: pieces that change after the packet was handed out lead now
     std::vector<std::byte> bytes(20000);
     TxPacket packet;
     packet.iov_count = 2;
-    packet.lasting = 1;
+    packet.stable_from = 1;
     packet.iov[0] = {bytes.data(), 100};
     packet.iov[1] = {bytes.data() + 100, 19900};
     packet.length = 20000;
@@ -518,10 +518,10 @@ TEST_CASE("shm ring: pieces that change after the packet was handed out lead now
     ShmEntry& entry = writer.box.mapping()->entries(writer.sender.ring())[0];
     for (const std::uint32_t count : {0U, 5U, 1000U, 0xffffffffU}) {
         entry.piece_count = count;
-        packets[0].remote->fetch(packets[0].ticket, {&into, 1}); // whatever it gets
+        packets[0].remote->fetch(packets[0].mapping_id, {&into, 1}); // whatever it gets
     }
     entry.piece_count = 1;
     entry.split.pieces[0].length = 19899;
-    CHECK_FALSE(packets[0].remote->fetch(packets[0].ticket, {&into, 1}));
+    CHECK_FALSE(packets[0].remote->fetch(packets[0].mapping_id, {&into, 1}));
     reader.receiver.release();
 }

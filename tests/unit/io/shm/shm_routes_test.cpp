@@ -19,26 +19,20 @@ class Mail final : public QuietIo {
 public:
     explicit Mail(std::uint16_t port) : address_(address_of(port)) { caps_.max_packet = 1472; }
 
-    static SocketAddress address_of(std::uint16_t port)
-    {
-        const sockaddr_storage storage = make_address("127.0.0.1", port);
-        SocketAddress address;
-        REQUIRE(SocketAddress::parse(&storage, sizeof(sockaddr_in), address));
-        return address;
-    }
+    static SocketAddress address_of(std::uint16_t port) { return make_address("127.0.0.1", port); }
 
     const SocketAddress& address() const { return address_; }
-    std::span<const std::byte> local_address() const noexcept override { return address_.bytes(); }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
+    const SocketAddress& local_address() const noexcept override { return address_; }
+    Status resolve(const SocketAddress& address, RouteId& route) override
     {
-        route = RouteId{port_of(address)};
+        route = RouteId{address.port()};
         return Status::ok;
     }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    const SocketAddress& route_address(RouteId route) const noexcept override
     {
         static thread_local SocketAddress last;
         last = address_of(static_cast<std::uint16_t>(index_of(route)));
-        return last.bytes();
+        return last;
     }
     std::size_t tx_burst(std::span<const TxPacket> packets) override
     {
@@ -132,7 +126,7 @@ struct Two {
         talk();
         ShmRoutes::Way* const made = way();
         REQUIRE(made != nullptr);
-        CHECK(a.notices() == Kinds{Kind::near});
+        CHECK(a.notices() == Kinds{Kind::same_host});
         return *made;
     }
     /// The answer that opens the way when a hears it.
@@ -180,7 +174,7 @@ TEST_CASE("shm routes: two questions and two answers open a way, and what is wri
     CHECK(offer.nonce != question.nonce);
     two.b->hear(offer, two.now);
     two.a.hear(two.b->next(), two.now);
-    CHECK(two.a.notices() == Kinds{Kind::near});
+    CHECK(two.a.notices() == Kinds{Kind::same_host});
     ShmRoutes::Way* const way = two.way();
     REQUIRE(way != nullptr);
     CHECK(two.write(*way, 1));
@@ -246,7 +240,7 @@ TEST_CASE("shm routes: only the answer to the latest question counts, and only w
         message.kind = ShmMessage::refusal;
     });
     two.a.hear(right, two.now);
-    CHECK(two.a.notices() == Kinds{Kind::near});
+    CHECK(two.a.notices() == Kinds{Kind::same_host});
     REQUIRE(two.way() != nullptr);
     ShmMessage late = right; // the answer to a repeated question
     late.kind = ShmMessage::refusal;
@@ -295,7 +289,7 @@ TEST_CASE("shm routes: a way that is doubted is far until it has proved itself, 
     ShmRoutes::Way& way = two.open();
     CHECK(two.write(way, 1));
     two.a.routes.doubt(RouteId{2});
-    CHECK(two.a.notices() == Kinds{Kind::far});
+    CHECK(two.a.notices() == Kinds{Kind::network});
     two.a.routes.doubt(RouteId{2});
     CHECK(two.a.notices().empty());
     two.open();
@@ -317,13 +311,13 @@ TEST_CASE("shm routes: the last word about a way is true, whatever happened befo
     REQUIRE(open());
     const Kinds opened = two.a.notices();
     REQUIRE(!opened.empty());
-    CHECK(opened.back() == Kind::near);
+    CHECK(opened.back() == Kind::same_host);
     two.a.routes.doubt(RouteId{2});
     REQUIRE(open());
     two.a.routes.doubt(RouteId{2});
     const Kinds closed = two.a.notices();
     REQUIRE(!closed.empty());
-    CHECK(closed.back() == Kind::far);
+    CHECK(closed.back() == Kind::network);
 }
 
 TEST_CASE("shm routes: a way is not used once its peer has closed, and its ring serves the next one")
@@ -335,7 +329,7 @@ TEST_CASE("shm routes: a way is not used once its peer has closed, and its ring 
     }
     two.b = std::make_unique<End>(std::uint16_t{3});
     CHECK(two.way() == nullptr);
-    CHECK(two.a.notices() == Kinds{Kind::far});
+    CHECK(two.a.notices() == Kinds{Kind::network});
     CHECK(two.a.next().ring == ShmMessage::no_ring);
     CHECK(two.a.routes.open(RouteId{3}, two.now) == nullptr);
     two.talk();
@@ -360,14 +354,14 @@ TEST_CASE("shm routes: another process at the same address does not get what was
     if (it_asks) { // and so we learn of it
         CHECK(two.b->routes.open(RouteId{1}, two.now) == nullptr);
         two.talk();
-        CHECK(two.b->notices() == Kinds{Kind::near});
-        CHECK(two.a.notices() == Kinds{Kind::far});
+        CHECK(two.b->notices() == Kinds{Kind::same_host});
+        CHECK(two.a.notices() == Kinds{Kind::network});
     } else if (killed) {
         two.a.routes.forget(RouteId{2});
-        CHECK(two.a.notices() == Kinds{Kind::far});
+        CHECK(two.a.notices() == Kinds{Kind::network});
     } else {
         two.a.routes.doubt(RouteId{2});
-        CHECK(two.a.notices() == Kinds{Kind::far});
+        CHECK(two.a.notices() == Kinds{Kind::network});
     }
     ShmRoutes::Way& next = two.open();
     CHECK(two.write(next, 100));
@@ -413,7 +407,7 @@ TEST_CASE("shm routes: the rings of a process that has gone are closed, those of
     heir.hear(answer, other.now);
     other.b->hear(heir.next(), other.now);
     heir.hear(other.b->next(), other.now);
-    CHECK(heir.notices() == Kinds{Kind::near});
+    CHECK(heir.notices() == Kinds{Kind::same_host});
     CHECK_FALSE(receiver.empty());
 }
 
@@ -434,7 +428,7 @@ TEST_CASE("shm routes: a peer's memory is read while its box is known, and not a
     };
     CHECK(read(epoch) == ProcessMemory::Read::done);
     CHECK(from == into);
-    two.a.routes.withdraw();
+    two.a.routes.revoke();
     CHECK(two.a.routes.epoch() == epoch + 1);
     CHECK(read(epoch) == ProcessMemory::Read::changed);
     CHECK(read(epoch + 1) == ProcessMemory::Read::done);

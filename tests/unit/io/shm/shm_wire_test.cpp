@@ -29,18 +29,15 @@ public:
         all().resize(std::max<std::size_t>(all().size(), port + 1U));
         all()[port] = this;
     }
-    ~Wire() override { all()[port_of(local_address())] = nullptr; }
+    ~Wire() override { all()[local_address().port()] = nullptr; }
 
-    std::span<const std::byte> local_address() const noexcept override
+    const SocketAddress& local_address() const noexcept override { return address_; }
+    Status resolve(const SocketAddress& address, RouteId& route) override
     {
-        return std::as_bytes(std::span(&address_, 1)).first(sizeof(sockaddr_in));
-    }
-    Status resolve(std::span<const std::byte> address, RouteId& route) override
-    {
-        route = RouteId{port_of(address)};
+        route = RouteId{address.port()};
         return Status::ok;
     }
-    std::span<const std::byte> route_address(RouteId route) const noexcept override
+    const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return all()[index_of(route)]->local_address();
     }
@@ -94,7 +91,7 @@ private:
         return wires;
     }
 
-    sockaddr_storage address_;
+    SocketAddress address_;
     std::deque<std::vector<std::byte>> held_;
 };
 
@@ -152,7 +149,7 @@ void open_way(End& from, End& to, Time& now)
     for (int i = 0; i < 10; ++i, now += milliseconds(2)) {
         from.look(now);
         to.look(now);
-        if (from.notices(now) == std::vector{Kind::near}) {
+        if (from.notices(now) == std::vector{Kind::same_host}) {
             return;
         }
         CHECK(from.send({to.route}, 0) == 1);
@@ -306,7 +303,7 @@ TEST_CASE("shm wire: silence closes a way until it is proved, and the end of a p
     Two two;
     two.a.io->probe_liveness(two.b.route, two.now);
     CHECK(two.a.wire->probes == 1);
-    CHECK(two.a.notices(two.now) == std::vector{Kind::far});
+    CHECK(two.a.notices(two.now) == std::vector{Kind::network});
     open_way(two.a, two.b, two.now);
     std::byte from{};
     std::byte to{1};
@@ -318,7 +315,7 @@ TEST_CASE("shm wire: silence closes a way until it is proved, and the end of a p
     two.now += milliseconds(5);
     two.a.wire->news.push_back({two.b.route, Kind::process_gone});
     CHECK(two.a.notices(two.now) == std::vector{Kind::process_gone});
-    CHECK(two.a.notices(two.now) == std::vector{Kind::far});
+    CHECK(two.a.notices(two.now) == std::vector{Kind::network});
     CHECK(memory.read(two.b.route, epoch, {&there, 1}, {&here, 1}) == ProcessMemory::Read::changed);
 }
 

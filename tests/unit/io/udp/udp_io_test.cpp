@@ -36,10 +36,8 @@ bool contains(const std::string& text, const char* part)
 }
 
 /// A plain UDP socket at `address`.
-FileDescriptor plain_socket(const sockaddr_storage& address, SocketAddress& bound)
+FileDescriptor plain_socket(const SocketAddress& wanted, SocketAddress& bound)
 {
-    SocketAddress wanted;
-    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&address, 1)), wanted));
     FileDescriptor fd(::socket(wanted.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     REQUIRE(fd.valid());
     REQUIRE(::bind(fd.get(), wanted.get(), wanted.size()) == 0);
@@ -88,7 +86,7 @@ TEST_CASE("udp: a port in use is refused by name")
 {
     const auto first = open_udp(make_address("127.0.0.1"));
     REQUIRE(first->code == 0);
-    const std::uint16_t port = port_of(first->io->local_address());
+    const std::uint16_t port = first->io->local_address().port();
     CHECK(port != 0);
     const auto second = open_udp(make_address("127.0.0.1", port));
     CHECK(second->code == EADDRINUSE);
@@ -119,9 +117,9 @@ TEST_CASE("udp: destinations that no datagram can have are invalid")
     const auto opened = open_udp(make_address("127.0.0.1"));
     REQUIRE(opened->code == 0);
     const auto resolve = [&](const char* text, std::uint16_t port) {
-        const sockaddr_storage address = make_address(text, port);
+        const SocketAddress address = make_address(text, port);
         RouteId route{};
-        return opened->io->resolve(std::as_bytes(std::span(&address, 1)), route);
+        return opened->io->resolve(address, route);
     };
     CHECK(resolve("127.0.0.1", 0) == Status::invalid);
     CHECK(resolve("0.0.0.0", 7) == Status::invalid);
@@ -137,9 +135,9 @@ TEST_CASE("udp: the table of routes is bounded")
     const auto opened = open_udp(make_address("127.0.0.1"), config);
     REQUIRE(opened->code == 0);
     for (std::uint16_t port = 1; port <= 4; ++port) {
-        const sockaddr_storage address = make_address("127.0.0.1", port);
+        const SocketAddress address = make_address("127.0.0.1", port);
         RouteId route{};
-        const Status status = opened->io->resolve(std::as_bytes(std::span(&address, 1)), route);
+        const Status status = opened->io->resolve(address, route);
         CHECK(status == (port <= 3 ? Status::ok : Status::no_memory));
         CHECK((status != Status::ok || index_of(route) == port - 1U));
     }
@@ -182,15 +180,15 @@ TEST_CASE("udp: loopback has one path and 64 KiB packets")
 
 TEST_CASE("udp: each path is a source port, and endpoints of a process share them")
 {
-    const sockaddr_storage address = outer_address();
-    if (address.ss_family != AF_INET) {
+    const SocketAddress address = outer_address();
+    if (address.empty()) {
         return;
     }
     SocketAddress sink_address;
     const FileDescriptor sink = plain_socket(address, sink_address);
     const auto ports_used = [&](PacketIo& io) {
         RouteId route{};
-        REQUIRE(io.resolve(sink_address.bytes(), route) == Status::ok);
+        REQUIRE(io.resolve(sink_address, route) == Status::ok);
         CHECK(io.caps().path_count == 64);
         std::vector<std::uint16_t> ports;
         for (std::uint8_t path = 0; path < 64; ++path) {
@@ -204,10 +202,12 @@ TEST_CASE("udp: each path is a source port, and endpoints of a process share the
                 return ::recvfrom(sink.get(), buffer.data(), buffer.size(), 0,
                                   reinterpret_cast<sockaddr*>(&from), &length) == 100;
             }));
-            ports.push_back(port_of(std::as_bytes(std::span(&from, 1))));
+            SocketAddress source;
+            REQUIRE(SocketAddress::parse(&from, length, source));
+            ports.push_back(source.port());
         }
         CHECK(std::set(ports.begin(), ports.end()).size() == 64);
-        CHECK(ports[0] == port_of(io.local_address()));
+        CHECK(ports[0] == io.local_address().port());
         return ports;
     };
     const auto first = open_udp(address);
@@ -222,8 +222,8 @@ TEST_CASE("udp: each path is a source port, and endpoints of a process share the
 
 TEST_CASE("udp: fewer paths when descriptors run out, with one warning, and packets still go")
 {
-    const sockaddr_storage address = outer_address();
-    if (address.ss_family != AF_INET) {
+    const SocketAddress address = outer_address();
+    if (address.empty()) {
         return;
     }
     const auto opened = open_udp(address);
@@ -264,20 +264,16 @@ TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
 {
     unsigned addresses = 0;
     for (const NetInterface& interface : list_interfaces()) {
-        SocketAddress local;
-        if (interface.is_loopback ||
-            !SocketAddress::parse(
-                std::as_bytes(std::span(&interface.address, 1)).first(interface.address_length), local)) {
+        if (interface.is_loopback) {
             continue; // marks are not looked for on loopback
         }
         ++addresses;
-        INFO(local.text());
+        INFO(interface.address.text());
         const auto opened = open_udp(interface.address);
         REQUIRE(opened->code == 0);
         SocketAddress bound;
         const FileDescriptor source = plain_socket(interface.address, bound);
-        SocketAddress target;
-        REQUIRE(SocketAddress::parse(opened->io->local_address(), target));
+        const SocketAddress target = opened->io->local_address();
         for (const int ecn : {0, 3, 2, 3, 1}) {
             REQUIRE(set_option(source.get(), IPPROTO_IP, IP_TOS, ecn));
             set_option(source.get(), IPPROTO_IPV6, IPV6_TCLASS, ecn);
@@ -325,9 +321,9 @@ TEST_CASE("udp: empty datagrams are dropped and counted")
 {
     const auto opened = open_udp(make_address("127.0.0.1"));
     REQUIRE(opened->code == 0);
-    SocketAddress bound, target;
+    SocketAddress bound;
     const FileDescriptor source = plain_socket(make_address("127.0.0.1"), bound);
-    REQUIRE(SocketAddress::parse(opened->io->local_address(), target));
+    const SocketAddress target = opened->io->local_address();
     REQUIRE(::sendto(source.get(), nullptr, 0, 0, target.get(), target.size()) == 0);
     REQUIRE(eventually([&] {
         std::array<RxPacket, 4> packets;

@@ -23,10 +23,8 @@ using namespace srd::test;
 
 TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
 {
-    SocketAddress address;
+    SocketAddress address = make_address("127.0.0.1");
     FileDescriptor tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_storage any_port = make_address("127.0.0.1");
-    REQUIRE(SocketAddress::parse(std::as_bytes(std::span(&any_port, 1)), address));
     REQUIRE(::bind(tcp.get(), address.get(), address.size()) == 0);
     REQUIRE(::listen(tcp.get(), 1) == 0);
     REQUIRE(bound_address(tcp.get(), address));
@@ -39,12 +37,12 @@ TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
 
 TEST_CASE("udp: a closed port is noticed by the packets sent to it, on any path")
 {
-    std::vector<sockaddr_storage> addresses{make_address("127.0.0.1")};
-    const sockaddr_storage outer = outer_address();
-    if (outer.ss_family == AF_INET) {
+    std::vector<SocketAddress> addresses{make_address("127.0.0.1")};
+    const SocketAddress outer = outer_address();
+    if (!outer.empty()) {
         addresses.push_back(outer);
     }
-    for (const sockaddr_storage& address : addresses) {
+    for (const SocketAddress& address : addresses) {
         const auto opened = open_udp(address);
         const auto victim = open_udp(address);
         const auto friendly = open_udp(address);
@@ -80,8 +78,8 @@ TEST_CASE("udp: a stopped process is alive, a killed one is gone")
     REQUIRE(child >= 0);
     if (child == 0) {
         const auto opened = open_udp(make_address("127.0.0.1"));
-        const auto address = opened->code == 0 ? opened->io->local_address() : std::span<const std::byte>();
-        if (::write(to_parent.get(), address.data(), address.size()) <= 0) {
+        const SocketAddress address = opened->code == 0 ? opened->io->local_address() : SocketAddress();
+        if (::write(to_parent.get(), address.get(), address.size()) <= 0) {
             ::_exit(1);
         }
         for (;;) {
@@ -89,14 +87,15 @@ TEST_CASE("udp: a stopped process is alive, a killed one is gone")
         }
     }
     to_parent = FileDescriptor();
-    std::array<std::byte, max_address_size> address{};
-    const ssize_t length = ::read(from_child.get(), address.data(), address.size());
+    sockaddr_storage name{};
+    const ssize_t length = ::read(from_child.get(), &name, sizeof(name));
+    SocketAddress address;
     const auto opened = open_udp(make_address("127.0.0.1"));
     RouteId route{};
     bool resolved = false;
     if (length > 0 && opened->code == 0) {
-        resolved = opened->io->resolve(std::span(address).first(static_cast<std::size_t>(length)), route) ==
-                   Status::ok;
+        resolved = SocketAddress::parse(&name, static_cast<std::size_t>(length), address) &&
+                   opened->io->resolve(address, route) == Status::ok;
     }
     bool alive = true;
     ::kill(child, SIGSTOP);

@@ -170,7 +170,7 @@ TEST_CASE("verbs: a peer with other queue pairs at its old address is found agai
     }
     Hosts hosts;
     REQUIRE(hosts.open());
-    const std::uint16_t port = port_of(hosts.b.io->local_address());
+    const std::uint16_t port = hosts.b.io->local_address().port();
     hosts.b.io.reset();
     Host heir(1, port);
     heir.know(hosts.a);
