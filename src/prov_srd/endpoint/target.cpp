@@ -11,7 +11,7 @@
 #include "common/log.hpp"
 #include "completion/cntr.hpp"
 #include "completion/cq.hpp"
-#include "endpoint/atomic_execute.hpp"
+#include "memory/atomic_execute.hpp"
 #include "memory/memory_region.hpp"
 
 namespace srd {

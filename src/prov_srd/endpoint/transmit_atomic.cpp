@@ -5,8 +5,8 @@
 #include <array>
 
 #include "common/log.hpp"
-#include "endpoint/atomic_execute.hpp"
 #include "endpoint/transmit.hpp"
+#include "memory/atomic_execute.hpp"
 
 namespace srd {
 namespace {

@@ -4,14 +4,14 @@
 #include <memory>
 #include <string>
 
+#include "calls/ops_atomic.hpp"
+#include "calls/queue_work.hpp"
 #include "common/c_api.hpp"
 #include "common/stubs.hpp"
 #include "completion/cntr.hpp"
 #include "completion/cq.hpp"
 #include "completion/poll_set.hpp"
 #include "endpoint/endpoint.hpp"
-#include "endpoint/ops_atomic.hpp"
-#include "endpoint/queue_work.hpp"
 #include "entry/info.hpp"
 #include "memory/memory_region.hpp"
 #include "objects/av.hpp"

@@ -2,7 +2,7 @@
 //
 // The nine calls of fi_msg(3) and of fi_tagged(3), which differ by the tag alone.
 // All they do is to name their arguments.
-#include "endpoint/ops_message.hpp"
+#include "calls/ops_message.hpp"
 
 #include "common/log.hpp"
 #include "endpoint/endpoint.hpp"

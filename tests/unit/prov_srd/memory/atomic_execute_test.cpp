@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "endpoint/atomic_execute.hpp"
+#include "memory/atomic_execute.hpp"
 
 #include <algorithm>
 #include <array>

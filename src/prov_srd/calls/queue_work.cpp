@@ -2,7 +2,7 @@
 //
 // fi_control(3) of a domain: FI_QUEUE_WORK makes the call that a struct
 // fi_deferred_work describes, with FI_TRIGGER; the rest is DeferredQueue's.
-#include "endpoint/queue_work.hpp"
+#include "calls/queue_work.hpp"
 
 #include <rdma/fi_trigger.h>
 

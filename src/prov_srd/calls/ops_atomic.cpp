@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // The calls of fi_atomic(3). All that those which transfer do is to name their arguments.
-#include "endpoint/ops_atomic.hpp"
+#include "calls/ops_atomic.hpp"
 
 #include "common/c_api.hpp"
 #include "common/log.hpp"
-#include "endpoint/atomic_execute.hpp"
 #include "endpoint/endpoint.hpp"
+#include "memory/atomic_execute.hpp"
 
 namespace srd {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // The nine calls of fi_rma(3). All they do is to name their arguments.
-#include "endpoint/ops_rma.hpp"
+#include "calls/ops_rma.hpp"
 
 #include "common/log.hpp"
 #include "endpoint/endpoint.hpp"

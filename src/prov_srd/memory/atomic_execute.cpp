@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "endpoint/atomic_execute.hpp"
+#include "memory/atomic_execute.hpp"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,7 @@
 
 #include <rdma/fi_domain.h>
 
-#include "endpoint/small_float.hpp"
+#include "memory/small_float.hpp"
 #include "progress/progress_lock.hpp"
 
 namespace srd {

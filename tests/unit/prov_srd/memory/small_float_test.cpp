@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "endpoint/small_float.hpp"
+#include "memory/small_float.hpp"
 
 #include <cmath>
 #include <cstring>

@@ -5,13 +5,13 @@
 
 #include <rdma/fi_cm.h>
 
+#include "calls/ops_atomic.hpp"
+#include "calls/ops_message.hpp"
+#include "calls/ops_rma.hpp"
 #include "common/c_api.hpp"
 #include "common/log.hpp"
 #include "common/stubs.hpp"
 #include "endpoint/endpoint.hpp"
-#include "endpoint/ops_atomic.hpp"
-#include "endpoint/ops_message.hpp"
-#include "endpoint/ops_rma.hpp"
 #include "objects/domain.hpp"
 
 namespace srd {
