@@ -107,9 +107,9 @@ void ProgressUnit::stop() noexcept
 bool ProgressUnit::pass(Time now) noexcept
 {
     passed_at_ = now;
-    return progress_once(*engine_, *io_, now,
-                         [this, now](Engine&, const Event& event)
-                             SRD_LOCK_HELD_BY_CALLER { on_event(event, now); });
+    return progress_once(*engine_, *io_, now, [this, now](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS {
+        on_event(event, now);
+    });
 }
 
 void ProgressUnit::on_event(const Event& event, Time now) noexcept
@@ -144,7 +144,7 @@ void ProgressUnit::on_event(const Event& event, Time now) noexcept
     }
 }
 
-bool ProgressUnit::progress(Time now) noexcept SRD_LOCK_HELD_BY_CALLER
+bool ProgressUnit::progress(Time now) noexcept SRD_NO_LOCK_ANALYSIS
 {
     if (!enabled() || !lock_.try_lock()) {
         return false;

@@ -120,12 +120,12 @@ private:
 /// Holds the endpoint's lock for a scope.
 class SRD_SCOPED_CAPABILITY UnitGuard {
 public:
-    explicit UnitGuard(ProgressUnit& unit) noexcept SRD_ACQUIRE(endpoint_lock) SRD_LOCK_HELD_BY_CALLER
+    explicit UnitGuard(ProgressUnit& unit) noexcept SRD_ACQUIRE(endpoint_lock) SRD_NO_LOCK_ANALYSIS
         : lock_(unit.lock_)
     {
         lock_.lock();
     }
-    ~UnitGuard() SRD_RELEASE() SRD_LOCK_HELD_BY_CALLER { lock_.unlock(); }
+    ~UnitGuard() SRD_RELEASE() SRD_NO_LOCK_ANALYSIS { lock_.unlock(); }
     UnitGuard(const UnitGuard&) = delete;
     UnitGuard& operator=(const UnitGuard&) = delete;
 
@@ -136,13 +136,13 @@ private:
 /// Holds the endpoint's lock during a call of the application. Afterwards starts what became due in the call.
 class SRD_SCOPED_CAPABILITY CallGuard {
 public:
-    CallGuard(ProgressUnit& unit, DueWork& work) noexcept SRD_ACQUIRE(endpoint_lock) SRD_LOCK_HELD_BY_CALLER
+    CallGuard(ProgressUnit& unit, DueWork& work) noexcept SRD_ACQUIRE(endpoint_lock) SRD_NO_LOCK_ANALYSIS
         : lock_(unit.lock_),
           work_(work)
     {
         lock_.lock();
     }
-    ~CallGuard() SRD_RELEASE() SRD_LOCK_HELD_BY_CALLER
+    ~CallGuard() SRD_RELEASE() SRD_NO_LOCK_ANALYSIS
     {
         lock_.unlock();
         work_.run_due();

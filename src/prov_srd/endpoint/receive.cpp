@@ -297,6 +297,7 @@ bool Receive::deliver_share(std::uint32_t index, MessageId message, const Arriva
 /// The end of a receive: all `length` bytes of the message are placed or discarded, or it failed.
 void Receive::complete(std::uint32_t index, Cause cause, std::uint64_t length) noexcept
 {
+    SRD_DCHECK(matcher_->receives.live(index) && !matcher_->receives[index].posted);
     const ReceiveRecord record = matcher_->receives[index];
     matcher_->receives.release(index);
     Completion completion{.context = record.context,
@@ -314,6 +315,7 @@ void Receive::complete(std::uint32_t index, Cause cause, std::uint64_t length) n
         return;
     }
     ReceiveRecord& buffer = matcher_->receives[record.parent];
+    SRD_DCHECK(matcher_->receives.live(record.parent) && buffer.multi_receive && buffer.shares != 0);
     --buffer.shares;
     const bool last = !buffer.posted && buffer.shares == 0;
     const bool released = last && !buffer.canceled;

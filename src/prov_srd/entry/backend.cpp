@@ -37,15 +37,10 @@ void warn(const char* text)
 /// What every backend is asked for; `tell` gets the lines on what runs.
 IoOptions options_for(const SocketAddress& address, IoLog::Sink tell)
 {
-    const Params& settings = params();
-    IoOptions options;
+    IoOptions options = params().io;
     options.warn = warn;
     options.tell = std::move(tell);
     options.local_address = address;
-    options.path_count = static_cast<std::uint16_t>(settings.path_count);
-    options.socket_buffer = settings.socket_buffer;
-    options.max_packet = settings.mtu;
-    options.max_routes = settings.limits.max_routes;
     return options;
 }
 
