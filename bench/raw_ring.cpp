@@ -33,8 +33,8 @@
 #ifdef SRD_HAVE_XDP
 #include "io/xdp/xdp_io.hpp"
 #endif
-#include "support/io_harness.hpp"
-#include "support/net_world.hpp"
+#include "support/io/io_harness.hpp"
+#include "support/io/net_world.hpp"
 
 namespace srd::bench {
 namespace {

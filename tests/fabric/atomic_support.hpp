@@ -8,7 +8,7 @@
 
 #include <rdma/fi_atomic.h>
 
-#include "support/fabric_fixture.hpp"
+#include "fabric/fabric_fixture.hpp"
 
 namespace fabric_test {
 

@@ -15,7 +15,7 @@
 #include <fstream>
 #include <string>
 
-#include "support/fabric_fixture.hpp"
+#include "fabric/fabric_fixture.hpp"
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define SRD_TEST_SANITIZED 1

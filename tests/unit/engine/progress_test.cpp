@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The pass that joins engine and backend, where its order matters.
+#include <deque>
+#include <utility>
+
+#include "progress.hpp"
+
+#include "support/catch.hpp"
+#include "support/engine_pair.hpp"
+
+namespace {
+
+using namespace srd;
+using namespace srd::test;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+/// An initiator, and the target of its writes, which are strangers.
+struct Meeting : EnginePair {
+    Meeting() : EnginePair({.strangers = true}) {}
+
+    /// The first write is complete.
+    void meet()
+    {
+        submit(1);
+        run(10);
+        REQUIRE(a.done.size() == 1);
+    }
+    /// Nobody is there for so long.
+    void wait(Duration time)
+    {
+        for (const Time end = now + time; now < end; now += microseconds(100)) {
+            a.pass(now);
+            b.io.incoming.clear();
+        }
+    }
+    void submit(std::uint64_t cookie, std::size_t length = 8)
+    {
+        access(OperationKind::write, std::span(bytes).first(length), 0, cookie);
+    }
+
+    Bytes bytes = Bytes(60'000);
+};
+
+} // namespace
+
+TEST_CASE("progress_once: a timer waits until what the socket holds is read", "[progress]")
+{
+    Meeting pair;
+    pair.meet();
+    pair.submit(2);
+    pair.a.pass(pair.now);
+    // The answer comes at once, but behind more packets than one burst takes, and nobody looks for a second.
+    const WireIo::Packet noise{Bytes(20)};
+    pair.a.io.incoming.assign(3 * rx_burst_size, noise);
+    pair.b.pass(pair.now);
+    REQUIRE(pair.a.io.incoming.size() > 3 * rx_burst_size);
+    pair.now += std::chrono::seconds(1);
+    REQUIRE(pair.a.engine.next_timeout() < pair.now);
+    pair.a.pass(pair.now);
+    CHECK(pair.a.done.size() == 2);
+    CHECK(pair.a.counters.retransmits_probe.value() == 0);
+}
+
+TEST_CASE("progress_once: what a peer said before it went counts before the news that it is gone",
+          "[progress]")
+{
+    Meeting pair;
+    EngineHost& initiator = pair.a;
+    EngineHost& target = pair.b;
+    Time& now = pair.now;
+    pair.meet();
+
+    // The target takes a second write, acknowledges it, says goodbye and ends.
+    pair.submit(2);
+    initiator.pass(now);
+    target.io.peer = nullptr;
+    WireIo last(9, 1472, false);
+    target.io.peer = &last;
+    target.pass(now);
+    target.engine.close(now);
+    target.pass(now);
+    REQUIRE(!last.incoming.empty());
+    initiator.io.last_words = last.incoming;
+    initiator.io.news = {RouteNotice::Kind::process_gone};
+    now += microseconds(5);
+    initiator.pass(now);
+    initiator.pass(now);
+    REQUIRE(initiator.done.size() == 2);
+    CHECK(initiator.done[1].cookie == 2);
+    CHECK(initiator.done[1].cause == Cause::none);
+}
+
+TEST_CASE("process_gone: news of an earlier process does not end the meeting of the next one", "[progress]")
+{
+    Meeting pair;
+    pair.submit(1);
+    pair.wait(microseconds(500));
+    pair.a.io.news = {RouteNotice::Kind::process_gone};
+    pair.wait(std::chrono::milliseconds(20));
+    REQUIRE(pair.a.done.empty());
+    pair.wait(std::chrono::milliseconds(20));
+    pair.now += std::chrono::milliseconds(200); // the next question
+    pair.run(10);
+    REQUIRE(pair.a.done.size() == 1);
+    CHECK(pair.a.done[0].cause == Cause::none);
+}
+
+TEST_CASE("process_gone: news before an operation says nothing about it", "[progress]")
+{
+    Meeting pair;
+    pair.a.io.news = {RouteNotice::Kind::process_gone};
+    pair.run(1);
+    pair.submit(1);
+    pair.wait(std::chrono::milliseconds(20));
+    CHECK(pair.a.done.empty());
+}
+
+TEST_CASE("process_gone: twice, with a question in between, means that nobody is there", "[progress]")
+{
+    Meeting pair;
+    pair.submit(1);
+    pair.wait(microseconds(200));
+    for (int news = 0; news < 3; ++news) { // these three are answers to one question
+        pair.a.io.news = {RouteNotice::Kind::process_gone};
+        pair.wait(microseconds(100));
+    }
+    REQUIRE(pair.a.done.empty());
+    pair.wait(std::chrono::milliseconds(2));
+    pair.a.io.news = {RouteNotice::Kind::process_gone};
+    pair.wait(std::chrono::milliseconds(8));
+    REQUIRE(pair.a.done.size() == 1);
+    CHECK(pair.a.done[0].cause == Cause::refused);
+}
+
+TEST_CASE("detect_losses: the rest of a burst is not lost because its beginning has arrived", "[progress]")
+{
+    Meeting pair;
+    pair.meet();
+    pair.submit(2, pair.bytes.size());
+    pair.a.pass(pair.now);
+    auto& burst = pair.b.io.incoming;
+    REQUIRE(burst.size() > 40);
+    std::deque<WireIo::Packet> rest(burst.begin() + 30, burst.end());
+    SECTION("it comes later")
+    {
+        burst.resize(30);
+    }
+    SECTION("but what is missing between is")
+    {
+        burst.erase(burst.begin() + 4);
+        rest.clear();
+    }
+    const bool missing = rest.empty();
+    pair.now += microseconds(5);
+    pair.b.pass(pair.now);
+    pair.a.pass(pair.now);
+    pair.now += microseconds(200); // less than a timeout
+    pair.a.pass(pair.now);
+    CHECK(pair.a.counters.retransmits_rack.value() == (missing ? 1 : 0));
+    burst.insert(burst.end(), rest.begin(), rest.end());
+    pair.run(10);
+    CHECK(pair.a.done.size() == 2);
+    CHECK(pair.a.counters.retransmits_probe.value() == 0);
+}
+
+TEST_CASE("progress_once: what ends because the application removes a peer is reported by the next pass",
+          "[progress]")
+{
+    Meeting pair;
+    EngineHost& initiator = pair.a;
+    EngineHost& target = pair.b;
+    Time& now = pair.now;
+    pair.meet();
+
+    // A message that is granted, and none of whose data comes.
+    const Bytes message(500'000);
+    Bytes buffer(message.size());
+    target.buffer = whole(buffer);
+    pair.send(message);
+    for (int i = 0; i < 10; ++i, now += microseconds(5)) {
+        initiator.pass(now);
+        initiator.io.peer = nullptr; // after the request
+        target.pass(now);
+    }
+    REQUIRE(initiator.done.size() == 1);
+    REQUIRE(target.done.empty());
+
+    // Nothing comes, nothing is due, there is nothing to send: but these two have ended.
+    for (EngineHost* const host : {&initiator, &target}) {
+        const std::size_t before = host->done.size();
+        host->io.incoming.clear();
+        host->io.peer = nullptr;
+        for (int i = 0; i < 1000 && !host->engine.idle(now); ++i) {
+            host->pass(now);
+        }
+        REQUIRE(host->engine.idle(now));
+        REQUIRE(host->done.size() == before);
+        host->engine.close_peer(host == &initiator ? initiator.peer : host->sender, now);
+        CHECK_FALSE(host->engine.idle(now));
+        host->pass(now);
+        REQUIRE(host->done.size() == before + 1);
+        CHECK(host->done.back().cause == Cause::removed);
+    }
+}
+
+TEST_CASE("progress_once: what is in the socket counts before bad news, however much it is, and is answered",
+          "[progress]")
+{
+    const bool answered = GENERATE(true, false);
+    EnginePair pair({.strangers = true});
+    EngineHost& initiator = pair.a;
+    EngineHost& target = pair.b;
+    Time& now = pair.now;
+    REQUIRE(pair.submit({}, 1) == Status::ok);
+    initiator.pass(now);
+    target.pass(now);
+    REQUIRE(!initiator.io.incoming.empty());
+
+    // A router says that the target cannot be reached, and the target's first answer is there at that moment.
+    const std::deque<WireIo::Packet> answer = std::exchange(initiator.io.incoming, {});
+    initiator.io.last_words.assign(3 * rx_burst_size, WireIo::Packet{Bytes(20)});
+    if (answered) {
+        initiator.io.last_words.insert(initiator.io.last_words.end(), answer.begin(), answer.end());
+    }
+    initiator.io.news = {RouteNotice::Kind::unreachable};
+    now += microseconds(5);
+    REQUIRE(initiator.engine.idle(now));
+    REQUIRE(target.io.incoming.empty());
+    initiator.pass(now);
+    CHECK(initiator.io.incoming.empty());
+    if (answered) {
+        CHECK(initiator.done.empty());
+        CHECK(!target.io.incoming.empty());
+    } else {
+        REQUIRE(initiator.done.size() == 1);
+        CHECK(initiator.done[0].cause == Cause::unreachable);
+    }
+}
+
+TEST_CASE("progress_once: a router's word ends a silent peer, unless its process was seen since",
+          "[progress]")
+{
+    const bool seen = GENERATE(true, false);
+    Meeting pair;
+    pair.meet();
+    pair.submit(2);
+    pair.wait(std::chrono::seconds(4));
+    pair.a.io.news = {RouteNotice::Kind::unreachable};
+    pair.a.pass(pair.now);
+    CHECK(pair.a.done.size() == 1); // not silent for long enough: perhaps one path of many
+    if (seen) {
+        pair.a.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::process_alive}, 0, pair.now);
+    }
+    pair.wait(milliseconds(1400));
+    REQUIRE(pair.a.done.size() == 1);
+    pair.a.io.news = {RouteNotice::Kind::unreachable};
+    pair.a.pass(pair.now);
+    if (seen) {
+        CHECK(pair.a.done.size() == 1);
+    } else {
+        REQUIRE(pair.a.done.size() == 2);
+        CHECK(pair.a.done[1].cause == Cause::unreachable);
+    }
+}

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What only the UDP backend does: errors that say what to do, source ports,
+// ECN, MTU changes, ICMP. Whether a peer's process lives: udp_liveness_test.cpp.
+#include <array>
+#include <cerrno>
+#include <exception>
+#include <set>
+#include <thread>
+
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <srd/counters.hpp>
+
+#include "io/host/interfaces.hpp"
+#include "io/udp/udp_io.hpp"
+#include "io/udp/udp_senders.hpp"
+#include "io/udp/udp_socket.hpp"
+
+#include "support/catch.hpp"
+#include "support/io/io_harness.hpp"
+
+using namespace srd;
+using namespace srd::test;
+
+namespace {
+
+bool contains(const std::string& text, const char* part)
+{
+    return text.find(part) != std::string::npos;
+}
+
+/// A plain UDP socket at `address`.
+FileDescriptor plain_socket(const SocketAddress& wanted, SocketAddress& bound)
+{
+    FileDescriptor fd(::socket(wanted.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    REQUIRE(fd.valid());
+    REQUIRE(::bind(fd.get(), wanted.get(), wanted.size()) == 0);
+    REQUIRE(bound_address(fd.get(), bound));
+    return fd;
+}
+
+/// Runs `body` in a thread with a network namespace of its own; loudly not where that is not allowed.
+template <typename Body>
+void in_private_network(Body&& body)
+{
+    std::exception_ptr failure;
+    std::thread([&] {
+        if (::unshare(CLONE_NEWNET) != 0) {
+            WARN("SKIPPED: no right to make a network namespace (" << std::strerror(errno) << ")");
+            return;
+        }
+        try {
+            body();
+        } catch (...) {
+            failure = std::current_exception(); // a failed REQUIRE belongs to the test's thread
+        }
+    }).join();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+/// Sets loopback's MTU in the calling thread's network namespace and brings it up.
+bool set_loopback_mtu(int mtu)
+{
+    const FileDescriptor fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    std::memcpy(request.ifr_name, "lo", 3);
+    request.ifr_mtu = mtu;
+    if (::ioctl(fd.get(), SIOCSIFMTU, &request) != 0) {
+        return false;
+    }
+    request.ifr_flags = IFF_UP;
+    return ::ioctl(fd.get(), SIOCSIFFLAGS, &request) == 0;
+}
+
+} // namespace
+
+TEST_CASE("udp: a port in use is refused by name")
+{
+    const auto first = open_udp(make_address("127.0.0.1"));
+    REQUIRE(first->code == 0);
+    const std::uint16_t port = first->io->local_address().port();
+    CHECK(port != 0);
+    const auto second = open_udp(make_address("127.0.0.1", port));
+    CHECK(second->code == EADDRINUSE);
+    CHECK(second->io == nullptr);
+    CHECK(contains(second->error, std::to_string(port).c_str()));
+    CHECK(contains(second->error, "in use"));
+}
+
+TEST_CASE("udp: addresses that nobody can be bound to are refused")
+{
+    for (const char* text :
+         {"0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:127.0.0.1"}) {
+        INFO(text);
+        const auto opened = open_udp(make_address(text));
+        CHECK(opened->code == EINVAL);
+        CHECK_FALSE(opened->error.empty());
+    }
+    const auto foreign = open_udp(make_address("192.0.2.77"));
+    CHECK(foreign->code == EADDRNOTAVAIL);
+    CHECK(contains(foreign->error, "192.0.2.77"));
+    UdpConfig config;
+    config.path_count = 65;
+    CHECK(open_udp(make_address("127.0.0.1"), config)->code == EINVAL);
+}
+
+TEST_CASE("udp: destinations that no datagram can have are invalid")
+{
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    const auto resolve = [&](const char* text, std::uint16_t port) {
+        const SocketAddress address = make_address(text, port);
+        RouteId route{};
+        return opened->io->resolve(address, route);
+    };
+    CHECK(resolve("127.0.0.1", 0) == Status::invalid);
+    CHECK(resolve("0.0.0.0", 7) == Status::invalid);
+    CHECK(resolve("224.0.0.1", 7) == Status::invalid);
+    CHECK(resolve("::1", 7) == Status::invalid);
+    CHECK(resolve("127.0.0.2", 7) == Status::ok);
+}
+
+TEST_CASE("udp: the table of routes is bounded")
+{
+    UdpConfig config;
+    config.max_routes = 3;
+    const auto opened = open_udp(make_address("127.0.0.1"), config);
+    REQUIRE(opened->code == 0);
+    for (std::uint16_t port = 1; port <= 4; ++port) {
+        const SocketAddress address = make_address("127.0.0.1", port);
+        RouteId route{};
+        const Status status = opened->io->resolve(address, route);
+        CHECK(status == (port <= 3 ? Status::ok : Status::no_memory));
+        CHECK((status != Status::ok || index_of(route) == port - 1U));
+    }
+}
+
+TEST_CASE("udp: running out of descriptors says so")
+{
+    rlimit old{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &old) == 0);
+    const int next = ::dup(0); // the lowest free descriptor
+    REQUIRE(next >= 0);
+    ::close(next);
+    for (rlim_t spare = 0; spare < 5; ++spare) {
+        const rlimit low{static_cast<rlim_t>(next) + spare, old.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
+        const auto opened = open_udp(make_address("127.0.0.1"));
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &old) == 0);
+        CHECK(opened->code == EMFILE);
+        CHECK(opened->io == nullptr);
+        CHECK(contains(opened->error, "ulimit -n"));
+    }
+    CHECK(open_udp(make_address("127.0.0.1"))->code == 0);
+}
+
+TEST_CASE("udp: loopback has one path and 64 KiB packets")
+{
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    const RouteId route = route_to(*opened->io, *opened->io);
+    CHECK(opened->io->caps().path_count == 1);
+    CHECK(opened->io->route_mtu(route) == 65507);
+    CHECK(opened->io->caps().rx_buffer > 0);
+
+    UdpConfig config;
+    config.max_packet = 2000;
+    const auto small = open_udp(make_address("127.0.0.1"), config);
+    REQUIRE(small->code == 0);
+    CHECK(small->io->route_mtu(route_to(*small->io, *small->io)) == 2000);
+}
+
+TEST_CASE("udp: each path is a source port, and endpoints of a process share them")
+{
+    const SocketAddress address = outer_address();
+    if (address.empty()) {
+        return;
+    }
+    SocketAddress sink_address;
+    const FileDescriptor sink = plain_socket(address, sink_address);
+    const auto ports_used = [&](PacketIo& io) {
+        RouteId route{};
+        REQUIRE(io.resolve(sink_address, route) == Status::ok);
+        CHECK(io.caps().path_count == 64);
+        std::vector<std::uint16_t> ports;
+        for (std::uint8_t path = 0; path < 64; ++path) {
+            TestPacket packet(path, 100);
+            const TxPacket sent = packet.to(route, PathId{path});
+            REQUIRE(io.tx_burst({&sent, 1}) == 1);
+            std::array<std::byte, 200> buffer;
+            sockaddr_storage from{};
+            socklen_t length = sizeof(from);
+            REQUIRE(eventually([&] {
+                return ::recvfrom(sink.get(), buffer.data(), buffer.size(), 0,
+                                  reinterpret_cast<sockaddr*>(&from), &length) == 100;
+            }));
+            SocketAddress source;
+            REQUIRE(SocketAddress::parse(&from, length, source));
+            ports.push_back(source.port());
+        }
+        CHECK(std::set(ports.begin(), ports.end()).size() == 64);
+        CHECK(ports[0] == io.local_address().port());
+        return ports;
+    };
+    const auto first = open_udp(address);
+    const auto second = open_udp(address);
+    REQUIRE(first->code == 0);
+    REQUIRE(second->code == 0);
+    const std::vector<std::uint16_t> ports = ports_used(*first->io);
+    const std::vector<std::uint16_t> others = ports_used(*second->io);
+    CHECK(ports[0] != others[0]);
+    CHECK(std::equal(ports.begin() + 1, ports.end(), others.begin() + 1));
+}
+
+TEST_CASE("udp: fewer paths when descriptors run out, with one warning, and packets still go")
+{
+    const SocketAddress address = outer_address();
+    if (address.empty()) {
+        return;
+    }
+    const auto opened = open_udp(address);
+    REQUIRE(opened->code == 0);
+    const RouteId self = route_to(*opened->io, *opened->io);
+    rlimit old{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &old) == 0);
+    const int next = ::dup(0);
+    ::close(next);
+    const rlimit low{static_cast<rlim_t>(next) + 3, old.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
+    std::size_t sent = 0;
+    for (std::uint8_t path = 0; path < 64; ++path) {
+        TestPacket packet(path, 100);
+        const TxPacket burst = packet.to(self, PathId{path});
+        sent += opened->io->tx_burst({&burst, 1});
+    }
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &old) == 0);
+    CHECK(sent == 64);
+    std::size_t warnings = 0;
+    for (const std::string& warning : opened->warnings) {
+        warnings += contains(warning, "ulimit -n") ? 1 : 0;
+    }
+    CHECK(warnings == 1);
+    std::set<std::int64_t> arrived;
+    CHECK(eventually([&] {
+        std::array<RxPacket, 64> packets;
+        const std::size_t count = opened->io->rx_burst(packets, clock_now());
+        for (const RxPacket& packet : std::span(packets).first(count)) {
+            arrived.insert(TestPacket::number_of(packet));
+        }
+        opened->io->rx_release();
+        return arrived.size() == 64;
+    }));
+}
+
+TEST_CASE("udp: a congestion mark is seen, on IPv4 and IPv6")
+{
+    unsigned addresses = 0;
+    for (const NetInterface& interface : list_interfaces()) {
+        if (interface.is_loopback) {
+            continue; // marks are not looked for on loopback
+        }
+        ++addresses;
+        INFO(interface.address.text());
+        const auto opened = open_udp(interface.address);
+        REQUIRE(opened->code == 0);
+        SocketAddress bound;
+        const FileDescriptor source = plain_socket(interface.address, bound);
+        const SocketAddress target = opened->io->local_address();
+        for (const int ecn : {0, 3, 2, 3, 1}) {
+            REQUIRE(set_option(source.get(), IPPROTO_IP, IP_TOS, ecn));
+            set_option(source.get(), IPPROTO_IPV6, IPV6_TCLASS, ecn);
+            REQUIRE(::sendto(source.get(), &ecn, sizeof(ecn), 0, target.get(), target.size()) == sizeof(ecn));
+            std::array<RxPacket, 4> packets;
+            std::size_t count = 0;
+            REQUIRE(eventually([&] { return (count = opened->io->rx_burst(packets, clock_now())) != 0; }));
+            CHECK(count == 1);
+            CHECK(packets[0].marked == (ecn == 3));
+            opened->io->rx_release();
+        }
+    }
+    if (addresses == 0) {
+        WARN("SKIPPED: this machine has no address but loopback's");
+    }
+}
+
+TEST_CASE("udp: a late poll learns when the packet came")
+{
+    for (const char* text : {"127.0.0.1", "::1"}) {
+        INFO(text);
+        const auto opened = open_udp(make_address(text));
+        if (opened->code == EADDRNOTAVAIL || opened->code == EAFNOSUPPORT) {
+            WARN("SKIPPED: " << opened->error);
+            continue;
+        }
+        REQUIRE(opened->code == 0);
+        const RouteId self = route_to(*opened->io, *opened->io);
+        std::array<RxPacket, 4> packets;
+        const Time before = clock_now();
+        REQUIRE(opened->io->rx_burst(packets, before) == 0);
+        TestPacket packet(1, 64);
+        const TxPacket burst = packet.to(self, PathId{0});
+        REQUIRE(opened->io->tx_burst({&burst, 1}) == 1);
+        const Time sent = clock_now();
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        REQUIRE(opened->io->rx_burst(packets, clock_now()) == 1);
+        CHECK(packets[0].arrived >= before);
+        CHECK(packets[0].arrived <= sent + std::chrono::milliseconds(25)); // two clocks, read apart
+        opened->io->rx_release();
+    }
+}
+
+TEST_CASE("udp: empty datagrams are dropped and counted")
+{
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    SocketAddress bound;
+    const FileDescriptor source = plain_socket(make_address("127.0.0.1"), bound);
+    const SocketAddress target = opened->io->local_address();
+    REQUIRE(::sendto(source.get(), nullptr, 0, 0, target.get(), target.size()) == 0);
+    REQUIRE(eventually([&] {
+        std::array<RxPacket, 4> packets;
+        CHECK(opened->io->rx_burst(packets, clock_now()) == 0);
+        return opened->counters.io_rx_dropped.value() == 1;
+    }));
+}
+
+TEST_CASE("udp: what the kernel drops at a full socket is counted")
+{
+    UdpConfig config;
+    config.socket_buffer = 8192;
+    const auto receiver = open_udp(make_address("127.0.0.1"), config);
+    const auto sender = open_udp(make_address("127.0.0.1"));
+    REQUIRE(receiver->code == 0);
+    REQUIRE(sender->code == 0);
+    const RouteId route = route_to(*sender->io, *receiver->io);
+    REQUIRE(eventually([&] {
+        TestPacket packet(1, 4000);
+        const TxPacket sent = packet.to(route, PathId{0});
+        for (int i = 0; i < 64; ++i) {
+            sender->io->tx_burst({&sent, 1});
+        }
+        std::array<RxPacket, 64> packets;
+        while (receiver->io->rx_burst(packets, clock_now()) != 0) {
+            receiver->io->rx_release();
+        }
+        return receiver->counters.io_rx_dropped.value() > 0;
+    }));
+}
+
+TEST_CASE("udp: lone packets in a row follow their routes, and a closed port among them is noticed")
+{
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    const auto first = open_udp(make_address("127.0.0.1"));
+    const auto second = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    const RouteId to_first = route_to(*opened->io, *first->io);
+    const RouteId to_second = route_to(*opened->io, *second->io);
+    const auto count_arrivals = [](PacketIo& io) {
+        std::array<RxPacket, 64> packets;
+        std::size_t total = 0;
+        for (int i = 0; i < 200; ++i) {
+            const std::size_t count = io.rx_burst(packets, clock_now());
+            total += count;
+            if (count != 0) {
+                io.rx_release();
+            }
+        }
+        return total;
+    };
+    TestPacket packet(1, 64);
+    // Long enough for each to become the preferred route in turn, with strays to the other between.
+    for (int round = 0; round < 4; ++round) {
+        const RouteId preferred = round % 2 == 0 ? to_first : to_second;
+        const RouteId other = round % 2 == 0 ? to_second : to_first;
+        for (int i = 0; i < 60; ++i) {
+            const TxPacket burst = packet.to(i % 20 == 19 ? other : preferred, PathId{0});
+            REQUIRE(opened->io->tx_burst({&burst, 1}) == 1);
+        }
+        CHECK(count_arrivals(*first->io) == (round % 2 == 0 ? 57 : 3));
+        CHECK(count_arrivals(*second->io) == (round % 2 == 0 ? 3 : 57));
+    }
+    second->io.reset();
+    const TxPacket lone = packet.to(to_second, PathId{0});
+    for (int i = 0; i < 40; ++i) {
+        CHECK(opened->io->tx_burst({&lone, 1}) == 1);
+    }
+    CHECK(noticed(*opened->io, to_second, RouteNotice::Kind::process_gone, [&] {
+        CHECK(opened->io->tx_burst({&lone, 1}) == 1);
+    }));
+    CHECK(opened->counters.io_tx_errors.value() == 0);
+}
+
+TEST_CASE("udp: packets built before the MTU shrank still arrive, and the change is noticed")
+{
+    in_private_network([] {
+        REQUIRE(set_loopback_mtu(9000));
+        const auto a = open_udp(make_address("127.0.0.1"));
+        const auto b = open_udp(make_address("127.0.0.1"));
+        REQUIRE(a->code == 0);
+        REQUIRE(b->code == 0);
+        const RouteId route = route_to(*a->io, *b->io);
+        CHECK(a->io->route_mtu(route) == 8972);
+        REQUIRE(set_loopback_mtu(1500));
+        for (const std::size_t length : std::array<std::size_t, 5>{8972, 3000, 1473, 1472, 100}) {
+            INFO(length);
+            std::vector<TestPacket> sources;
+            for (std::uint32_t i = 0; i < 5; ++i) {
+                sources.emplace_back(i, length, 2);
+            }
+            std::vector<TxPacket> burst;
+            for (TestPacket& source : sources) {
+                burst.push_back(source.to(route, PathId{0}));
+            }
+            CHECK(a->io->tx_burst(burst) == burst.size());
+            std::set<std::int64_t> arrived;
+            CHECK(eventually([&] {
+                std::array<RxPacket, 64> packets;
+                const std::size_t count = b->io->rx_burst(packets, clock_now());
+                for (const RxPacket& packet : std::span(packets).first(count)) {
+                    CHECK(packet.length == length);
+                    arrived.insert(TestPacket::number_of(packet));
+                }
+                b->io->rx_release();
+                return arrived.size() == burst.size();
+            }));
+            CHECK_FALSE(arrived.contains(-1));
+        }
+        CHECK(noticed(*a->io, route, RouteNotice::Kind::mtu_changed, [] {}));
+        CHECK(a->io->route_mtu(route) == 1472);
+        CHECK(a->counters.io_tx_errors.value() == 0);
+    });
+}

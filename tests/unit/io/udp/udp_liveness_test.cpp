@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// How the UDP backend learns whether a peer's process lives: closed ports, and
+// probes that tell a stopped process from a dead one.
+#include <algorithm>
+#include <array>
+#include <csignal>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "io/udp/udp_io.hpp"
+#include "io/udp/udp_socket.hpp"
+
+#include "support/catch.hpp"
+#include "support/io/io_harness.hpp"
+
+using namespace srd;
+using namespace srd::test;
+
+TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
+{
+    SocketAddress address = make_address("127.0.0.1");
+    FileDescriptor tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::bind(tcp.get(), address.get(), address.size()) == 0);
+    REQUIRE(::listen(tcp.get(), 1) == 0);
+    REQUIRE(bound_address(tcp.get(), address));
+    const auto opened = open_udp(make_address("127.0.0.1", address.port()));
+    REQUIRE(opened->code == 0);
+    CHECK(std::any_of(opened->warnings.begin(), opened->warnings.end(), [](const std::string& warning) {
+        return warning.find("TCP port") != std::string::npos;
+    }));
+}
+
+TEST_CASE("udp: a closed port is noticed by the packets sent to it, on any path")
+{
+    std::vector<SocketAddress> addresses{make_address("127.0.0.1")};
+    const SocketAddress outer = outer_address();
+    if (!outer.empty()) {
+        addresses.push_back(outer);
+    }
+    for (const SocketAddress& address : addresses) {
+        const auto opened = open_udp(address);
+        const auto victim = open_udp(address);
+        const auto friendly = open_udp(address);
+        REQUIRE(opened->code == 0);
+        REQUIRE(victim->code == 0);
+        const RouteId route = route_to(*opened->io, *victim->io);
+        const RouteId other = route_to(*opened->io, *friendly->io);
+        victim->io.reset();
+        TestPacket packet(1, 100);
+        const std::uint8_t last = static_cast<std::uint8_t>(opened->io->caps().path_count - 1);
+        for (const std::uint8_t path : {std::uint8_t{0}, last}) {
+            CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [&] {
+                const std::array<TxPacket, 2> burst{packet.to(route, PathId{path}),
+                                                    packet.to(other, PathId{path})};
+                CHECK(opened->io->tx_burst(burst) == 2);
+            }));
+        }
+        // The other peer on the same sockets is not affected.
+        std::array<RxPacket, 64> packets;
+        CHECK(friendly->io->rx_burst(packets, clock_now()) != 0);
+        friendly->io->rx_release();
+        CHECK(opened->counters.io_tx_errors.value() == 0);
+    }
+}
+
+TEST_CASE("udp: a stopped process is alive, a killed one is gone")
+{
+    std::array<int, 2> channel{};
+    REQUIRE(::pipe2(channel.data(), O_CLOEXEC) == 0);
+    const FileDescriptor from_child(channel[0]);
+    FileDescriptor to_parent(channel[1]);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        const auto opened = open_udp(make_address("127.0.0.1"));
+        const SocketAddress address = opened->code == 0 ? opened->io->local_address() : SocketAddress();
+        if (::write(to_parent.get(), address.get(), address.size()) <= 0) {
+            ::_exit(1);
+        }
+        for (;;) {
+            ::pause();
+        }
+    }
+    to_parent = FileDescriptor();
+    sockaddr_storage name{};
+    const ssize_t length = ::read(from_child.get(), &name, sizeof(name));
+    SocketAddress address;
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    RouteId route{};
+    bool resolved = false;
+    if (length > 0 && opened->code == 0) {
+        resolved = SocketAddress::parse(&name, static_cast<std::size_t>(length), address) &&
+                   opened->io->resolve(address, route) == Status::ok;
+    }
+    bool alive = true;
+    ::kill(child, SIGSTOP);
+    // More often than the accept queue is long: probes must leave nothing behind at a stopped process.
+    for (int i = 0; i < 2000 && resolved && alive; ++i) {
+        opened->io->probe_liveness(route, clock_now());
+        alive =
+            noticed(*opened->io, route, RouteNotice::Kind::process_alive, [&] { opened->io->arm_wait(); });
+    }
+    ::kill(child, SIGKILL);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(resolved);
+    CHECK(alive);
+    opened->io->probe_liveness(route, clock_now());
+    CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [] {}));
+}
+
+TEST_CASE("udp: an answer to a probe wakes a sleeper")
+{
+    const auto a = open_udp(make_address("127.0.0.1"));
+    const auto b = open_udp(make_address("127.0.0.1"));
+    REQUIRE(a->code == 0);
+    REQUIRE(b->code == 0);
+    const RouteId route = route_to(*a->io, *b->io);
+    a->io->probe_liveness(route, clock_now());
+    pollfd polled{a->io->wait_fd(), POLLIN, 0};
+    CHECK(::poll(&polled, 1, 5000) == 1);
+    CHECK_FALSE(a->io->arm_wait());
+    std::array<RouteNotice, 4> notices;
+    REQUIRE(a->io->poll_notices(notices, clock_now()) == 1);
+    CHECK(notices[0].kind == RouteNotice::Kind::process_alive);
+    CHECK(a->io->arm_wait());
+    CHECK(::poll(&polled, 1, 0) == 0);
+}
