@@ -113,7 +113,7 @@ std::unique_ptr<PacketIo> open_io(Kind kind, unsigned host, Counters& counters)
 
 std::unique_ptr<FrameRing> open_ring(Kind kind, unsigned host, const SocketAddress& local, unsigned index)
 {
-    RingPlan plan{"veth0", index, local, 1514, RawConfig{}.ring_bytes};
+    RingPlan plan{"veth0", index, local, 1514, RawConfig{}.socket_buffer};
     std::unique_ptr<FrameRing> ring;
     std::string error;
     int code = 0;

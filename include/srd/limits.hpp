@@ -17,17 +17,21 @@ inline constexpr std::size_t max_address_size = 56;  ///< bytes of an endpoint a
 inline constexpr std::size_t max_inject_size = 4096; ///< bytes copied by an inject
 inline constexpr std::size_t max_atomic_size = 480; ///< bytes of one operand of an atomic: operand, comparand
                                                     ///< and four ranges fit the smallest packet of IPv6
+inline constexpr std::uint32_t max_paths = 64; ///< entropies per peer: a word of bits holds them, and more
+                                               ///< spread no better over what switches have
+inline constexpr std::uint32_t max_udp_payload = 65507; ///< bytes of the longest IPv4 datagram; IPv6's is 20
+                                                        ///< more, which nothing needs
 inline constexpr std::uint32_t packet_window = 1024;  ///< sequenced packets in flight per peer and direction
 inline constexpr std::uint32_t message_window = 8192; ///< messages a sender may be ahead of in-order delivery
 
 struct Limits {
-    std::uint32_t max_peers = 65536;     ///< remote endpoints with state at one time
-    std::uint32_t max_routes = 1U << 20; ///< addresses that the backend can have resolved
-    std::uint32_t max_packet = 65507;    ///< largest packet the backend can carry, bytes
-    std::uint32_t tx_slots = 16384;      ///< sequenced packets in flight over all peers
-    std::uint32_t tx_messages = 32768;   ///< submitted operations not yet complete; at least 128
-    std::uint32_t tx_descs = 1024;       ///< packets handed out between poll_transmit() and on_tx_done()
-    std::uint32_t rx_messages = 131072;  ///< unexpected, reordered and incomplete messages; at least 256
+    std::uint32_t max_peers = 65536;            ///< remote endpoints with state at one time
+    std::uint32_t max_routes = 1U << 20;        ///< addresses that the backend can have resolved
+    std::uint32_t max_packet = max_udp_payload; ///< largest packet the backend can carry, bytes
+    std::uint32_t tx_slots = 16384;             ///< sequenced packets in flight over all peers
+    std::uint32_t tx_messages = 32768;          ///< submitted operations not yet complete; at least 128
+    std::uint32_t tx_descs = 1024;      ///< packets handed out between poll_transmit() and on_tx_done()
+    std::uint32_t rx_messages = 131072; ///< unexpected, reordered and incomplete messages; at least 256
     std::size_t unexpected_bytes = 128U << 20; ///< payload bytes of unexpected and reordered messages
 };
 

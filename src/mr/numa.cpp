@@ -6,11 +6,12 @@
 #include <string_view>
 #include <system_error>
 
-#include <dlfcn.h>
 #include <sched.h>
 
 #ifdef SRD_HAVE_HWLOC
 #include <hwloc.h>
+
+#include <srd/shared_library.hpp>
 #endif
 
 namespace srd {
@@ -99,30 +100,25 @@ int numa_node_of_thread() noexcept
 
 namespace {
 
-/// libhwloc, found at run time: a provider that is linked with a library that a machine lacks is not there
-/// at all, without a word.
+/// libhwloc, loaded for one use.
 class Hwloc {
 public:
     Hwloc()
     {
-        if (library_ != nullptr && find(init, "hwloc_topology_init") && find(load, "hwloc_topology_load") &&
-            find(destroy, "hwloc_topology_destroy") && find(type_depth, "hwloc_get_type_depth") &&
-            find(object_count, "hwloc_get_nbobjs_by_depth") && find(object_at, "hwloc_get_obj_by_depth") &&
-            find(bitmap_alloc, "hwloc_bitmap_alloc") && find(bitmap_free, "hwloc_bitmap_free") &&
-            find(bitmap_and, "hwloc_bitmap_and") && find(bitmap_is_zero, "hwloc_bitmap_iszero") &&
-            find(get_binding, "hwloc_get_cpubind") && find(set_binding, "hwloc_set_cpubind")) {
-            usable_ = true;
-        }
+        library_.find(init, "hwloc_topology_init");
+        library_.find(load, "hwloc_topology_load");
+        library_.find(destroy, "hwloc_topology_destroy");
+        library_.find(type_depth, "hwloc_get_type_depth");
+        library_.find(object_count, "hwloc_get_nbobjs_by_depth");
+        library_.find(object_at, "hwloc_get_obj_by_depth");
+        library_.find(bitmap_alloc, "hwloc_bitmap_alloc");
+        library_.find(bitmap_free, "hwloc_bitmap_free");
+        library_.find(bitmap_and, "hwloc_bitmap_and");
+        library_.find(bitmap_is_zero, "hwloc_bitmap_iszero");
+        library_.find(get_binding, "hwloc_get_cpubind");
+        library_.find(set_binding, "hwloc_set_cpubind");
     }
-    ~Hwloc()
-    {
-        if (library_ != nullptr) {
-            dlclose(library_);
-        }
-    }
-    Hwloc(const Hwloc&) = delete;
-    Hwloc& operator=(const Hwloc&) = delete;
-    bool usable() const noexcept { return usable_; }
+    bool usable() const noexcept { return library_.error().empty(); }
 
     decltype(&hwloc_topology_init) init{};
     decltype(&hwloc_topology_load) load{};
@@ -138,15 +134,7 @@ public:
     decltype(&hwloc_set_cpubind) set_binding{};
 
 private:
-    template <typename Function>
-    bool find(Function& function, const char* name) noexcept
-    {
-        function = reinterpret_cast<Function>(dlsym(library_, name));
-        return function != nullptr;
-    }
-
-    void* library_ = dlopen("libhwloc.so.15", RTLD_NOW | RTLD_LOCAL);
-    bool usable_ = false;
+    SharedLibrary library_{"libhwloc.so.15", "install hwloc (Debian: libhwloc15)"};
 };
 
 } // namespace

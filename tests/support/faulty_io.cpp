@@ -9,7 +9,7 @@
 namespace srd::test {
 
 FaultyIo::FaultyIo(std::unique_ptr<PacketIo> inner, const FaultPlan& plan)
-    : IoAround(std::move(inner)), plan_(plan), random_(plan.seed)
+    : ForwardingIo(std::move(inner)), plan_(plan), random_(plan.seed)
 {
 }
 

@@ -12,7 +12,7 @@
 #include <random>
 #include <vector>
 
-#include "io/core/io_around.hpp"
+#include "io/core/forwarding_io.hpp"
 
 namespace srd::test {
 
@@ -36,7 +36,7 @@ struct FaultCounts {
     std::uint64_t partial = 0;
 };
 
-class FaultyIo final : public IoAround {
+class FaultyIo final : public ForwardingIo {
 public:
     FaultyIo(std::unique_ptr<PacketIo> inner, const FaultPlan& plan);
 

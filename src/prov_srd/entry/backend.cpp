@@ -13,7 +13,6 @@
 #include "io/shm/shm_io.hpp"
 #include "io/udp/udp_io.hpp"
 #ifdef SRD_HAVE_VERBS
-#include "io/verbs/verbs_device.hpp"
 #include "io/verbs/verbs_ud_io.hpp"
 #endif
 #ifdef SRD_HAVE_XDP
@@ -35,48 +34,42 @@ void warn(const char* text)
     SRD_WARN(FI_LOG_EP_CTRL, "%s", text);
 }
 
-/// What every backend is asked for.
-template <typename Config>
-Config config_for(const SocketAddress& address)
+/// What every backend is asked for; `tell` gets the lines on what runs.
+IoOptions options_for(const SocketAddress& address, IoLog::Sink tell)
 {
     const Params& settings = params();
-    Config config;
-    config.local_address = address;
-    config.path_count = static_cast<std::uint16_t>(settings.path_count);
-    config.max_packet = settings.mtu;
-    config.max_routes = settings.limits.max_routes;
-    config.warn = warn;
-    return config;
+    IoOptions options;
+    options.warn = warn;
+    options.tell = std::move(tell);
+    options.local_address = address;
+    options.path_count = static_cast<std::uint16_t>(settings.path_count);
+    options.socket_buffer = settings.socket_buffer;
+    options.max_packet = settings.mtu;
+    options.max_routes = settings.limits.max_routes;
+    return options;
+}
+
+void tell_ring(const char* text)
+{
+    SRD_INFO(FI_LOG_EP_CTRL, "packets go through %s", text);
 }
 
 int open_udp(const SocketAddress& address, Counters& counters, std::unique_ptr<PacketIo>& io,
              std::string& error)
 {
-    auto config = config_for<UdpConfig>(address);
-    config.socket_buffer = params().socket_buffer;
-    return make_udp_io(config, counters, io, error);
-}
-
-/// What the raw backends are asked for.
-template <typename Config>
-Config raw_config_for(const std::string& interface, const SocketAddress& address)
-{
-    auto config = config_for<Config>(address);
-    config.interface = interface;
-    config.ring_bytes = params().socket_buffer;
-    config.tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "packets go through %s", text); };
-    return config;
+    return make_udp_io({options_for(address, {})}, counters, io, error);
 }
 
 int open_verbs(const std::string& device, const SocketAddress& address, Counters& counters,
                std::unique_ptr<PacketIo>& io, std::string& error)
 {
 #ifdef SRD_HAVE_VERBS
-    auto config = config_for<VerbsConfig>(address);
-    config.device = device;
-    config.socket_buffer = params().socket_buffer;
-    config.tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "verbs: %s", text); };
-    return make_verbs_io(config, counters, io, error);
+    const auto tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "verbs: %s", text); };
+    const int code = make_verbs_io({options_for(address, tell), device}, counters, io, error);
+    if (code == ENOMEM || code == EPERM) {
+        error += "; FI_SRD_SOCKET_BUFFER sets the size of the buffers";
+    }
+    return code;
 #else
     error = "this libsrd-fi was built without libibverbs";
     return ENOSYS;
@@ -110,7 +103,7 @@ int open_wire(const std::string& domain, const SocketAddress& address, Counters&
     }
     if (name.backend == Backend::xdp) {
 #ifdef SRD_HAVE_XDP
-        auto config = raw_config_for<XdpConfig>(name.interface, address);
+        XdpConfig config{{options_for(address, tell_ring), name.interface}};
         config.queue_count = params().xdp_queues;
         const int code = make_xdp_io(config, counters, io, error);
         if (code != EBUSY) {
@@ -122,7 +115,7 @@ int open_wire(const std::string& domain, const SocketAddress& address, Counters&
         return ENOSYS;
 #endif
     }
-    return make_packet_io(raw_config_for<RawConfig>(name.interface, address), counters, io, error);
+    return make_packet_io({options_for(address, tell_ring), name.interface}, counters, io, error);
 }
 
 } // namespace
@@ -232,8 +225,8 @@ int open_backend(const std::string& domain, const SocketAddress& address, Counte
 {
     const int code = open_wire(domain, address, counters, io, error);
     if (code == 0 && params().shm) {
-        const ShmConfig config{warn, [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "%s", text); }};
-        io = make_shm_io(config, std::move(io), counters);
+        const auto tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "%s", text); };
+        io = make_shm_io({warn, tell}, std::move(io), counters);
     }
     return code;
 }

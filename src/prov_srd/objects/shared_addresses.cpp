@@ -22,9 +22,9 @@
 #include <rdma/fi_errno.h>
 
 #include <srd/check.hpp>
+#include <srd/shm_object.hpp>
 
 #include "common/log.hpp"
-#include "io/shm/shm_file.hpp"
 
 namespace srd {
 

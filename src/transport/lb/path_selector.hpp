@@ -8,12 +8,11 @@
 #include <concepts>
 #include <cstdint>
 
+#include <srd/limits.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
 namespace srd {
-
-inline constexpr std::uint32_t max_paths = 64;
 
 enum class PathOutcome : std::uint8_t {
     good,      ///< acknowledged, no congestion mark

@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "io/core/io_around.hpp"
+#include "io/core/forwarding_io.hpp"
 
 namespace srd::test {
 
@@ -44,9 +44,9 @@ private:
 };
 
 /// A backend that lives in a namespace.
-class NamespacedIo final : public IoAround {
+class NamespacedIo final : public ForwardingIo {
 public:
-    NamespacedIo(std::unique_ptr<PacketIo> inner, int fd) : IoAround(std::move(inner)), fd_(fd) {}
+    NamespacedIo(std::unique_ptr<PacketIo> inner, int fd) : ForwardingIo(std::move(inner)), fd_(fd) {}
     ~NamespacedIo() override
     {
         const InsideNamespace inside(fd_);

@@ -28,7 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "io/core/io_around.hpp"
+#include "io/core/forwarding_io.hpp"
 #include "io/shm/shm_io.hpp"
 #include "support/child.hpp"
 #include "support/io/io_harness.hpp"
@@ -96,9 +96,9 @@ private:
     {
         io = std::move(wire);
         if (with_shm) {
-            const ShmConfig config{[this](const char* text) { warnings.emplace_back(text); },
-                                   [this](const char* text) { told.emplace_back(text); }};
-            io = make_shm_io(config, std::move(io), counters);
+            const IoLog log{[this](const char* text) { warnings.emplace_back(text); },
+                            [this](const char* text) { told.emplace_back(text); }};
+            io = make_shm_io(log, std::move(io), counters);
         }
     }
 };
@@ -275,10 +275,10 @@ inline bool ping(ShmEnd& end, RouteId route, std::uint32_t first, std::uint32_t 
 }
 
 /// UDP that lets something happen in the middle of a burst.
-class Interrupted final : public IoAround {
+class Interrupted final : public ForwardingIo {
 public:
     Interrupted(std::unique_ptr<PacketIo> inner, std::function<void()>& event)
-        : IoAround(std::move(inner)), event_(event)
+        : ForwardingIo(std::move(inner)), event_(event)
     {
     }
     std::size_t tx_burst(std::span<const TxPacket> packets) override

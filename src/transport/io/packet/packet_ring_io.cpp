@@ -16,10 +16,10 @@
 #include <sys/socket.h>
 
 #include <srd/check.hpp>
+#include <srd/file_descriptor.hpp>
 
 #include "io/core/arrival_time.hpp"
-#include "io/raw/raw_frame.hpp"
-#include "io/udp/udp_socket.hpp"
+#include "io/core/socket_options.hpp"
 
 namespace srd {
 
@@ -42,8 +42,6 @@ constexpr std::uint32_t tx_data_offset = TPACKET_ALIGN(sizeof(tpacket2_hdr));
 // What the kernel puts in front of a received frame: its header, the sender's address, the virtio header,
 // and room to align.
 constexpr std::uint32_t rx_headroom = TPACKET_ALIGN(TPACKET2_HDRLEN) + offload_header + 64;
-// As the UDP backend's: a poll this long after the last empty one asks when its packets came.
-constexpr Duration late_poll = std::chrono::microseconds(20);
 
 /// Only whole UDP datagrams without IP options to `local`, no longer than `max_frame`. Read beyond the end of
 /// a packet, the kernel's filter refuses it.
@@ -102,7 +100,7 @@ struct Ring {
     {
         frame_bytes = (frame + 63) / 64 * 64;
         if (frame_bytes % 4096 == 0) {
-            frame_bytes += 64; // headers of all frames shall not meet in one cache set
+            frame_bytes += 64; // so that the headers of all frames do not share a cache set
         }
         per_block = block_bytes / frame_bytes;
         const std::uint32_t blocks = std::max(wanted_bytes / block_bytes, 2U);
@@ -158,7 +156,7 @@ private:
     int wait_fd_ = -1;
     Ring rx_;
     Ring tx_;
-    std::uint32_t held_ = 0;  // frames handed out, the last ones before rx_.next
+    std::uint32_t held_ = 0;  // frames not yet released, the last ones before rx_.next
     bool tx_pending_ = false; // frames are pushed that the kernel may not have seen
     Time drained_at_{};       // the ring was last seen empty: what comes now arrived later
 };
@@ -269,8 +267,8 @@ void PacketRing::tx_flush()
         return;
     }
     ::send(socket_.get(), nullptr, 0, MSG_DONTWAIT);
-    // Whatever it returns, it may have left frames (no memory, the link is down): they go in order, so the
-    // last one tells.
+    // Whatever it returns, it may have left frames in the ring (no memory, the link is down). Frames are sent
+    // in order, so the state of the last one tells.
     const std::uint32_t last = (tx_.next + tx_.frames - 1) % tx_.frames;
     tx_pending_ = (status_of(*tx_.at(last)) & TP_STATUS_SEND_REQUEST) != 0;
 }
@@ -303,8 +301,8 @@ int make_packet_io(const RawConfig& config, Counters& counters, std::unique_ptr<
                    std::string& error)
 {
     const int code = make_raw_io(config, true, make_packet_ring, counters, io, error);
-    if (code == 0 && config.tell) {
-        config.tell(("packet rings on " + config.interface).c_str());
+    if (code == 0) {
+        config.information("packet rings on " + config.interface);
     }
     return code;
 }

@@ -3,9 +3,9 @@
 // The packet backend: AF_PACKET rings. Any Ethernet device and any number of endpoints on it; needs
 // CAP_NET_RAW in the network's user namespace only.
 //
-// The rings are of TPACKET_V2, because a frame of it is seen as soon as it is there; V3's blocks
-// wait for company or a millisecond. Frames bypass the queueing discipline. The kernel's stack gets a copy
-// of every packet, which a filter at the UDP socket throws away.
+// The rings are of TPACKET_V2, because a frame of it is seen as soon as it is there; V3 hands a block of
+// frames over when it is full, or a millisecond later. Frames bypass the queueing discipline. The kernel's
+// stack gets a copy of every packet, which a filter at the UDP socket throws away.
 #pragma once
 
 #include <memory>

@@ -71,9 +71,6 @@ void store(std::byte* at, T value) noexcept
     std::memcpy(at, &value, sizeof(value));
 }
 
-constexpr std::uint8_t ecn_capable = 2; // ECT(0)
-constexpr std::uint8_t ecn_mask = 3;
-constexpr std::uint8_t hop_limit = 64;
 constexpr std::size_t ip_offset = ethernet_header;
 // Within the IP headers.
 constexpr std::size_t ip4_length_offset = 2;
@@ -227,7 +224,7 @@ FrameVerdict read_frame(std::span<const std::byte> frame, const SocketAddress& l
         }
     }
     content = {udp + sizeof(udphdr), udp_length - static_cast<std::uint32_t>(sizeof(udphdr)),
-               (traffic_class & ecn_mask) == ecn_mask};
+               (traffic_class & ecn_mask) == ecn_experienced};
     return FrameVerdict::ours;
 }
 

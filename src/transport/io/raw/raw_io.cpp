@@ -5,57 +5,43 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <optional>
 
-#include <linux/capability.h>
 #include <net/if.h>
-#include <sys/epoll.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <srd/check.hpp>
 
-#include "io/core/look_rule.hpp"
+#include "io/core/bypass_io.hpp"
+#include "io/core/epoll_set.hpp"
 #include "io/host/netlink_routes.hpp"
 #include "io/raw/raw_frame.hpp"
+#include "io/udp/udp_io.hpp"
 
 namespace srd {
 
 namespace {
 
-// How often to look where little comes from: each look is a system call.
-constexpr Duration kernel_interval = std::chrono::microseconds(20); // at the UDP socket
-constexpr Duration event_interval = std::chrono::milliseconds(1);   // at the kernel's announcements
-constexpr Duration drop_interval = std::chrono::milliseconds(100);  // at the ring's statistics
+// How often to poll where little comes from: each poll is a system call.
+constexpr Duration event_interval = std::chrono::milliseconds(1);  // netlink: links, routes, neighbours
+constexpr Duration drop_interval = std::chrono::milliseconds(100); // the ring's statistics
 
-class RawIo final : public PacketIo {
+class RawIo final : public BypassIo {
 public:
     RawIo(std::unique_ptr<PacketIo> udp, std::unique_ptr<FrameRing> ring,
-          std::unique_ptr<NetlinkRoutes> links, const RawConfig& config, const SocketAddress& local,
-          Counters& counters);
+          std::unique_ptr<NetlinkRoutes> links, const RawConfig& config, Counters& counters);
 
+    /// 0 or errno.
     int open_wait();
 
-    const IoCaps& caps() const noexcept override { return caps_; }
-    const SocketAddress& local_address() const noexcept override { return udp_->local_address(); }
     Status resolve(const SocketAddress& address, RouteId& route) override;
-    const SocketAddress& route_address(RouteId route) const noexcept override
-    {
-        return udp_->route_address(route);
-    }
     std::uint32_t route_mtu(RouteId route) const noexcept override
     {
-        return std::min(udp_->route_mtu(route), caps_.max_packet);
+        return std::min(inner().route_mtu(route), caps_.max_packet);
     }
-    std::uint16_t route_paths(RouteId route) const noexcept override { return udp_->route_paths(route); }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
-    void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
-    void probe_liveness(RouteId route, Time now) override { udp_->probe_liveness(route, now); }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
-    int wait_fd() const noexcept override { return epoll_.get(); }
+    int wait_fd() const noexcept override { return waits_.get(); }
     bool arm_wait() override;
-    void notify() noexcept override { udp_->notify(); }
 
 private:
     struct Route {
@@ -64,73 +50,59 @@ private:
         FrameTemplate frame;
     };
 
-    std::size_t receive_kernel(std::span<RxPacket> packets, Time now);
     std::size_t receive_ring(std::span<RxPacket> packets, Time now);
+    void release_bypass() noexcept override;
     /// The route if the ring can take a packet of that length to it now, else nullptr.
     const Route* ring_route(const TxPacket& packet);
-    bool watch(int fd) noexcept;
+    Offered offer(const TxPacket& packet);
     bool watch_ring() noexcept;
 
-    // The ring goes first: the kernel's stack must have the port as long as frames come in.
-    const std::unique_ptr<PacketIo> udp_;
+    // The ring goes first, the base backend last: the kernel's stack must have the port as long as frames
+    // come in.
     const std::unique_ptr<NetlinkRoutes> links_;
     const std::unique_ptr<FrameRing> ring_;
     const SocketAddress local_;
     Counters& counters_;
-    IoCaps caps_;
-    FileDescriptor epoll_;
+    EpollSet waits_;
     bool ring_watched_ = false;
-    bool kernel_held_ = false;       // packets of udp_ are handed out
     std::array<RxFrame, 64> frames_; // of the ring's last burst
-    std::size_t frame_count_ = 0;    // not 0: they are still the ring's to get back
-    std::size_t next_frame_ = 0;     // before it, all packets are handed out
+    std::size_t frame_count_ = 0;    // not 0: they have not been released to the ring yet
+    std::size_t next_frame_ = 0;     // all packets of the frames before it have been returned
     std::uint32_t frame_offset_ = 0; // of the next packet in that frame
-    LookRule kernel_looks_{kernel_interval};
     Time events_due_{};
     Time drops_due_{};
     std::vector<Route> routes_;
 };
 
 RawIo::RawIo(std::unique_ptr<PacketIo> udp, std::unique_ptr<FrameRing> ring,
-             std::unique_ptr<NetlinkRoutes> links, const RawConfig& config, const SocketAddress& local,
-             Counters& counters)
-    : udp_(std::move(udp)), links_(std::move(links)), ring_(std::move(ring)), local_(local),
-      counters_(counters)
+             std::unique_ptr<NetlinkRoutes> links, const RawConfig& config, Counters& counters)
+    : BypassIo(std::move(udp)), links_(std::move(links)), ring_(std::move(ring)),
+      local_(inner().local_address()), counters_(counters)
 {
+    caps_ = IoCaps{};
     caps_.max_packet = std::min(
-        {config.max_packet, udp_->caps().max_packet, ring_->max_frame() - raw_overhead(local.family())});
+        {config.max_packet, inner().caps().max_packet, ring_->max_frame() - raw_overhead(local_.family())});
     caps_.rx_buffer = ring_->rx_capacity();
     caps_.path_count = config.path_count;
 }
 
 int RawIo::open_wait()
 {
-    epoll_ = FileDescriptor(::epoll_create1(EPOLL_CLOEXEC));
-    return epoll_.valid() && watch(udp_->wait_fd()) && watch(links_->fd()) ? 0 : errno;
+    return waits_.open() && waits_.add(inner().wait_fd()) && waits_.add(links_->fd()) ? 0 : errno;
 }
 
-bool RawIo::watch(int fd) noexcept
-{
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = fd;
-    return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-/// Only when somebody sleeps for the first time, as the UDP backend does with its socket.
+/// Only before the first sleep, as the UDP backend does with its socket: an unwatched source is cheaper.
 bool RawIo::watch_ring() noexcept
 {
-    if (!ring_watched_) {
-        ring_watched_ =
-            std::ranges::all_of(ring_->wait_fds(), [this](int fd) { return watch(fd) || errno == EEXIST; });
-    }
+    ring_watched_ =
+        ring_watched_ || std::ranges::all_of(ring_->wait_fds(), [this](int fd) { return waits_.add(fd); });
     return ring_watched_;
 }
 
 Status RawIo::resolve(const SocketAddress& address, RouteId& route)
 {
     RouteId resolved{};
-    const Status status = udp_->resolve(address, resolved);
+    const Status status = inner().resolve(address, resolved);
     if (status != Status::ok) {
         return status;
     }
@@ -150,14 +122,14 @@ const RawIo::Route* RawIo::ring_route(const TxPacket& packet)
     SRD_DCHECK(index_of(packet.route) < routes_.size());
     Route& route = routes_[index_of(packet.route)];
     if (route.generation != links_->generation()) [[unlikely]] {
-        const SocketAddress& destination = udp_->route_address(packet.route);
+        const SocketAddress& destination = inner().route_address(packet.route);
         route.generation = links_->generation();
         route.next_hop = links_->next_hop(destination);
         route.frame = FrameTemplate(links_->link_mac(), local_, destination);
     }
     Neighbour* const hop = route.next_hop;
     const std::uint32_t limit =
-        std::min({udp_->route_mtu(packet.route), caps_.max_packet,
+        std::min({inner().route_mtu(packet.route), caps_.max_packet,
                   links_->link_mtu() - std::min(links_->link_mtu(), udp_overhead(local_.family()))});
     if (hop == nullptr || !hop->usable || !links_->link_up() || packet.length > limit) {
         return nullptr;
@@ -169,45 +141,29 @@ const RawIo::Route* RawIo::ring_route(const TxPacket& packet)
     return &route;
 }
 
-std::size_t RawIo::tx_burst(std::span<const TxPacket> packets)
+RawIo::Offered RawIo::offer(const TxPacket& packet)
 {
-    std::size_t accepted = 0;
-    while (accepted < packets.size()) {
-        const TxPacket& packet = packets[accepted];
-        const Route* const route = ring_route(packet);
-        if (route == nullptr) {
-            std::size_t end = accepted + 1;
-            while (end < packets.size() && ring_route(packets[end]) == nullptr) {
-                ++end;
-            }
-            const std::size_t sent = udp_->tx_burst(packets.subspan(accepted, end - accepted));
-            accepted += sent;
-            if (accepted < end) {
-                break;
-            }
-            continue;
-        }
-        std::byte* room = ring_->tx_room();
-        if (room == nullptr) {
-            ring_->tx_flush();
-            room = ring_->tx_room();
-            if (room == nullptr) {
-                break;
-            }
-        }
-        ring_->tx_push(route->frame.write(room, route->next_hop->mac, packet));
-        ++accepted;
+    const Route* const route = ring_route(packet);
+    if (route == nullptr) {
+        return Offered::not_carried;
     }
-    ring_->tx_flush();
-    return accepted;
+    std::byte* room = ring_->tx_room();
+    if (room == nullptr) {
+        ring_->tx_flush();
+        room = ring_->tx_room();
+        if (room == nullptr) {
+            return Offered::no_room;
+        }
+    }
+    ring_->tx_push(route->frame.write(room, route->next_hop->mac, packet));
+    return Offered::sent;
 }
 
-std::size_t RawIo::receive_kernel(std::span<RxPacket> packets, Time now)
+std::size_t RawIo::tx_burst(std::span<const TxPacket> packets)
 {
-    const std::size_t count = udp_->rx_burst(packets, now);
-    kernel_held_ = count != 0;
-    kernel_looks_.looked(now, count != 0);
-    return count;
+    const Sent sent = send(packets, [this](const TxPacket& packet) { return offer(packet); });
+    ring_->tx_flush();
+    return sent.accepted;
 }
 
 std::size_t RawIo::receive_ring(std::span<RxPacket> packets, Time now)
@@ -241,14 +197,13 @@ std::size_t RawIo::receive_ring(std::span<RxPacket> packets, Time now)
 
 std::size_t RawIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
-    SRD_DCHECK(!kernel_held_);
     if (packets.empty()) {
         return 0;
     }
     ring_->tx_flush(); // what the kernel could not take at once
     std::size_t count = 0;
-    if (kernel_looks_.due(now)) {
-        count = receive_kernel(packets, now);
+    if (base_polls().due(now)) {
+        count = receive_base(packets, now, [](const RxPacket& /*packet*/) { return false; });
     }
     if (count < packets.size()) {
         count += receive_ring(packets.subspan(count), now);
@@ -259,12 +214,8 @@ std::size_t RawIo::rx_burst(std::span<RxPacket> packets, Time now)
     return count;
 }
 
-void RawIo::rx_release() noexcept
+void RawIo::release_bypass() noexcept
 {
-    if (kernel_held_) {
-        udp_->rx_release();
-        kernel_held_ = false;
-    }
     if (frame_count_ != 0 && next_frame_ == frame_count_) {
         ring_->rx_release();
         frame_count_ = 0;
@@ -282,83 +233,27 @@ std::size_t RawIo::poll_notices(std::span<RouteNotice> notices, Time now)
         drops_due_ = now + drop_interval;
         counters_.io_rx_dropped.add(ring_->take_drops());
     }
-    const std::size_t count = udp_->poll_notices(notices, now);
-    if (count != 0) {
-        kernel_looks_.hurry(); // before a notice is acted on, all that came earlier must have been read
-    }
-    return count;
+    return poll_base_notices(notices, now);
 }
 
 bool RawIo::arm_wait()
 {
     if (!watch_ring()) {
-        return false; // no more watches for this user: poll
+        return false; // the system has no room for more watches: poll instead of sleeping
     }
     links_->poll();
-    const bool kernel_idle = udp_->arm_wait();
-    if (!kernel_idle) {
-        kernel_looks_.hurry();
-    }
-    return kernel_idle && next_frame_ == frame_count_ && !ring_->rx_waiting();
+    return arm_base() && next_frame_ == frame_count_ && !ring_->rx_waiting();
 }
 
 } // namespace
 
-std::uint64_t packet_capabilities() noexcept
-{
-    return std::uint64_t{1} << CAP_NET_RAW;
-}
-
-std::uint64_t xdp_capabilities() noexcept
-{
-    return std::uint64_t{1} << CAP_NET_RAW | std::uint64_t{1} << CAP_NET_ADMIN | std::uint64_t{1} << CAP_BPF;
-}
-
-std::string missing_capabilities(std::uint64_t needed)
-{
-    struct Name {
-        int bit;
-        const char* text;
-    };
-    constexpr std::array<Name, 3> names{
-        {{CAP_NET_RAW, "CAP_NET_RAW"}, {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_BPF, "CAP_BPF"}}};
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
-    ::syscall(SYS_capget, &header, sets.data());
-    const std::uint64_t held = std::uint64_t{sets[1].effective} << 32 | sets[0].effective;
-    std::string missing;
-    std::string wanted;
-    for (const Name& name : names) {
-        const std::uint64_t bit = std::uint64_t{1} << name.bit;
-        if ((needed & bit) == 0) {
-            continue;
-        }
-        std::string lower = name.text;
-        std::ranges::transform(lower, lower.begin(),
-                               [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-        wanted += (wanted.empty() ? "" : ",") + lower;
-        if ((held & bit) == 0) {
-            missing += (missing.empty() ? "" : " and ") + std::string(name.text);
-        }
-    }
-    if (missing.empty()) {
-        return {};
-    }
-    std::array<char, 4096> path{};
-    const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
-    return "the process lacks " + missing + "; grant it without root by: setcap " + wanted + "+ep " +
-           (length > 0 ? path.data() : "PROGRAM");
-}
-
 int make_raw_io(const RawConfig& config, bool taps, const MakeRing& make_ring, Counters& counters,
                 std::unique_ptr<PacketIo>& io, std::string& error)
 {
-    UdpConfig udp_config;
     RingPlan plan;
     plan.interface = config.interface;
     plan.index = ::if_nametoindex(config.interface.c_str());
-    plan.ring_bytes = config.ring_bytes;
-    const bool ipv4 = config.local_address.family() == AF_INET;
+    plan.ring_bytes = config.socket_buffer;
     NetlinkRoutes probe(plan.index, plan.local);
     if (plan.index == 0 || probe.open() != 0 || !probe.link_is_ethernet()) {
         error =
@@ -368,14 +263,11 @@ int make_raw_io(const RawConfig& config, bool taps, const MakeRing& make_ring, C
     }
     plan.max_frame = probe.link_mtu() + ethernet_header;
     try {
-        udp_config.local_address = config.local_address;
-        udp_config.path_count = config.path_count;
-        udp_config.max_packet = config.max_packet;
-        udp_config.max_routes = config.max_routes;
-        udp_config.warn = config.warn;
+        UdpConfig udp_config;
+        static_cast<IoOptions&>(udp_config) = config;
         if (taps) {
             udp_config.ring_interface = plan.index;
-            udp_config.ring_packet = plan.max_frame - raw_overhead(ipv4 ? AF_INET : AF_INET6);
+            udp_config.ring_packet = plan.max_frame - raw_overhead(config.local_address.family());
         }
         std::unique_ptr<PacketIo> udp;
         if (const int code = make_udp_io(udp_config, counters, udp, error); code != 0) {
@@ -391,8 +283,8 @@ int make_raw_io(const RawConfig& config, bool taps, const MakeRing& make_ring, C
             error = "cannot ask the kernel for routes: " + std::string(std::strerror(code));
             return code;
         }
-        auto made = std::make_unique<RawIo>(std::move(udp), std::move(ring), std::move(links), config,
-                                            plan.local, counters);
+        auto made =
+            std::make_unique<RawIo>(std::move(udp), std::move(ring), std::move(links), config, counters);
         if (const int code = made->open_wait(); code != 0) {
             error = "cannot wait for packets: " + std::string(std::strerror(code));
             return code;

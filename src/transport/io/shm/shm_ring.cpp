@@ -20,27 +20,27 @@ namespace srd {
 namespace {
 
 #if defined(__SANITIZE_THREAD__)
-/// Both ends in one process see a ring at two addresses, which ThreadSanitizer takes for two things. So it is
-/// told what the turns order: by a place that both ends find.
-void* order_of(const ShmMapping& box, std::uint32_t ring) noexcept
+/// If both ends are in one process, a ring is mapped at two addresses, which ThreadSanitizer takes for two
+/// objects. So the order that the turns establish is told to it by a third address that both ends compute.
+void* order_of(const ShmMapping& segment, std::uint32_t ring) noexcept
 {
     static std::array<char, 256> places;
-    return &places[(box.header().token[0] ^ ring) % places.size()];
+    return &places[(segment.header().token[0] ^ ring) % places.size()];
 }
-void note_written(const ShmMapping& box, std::uint32_t ring) noexcept
+void note_written(const ShmMapping& segment, std::uint32_t ring) noexcept
 {
-    __tsan_release(order_of(box, ring));
+    __tsan_release(order_of(segment, ring));
 }
-void note_read(const ShmMapping& box, std::uint32_t ring) noexcept
+void note_read(const ShmMapping& segment, std::uint32_t ring) noexcept
 {
-    __tsan_acquire(order_of(box, ring));
+    __tsan_acquire(order_of(segment, ring));
 }
 #else
-void note_written(const ShmMapping& /*box*/, std::uint32_t /*ring*/) noexcept {}
-void note_read(const ShmMapping& /*box*/, std::uint32_t /*ring*/) noexcept {}
+void note_written(const ShmMapping& /*segment*/, std::uint32_t /*ring*/) noexcept {}
+void note_read(const ShmMapping& /*segment*/, std::uint32_t /*ring*/) noexcept {}
 #endif
 
-/// What another process may change at any time.
+/// Reads a word once that another process may change at any time.
 std::uint32_t read_once(const std::uint32_t& word) noexcept
 {
     return *static_cast<const volatile std::uint32_t*>(&word);
@@ -66,7 +66,7 @@ ProcessMemory::Read read_process(const ShmHeader& writer, std::uint32_t epoch, s
     std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with ShmRoutes::revoke()
     if (writer.epoch.load(std::memory_order_seq_cst) != epoch ||
         writer.closed.load(std::memory_order_seq_cst) != 0) {
-        return ProcessMemory::Read::changed; // also when it could not be read: it may be mapped no more
+        return ProcessMemory::Read::changed; // also if it could not be read: it may have been unmapped
     }
     return got < 0 || static_cast<std::uint64_t>(got) != total_length(wanted) || secret != writer.secret
                ? ProcessMemory::Read::forbidden
@@ -95,7 +95,7 @@ std::uint32_t ShmPool::find(std::uint32_t count, const ShmControl& ring) const n
     return starts == 0 ? shm_no_block : static_cast<std::uint32_t>(std::countr_zero(starts));
 }
 
-/// Takes back what has been read. False: nothing.
+/// Frees the blocks of packets that were read. False: there are none.
 bool ShmPool::reclaim() noexcept
 {
     const std::uint64_t before = free_;
@@ -141,13 +141,13 @@ bool ShmSender::room() noexcept
     }
     const std::uint32_t head = control_->head.load(std::memory_order_acquire);
     if (head == head_ || head - head_ > tail_ - head_) {
-        return false; // or nonsense in the peer's word
+        return false; // or the peer has stored an invalid head
     }
     head_ = head;
     return true;
 }
 
-/// Says where the stable pieces are instead of copying them. False: not worth it, or not possible.
+/// Writes where the stable pieces are instead of copying them. False: not worth it, or not possible.
 bool ShmSender::write_pieces(const TxPacket& packet, ShmEntry& entry) const noexcept
 {
     if (packet.stable_from >= packet.iov_count || packet.length < fetched_packet ||
@@ -193,7 +193,7 @@ bool ShmSender::push(const TxPacket& packet) noexcept
         block = pool_->alloc((packet.length + shm_block_size - 1) / shm_block_size, *control_, tail_);
         fits = block != shm_no_block;
         if (!fits && control_->head.load(std::memory_order_relaxed) == tail_) {
-            failures_ = patience; // others hold the pool, and nothing of this reader's will free it
+            failures_ = patience; // other rings hold the pool: waiting for this reader frees nothing
         }
     }
     if (!fits) {
@@ -218,19 +218,19 @@ void ShmSender::abandon() noexcept
 
 // -- Reading --------------------------------------------------------------------
 
-std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uint32_t ring,
+std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& segment, std::uint32_t ring,
                                 std::uint32_t start, RouteId route)
 {
     std::uint32_t free = shm_rings;
-    for (std::uint32_t bell = 0; bell < rings_.size(); ++bell) {
-        if (rings_[bell].box == box && rings_[bell].number == ring) {
-            return bell;
+    for (std::uint32_t doorbell = 0; doorbell < rings_.size(); ++doorbell) {
+        if (rings_[doorbell].segment == segment && rings_[doorbell].number == ring) {
+            return doorbell;
         }
-        if (is_over(rings_[bell])) {
-            close_ring(bell);
+        if (is_over(rings_[doorbell])) {
+            close_ring(doorbell);
         }
-        if (rings_[bell].box == nullptr && free == shm_rings) {
-            free = bell;
+        if (rings_[doorbell].segment == nullptr && free == shm_rings) {
+            free = doorbell;
         }
     }
     if (free == shm_rings) {
@@ -243,14 +243,14 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uin
     }
     Ring& opened = rings_[free];
     opened = Ring{};
-    opened.box = box;
-    opened.entries = box->entries(ring);
-    opened.control = &box->control(ring);
+    opened.segment = segment;
+    opened.entries = segment->entries(ring);
+    opened.control = &segment->control(ring);
     opened.number = ring;
     opened.next = start;
     opened.route = route;
-    const std::uint32_t epoch = box->header().epoch.load(std::memory_order_seq_cst);
-    const bool forbidden = read_process(box->header(), epoch, {}, {}) == ProcessMemory::Read::forbidden;
+    const std::uint32_t epoch = segment->header().epoch.load(std::memory_order_seq_cst);
+    const bool forbidden = read_process(segment->header(), epoch, {}, {}) == ProcessMemory::Read::forbidden;
     opened.control->copy.store(forbidden ? 1 : 0, std::memory_order_relaxed);
     ++open_count_;
     return free;
@@ -259,81 +259,82 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& box, std::uin
 void ShmReceiver::orphan(RouteId route, const ShmMapping* except) noexcept
 {
     for (Ring& ring : rings_) {
-        ring.orphan = ring.orphan || (ring.box != nullptr && ring.box.get() != except && ring.route == route);
+        ring.orphan =
+            ring.orphan || (ring.segment != nullptr && ring.segment.get() != except && ring.route == route);
     }
 }
 
-void ShmReceiver::close_ring(std::uint32_t bell) noexcept
+void ShmReceiver::close_ring(std::uint32_t doorbell) noexcept
 {
-    const auto place = std::find(watched_.begin(), watched_.begin() + watched_count_, bell);
+    const auto place = std::find(watched_.begin(), watched_.begin() + watched_count_, doorbell);
     if (place != watched_.begin() + watched_count_) {
         *place = watched_[--watched_count_];
     }
-    rung_[bell / 64] &= ~(std::uint64_t{1} << bell % 64);
-    rings_[bell] = Ring{};
+    pending_[doorbell / 64] &= ~(std::uint64_t{1} << doorbell % 64);
+    rings_[doorbell] = Ring{};
     --open_count_;
 }
 
-void ShmReceiver::ring_bell(std::uint32_t bell) noexcept
+void ShmReceiver::mark_pending(std::uint32_t doorbell) noexcept
 {
-    rung_[bell / 64] |= std::uint64_t{1} << bell % 64;
-    any_rung_ = true;
+    pending_[doorbell / 64] |= std::uint64_t{1} << doorbell % 64;
+    any_pending_ = true;
 }
 
-/// From now on the writer need not ring.
-void ShmReceiver::watch(std::uint32_t bell) noexcept
+/// From now on the writer need not ring the doorbell.
+void ShmReceiver::watch(std::uint32_t doorbell) noexcept
 {
-    Ring& ring = rings_[bell];
+    Ring& ring = rings_[doorbell];
     if (ring.watched || watched_count_ == max_watched) {
         return;
     }
     ring.watched = true;
-    ring.heard = looks_;
-    watched_[watched_count_++] = bell;
+    ring.heard = polls_;
+    watched_[watched_count_++] = doorbell;
     ring.control->watched.store(1, std::memory_order_relaxed);
 }
 
-/// From now on the writer rings; what it wrote before it could know that is found here.
+/// From now on the writer rings the doorbell; what it wrote before it could know that is found here.
 void ShmReceiver::unwatch(std::size_t place) noexcept
 {
-    const std::uint32_t bell = watched_[place];
-    Ring& ring = rings_[bell];
+    const std::uint32_t doorbell = watched_[place];
+    Ring& ring = rings_[doorbell];
     watched_[place] = watched_[--watched_count_];
     ring.watched = false;
     ring.control->watched.store(0, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with the writer's, between packet and look
+    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with the one in ShmRoutes::flush()
     if (ring.ready()) {
-        ring_bell(bell);
+        mark_pending(doorbell);
     }
 }
 
-void ShmReceiver::collect_bells() noexcept
+void ShmReceiver::collect_doorbells() noexcept
 {
     const std::size_t words = (rings_.size() + 63) / 64;
     for (std::size_t word = 0; word < words; ++word) {
-        auto& bells = own_.header().bells[word];
-        if (bells.load(std::memory_order_relaxed) == 0) [[likely]] {
+        auto& doorbells = own_.header().doorbells[word];
+        if (doorbells.load(std::memory_order_relaxed) == 0) [[likely]] {
             continue;
         }
-        rung_[word] |= bells.exchange(0, std::memory_order_acq_rel);
-        any_rung_ = true;
+        pending_[word] |= doorbells.exchange(0, std::memory_order_acq_rel);
+        any_pending_ = true;
     }
 }
 
-/// Hands out what the ring has.
-std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, Time now) noexcept
+/// Returns the packets of one ring.
+std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packets, Time now) noexcept
 {
-    Ring& ring = rings_[bell];
+    Ring& ring = rings_[doorbell];
     std::size_t count = 0;
     const std::uint32_t begin = ring.next;
     while (count < packets.size() && ring.ready()) {
         const ShmEntry& entry = ring.entries[ring.next % shm_ring_entries];
-        // The other processor has just written these lines: let them come together.
+        // Another processor has just written these cache lines: fetch them in parallel.
         __builtin_prefetch(&entry.bytes[cache_line - offsetof(ShmEntry, bytes)]);
         __builtin_prefetch(&entry.bytes[2 * cache_line - offsetof(ShmEntry, bytes)]);
         ++ring.next;
         const std::byte* data = entry.bytes.data();
-        // Each is read once: the writer may be out of its mind.
+        // Each is read once and validated: a faulty writer may change it at any time.
         const std::uint32_t length = read_once(entry.length);
         const std::uint32_t block = read_once(entry.block);
         const std::uint32_t piece_count = read_once(entry.piece_count);
@@ -342,7 +343,7 @@ std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, T
                 ++malformed_;
                 continue;
             }
-            data = ring.box->block(block);
+            data = ring.segment->block(block);
         } else if (length > (piece_count == 0 ? entry.bytes.size() : entry.split.head.size())) {
             ++malformed_;
             continue;
@@ -357,47 +358,48 @@ std::size_t ShmReceiver::read(std::uint32_t bell, std::span<RxPacket> packets, T
             for (const ShmPiece& piece : pieces) {
                 packets[count].remote_length += static_cast<std::uint32_t>(piece.length);
             }
-            packets[count].mapping_id = bell * shm_ring_entries + (ring.next - 1) % shm_ring_entries;
+            packets[count].mapping_id = doorbell * shm_ring_entries + (ring.next - 1) % shm_ring_entries;
             packets[count].remote = this;
         }
         ++count;
     }
     if (ring.next != begin) {
-        note_read(*ring.box, ring.number);
-        ring.heard = looks_;
+        note_read(*ring.segment, ring.number);
+        ring.heard = polls_;
         if (!ring.held) {
             ring.held = true;
-            held_.push_back(bell);
+            held_.push_back(doorbell);
         }
     }
     return count;
 }
 
-/// True if nobody writes any more, and everything has been read.
+/// True if the writer has gone and everything has been read.
 bool ShmReceiver::is_over(const Ring& ring) noexcept
 {
-    return ring.box != nullptr && !ring.held &&
-           (ring.orphan || ring.box->header().closed.load(std::memory_order_acquire) != 0) && !ring.ready();
+    return ring.segment != nullptr && !ring.held &&
+           (ring.orphan || ring.segment->header().closed.load(std::memory_order_acquire) != 0) &&
+           !ring.ready();
 }
 
-/// Places of rings where nothing comes are for others, and rings of peers that have left are closed.
+/// Stops polling idle rings, which makes room for others, and closes those of peers that have gone.
 void ShmReceiver::look_after_rings() noexcept
 {
     for (std::size_t place = watched_count_; place-- > 0;) {
-        if (looks_ - rings_[watched_[place]].heard >= patience) {
+        if (polls_ - rings_[watched_[place]].heard >= patience) {
             unwatch(place);
         }
     }
-    for (std::uint32_t bell = 0; bell < rings_.size(); ++bell) {
-        if (is_over(rings_[bell])) {
-            close_ring(bell);
+    for (std::uint32_t doorbell = 0; doorbell < rings_.size(); ++doorbell) {
+        if (is_over(rings_[doorbell])) {
+            close_ring(doorbell);
         }
     }
 }
 
 std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
 {
-    if (++looks_ % patience == 0) [[unlikely]] {
+    if (++polls_ % patience == 0) [[unlikely]] {
         look_after_rings();
     }
     std::size_t count = 0;
@@ -406,27 +408,27 @@ std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
             count += read(watched_[place], packets.subspan(count), now);
         }
     }
-    collect_bells();
-    return any_rung_ ? count + receive_rung(packets.subspan(count), now) : count;
+    collect_doorbells();
+    return any_pending_ ? count + receive_pending(packets.subspan(count), now) : count;
 }
 
-/// What the rings have whose bells were heard.
-std::size_t ShmReceiver::receive_rung(std::span<RxPacket> packets, Time now) noexcept
+/// Returns the packets of rings whose doorbells were rung.
+std::size_t ShmReceiver::receive_pending(std::span<RxPacket> packets, Time now) noexcept
 {
     std::size_t count = 0;
-    any_rung_ = false;
-    for (std::size_t word = 0; word < rung_.size(); ++word) {
-        std::uint64_t rest = std::exchange(rung_[word], 0);
+    any_pending_ = false;
+    for (std::size_t word = 0; word < pending_.size(); ++word) {
+        std::uint64_t rest = std::exchange(pending_[word], 0);
         for (; rest != 0; rest &= rest - 1) {
-            const auto bell =
+            const auto doorbell =
                 static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(rest)));
-            if (bell >= rings_.size() || rings_[bell].box == nullptr) {
+            if (doorbell >= rings_.size() || rings_[doorbell].segment == nullptr) {
                 continue;
             }
-            watch(bell); // before reading: what is written after that, the next look finds
-            count += read(bell, packets.subspan(count), now);
-            if (!rings_[bell].watched && rings_[bell].ready()) {
-                ring_bell(bell);
+            watch(doorbell); // before reading: what is written later is found by the next poll
+            count += read(doorbell, packets.subspan(count), now);
+            if (!rings_[doorbell].watched && rings_[doorbell].ready()) {
+                mark_pending(doorbell);
             }
         }
     }
@@ -444,7 +446,7 @@ bool ShmReceiver::fetch(std::uint32_t mapping_id, std::span<const iovec> into) n
         from[i] = {std::bit_cast<void*>(piece.address), piece.length};
     }
     const ProcessMemory::Read result =
-        read_process(ring.box->header(), entry.split.epoch, std::span(from).first(count), into);
+        read_process(ring.segment->header(), entry.split.epoch, std::span(from).first(count), into);
     if (result == ProcessMemory::Read::forbidden) {
         ring.control->copy.store(1, std::memory_order_relaxed);
     }
@@ -453,8 +455,8 @@ bool ShmReceiver::fetch(std::uint32_t mapping_id, std::span<const iovec> into) n
 
 void ShmReceiver::release() noexcept
 {
-    for (const std::uint32_t bell : held_) {
-        Ring& ring = rings_[bell];
+    for (const std::uint32_t doorbell : held_) {
+        Ring& ring = rings_[doorbell];
         ring.held = false;
         ring.control->head.store(ring.next, std::memory_order_release);
     }
@@ -463,7 +465,7 @@ void ShmReceiver::release() noexcept
 
 bool ShmReceiver::waiting() const noexcept
 {
-    if (any_rung_) {
+    if (any_pending_) {
         return true;
     }
     for (std::size_t place = 0; place < watched_count_; ++place) {
@@ -472,9 +474,9 @@ bool ShmReceiver::waiting() const noexcept
         }
     }
     const std::size_t words = (rings_.size() + 63) / 64;
-    return std::any_of(own_.header().bells.begin(),
-                       own_.header().bells.begin() + static_cast<std::ptrdiff_t>(words),
-                       [](const auto& bells) { return bells.load(std::memory_order_relaxed) != 0; });
+    return std::any_of(own_.header().doorbells.begin(),
+                       own_.header().doorbells.begin() + static_cast<std::ptrdiff_t>(words),
+                       [](const auto& doorbells) { return doorbells.load(std::memory_order_relaxed) != 0; });
 }
 
 } // namespace srd

@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <string>
+#include <utility>
 
 #include <srd/check.hpp>
 
@@ -12,7 +14,7 @@ namespace srd {
 
 namespace {
 
-/// Of the running kernel: 16 random bytes, the same in all its containers. Zeros: unknown.
+/// The running kernel's boot id: 16 random bytes, the same in all containers. Zeros: unknown.
 std::array<std::uint8_t, 16> boot_id()
 {
     std::array<std::uint8_t, 16> id{};
@@ -30,134 +32,79 @@ std::array<std::uint8_t, 16> boot_id()
 
 } // namespace
 
-ShmRoutes::ShmRoutes(Config config, PacketIo& wire)
-    : config_(std::move(config)), wire_(wire), kernel_(boot_id())
+ShmRoutes::ShmRoutes(IoLog log, PacketIo& base)
+    : BypassRoutes(base, base.local_address()), log_(std::move(log)), kernel_(boot_id())
 {
-    std::random_device device;
-    random_.seed(std::uint64_t{device()} << 32U | device());
 }
 
-bool ShmRoutes::open_box()
+bool ShmRoutes::open_segment()
 {
-    if (box_.mapping() == nullptr && usable_) {
+    if (segment_.mapping() == nullptr && usable_) {
         std::string error;
-        usable_ = box_.open(error) == 0;
+        usable_ = segment_.open(error) == 0;
         if (usable_) {
-            receiver_ = std::make_unique<ShmReceiver>(*box_.mapping());
-        } else if (config_.warn) {
-            config_.warn((error + "; peers on this host are reached through the network's sockets").c_str());
+            receiver_ = std::make_unique<ShmReceiver>(*segment_.mapping());
+        } else {
+            log_.warning(error + "; peers on this host are reached through the network's sockets");
         }
     }
     return usable_;
 }
 
-ShmRoutes::Route& ShmRoutes::route_at(RouteId route)
+/// A message with our own segment.
+ShmMessage ShmRoutes::describe(std::uint32_t kind, std::uint64_t nonce) const
 {
-    if (index_of(route) >= routes_.size()) {
-        routes_.resize(index_of(route) + 1);
-    }
-    return routes_[index_of(route)];
-}
-
-ShmMessage ShmRoutes::message(std::uint32_t kind, std::uint64_t nonce) const
-{
-    ShmMessage made;
-    made.kind = kind;
-    made.nonce = nonce;
+    ShmMessage made = message(kind, nonce);
     made.kernel = kernel_;
-    if (box_.mapping() != nullptr) {
-        made.token = box_.header().token;
+    if (segment_.mapping() != nullptr) {
+        made.token = segment_.header().token;
     }
     made.ring = ShmMessage::no_ring;
-    set_sender(made, config_.local);
     return made;
-}
-
-void ShmRoutes::enter(Route& route, State state, Time now)
-{
-    route.state = state;
-    route.question.begin(random_(), now);
-}
-
-void ShmRoutes::ask(RouteId id, Time now)
-{
-    Route& route = route_at(id);
-    if (route.state == State::open) { // and closed by the peer; its box may be needed for a flush() yet
-        doubt(id);
-    }
-    if (now < route.question.at || route.state == State::refused) {
-        return;
-    }
-    if (route.question.asked == max_questions || !open_box()) {
-        route.state = State::refused;
-        return;
-    }
-    if (route.state == State::unknown) {
-        enter(route, State::asked, now);
-    }
-    route.question.ask(now);
-    ShmMessage question = message(ShmMessage::question, route.question.nonce);
-    if (route.state == State::offered) {
-        question.ring = route.way.sender.ring();
-        question.start = route.way.sender.tail();
-    }
-    send_message(wire_, id, question);
-}
-
-void ShmRoutes::doubt(RouteId id) noexcept
-{
-    if (index_of(id) < routes_.size()) {
-        Route& route = routes_[index_of(id)];
-        if (route.state == State::open) {
-            notices_.push(id, RouteNotice::Kind::network);
-        }
-        route.state = State::unknown;
-        route.question.begin(0, Time{});
-    }
 }
 
 void ShmRoutes::forget(RouteId id) noexcept
 {
-    doubt(id);
-    if (index_of(id) < routes_.size()) {
+    suspect(id);
+    if (Route* const route = find(id); route != nullptr) {
         // The ring stays with the address: nothing proves that nobody reads there any more.
-        routes_[index_of(id)].way.box = nullptr;
+        route->way.segment = nullptr;
     }
     if (receiver_ != nullptr) {
         receiver_->orphan(id);
     }
 }
 
-/// The box of a peer that has closed it, and our ring for it.
-void ShmRoutes::give_up(Route& route) noexcept
+/// Unmaps the segment of a peer that has closed it, and takes our ring for it back.
+void ShmRoutes::give_up(ShmWay& way) noexcept
 {
-    route.way.box = nullptr;
-    if (std::exchange(route.has_ring, false)) {
-        route.way.sender.abandon();
-        unused_.push_back(route.way.sender);
+    way.segment = nullptr;
+    if (std::exchange(way.has_ring, false)) {
+        way.sender.abandon();
+        unused_.push_back(way.sender);
     }
 }
 
 void ShmRoutes::give_up_closed()
 {
     std::erase_if(mapped_, [this](RouteId id) {
-        Route& route = routes_[index_of(id)];
-        if (route.way.box == nullptr) {
+        ShmWay& way = route_at(id).way;
+        if (way.segment == nullptr) {
             return true;
         }
-        if (route.way.box->header().closed.load(std::memory_order_acquire) == 0) {
+        if (way.segment->header().closed.load(std::memory_order_acquire) == 0) {
             return false;
         }
-        doubt(id);
-        give_up(route);
+        suspect(id);
+        give_up(way);
         return true;
     });
 }
 
 void ShmRoutes::set_asleep(bool asleep) noexcept
 {
-    if (box_.mapping() != nullptr) {
-        box_.header().asleep.store(asleep ? 1 : 0, std::memory_order_seq_cst);
+    if (segment_.mapping() != nullptr) {
+        segment_.header().asleep.store(asleep ? 1 : 0, std::memory_order_seq_cst);
         if (asleep) {
             std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with flush()
         }
@@ -166,159 +113,150 @@ void ShmRoutes::set_asleep(bool asleep) noexcept
 
 std::uint32_t ShmRoutes::epoch() const noexcept
 {
-    return box_.mapping() != nullptr ? box_.header().epoch.load(std::memory_order_relaxed) : 0;
+    return segment_.mapping() != nullptr ? segment_.header().epoch.load(std::memory_order_relaxed) : 0;
 }
 
-ProcessMemory::Read ShmRoutes::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+ProcessMemory::Read ShmRoutes::read(RouteId id, std::uint32_t epoch, std::span<const iovec> from,
                                     std::span<const iovec> into) noexcept
 {
-    if (index_of(route) >= routes_.size() || routes_[index_of(route)].way.box == nullptr) {
-        return ProcessMemory::Read::changed; // another process may be met there
+    const Route* const route = find(id);
+    if (route == nullptr || route->way.segment == nullptr) {
+        return ProcessMemory::Read::changed; // another process may have that address by now
     }
-    return read_process(routes_[index_of(route)].way.box->header(), epoch, from, into);
+    return read_process(route->way.segment->header(), epoch, from, into);
 }
 
 void ShmRoutes::revoke() noexcept
 {
-    if (box_.mapping() != nullptr) {
-        box_.header().epoch.fetch_add(1, std::memory_order_seq_cst);
+    if (segment_.mapping() != nullptr) {
+        segment_.header().epoch.fetch_add(1, std::memory_order_seq_cst);
     }
 }
 
-void ShmRoutes::flush(std::span<Way* const> ways)
+void ShmRoutes::flush(std::span<ShmWay* const> ways)
 {
-    // Between what was written and the looks: the reader looks after it has said that it sleeps or does not
-    // watch.
+    // Between writing a packet and reading the flags; the reader has the counterpart between setting a flag
+    // and its last poll. So one of the two sees the other.
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    for (Way* const way : ways) {
+    for (ShmWay* const way : ways) {
         way->touched = false;
-        ShmHeader& peer = way->box->header();
-        if (box_.mapping()->control(way->sender.ring()).watched.load(std::memory_order_relaxed) == 0) {
-            peer.bells[way->bell / 64].fetch_or(std::uint64_t{1} << way->bell % 64,
-                                                std::memory_order_seq_cst);
+        ShmHeader& peer = way->segment->header();
+        if (segment_.mapping()->control(way->sender.ring()).watched.load(std::memory_order_relaxed) == 0) {
+            peer.doorbells[way->doorbell / 64].fetch_or(std::uint64_t{1} << way->doorbell % 64,
+                                                        std::memory_order_seq_cst);
         }
         if (peer.asleep.load(std::memory_order_seq_cst) != 0) {
-            send_message(wire_, way->route, message(ShmMessage::wake_up, 0));
+            send(way->route, describe(ShmMessage::wake_up, 0));
         }
     }
 }
 
-// -- Messages -------------------------------------------------------------------
+// -- Questions and answers ------------------------------------------------------
 
-void ShmRoutes::on_message(const ShmMessage& message, Time now)
+void ShmRoutes::ask(RouteId id, Route& route, Time /*now*/)
 {
-    RouteId route{};
-    if (message.kind == ShmMessage::wake_up || !sender_of(message, wire_, route)) {
-        return;
+    ShmMessage question = describe(BypassKind::question, route.state.nonce());
+    if (route.state.stage() == Stage::proving) {
+        question.ring = route.way.sender.ring();
+        question.start = route.way.sender.tail();
     }
-    if (message.kind == ShmMessage::question) {
-        on_question(route, message);
-    } else if (index_of(route) < routes_.size() && message.nonce == routes_[index_of(route)].question.nonce) {
-        on_answer(route, message, now);
-    }
+    send(id, question);
 }
 
-/// The peer's box; that of another process at the same address is forgotten.
+/// Maps the peer's segment; that of an earlier process at the same address is forgotten.
 std::shared_ptr<ShmMapping> ShmRoutes::map_peer(RouteId id, const ShmToken& token)
 {
     Route& route = route_at(id);
-    if (route.way.box == nullptr || route.way.box->header().token != token) {
-        auto box = open_shm_box(token);
-        if (box == nullptr) {
+    if (route.way.segment == nullptr || route.way.segment->header().token != token) {
+        auto segment = open_shm_segment(token);
+        if (segment == nullptr) {
             return nullptr;
         }
         give_up_closed();
         if (std::find(mapped_.begin(), mapped_.end(), id) == mapped_.end()) {
             mapped_.push_back(id);
         }
-        route.way.box = std::move(box);
-        if (route.state == State::open || route.state == State::offered) {
-            doubt(id);
+        route.way.segment = std::move(segment);
+        if (route.state.is_open() || route.state.stage() == Stage::proving) {
+            suspect(id);
         }
-        receiver_->orphan(id, route.way.box.get());
+        receiver_->orphan(id, route.way.segment.get());
     }
-    return route.way.box;
+    return route.way.segment;
 }
 
 void ShmRoutes::on_question(RouteId id, const ShmMessage& question)
 {
-    ShmMessage reply = message(ShmMessage::refusal, question.nonce);
-    if (question.kernel == kernel_ && open_box()) {
-        const auto box = map_peer(id, question.token);
-        std::uint32_t bell = ShmMessage::no_ring;
-        if (box != nullptr && question.ring < shm_rings) {
-            bell = receiver_->open(box, question.ring, question.start, id);
+    ShmMessage reply = describe(BypassKind::refusal, question.nonce);
+    if (question.kernel == kernel_ && open_segment()) {
+        const auto segment = map_peer(id, question.token);
+        std::uint32_t doorbell = ShmMessage::no_ring;
+        if (segment != nullptr && question.ring < shm_rings) {
+            doorbell = receiver_->open(segment, question.ring, question.start, id);
         }
-        if (box != nullptr && bell != shm_rings) {
-            reply = message(ShmMessage::answer, question.nonce);
-            reply.secret = box->header().secret;
-            reply.ring = bell;
+        if (segment != nullptr && doorbell != shm_rings) {
+            reply = describe(BypassKind::answer, question.nonce);
+            reply.secret = segment->header().secret;
+            reply.ring = doorbell;
         }
     }
-    send_message(wire_, id, reply);
+    send(id, reply);
 }
 
-/// A ring for the peer that has answered.
-bool ShmRoutes::offer(Route& route, const ShmMessage& answer)
+/// Allocates a ring for the peer that has answered.
+bool ShmRoutes::offer_ring(ShmWay& way, const ShmToken& reader)
 {
-    if (!route.has_ring && !unused_.empty()) {
-        route.way.sender = unused_.back();
+    if (!way.has_ring && !unused_.empty()) {
+        way.sender = unused_.back();
         unused_.pop_back();
-        route.has_ring = true;
-    } else if (!route.has_ring) {
+        way.has_ring = true;
+    } else if (!way.has_ring) {
         std::uint32_t ring = 0;
-        if (!box_.add_ring(ring)) {
-            if (config_.warn && !std::exchange(ring_warned_, true)) {
-                config_.warn((std::string("no more shared memory for peers on this host: ") +
-                              std::strerror(errno) +
-                              "; make /dev/shm larger, or they are reached through the network's sockets")
-                                 .c_str());
+        if (!segment_.add_ring(ring)) {
+            const int code = errno;
+            if (!std::exchange(ring_warned_, true)) {
+                log_.warning(std::string("no more shared memory for peers on this host: ") +
+                             std::strerror(code) +
+                             "; make /dev/shm larger, or they are reached through the network's sockets");
             }
             return false;
         }
-        route.way.sender = ShmSender(*box_.mapping(), pool_, ring);
-        route.has_ring = true;
-    } else if (route.reader != answer.token) {
-        route.way.sender.abandon(); // the process that it was for has gone
+        way.sender = ShmSender(*segment_.mapping(), pool_, ring);
+        way.has_ring = true;
+    } else if (way.reader != reader) {
+        way.sender.abandon(); // the process that it was for has gone
     }
-    route.reader = answer.token;
+    way.reader = reader;
     return true;
 }
 
-void ShmRoutes::on_answer(RouteId id, const ShmMessage& answer, Time now)
+ShmRoutes::Verdict ShmRoutes::on_answer(RouteId id, Route& route, const ShmMessage& answer)
 {
-    Route& route = routes_[index_of(id)];
-    if (route.state != State::asked && route.state != State::offered) {
-        return;
+    if (answer.kind == BypassKind::refusal) {
+        return Verdict::refused;
     }
-    if (answer.kind == ShmMessage::refusal) {
-        route.state = State::refused;
-        return;
+    if (answer.kind != BypassKind::answer || answer.secret != segment_.header().secret) {
+        return Verdict::ignored;
     }
-    if (answer.kind != ShmMessage::answer || answer.secret != box_.header().secret) {
-        return;
+    if (map_peer(id, answer.token) == nullptr) {
+        return Verdict::refused;
     }
-    const auto box = map_peer(id, answer.token);
-    if (box == nullptr) {
-        route.state = State::refused;
-    } else if (route.state == State::asked) {
-        if (!offer(route, answer)) {
-            route.state = State::refused;
-            return;
-        }
-        enter(route, State::offered, now);
-        ask(id, now);
-    } else if (route.state == State::offered && answer.ring < shm_rings && route.reader == answer.token) {
-        route.way.bell = answer.ring;
-        route.way.route = id;
-        route.state = State::open;
-        notices_.push(id, RouteNotice::Kind::same_host);
-        if (config_.tell) {
-            config_.tell(
-                (wire_.route_address(id).text() + " is on this host: packets to it go through shared memory")
-                    .c_str());
-        }
+    if (route.state.stage() == Stage::asking) {
+        return offer_ring(route.way, answer.token) ? Verdict::accepted : Verdict::refused;
     }
+    if (answer.ring >= shm_rings || route.way.reader != answer.token) {
+        return Verdict::ignored;
+    }
+    route.way.doorbell = answer.ring;
+    return Verdict::accepted;
+}
+
+void ShmRoutes::on_opened(RouteId id, Route& route)
+{
+    route.way.route = id;
+    notices_.push(id, RouteNotice::Kind::same_host);
+    log_.information(base().route_address(id).text() +
+                     " is on this host: packets to it go through shared memory");
 }
 
 } // namespace srd

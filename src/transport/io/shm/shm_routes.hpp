@@ -1,41 +1,31 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Which peers can be reached through shared memory, and how that is found out.
-//
-//            traffic, no answer: ask again      traffic, no answer: ask again
-//                 +-------+                          +-------+
-//                 v       |                          v       |
-//   unknown -> asked ------+- answer: a ring is made -> offered -+- answer --> open
-//      ^         |  "no", or nobody knows the question               |
-//      |         +-----------> refused                               |
-//      +------------------ the peer is silent, or has gone ----------+
+// Which peers can be reached through shared memory, and how that is found out: by the laws of
+// bypass_routes.hpp. The first question asks for the peer's segment, the second offers a ring in ours.
 //
 // Same host means: the peer has opened our object in /dev/shm and can tell what is written in it, and we have
 // opened the peer's. That is so for processes of one user who see the same /dev/shm under the same kernel,
-// whatever their network and process namespaces, and for nobody else. Questions and answers are packets of
-// the backend that reaches everybody.
+// whatever their network and process namespaces, and for nobody else. A question to anybody else is refused
+// or never answered; it is not repeated until the peer falls silent.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <functional>
 #include <memory>
-#include <random>
 #include <span>
-#include <string>
 #include <vector>
 
 #include <srd/address.hpp>
 #include <srd/time.hpp>
 #include <srd/wire.hpp>
 
+#include "io/core/bypass_routes.hpp"
+#include "io/core/io_options.hpp"
+#include "io/core/notice_queue.hpp"
 #include "io/core/packet_io.hpp"
-#include "io/core/route_question.hpp"
-#include "io/shm/shm_box.hpp"
 #include "io/shm/shm_ring.hpp"
-#include "io/udp/udp_routes.hpp"
+#include "io/shm/shm_segment.hpp"
 
 namespace srd {
 
@@ -43,7 +33,7 @@ namespace srd {
 //  +---------------------------------------------------------------+
 //  |  magic, 8 bytes: its first is no version of wire.hpp          |
 //  +---------------------------------------------------------------+
-//  |  kind: 1 question, 2 answer, 3 "no", 4 wake up                |
+//  |  kind: 1 question, 2 answer, 3 refusal (BypassKind), 4 wake up|
 //  +---------------------------------------------------------------+
 //  |  nonce, 8 bytes: of the question, repeated by its answer      |
 //  +---------------------------------------------------------------+
@@ -53,7 +43,8 @@ namespace srd {
 //  +---------------------------------------------------------------+
 //  |  secret, 8 bytes: answer: of the asker's object               |
 //  +---------------------------------------------------------------+
-//  |  ring: question: the ring offered, or no_ring; answer: bell   |
+//  |  ring: question: the ring offered, or no_ring; answer: its    |
+//  |        doorbell                                               |
 //  +---------------------------------------------------------------+
 //  |  start: question: number of the ring's next packet            |
 //  +---------------------------------------------------------------+
@@ -61,10 +52,7 @@ namespace srd {
 //  +---------------------------------------------------------------+
 struct ShmMessage {
     static constexpr std::array<std::uint8_t, 8> right_magic{0xf5, 's', 'r', 'd', 's', 'h', 'm', '1'};
-    static constexpr std::uint32_t question = 1;
-    static constexpr std::uint32_t answer = 2;
-    static constexpr std::uint32_t refusal = 3;
-    static constexpr std::uint32_t wake_up = 4;
+    static constexpr std::uint32_t wake_up = BypassKind::first_other;
     static constexpr std::uint32_t no_ring = ~std::uint32_t{0};
 
     std::array<std::uint8_t, 8> magic = right_magic;
@@ -79,67 +67,51 @@ struct ShmMessage {
 };
 static_assert(sizeof(ShmMessage) == 96 && alignof(ShmMessage) == 1);
 
-class ShmRoutes {
+/// Packets to a peer on this host.
+struct ShmWay {
+    ShmSender sender;                    ///< with has_ring
+    std::shared_ptr<ShmMapping> segment; ///< the peer's
+    std::uint32_t doorbell = 0;          ///< our ring's, in it
+    RouteId route{};
+    bool touched = false; ///< written to since the last flush()
+    bool has_ring = false;
+    ShmToken reader{}; ///< of the peer that the ring was offered to
+};
+
+class ShmRoutes final : public BypassRoutes<ShmMessage, ShmWay> {
 public:
-    struct Config {
-        SocketAddress local;
-        std::function<void(const char*)> warn;
-        std::function<void(const char*)> tell;
-    };
-
-    /// `wire` must outlive the object.
-    ShmRoutes(Config config, PacketIo& wire);
-
-    /// Packets to a peer on this host.
-    struct Way {
-        ShmSender sender;
-        std::shared_ptr<ShmMapping> box; ///< the peer's
-        std::uint32_t bell = 0;          ///< our ring's, in it
-        RouteId route{};
-        bool touched = false; ///< written to since the last flush()
-    };
+    /// `base` must outlive the object.
+    ShmRoutes(IoLog log, PacketIo& base);
 
     /// The way through shared memory if it is open; otherwise null, and asks for it if that is due.
-    Way* open(RouteId route, Time now)
+    ShmWay* open(RouteId id, Time now)
     {
-        if (index_of(route) < routes_.size()) [[likely]] {
-            Route& known = routes_[index_of(route)];
-            if (known.state == State::open &&
-                known.way.box->header().closed.load(std::memory_order_relaxed) == 0) [[likely]] {
-                return &known.way;
+        if (Route* const known = find(id); known != nullptr) [[likely]] {
+            if (known->state.is_open()) [[likely]] {
+                if (known->way.segment->header().closed.load(std::memory_order_relaxed) == 0) [[likely]] {
+                    return &known->way;
+                }
+                suspect(id); // but the segment may be needed for a flush() yet
             }
-            if (known.state == State::refused) {
+            if (known->state.is_refused()) {
                 return nullptr;
             }
         }
-        ask(route, now);
+        want(id, now);
         return nullptr;
     }
-    /// The readers of `ways` learn that something was written.
-    void flush(std::span<Way* const> ways);
+    /// Rings the doorbells of the readers of `ways` that do not poll, and wakes those that sleep.
+    void flush(std::span<ShmWay* const> ways);
     /// As ProcessMemory.
     std::uint32_t epoch() const noexcept;
-    ProcessMemory::Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
+    ProcessMemory::Read read(RouteId id, std::uint32_t epoch, std::span<const iovec> from,
                              std::span<const iovec> into) noexcept;
-    /// What was written about our own memory is not valid any more.
+    /// PacketIo::revoke(): packets that were written but not copied must not be read any more.
     void revoke() noexcept;
-    /// The peer is silent: the way has to prove itself again. What was written stays written.
-    void doubt(RouteId route) noexcept;
     /// The peer's process has gone.
-    void forget(RouteId route) noexcept;
+    void forget(RouteId id) noexcept;
 
-    /// True if the packet was a message of ours, which has been dealt with.
-    bool take(const RxPacket& packet, Time now)
-    {
-        ShmMessage message;
-        if (!is_message(packet, message)) [[likely]] {
-            return false;
-        }
-        on_message(message, now);
-        return true;
-    }
-
-    /// Which ways have opened (near) and closed (far).
+    /// Which ways have opened (same_host) and closed (network).
     NoticeQueue& notices() noexcept { return notices_; }
     /// The rings written to us; null before the first.
     ShmReceiver* receiver() noexcept { return receiver_.get(); }
@@ -147,42 +119,30 @@ public:
     void set_asleep(bool asleep) noexcept;
 
 private:
-    enum class State : std::uint8_t { unknown, asked, offered, open, refused };
-    struct Route {
-        State state = State::unknown;
-        bool has_ring = false;
-        Question question;
-        ShmToken reader{}; ///< of the peer that the ring was offered to
-        Way way;
-    };
+    bool can_ask() override { return open_segment(); }
+    void ask(RouteId id, Route& route, Time now) override;
+    void on_question(RouteId id, const ShmMessage& question) override;
+    Verdict on_answer(RouteId id, Route& route, const ShmMessage& answer) override;
+    OnSilence on_silence(RouteId /*id*/, Stage /*stage*/) override { return OnSilence::refuse; }
+    void on_opened(RouteId id, Route& route) override;
+    void on_closed(RouteId id) noexcept override { notices_.push(id, RouteNotice::Kind::network); }
 
-    static constexpr std::uint8_t max_questions = 8;
-
-    bool open_box();
-    Route& route_at(RouteId route);
-    void ask(RouteId route, Time now);
-    void enter(Route& route, State state, Time now);
-    bool offer(Route& route, const ShmMessage& answer);
-    void on_message(const ShmMessage& message, Time now);
-    void on_question(RouteId route, const ShmMessage& question);
-    void on_answer(RouteId route, const ShmMessage& answer, Time now);
-    ShmMessage message(std::uint32_t kind, std::uint64_t nonce) const;
-    std::shared_ptr<ShmMapping> map_peer(RouteId route, const ShmToken& token);
-    void give_up(Route& route) noexcept;
+    bool open_segment();
+    bool offer_ring(ShmWay& way, const ShmToken& reader);
+    ShmMessage describe(std::uint32_t kind, std::uint64_t nonce) const;
+    std::shared_ptr<ShmMapping> map_peer(RouteId id, const ShmToken& token);
+    void give_up(ShmWay& way) noexcept;
     void give_up_closed();
 
-    const Config config_;
-    PacketIo& wire_;
-    std::array<std::uint8_t, 16> kernel_{};
-    std::mt19937_64 random_;
-    ShmBox box_;
-    bool usable_ = true; ///< false: no box could be made
+    const IoLog log_;
+    const std::array<std::uint8_t, 16> kernel_;
+    ShmSegment segment_;
+    bool usable_ = true; ///< false: no segment could be made
     bool ring_warned_ = false;
     ShmPool pool_;
     NoticeQueue notices_;
     std::unique_ptr<ShmReceiver> receiver_;
-    std::deque<Route> routes_;      ///< a deque, because a Way stays where it is
-    std::vector<RouteId> mapped_;   ///< routes that may have a box
+    std::vector<RouteId> mapped_;   ///< routes that may have a mapped segment
     std::vector<ShmSender> unused_; ///< rings of peers that have gone
 };
 

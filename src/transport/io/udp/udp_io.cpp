@@ -29,7 +29,6 @@ namespace srd {
 
 namespace {
 
-constexpr std::uint32_t max_udp_payload = 65507; // IPv4's; IPv6's is 20 more, which nothing needs
 constexpr std::uint16_t gso_segments = 64;
 
 enum EpollTag : std::uint32_t { tag_packets, tag_notify, tag_probe };

@@ -10,31 +10,24 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
-#include <sys/socket.h>
-
 #include <srd/counters.hpp>
 
+#include "io/core/io_options.hpp"
 #include "io/core/packet_io.hpp"
 
 namespace srd {
 
-struct UdpConfig {
-    /// One of this host's addresses, not a wildcard; port 0: any free one.
-    SocketAddress local_address;
-    std::uint16_t path_count = 64;          ///< source ports per route, 1..64; on a loopback address always 1
-    std::uint32_t socket_buffer = 8U << 20; ///< wanted size of the receive and send buffers, bytes
-    std::uint32_t max_packet = 65507;       ///< upper bound of every route's MTU, payload bytes
-    std::uint32_t max_routes = 1U << 20;    ///< Limits::max_routes
+/// `path_count` are source ports; on a loopback address there is always one. `socket_buffer` is what the
+/// kernel is asked for, to receive and to send.
+struct UdpConfig : IoOptions {
     /// A backend with rings of its own takes our port's datagrams of up to `ring_packet` payload bytes that
     /// come in by this interface; the socket takes all others. 0: nobody else does.
     unsigned ring_interface = 0;
     std::uint32_t ring_packet = 0;
-    bool offload = true;                   ///< batch with UDP_SEGMENT and UDP_GRO where the kernel can
-    std::function<void(const char*)> warn; ///< gets one-line warnings that say what to do; may be empty
+    bool offload = true; ///< batch with UDP_SEGMENT and UDP_GRO where the kernel can
 };
 
 /// Makes the backend and binds its port. Returns 0, or a positive errno with `error` saying what

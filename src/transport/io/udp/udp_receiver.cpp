@@ -21,11 +21,6 @@ namespace srd {
 
 namespace {
 
-constexpr unsigned ecn_mask = 3;
-constexpr unsigned ecn_congestion_experienced = 3;
-// A poll this long after the last empty one asks when its packets came; sooner, `now` is as good.
-constexpr Duration late_poll = std::chrono::microseconds(20);
-
 template <typename T>
 T read_control(const cmsghdr& item) noexcept
 {
@@ -147,9 +142,9 @@ void UdpReceiver::describe(std::size_t index, std::size_t length, Time arrived)
                 buffer.segment_size = static_cast<std::uint32_t>(segment_size);
             }
         } else if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_TOS) {
-            buffer.marked = (read_control<std::uint8_t>(*item) & ecn_mask) == ecn_congestion_experienced;
+            buffer.marked = (read_control<std::uint8_t>(*item) & ecn_mask) == ecn_experienced;
         } else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_TCLASS) {
-            buffer.marked = (read_control<unsigned>(*item) & ecn_mask) == ecn_congestion_experienced;
+            buffer.marked = (read_control<unsigned>(*item) & ecn_mask) == ecn_experienced;
         }
     }
 }

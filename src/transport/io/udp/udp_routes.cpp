@@ -9,32 +9,6 @@
 
 namespace srd {
 
-void NoticeQueue::push(RouteId route, RouteNotice::Kind kind) noexcept
-{
-    const auto of_way = [](RouteNotice::Kind any) {
-        return any == RouteNotice::Kind::same_host || any == RouteNotice::Kind::network;
-    };
-    for (RouteNotice& notice : std::span(notices_.data(), count_)) {
-        if (notice.route == route && (notice.kind == kind || (of_way(notice.kind) && of_way(kind)))) {
-            notice.kind = kind; // near and far: the last word counts
-            return;
-        }
-    }
-    if (count_ < notices_.size()) {
-        notices_[count_++] = {route, kind};
-    }
-}
-
-std::size_t NoticeQueue::take(std::span<RouteNotice> notices) noexcept
-{
-    const std::size_t taken = std::min(count_, notices.size());
-    std::copy_n(notices_.begin(), taken, notices.begin());
-    std::copy(notices_.begin() + static_cast<std::ptrdiff_t>(taken),
-              notices_.begin() + static_cast<std::ptrdiff_t>(count_), notices_.begin());
-    count_ -= taken;
-    return taken;
-}
-
 namespace {
 
 /// Only an address of this host can be bound to.

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The addresses that a UDP endpoint can send to, with the packet size each
-// carries, and the queue of what became known about them.
+// The addresses that a UDP endpoint can send to, with the packet size each carries.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -14,23 +12,11 @@
 #include <srd/status.hpp>
 #include <srd/types.hpp>
 
+#include "io/core/notice_queue.hpp"
 #include "io/core/packet_io.hpp"
 #include "io/udp/udp_socket.hpp"
 
 namespace srd {
-
-/// A bounded queue of notices without repetitions. One that does not fit is lost; each kind is
-/// raised again by its cause (the next oversized packet, the next ICMP message, the next probe).
-class NoticeQueue {
-public:
-    void push(RouteId route, RouteNotice::Kind kind) noexcept;
-    std::size_t take(std::span<RouteNotice> notices) noexcept;
-    bool empty() const noexcept { return count_ == 0; }
-
-private:
-    std::array<RouteNotice, 128> notices_{};
-    std::size_t count_ = 0;
-};
 
 class UdpRoutes {
 public:

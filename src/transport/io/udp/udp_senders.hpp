@@ -24,7 +24,7 @@
 
 namespace srd {
 
-inline constexpr std::size_t max_udp_paths = 64;
+inline constexpr std::size_t max_udp_paths = max_paths;
 
 /// A socket that packets leave through. `segmentation` turns false for good when the kernel or the NIC
 /// refuses UDP_SEGMENT on it.

@@ -16,8 +16,6 @@ namespace srd {
 
 namespace {
 
-constexpr int ecn_capable = 2; // ECT(0), the low bits of TOS and of the traffic class
-
 /// What an entry of the error queue means for its route; false: nothing.
 bool classify(const sock_extended_err& error, RouteNotice::Kind& kind) noexcept
 {
@@ -50,11 +48,6 @@ bool bound_address(int fd, SocketAddress& address) noexcept
            SocketAddress::parse(&storage, sizeof(storage), address);
 }
 
-bool set_option(int fd, int level, int name, int value) noexcept
-{
-    return ::setsockopt(fd, level, name, &value, sizeof(value)) == 0;
-}
-
 void prepare_sending_socket(int fd, int family, Fragmentation fragmentation) noexcept
 {
     // Each of these may be refused by an old or restricted kernel; the socket works without.
@@ -68,20 +61,6 @@ void prepare_sending_socket(int fd, int family, Fragmentation fragmentation) noe
         set_option(fd, IPPROTO_IPV6, IPV6_TCLASS, ecn_capable);
         set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
     }
-}
-
-std::uint32_t set_socket_buffer(int fd, int name, int force_name, std::uint32_t wanted) noexcept
-{
-    const int request = static_cast<int>(std::min<std::uint32_t>(wanted, 1U << 30));
-    if (!set_option(fd, SOL_SOCKET, force_name, request)) {
-        set_option(fd, SOL_SOCKET, name, request);
-    }
-    int granted = 0;
-    socklen_t length = sizeof(granted);
-    if (::getsockopt(fd, SOL_SOCKET, name, &granted, &length) != 0 || granted < 0) {
-        return 0;
-    }
-    return static_cast<std::uint32_t>(granted) / 2; // the kernel doubles requests for its own overhead
 }
 
 FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error)

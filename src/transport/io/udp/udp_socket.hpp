@@ -12,35 +12,24 @@
 #include <sys/socket.h>
 
 #include <srd/address.hpp>
-
-#include "io/core/packet_io.hpp"
 #include <srd/file_descriptor.hpp>
+
+#include "io/core/ip_header.hpp"
+#include "io/core/packet_io.hpp"
+#include "io/core/socket_options.hpp"
 
 namespace srd {
 
 /// The address that `fd` is bound to; false if the kernel does not say.
 bool bound_address(int fd, SocketAddress& address) noexcept;
 
-/// Sets an int-valued socket option; false if the kernel refuses.
-bool set_option(int fd, int level, int name, int value) noexcept;
-
 enum class Fragmentation : std::uint8_t { forbidden, allowed };
 
 /// Options of every socket that sends: ECT(0), DF or not, an error queue, a non-blocking descriptor.
 void prepare_sending_socket(int fd, int family, Fragmentation fragmentation) noexcept;
 
-/// Asks for `wanted` bytes of SO_RCVBUF or SO_SNDBUF (`force_name`: the privileged variant).
-/// Returns what the kernel granted, in the unit of the request.
-std::uint32_t set_socket_buffer(int fd, int name, int force_name, std::uint32_t wanted) noexcept;
-
 /// A socket bound to `local` that only sends, unfragmented; if it is not valid, `error` is errno.
 FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error);
-
-/// IP header and UDP header, bytes.
-constexpr std::uint32_t udp_overhead(int family) noexcept
-{
-    return family == AF_INET ? 28 : 48;
-}
 
 /// One entry of a socket's error queue: what happened to a datagram sent to `destination`.
 struct SocketError {

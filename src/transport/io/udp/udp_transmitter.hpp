@@ -62,7 +62,7 @@ private:
     static constexpr std::size_t max_messages = 64; // per sendmmsg
     static constexpr std::size_t max_pieces = 1024; // iovecs over the messages of one sendmmsg
     static constexpr std::size_t max_segments = 64; // per UDP_SEGMENT message, of any kernel
-    static constexpr std::uint32_t max_batch_bytes = 65507;
+    static constexpr std::uint32_t max_batch_bytes = max_udp_payload;
     static constexpr unsigned connect_after = 64; // messages in a row to one route by one path
     static constexpr int max_attempts = 4;        // per message: each async error report costs one
 

@@ -14,15 +14,15 @@
 #include <unistd.h>
 
 #include <srd/check.hpp>
-
 #include <srd/file_descriptor.hpp>
+
+#include "io/core/ip_header.hpp"
 
 namespace srd {
 
 namespace {
 
 constexpr Duration repair_interval = std::chrono::milliseconds(10); // between attempts to renew a sender
-constexpr Duration late_poll = std::chrono::microseconds(20); // after the last one, as of the UDP backend
 constexpr Duration stall_limit =
     std::chrono::seconds(1); // a full sender that gives nothing back so long is stuck
 
@@ -42,8 +42,8 @@ std::string memory_limit_text()
     }
     return "; memory for RDMA is locked, and RLIMIT_MEMLOCK allows this process " +
            std::to_string(limit.rlim_cur >> 10) +
-           " KiB: raise it (ulimit -l, /etc/security/limits.conf, LimitMEMLOCK of a systemd unit) or lower "
-           "FI_SRD_SOCKET_BUFFER";
+           " KiB: raise it (ulimit -l, /etc/security/limits.conf, LimitMEMLOCK of a systemd unit) or ask for "
+           "smaller buffers";
 }
 
 /// Bytes are copied in order; returns how many.
@@ -72,15 +72,17 @@ int VerbsSlab::open(ibv_pd* pd, std::size_t bytes, int numa_node, std::string& e
     bytes_ = bytes;
     void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
-        error = "no memory for packets";
-        return errno;
+        const int code = errno;
+        error = "no address space for " + std::to_string(bytes >> 10) +
+                " KiB of memory for packets: " + std::strerror(code);
+        return code;
     }
     data_ = static_cast<std::byte*>(memory);
     // The device writes to these pages for as long as the parent lives: a child must not make it copy them.
     ::madvise(memory, bytes, MADV_DONTFORK);
     if (numa_node >= 0 && numa_node < 64) {
         const std::uint64_t nodes = std::uint64_t{1} << static_cast<unsigned>(numa_node);
-        ::syscall(SYS_mbind, memory, bytes, MPOL_PREFERRED, &nodes, 64UL + 1, 0U); // a wish: may fail
+        ::syscall(SYS_mbind, memory, bytes, MPOL_PREFERRED, &nodes, 64UL + 1, 0U); // best effort
     }
     errno = 0;
     mr_.reset(verbs().reg_mr(pd, memory, bytes, IBV_ACCESS_LOCAL_WRITE));
@@ -238,12 +240,13 @@ void VerbsQueues::post_buffers(std::span<const std::uint32_t> buffers) noexcept
     rx_works_ = ::ibv_post_recv(receiver_.get(), recv_requests_.data(), &refused) == 0;
 }
 
-void VerbsQueues::fill_stash()
+void VerbsQueues::poll_received()
 {
-    if (stash_begin_ == stash_end_) {
-        const int count = ::ibv_poll_cq(rx_cq_.get(), static_cast<int>(stash_.size()), stash_.data());
-        stash_begin_ = 0;
-        stash_end_ = count > 0 ? static_cast<std::size_t>(count) : 0;
+    if (received_.empty()) {
+        const int count =
+            ::ibv_poll_cq(rx_cq_.get(), static_cast<int>(received_.items.size()), received_.items.data());
+        received_.begin = 0;
+        received_.end = count > 0 ? static_cast<std::size_t>(count) : 0;
     }
 }
 
@@ -251,25 +254,18 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
 {
     SRD_DCHECK(held_.empty());
     const bool ipv4 = config_.port.gid.raw[10] == 0xff;
-    // Nobody says when a packet came. Of what may have waited for a late poll the earliest possible time is
-    // told: waiting for us must not look like time on the way, which peers would slow down for.
-    if (now - polled_at_ > late_poll) {
-        waiting_since_ = waiting_ == 0 ? polled_at_ : waiting_since_;
-        waiting_ = buffer_count_;
-    }
-    polled_at_ = now;
+    arrivals_.begin_poll(now, buffer_count_);
     std::size_t count = 0;
     while (count < packets.size()) {
-        fill_stash();
-        if (stash_begin_ == stash_end_) {
-            waiting_ = 0;
+        poll_received();
+        if (received_.empty()) {
+            arrivals_.note_empty();
             break;
         }
-        const ibv_wc& completion = stash_[stash_begin_++];
-        const Time arrived = waiting_ != 0 ? waiting_since_ : now;
-        waiting_ -= waiting_ != 0 ? 1 : 0;
+        const ibv_wc& completion = received_.items[received_.begin++];
+        const Time arrived = arrivals_.next(now);
         if (completion.status != IBV_WC_SUCCESS) [[unlikely]] {
-            rx_works_ = false; // the queue pair is in error: everything is flushed
+            rx_works_ = false; // the queue pair is in the error state: all receives are flushed
             continue;
         }
         const auto index = static_cast<std::uint32_t>(completion.wr_id);
@@ -278,11 +274,12 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
             counters_.io_rx_dropped.add();
             continue;
         }
-        // The IP header ends the GRH's place: 20 bytes of IPv4, or all of it.
+        // The IP header is at the end of the GRH's 40 bytes: 20 bytes of IPv4, or all 40 of IPv6.
         const std::byte* const grh = buffer(index) + rx_lead;
         const unsigned mark =
             ipv4 ? std::to_integer<unsigned>(grh[21]) : std::to_integer<unsigned>(grh[1]) >> 4U;
-        packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes, (mark & 3U) == 3U, arrived};
+        packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes,
+                            (mark & ecn_mask) == ecn_experienced, arrived};
     }
     return count;
 }
@@ -300,12 +297,12 @@ bool VerbsQueues::arm_wait()
     while (verbs().get_cq_event(channel_.get(), &queue, &context) == 0) {
         verbs().ack_cq_events(queue, 1);
     }
-    // First ask to be told, then look: what comes in between is seen by one of the two.
+    // First request an event, then poll: what comes in between is seen by one of the two.
     if (::ibv_req_notify_cq(rx_cq_.get(), 0) != 0) {
         return false;
     }
-    fill_stash();
-    return stash_begin_ == stash_end_;
+    poll_received();
+    return received_.empty();
 }
 
 void VerbsQueues::finish(Sender& sender, std::uint32_t until) noexcept
@@ -337,19 +334,19 @@ void VerbsQueues::tx_collect(Time now)
             } else if (!sender.broken) {
                 sender.broken = true;
                 sender.retry_at = now + repair_interval;
-                if (!send_warned_ && config_.warn) {
+                if (!send_warned_) {
                     send_warned_ = true;
-                    config_.warn((config_.port.device + " refused to send (" +
-                                  verbs().wc_status_str(completion.status) +
-                                  "): no route, or the port is down; packets take UDP sockets meanwhile")
-                                     .c_str());
+                    config_.log.warning(config_.port.device + " refused to send (" +
+                                        verbs().wc_status_str(completion.status) +
+                                        "): no route, or the port is down; packets take UDP sockets "
+                                        "meanwhile");
                 }
             }
         }
     } while (count == static_cast<int>(completions.size()));
 }
 
-/// What a broken sender still held is lost: UDP in place of the device would do no better.
+/// The packets that a broken sender still held count as lost.
 bool VerbsQueues::tx_works(std::size_t index, Time now)
 {
     Sender& sender = senders_[index];
@@ -438,7 +435,7 @@ void VerbsQueues::tx_flush()
         sender.last->send_flags |= IBV_SEND_SIGNALED;
         ibv_send_wr* refused = nullptr;
         if (::ibv_post_send(sender.qp.get(), sender.first, &refused) != 0) {
-            sender.broken = true; // its next user makes it anew
+            sender.broken = true; // replaced by the next tx_works()
         }
         sender.first = sender.last = nullptr;
     }

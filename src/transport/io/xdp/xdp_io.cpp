@@ -15,9 +15,8 @@
 #include <sys/socket.h>
 
 #include <srd/check.hpp>
+#include <srd/file_descriptor.hpp>
 
-#include "io/raw/raw_frame.hpp"
-#include "io/udp/udp_socket.hpp"
 #include "io/xdp/xdp_queue.hpp"
 
 namespace srd {
@@ -209,11 +208,10 @@ int make_xdp_ring(const XdpConfig& config, const RingPlan& plan, std::unique_ptr
         error = explain(code, plan.interface) + (code == EPERM && !missing.empty() ? ": " + missing : "");
         return code;
     }
-    if (settings.rx_frames < wanted && config.warn) {
-        config.warn(("the limit of locked memory leaves room for " + std::to_string(settings.rx_frames) +
-                     " of the wanted " + std::to_string(wanted) + " frames to receive on " + plan.interface +
-                     "; raise it (ulimit -l) or grant CAP_IPC_LOCK")
-                        .c_str());
+    if (settings.rx_frames < wanted) {
+        config.warning("the limit of locked memory leaves room for " + std::to_string(settings.rx_frames) +
+                       " of the wanted " + std::to_string(wanted) + " frames to receive on " +
+                       plan.interface + "; raise it (ulimit -l) or grant CAP_IPC_LOCK");
     }
     const std::uint32_t max_frame = std::min(plan.max_frame, XdpQueue::frame_limit(settings.chunk));
     for (const auto& queue : queues) {
@@ -238,8 +236,8 @@ int make_xdp_io(const XdpConfig& config, Counters& counters, std::unique_ptr<Pac
     const auto make = [&](const RingPlan& plan, std::unique_ptr<FrameRing>& ring, std::string& reason) {
         std::string description;
         const int code = make_xdp_ring(config, plan, ring, description, reason);
-        if (code == 0 && config.tell) {
-            config.tell(description.c_str());
+        if (code == 0) {
+            config.information(description);
         }
         return code;
     };

@@ -7,7 +7,6 @@
 #include <map>
 #include <mutex>
 #include <thread>
-#include <tuple>
 #include <vector>
 
 #include <arpa/inet.h>
@@ -16,7 +15,7 @@
 #include <net/ethernet.h>
 #include <sys/stat.h>
 
-#include "io/raw/raw_frame.hpp"
+#include "io/raw/raw_io.hpp"
 
 namespace srd {
 
@@ -97,88 +96,111 @@ private:
     Code code_;
 };
 
-/// Frame to socket, or pass. Bounds are compared with constants only, so that CAP_PERFMON is not needed.
-Assembler::Code assemble(int queues, int sockets)
-{
-    constexpr unsigned context = 6, data = 7, end = 8, owner = 9, frame_pointer = 10;
-    constexpr std::size_t ip = ethernet_header;
-    Assembler a;
-    std::vector<std::size_t> pass;
-    const auto require_equal = [&](unsigned size, std::size_t frame_offset, std::size_t owner_offset) {
-        a.load(size, 2, data, frame_offset);
-        a.load(size, 3, owner, owner_offset);
-        a.jump_if(BPF_JNE, 2, 3, pass);
-    };
-    const auto require_bytes = [&](std::int32_t bytes) {
-        a.move(1, data);
-        a.plus(1, bytes);
-        a.jump_if(BPF_JGT, 1, end, pass);
-    };
-    const auto require_fitting = [&](std::size_t length_offset, std::int32_t add) {
-        a.load(BPF_H, 2, data, length_offset);
-        a.from_big_endian16(2);
-        a.plus(2, add);
-        a.load(BPF_W, 3, owner, offsetof(Owner, max_ip_length));
-        a.jump_if(BPF_JGT, 2, 3, pass);
-    };
-    a.move(context, 1);
-    a.load(BPF_W, 2, context, offsetof(xdp_md, rx_queue_index));
-    a.store(BPF_W, frame_pointer, -4, 2);
-    a.load_map(1, queues);
-    a.move(2, frame_pointer);
-    a.plus(2, -4);
-    a.call(BPF_FUNC_map_lookup_elem);
-    a.jump_if_value(BPF_JEQ, 0, 0, pass);
-    a.move(owner, 0);
-    a.load(BPF_W, data, context, offsetof(xdp_md, data));
-    a.load(BPF_W, end, context, offsetof(xdp_md, data_end));
-    require_bytes(static_cast<std::int32_t>(raw_overhead(AF_INET)));
-    require_equal(BPF_H, offsetof(ether_header, ether_type), offsetof(Owner, ether_type));
-    std::vector<std::size_t> ipv6;
-    a.jump_if_value(BPF_JEQ, 2, htons(ETHERTYPE_IPV6), ipv6);
-
-    a.load(BPF_B, 2, data, ip); // version, header length
-    a.jump_if_value(BPF_JNE, 2, 0x45, pass);
-    a.load(BPF_H, 2, data, ip + 6); // fragment: neither offset nor more of them
-    a.mask(2, htons(0x3fff));
-    a.jump_if_value(BPF_JNE, 2, 0, pass);
-    a.load(BPF_B, 2, data, ip + 9); // protocol
-    a.jump_if_value(BPF_JNE, 2, IPPROTO_UDP, pass);
-    require_equal(BPF_W, ip + 16, offsetof(Owner, address));
-    require_equal(BPF_H, raw_overhead(AF_INET) - 6, offsetof(Owner, port));
-    require_fitting(ip + 2, 0);
-    std::vector<std::size_t> redirect;
-    a.jump_if_value(BPF_JA, 0, 0, redirect);
-
-    a.place(ipv6);
-    require_bytes(static_cast<std::int32_t>(raw_overhead(AF_INET6)));
-    a.load(BPF_B, 2, data, ip + 6); // next header
-    a.jump_if_value(BPF_JNE, 2, IPPROTO_UDP, pass);
-    for (std::size_t at = 0; at < 16; at += 4) {
-        require_equal(BPF_W, ip + 24 + at, offsetof(Owner, address) + at);
+/// The program: frame to socket, or pass. Bounds are compared with constants only, so that CAP_PERFMON is not
+/// needed.
+class FrameFilter {
+public:
+    FrameFilter(int queues, int sockets)
+    {
+        find_owner(queues);
+        require_bytes(static_cast<std::int32_t>(raw_overhead(AF_INET)));
+        require_equal(BPF_H, offsetof(ether_header, ether_type), offsetof(Owner, ether_type));
+        std::vector<std::size_t> ipv6;
+        a_.jump_if_value(BPF_JEQ, 2, htons(ETHERTYPE_IPV6), ipv6);
+        require_ipv4_packet();
+        std::vector<std::size_t> redirect;
+        a_.jump_if_value(BPF_JA, 0, 0, redirect);
+        a_.place(ipv6);
+        require_ipv6_packet();
+        a_.place(redirect);
+        redirect_to(sockets);
+        a_.place(pass_);
+        a_.set(0, XDP_PASS);
+        a_.exit();
     }
-    require_equal(BPF_H, raw_overhead(AF_INET6) - 6, offsetof(Owner, port));
-    require_fitting(ip + 4, 40);
 
-    a.place(redirect);
-    a.load_map(1, sockets);
-    a.load(BPF_W, 2, context, offsetof(xdp_md, rx_queue_index));
-    a.set(3, XDP_PASS); // without a socket
-    a.call(BPF_FUNC_redirect_map);
-    a.exit();
+    const Assembler::Code& code() const noexcept { return a_.code(); }
 
-    a.place(pass);
-    a.set(0, XDP_PASS);
-    a.exit();
-    return a.code();
-}
+private:
+    // Registers.
+    static constexpr unsigned context = 6, data = 7, end = 8, owner = 9, frame_pointer = 10;
+    static constexpr std::size_t ip = ethernet_header;
 
-/// Network namespace (device and inode of its file) and interface.
-using ProgramKey = std::tuple<dev_t, ino_t, unsigned>;
+    void require_equal(unsigned size, std::size_t frame_offset, std::size_t owner_offset)
+    {
+        a_.load(size, 2, data, frame_offset);
+        a_.load(size, 3, owner, owner_offset);
+        a_.jump_if(BPF_JNE, 2, 3, pass_);
+    }
+    void require_bytes(std::int32_t bytes)
+    {
+        a_.move(1, data);
+        a_.plus(1, bytes);
+        a_.jump_if(BPF_JGT, 1, end, pass_);
+    }
+    void require_fitting(std::size_t length_offset, std::int32_t add)
+    {
+        a_.load(BPF_H, 2, data, length_offset);
+        a_.from_big_endian16(2);
+        a_.plus(2, add);
+        a_.load(BPF_W, 3, owner, offsetof(Owner, max_ip_length));
+        a_.jump_if(BPF_JGT, 2, 3, pass_);
+    }
+    /// Whose the receive queue is, and where the frame begins and ends.
+    void find_owner(int queues)
+    {
+        a_.move(context, 1);
+        a_.load(BPF_W, 2, context, offsetof(xdp_md, rx_queue_index));
+        a_.store(BPF_W, frame_pointer, -4, 2);
+        a_.load_map(1, queues);
+        a_.move(2, frame_pointer);
+        a_.plus(2, -4);
+        a_.call(BPF_FUNC_map_lookup_elem);
+        a_.jump_if_value(BPF_JEQ, 0, 0, pass_);
+        a_.move(owner, 0);
+        a_.load(BPF_W, data, context, offsetof(xdp_md, data));
+        a_.load(BPF_W, end, context, offsetof(xdp_md, data_end));
+    }
+    void require_ipv4_packet()
+    {
+        a_.load(BPF_B, 2, data, ip); // version, header length
+        a_.jump_if_value(BPF_JNE, 2, 0x45, pass_);
+        a_.load(BPF_H, 2, data, ip + 6); // fragment: neither offset nor more of them
+        a_.mask(2, htons(0x3fff));
+        a_.jump_if_value(BPF_JNE, 2, 0, pass_);
+        a_.load(BPF_B, 2, data, ip + 9); // protocol
+        a_.jump_if_value(BPF_JNE, 2, IPPROTO_UDP, pass_);
+        require_equal(BPF_W, ip + 16, offsetof(Owner, address));
+        require_equal(BPF_H, raw_overhead(AF_INET) - 6, offsetof(Owner, port));
+        require_fitting(ip + 2, 0);
+    }
+    void require_ipv6_packet()
+    {
+        require_bytes(static_cast<std::int32_t>(raw_overhead(AF_INET6)));
+        a_.load(BPF_B, 2, data, ip + 6); // next header
+        a_.jump_if_value(BPF_JNE, 2, IPPROTO_UDP, pass_);
+        for (std::size_t at = 0; at < 16; at += 4) {
+            require_equal(BPF_W, ip + 24 + at, offsetof(Owner, address) + at);
+        }
+        require_equal(BPF_H, raw_overhead(AF_INET6) - 6, offsetof(Owner, port));
+        require_fitting(ip + 4, 40);
+    }
+    void redirect_to(int sockets)
+    {
+        a_.load_map(1, sockets);
+        a_.load(BPF_W, 2, context, offsetof(xdp_md, rx_queue_index));
+        a_.set(3, XDP_PASS); // without a socket
+        a_.call(BPF_FUNC_redirect_map);
+        a_.exit();
+    }
+
+    Assembler a_;
+    std::vector<std::size_t> pass_; // jumps to the end
+};
 
 struct Registry {
     std::mutex mutex;
-    std::map<ProgramKey, std::weak_ptr<XdpProgram>> programs;
+    std::map<XdpProgram::ProgramKey, std::weak_ptr<XdpProgram>> programs;
 };
 
 Registry& registry()
@@ -193,20 +215,27 @@ Registry& registry()
 int XdpProgram::attach(const XdpLibrary& library, unsigned index, const std::string& interface, XdpMode mode,
                        std::shared_ptr<XdpProgram>& program, std::string& error)
 {
+    constexpr const char* own_namespace = "/proc/thread-self/ns/net";
+    constexpr int attempts = 20; // a process that ends takes its program along, a little later
     struct stat space {};
-    ::stat("/proc/thread-self/ns/net", &space);
-    Registry& known = registry();
-    const std::lock_guard lock(known.mutex);
-    std::erase_if(known.programs, [](const auto& entry) { return entry.second.expired(); });
-    std::weak_ptr<XdpProgram>& slot = known.programs[ProgramKey(space.st_dev, space.st_ino, index)];
-    std::shared_ptr<XdpProgram> made = slot.lock();
-    if (made == nullptr) {
-        made.reset(new XdpProgram(library));
-        if (const int code = made->create(index, mode, error); code != 0) {
+    if (::stat(own_namespace, &space) != 0) {
+        const int code = errno;
+        error = std::string("cannot tell which network namespace ") + interface + " is in: " + own_namespace +
+                ": " + std::strerror(code);
+        return code;
+    }
+    const ProgramKey key(space.st_dev, space.st_ino, index);
+    std::shared_ptr<XdpProgram> made;
+    for (int attempt = 0;; ++attempt) {
+        const int code = find_or_create(library, key, mode, made, error);
+        if (code == 0) {
+            break;
+        }
+        if (code != EBUSY || attempt == attempts) {
             error = "cannot attach to " + interface + ": " + error;
             return code;
         }
-        slot = made;
+        std::this_thread::sleep_for(std::chrono::milliseconds(25)); // without the lock
     }
     if (mode != XdpMode::any && made->native_ != (mode == XdpMode::native)) {
         error = "the XDP program of another endpoint is on " + interface + " in the other mode";
@@ -216,52 +245,63 @@ int XdpProgram::attach(const XdpLibrary& library, unsigned index, const std::str
     return 0;
 }
 
-int XdpProgram::create(unsigned index, XdpMode mode, std::string& error)
+int XdpProgram::find_or_create(const XdpLibrary& library, const ProgramKey& key, XdpMode mode,
+                               std::shared_ptr<XdpProgram>& program, std::string& error)
 {
-    constexpr int attempts = 20; // a process that ends takes its program along, a little later
-    for (int attempt = 0;; ++attempt) {
-        bpf_xdp_query_opts present{};
-        present.sz = sizeof(present);
-        if (library_.bpf_xdp_query(static_cast<int>(index), 0, &present) == 0 && present.attach_mode != 0) {
-            native_ = present.attach_mode == XDP_ATTACHED_DRV;
-            if (join(index, present.prog_id)) {
-                return 0;
-            }
-            if (attempt == attempts) {
-                error =
-                    "XDP program " + std::to_string(present.prog_id) +
-                    " is there already and not to be shared (bpftool prog tells whose it is; to share ours "
-                    "between processes takes CAP_SYS_ADMIN); use the packet or the udp backend";
-                return EBUSY;
-            }
-            std::this_thread::sleep_for(std::chrono::milliseconds(25));
-            continue;
-        }
-        if (const int code = load(); code != 0) {
-            error = std::string("the kernel does not accept the XDP program: ") + std::strerror(code);
-            return code;
-        }
-        int code = 0;
-        for (const XdpMode wanted : {XdpMode::native, XdpMode::generic}) {
-            if (mode != XdpMode::any && mode != wanted) {
-                continue;
-            }
-            bpf_link_create_opts options{};
-            options.sz = sizeof(options);
-            options.flags = wanted == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-            link_ = FileDescriptor(
-                library_.bpf_link_create(program_.get(), static_cast<int>(index), BPF_XDP, &options));
-            code = link_.valid() ? 0 : errno;
-            if (code == 0) {
-                native_ = wanted == XdpMode::native;
-                return 0;
-            }
-        }
-        if ((code != EBUSY && code != EEXIST) || attempt == attempts) {
-            error = std::strerror(code);
-            return code;
+    Registry& known = registry();
+    const std::lock_guard lock(known.mutex);
+    std::erase_if(known.programs, [](const auto& entry) { return entry.second.expired(); });
+    if (const auto found = known.programs.find(key); found != known.programs.end()) {
+        program = found->second.lock();
+        if (program != nullptr) {
+            return 0;
         }
     }
+    std::shared_ptr<XdpProgram> made(new XdpProgram(library));
+    const int code = made->create(std::get<unsigned>(key), mode, error);
+    if (code == 0) {
+        known.programs[key] = made;
+        program = std::move(made);
+    }
+    return code;
+}
+
+int XdpProgram::create(unsigned index, XdpMode mode, std::string& error)
+{
+    bpf_xdp_query_opts present{};
+    present.sz = sizeof(present);
+    if (library_.bpf_xdp_query(static_cast<int>(index), 0, &present) == 0 && present.attach_mode != 0) {
+        native_ = present.attach_mode == XDP_ATTACHED_DRV;
+        if (join(index, present.prog_id)) {
+            return 0;
+        }
+        error = "XDP program " + std::to_string(present.prog_id) +
+                " is there already and not to be shared (bpftool prog tells whose it is; to share ours "
+                "between processes takes CAP_SYS_ADMIN); use the packet or the udp backend";
+        return EBUSY;
+    }
+    if (const int code = load(); code != 0) {
+        error = std::string("the kernel does not accept the XDP program: ") + std::strerror(code);
+        return code;
+    }
+    int code = 0;
+    for (const XdpMode wanted : {XdpMode::native, XdpMode::generic}) {
+        if (mode != XdpMode::any && mode != wanted) {
+            continue;
+        }
+        bpf_link_create_opts options{};
+        options.sz = sizeof(options);
+        options.flags = wanted == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+        link_ = FileDescriptor(
+            library_.bpf_link_create(program_.get(), static_cast<int>(index), BPF_XDP, &options));
+        code = link_.valid() ? 0 : errno;
+        if (code == 0) {
+            native_ = wanted == XdpMode::native;
+            return 0;
+        }
+    }
+    error = std::strerror(code);
+    return code == EEXIST ? EBUSY : code; // somebody attached one in between
 }
 
 int XdpProgram::load()
@@ -276,9 +316,9 @@ int XdpProgram::load()
     if (!sockets_.valid()) {
         return errno;
     }
-    const Assembler::Code code = assemble(queues_.get(), sockets_.get());
+    const FrameFilter filter(queues_.get(), sockets_.get());
     program_ = FileDescriptor(library_.bpf_prog_load(BPF_PROG_TYPE_XDP, program_name, "Dual BSD/GPL",
-                                                     code.data(), code.size(), nullptr));
+                                                     filter.code().data(), filter.code().size(), nullptr));
     return program_.valid() ? 0 : errno;
 }
 

@@ -15,8 +15,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <tuple>
 
-#include "io/udp/udp_socket.hpp"
+#include <sys/types.h>
+
+#include <srd/address.hpp>
+#include <srd/file_descriptor.hpp>
+
 #include "io/xdp/xdp_library.hpp"
 
 namespace srd {
@@ -31,9 +36,12 @@ class XdpProgram {
 public:
     static constexpr std::uint32_t max_queues = 256;
 
+    /// Network namespace (device and inode of its file) and index of the interface in it.
+    using ProgramKey = std::tuple<dev_t, ino_t, unsigned>;
+
     /// The program on interface `index` in this thread's network namespace: the one this process has, that of
     /// another process of ours (that takes CAP_SYS_ADMIN), or a new one. Returns 0, or errno with a
-    /// sentence: EBUSY if somebody else's program is there. Any thread.
+    /// sentence: EBUSY if somebody else's program is still there after half a second. Any thread.
     static int attach(const XdpLibrary& library, unsigned index, const std::string& interface, XdpMode mode,
                       std::shared_ptr<XdpProgram>& program, std::string& error);
 
@@ -47,6 +55,9 @@ public:
 private:
     explicit XdpProgram(const XdpLibrary& library) noexcept : library_(library) {}
 
+    /// One attempt, under the lock of the process's programs: it never sleeps.
+    static int find_or_create(const XdpLibrary& library, const ProgramKey& key, XdpMode mode,
+                              std::shared_ptr<XdpProgram>& program, std::string& error);
     int create(unsigned index, XdpMode mode, std::string& error);
     int load();
     /// Takes over the program of another process; false if it is not ours or out of reach.

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "io/raw/frame_ring.hpp"
+#include "io/raw/raw_io.hpp"
 #include "io/xdp/xdp_library.hpp"
 
 namespace srd {

@@ -73,7 +73,7 @@ std::unique_ptr<PacketIo> make_raw(MakeRaw make, unsigned host, bool ipv6, Count
     config.interface = "veth0";
     config.local_address = make_address(NetWorld::address(host, ipv6));
     config.max_routes = 64;
-    config.ring_bytes = 2U << 20;
+    config.socket_buffer = 2U << 20;
     const InsideNamespace inside(world(mtu)->fd(host));
     std::unique_ptr<PacketIo> io;
     std::string error;

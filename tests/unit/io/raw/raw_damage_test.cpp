@@ -130,7 +130,7 @@ std::unique_ptr<PacketIo> open_damaging(const NetWorld& world, const Kind& kind,
     config.interface = "veth0";
     config.local_address = make_address(NetWorld::address(host, ipv6));
     config.max_routes = 16;
-    config.ring_bytes = 2U << 20;
+    config.socket_buffer = 2U << 20;
     const auto make = [&](const RingPlan& plan, std::unique_ptr<FrameRing>& ring, std::string& error) {
         std::unique_ptr<FrameRing> inner;
         const int code = kind.make(config, plan, inner, error);

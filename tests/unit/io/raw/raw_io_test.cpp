@@ -89,7 +89,7 @@ std::unique_ptr<Endpoint> open_at(Kind kind, unsigned host, const char* interfac
     config.interface = interface;
     config.local_address = make_address(NetWorld::address(host, false), port);
     config.max_routes = 64;
-    config.ring_bytes = 2U << 20;
+    config.socket_buffer = 2U << 20;
     const InsideNamespace inside(world()->fd(host));
     std::unique_ptr<PacketIo> io;
     endpoint->code = make(kind, config, endpoint->counters, io, endpoint->error);
@@ -360,7 +360,7 @@ TEST_CASE("raw: an endpoint with all queues receives by each of them")
             config.mode = kind == Kind::xdp_native ? XdpMode::native : XdpMode::generic;
             config.local_address = make_address(NetWorld::address(host, false));
             config.max_routes = 16;
-            config.ring_bytes = 1U << 20;
+            config.socket_buffer = 1U << 20;
             config.first_queue = first_queue;
             config.queue_count = queue_count;
             const InsideNamespace inside(world()->fd(host));

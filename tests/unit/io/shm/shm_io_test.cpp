@@ -7,10 +7,11 @@
 
 #include <poll.h>
 
-#include "io/shm/shm_box.hpp"
-#include "io/shm/shm_file.hpp"
+#include <srd/shm_object.hpp>
+
 #include "io/shm/shm_ring.hpp"
 #include "io/shm/shm_routes.hpp"
+#include "io/shm/shm_segment.hpp"
 #include "support/catch.hpp"
 #include "support/io/shm_ends.hpp"
 
@@ -40,7 +41,7 @@ ShmToken token_of(const std::string& path)
     return token;
 }
 
-struct Box : ShmBox {
+struct Box : ShmSegment {
     Box()
     {
         std::string error;
@@ -112,10 +113,10 @@ TEST_CASE("shm: an object is its user's alone, has a name that cannot be guessed
 {
     std::string path;
     {
-        const Box box;
+        const Box segment;
         const Box other;
-        path = path_of(box.header().token);
-        CHECK(box.header().token != other.header().token);
+        path = path_of(segment.header().token);
+        CHECK(segment.header().token != other.header().token);
         struct stat status {};
         REQUIRE(::stat(path.c_str(), &status) == 0);
         CHECK((status.st_mode & 07777U) == 0600);
@@ -138,10 +139,10 @@ TEST_CASE("shm: endpoints open while other processes look for stale objects")
     });
     unsigned opened = 0;
     for (int i = 0; i < 3000; ++i) {
-        ShmBox box;
+        ShmSegment segment;
         std::string error;
-        opened += box.open(error) == 0 && box.mapping() != nullptr &&
-                          ::access(path_of(box.header().token).c_str(), F_OK) == 0
+        opened += segment.open(error) == 0 && segment.mapping() != nullptr &&
+                          ::access(path_of(segment.header().token).c_str(), F_OK) == 0
                       ? 1
                       : 0;
     }
@@ -153,27 +154,27 @@ TEST_CASE("shm: endpoints open while other processes look for stale objects")
 TEST_CASE("shm: an object that is none is refused")
 {
     ShmToken token{};
-    CHECK(open_shm_box(token) == nullptr); // no such object
+    CHECK(open_shm_segment(token) == nullptr); // no such object
     token.fill(0xab);
     const std::string path = path_of(token);
     const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600);
     REQUIRE(fd >= 0);
-    CHECK(open_shm_box(token) == nullptr); // too short
+    CHECK(open_shm_segment(token) == nullptr); // too short
     REQUIRE(::ftruncate(fd, static_cast<off_t>(ShmMapping::size())) == 0);
-    CHECK(open_shm_box(token) == nullptr); // nothing written in it
+    CHECK(open_shm_segment(token) == nullptr); // nothing written in it
     ::close(fd);
     REQUIRE(::unlink(path.c_str()) == 0);
-    const Box box; // a link to a right one
-    REQUIRE(::symlink(path_of(box.header().token).c_str(), path.c_str()) == 0);
-    CHECK(open_shm_box(token) == nullptr);
+    const Box segment; // a link to a right one
+    REQUIRE(::symlink(path_of(segment.header().token).c_str(), path.c_str()) == 0);
+    CHECK(open_shm_segment(token) == nullptr);
     REQUIRE(::unlink(path.c_str()) == 0);
-    const ShmToken token_of_box = box.header().token;
-    CHECK(open_shm_box(token_of_box) != nullptr);
-    box.header().token = token; // one that has another's name
-    CHECK(open_shm_box(token_of_box) == nullptr);
-    box.header().token = token_of_box;
-    box.header().magic = ShmHeader::right_magic + 1; // another layout
-    CHECK(open_shm_box(token_of_box) == nullptr);
+    const ShmToken token_of_segment = segment.header().token;
+    CHECK(open_shm_segment(token_of_segment) != nullptr);
+    segment.header().token = token; // one that has another's name
+    CHECK(open_shm_segment(token_of_segment) == nullptr);
+    segment.header().token = token_of_segment;
+    segment.header().magic = ShmHeader::right_magic + 1; // another layout
+    CHECK(open_shm_segment(token_of_segment) == nullptr);
 }
 
 // -- Many peers ---------------------------------------------------------------------
@@ -402,9 +403,9 @@ TEST_CASE("shm: entries that make no sense are dropped and counted, and others a
                                     {8, shm_no_block, huge}}};
     std::uint64_t told = 0;
     for (const std::string& path : mapped_objects()) { // in every first ring, whosever it is
-        const auto box = open_shm_box(token_of(path));
-        REQUIRE(box != nullptr);
-        ShmEntry* const entries = box->entries(0);
+        const auto segment = open_shm_segment(token_of(path));
+        REQUIRE(segment != nullptr);
+        ShmEntry* const entries = segment->entries(0);
         std::uint32_t tail = 0; // the highest turn
         for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
             tail = std::max(tail, entries[i].turn.load());
@@ -417,8 +418,8 @@ TEST_CASE("shm: entries that make no sense are dropped and counted, and others a
             entry.turn.store(++tail);
             ++told;
         }
-        box->header().bells[0] = ~std::uint64_t{0};
-        box->header().bells[15] = ~std::uint64_t{0};
+        segment->header().doorbells[0] = ~std::uint64_t{0};
+        segment->header().doorbells[15] = ~std::uint64_t{0};
     }
     CHECK(told == 3 * lies.size());
     REQUIRE(eventually([&] {
@@ -439,10 +440,10 @@ TEST_CASE("shm: entries that change while they are read lead nowhere else")
     Box liar;
     std::uint32_t ring = 0;
     REQUIRE(liar.add_ring(ring));
-    const auto box = open_shm_box(liar.header().token);
-    REQUIRE(box != nullptr);
+    const auto segment = open_shm_segment(liar.header().token);
+    REQUIRE(segment != nullptr);
     ShmReceiver receiver(*own.mapping());
-    const std::uint32_t bell = receiver.open(box, ring, 0, RouteId{});
+    const std::uint32_t doorbell = receiver.open(segment, ring, 0, RouteId{});
     std::atomic<bool> done{false};
     std::thread flips([&] {
         while (!done) {
@@ -462,7 +463,7 @@ TEST_CASE("shm: entries that change while they are read lead nowhere else")
     bool inside = true;
     for (std::uint32_t turn = 1; turn <= 300000; ++turn) {
         liar.mapping()->entries(ring)[(turn - 1) % shm_ring_entries].turn.store(turn);
-        own.header().bells[bell / 64].store(1);
+        own.header().doorbells[doorbell / 64].store(1);
         std::array<RxPacket, 1> packets;
         good += receiver.receive(packets, Time{});
         inside = inside && (packets[0].data == nullptr || packets[0].length <= shm_blocks * shm_block_size);
@@ -482,13 +483,13 @@ TEST_CASE("shm: heads and turns that make no sense send packets the other way")
     Two two;
     const auto spoil = [](const std::function<void(ShmMapping&)>& lie) {
         for (const std::string& path : mapped_objects()) {
-            const auto box = open_shm_box(token_of(path));
-            REQUIRE(box != nullptr);
-            lie(*box);
+            const auto segment = open_shm_segment(token_of(path));
+            REQUIRE(segment != nullptr);
+            lie(*segment);
         }
     };
     for (const std::uint32_t head : {0x80000000U, 0xffffffffU, 1000000U}) {
-        spoil([head](ShmMapping& box) { box.control(0).head.store(head); });
+        spoil([head](ShmMapping& segment) { segment.control(0).head.store(head); });
         std::set<std::uint32_t> missing;
         for (std::uint32_t number = 1; number <= 40; ++number) {
             missing.insert(number);
@@ -503,9 +504,9 @@ TEST_CASE("shm: heads and turns that make no sense send packets the other way")
             return missing.empty();
         }));
     }
-    spoil([](ShmMapping& box) {
+    spoil([](ShmMapping& segment) {
         for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
-            box.entries(0)[i].turn.store(0xdeadbeef);
+            segment.entries(0)[i].turn.store(0xdeadbeef);
         }
     });
     REQUIRE(eventually([&] {

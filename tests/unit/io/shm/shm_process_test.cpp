@@ -4,8 +4,9 @@
 // room.
 #include <sys/prctl.h>
 
-#include "io/shm/shm_box.hpp"
-#include "io/shm/shm_file.hpp"
+#include <srd/shm_object.hpp>
+
+#include "io/shm/shm_segment.hpp"
 #include "support/catch.hpp"
 #include "support/io/net_world.hpp"
 #include "support/io/shm_ends.hpp"
@@ -39,7 +40,7 @@ void expect_wire_only(ShmEnd& end, EchoPeer& peer)
 }
 
 /// As an engine that hears nothing for half a second does.
-class Doubts {
+class Suspicions {
 public:
     void raise(ShmEnd& end, RouteId route)
     {
@@ -55,7 +56,7 @@ private:
 
 bool exists(const ShmToken& token)
 {
-    return open_shm_box(token) != nullptr;
+    return open_shm_segment(token) != nullptr;
 }
 
 struct Held {
@@ -64,18 +65,18 @@ struct Held {
     std::atomic<pid_t> child{0};
 };
 
-/// A process that has a box, until it is killed.
-int hold_a_box(Held& held, uid_t user)
+/// A process that has a segment, until it is killed.
+int hold_a_segment(Held& held, uid_t user)
 {
     if (user != ::geteuid() && ::setuid(user) != 0) {
         return 1;
     }
-    ShmBox box;
+    ShmSegment segment;
     std::string error;
-    if (box.open(error) != 0) {
+    if (segment.open(error) != 0) {
         return 2;
     }
-    held.token = box.header().token;
+    held.token = segment.header().token;
     held.ready = true;
     for (;;) {
         ::pause();
@@ -87,8 +88,8 @@ bool removes_stale_objects()
 {
     const Shared<Held> dead;
     const Shared<Held> living;
-    Child killed([&] { return hold_a_box(*dead, ::geteuid()); });
-    const Child other([&] { return hold_a_box(*living, ::geteuid()); });
+    Child killed([&] { return hold_a_segment(*dead, ::geteuid()); });
+    const Child other([&] { return hold_a_segment(*living, ::geteuid()); });
     if (!eventually([&] { return dead->ready && living->ready; })) {
         return false;
     }
@@ -115,8 +116,8 @@ TEST_CASE(
     CHECK(with_own_shm("size=16m", [] {
               const Shared<Held> own;
               const Shared<Held> theirs;
-              Child killed([&] { return hold_a_box(*own, ::geteuid()); });
-              Child killed_too([&] { return hold_a_box(*theirs, somebody_else); });
+              Child killed([&] { return hold_a_segment(*own, ::geteuid()); });
+              Child killed_too([&] { return hold_a_segment(*theirs, somebody_else); });
               if (!eventually([&] { return own->ready && theirs->ready; })) {
                   return 2;
               }
@@ -125,9 +126,9 @@ TEST_CASE(
               if (!exists(own->token)) {
                   return 3;
               }
-              ShmBox box;
+              ShmSegment segment;
               std::string error;
-              if (box.open(error) != 0) {
+              if (segment.open(error) != 0) {
                   return 4;
               }
               if (exists(own->token)) {
@@ -156,13 +157,13 @@ TEST_CASE("shm: objects of another user are neither opened nor removed, root's a
         return;
     }
     const Shared<Held> theirs;
-    const Child other([&] { return hold_a_box(*theirs, somebody_else); });
+    const Child other([&] { return hold_a_segment(*theirs, somebody_else); });
     REQUIRE(eventually([&] { return theirs->ready.load(); }));
     errno = 0;
-    CHECK(open_shm_box(theirs->token) == nullptr);
+    CHECK(open_shm_segment(theirs->token) == nullptr);
     CHECK(errno == EACCES);
 
-    ShmBox own;
+    ShmSegment own;
     std::string error;
     REQUIRE(own.open(error) == 0);
     Child looks([&] {
@@ -170,7 +171,7 @@ TEST_CASE("shm: objects of another user are neither opened nor removed, root's a
             return 1;
         }
         errno = 0;
-        return open_shm_box(own.header().token) == nullptr && errno == EACCES ? 0 : 2;
+        return open_shm_segment(own.header().token) == nullptr && errno == EACCES ? 0 : 2;
     });
     CHECK(looks.wait() == 0);
 }
@@ -183,9 +184,9 @@ TEST_CASE("shm: a killed process's object is removed although a child of its liv
     CHECK(with_own_shm("size=16m", [] {
               const Shared<Held> held;
               Child parent([&] {
-                  ShmBox box;
+                  ShmSegment segment;
                   std::string error;
-                  if (box.open(error) != 0) {
+                  if (segment.open(error) != 0) {
                       return 1;
                   }
                   const pid_t child = ::fork();
@@ -197,7 +198,7 @@ TEST_CASE("shm: a killed process's object is removed although a child of its liv
                       ::sleep(30);
                       ::_exit(0);
                   }
-                  held->token = box.header().token;
+                  held->token = segment.header().token;
                   held->child = child;
                   for (;;) {
                       ::pause();
@@ -390,7 +391,7 @@ TEST_CASE("shm: a stopped peer loses nothing and delays no other")
     REQUIRE(opens(end, to_other, other));
 
     stopped.process().signal(SIGSTOP);
-    Doubts doubts;
+    Suspicions suspicions;
     std::set<std::uint32_t> missing;
     Duration longest{};
     std::uint32_t next = 1;
@@ -407,7 +408,7 @@ TEST_CASE("shm: a stopped peer loses nothing and delays no other")
         }
         REQUIRE(ping(end, to_other, 1000 + rounds, 1001 + rounds));
         longest = std::max(longest, clock_now() - began);
-        doubts.raise(end, to_stopped);
+        suspicions.raise(end, to_stopped);
     }
     CHECK(next > 17); // more than its ring holds
     WARN("beside a stopped peer, " << rounds << " round trips, the longest "
@@ -427,7 +428,7 @@ TEST_CASE("shm: a stopped peer loses nothing and delays no other")
     // And through memory again.
     const std::uint64_t before = end.by_memory();
     REQUIRE(eventually([&] {
-        doubts.raise(end, to_stopped);
+        suspicions.raise(end, to_stopped);
         return ping(end, to_stopped, 10000, 10001) && end.by_memory() != before;
     }));
 }
@@ -446,9 +447,9 @@ TEST_CASE("shm: a peer killed in the middle of traffic harms nobody, and its add
         port = victim.address().port();
         const RouteId to_victim = victim.meet(*end.io);
         const std::uint64_t before = end.by_memory();
-        Doubts doubts;
+        Suspicions suspicions;
         REQUIRE(eventually([&] {
-            doubts.raise(end, to_victim);
+            suspicions.raise(end, to_victim);
             end.send(to_victim, 4);
             end.receive();
             return victim.state().by_memory != 0 && end.by_memory() > before;
@@ -478,12 +479,12 @@ TEST_CASE("shm: a peer that does not answer for long when it is first met is rea
     ShmEnd end;
     const RouteId route = peer.meet(*end.io);
     peer.process().signal(SIGSTOP);
-    Doubts doubts;
+    Suspicions suspicions;
     const Time until = clock_now() + std::chrono::milliseconds(1700);
     for (std::uint32_t i = 0; clock_now() < until; ++i) {
         end.send(route, 1);
         end.receive();
-        doubts.raise(end, route);
+        suspicions.raise(end, route);
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     peer.process().signal(SIGCONT);

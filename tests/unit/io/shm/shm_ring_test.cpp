@@ -6,8 +6,8 @@
 #include <numeric>
 #include <random>
 
-#include "io/shm/shm_box.hpp"
 #include "io/shm/shm_ring.hpp"
+#include "io/shm/shm_segment.hpp"
 #include "support/catch.hpp"
 #include "support/io/shm_ends.hpp"
 
@@ -19,7 +19,7 @@ namespace {
 /// Looks after which a ring that was last heard at the first one is watched no more.
 constexpr std::uint32_t looks_until_unwatched = 2U << 14U;
 
-struct Box : ShmBox {
+struct Box : ShmSegment {
     Box()
     {
         std::string error;
@@ -27,22 +27,22 @@ struct Box : ShmBox {
     }
 };
 
-/// A box and a ring in it, which `receiver` reads.
+/// A segment and a ring in it, which `receiver` reads.
 struct Writer {
-    Box box;
+    Box segment;
     ShmPool pool;
     ShmSender sender;
-    std::shared_ptr<ShmMapping> seen = open_shm_box(box.header().token); ///< as the reader maps it
-    std::uint32_t bell = shm_rings;
+    std::shared_ptr<ShmMapping> seen = open_shm_segment(segment.header().token); ///< as the reader maps it
+    std::uint32_t doorbell = shm_rings;
 
     Writer() { sender = add(); }
     ShmSender add()
     {
         std::uint32_t ring = 0;
-        REQUIRE(box.add_ring(ring));
-        return {*box.mapping(), pool, ring};
+        REQUIRE(segment.add_ring(ring));
+        return {*segment.mapping(), pool, ring};
     }
-    ShmControl& control() const { return box.mapping()->control(sender.ring()); }
+    ShmControl& control() const { return segment.mapping()->control(sender.ring()); }
     bool push(std::uint32_t number, std::size_t length = 64) { return push(sender, number, length); }
     /// Every entry: packets 0, 1, ...
     void fill(std::size_t length = 64)
@@ -59,18 +59,18 @@ struct Writer {
 };
 
 struct Reader {
-    Box box;
-    ShmReceiver receiver{*box.mapping()};
+    Box segment;
+    ShmReceiver receiver{*segment.mapping()};
 
     void open(Writer& writer, RouteId route = RouteId{1})
     {
         REQUIRE(writer.seen != nullptr);
-        writer.bell = receiver.open(writer.seen, writer.sender.ring(), writer.sender.tail(), route);
-        REQUIRE(writer.bell < shm_rings);
+        writer.doorbell = receiver.open(writer.seen, writer.sender.ring(), writer.sender.tail(), route);
+        REQUIRE(writer.doorbell < shm_rings);
     }
     void ring(const Writer& writer)
     {
-        box.header().bells[writer.bell / 64].fetch_or(std::uint64_t{1} << writer.bell % 64);
+        segment.header().doorbells[writer.doorbell / 64].fetch_or(std::uint64_t{1} << writer.doorbell % 64);
     }
     /// The numbers of the packets of one look, which are not given back; -2: its end is elsewhere.
     std::vector<std::int64_t> hold(std::size_t limit = 64)
@@ -96,50 +96,51 @@ using Numbers = std::vector<std::int64_t>;
 
 // -- Memory -----------------------------------------------------------------------
 
-TEST_CASE("shm box: rings have memory of their own, and there are so many of them")
+TEST_CASE("shm segment: rings have memory of their own, and there are so many of them")
 {
-    Box box;
+    Box segment;
     std::uint32_t ring = 0;
     for (std::uint32_t i = 0; i < shm_rings; ++i) {
-        REQUIRE(box.add_ring(ring));
+        REQUIRE(segment.add_ring(ring));
         REQUIRE(ring == i);
     }
     errno = 0;
-    CHECK_FALSE(box.add_ring(ring));
+    CHECK_FALSE(segment.add_ring(ring));
     CHECK(errno == ENOSPC);
-    CHECK(reinterpret_cast<std::byte*>(box.mapping()->entries(ring) + shm_ring_entries) <=
-          box.mapping()->block(0));
+    CHECK(reinterpret_cast<std::byte*>(segment.mapping()->entries(ring) + shm_ring_entries) <=
+          segment.mapping()->block(0));
 }
 
-TEST_CASE("shm box: its name goes with it, whatever a peer has written into it")
+TEST_CASE("shm segment: its name goes with it, whatever a peer has written into it")
 {
     ShmToken token{};
     {
-        Box box;
-        token = box.header().token;
-        REQUIRE(open_shm_box(token) != nullptr);
-        box.header().token.fill(1);
+        Box segment;
+        token = segment.header().token;
+        REQUIRE(open_shm_segment(token) != nullptr);
+        segment.header().token.fill(1);
     }
     // As nothing is there, and not because what is there says another name.
     errno = 0;
-    CHECK(open_shm_box(token) == nullptr);
+    CHECK(open_shm_segment(token) == nullptr);
     CHECK(errno == ENOENT);
 }
 
-TEST_CASE("shm box: when /dev/shm is full there is no further ring, and those there are can be written to")
+TEST_CASE(
+    "shm segment: when /dev/shm is full there is no further ring, and those there are can be written to")
 {
     if (skip_unless_root()) {
         return;
     }
     CHECK(with_own_shm("size=700k", [] {
-              Box box;
+              Box segment;
               std::uint32_t ring = 0;
               std::uint32_t rings = 0;
-              for (; box.add_ring(ring); ++rings) {
+              for (; segment.add_ring(ring); ++rings) {
                   for (std::uint32_t i = 0; i < shm_ring_entries; ++i) {
-                      box.mapping()->entries(ring)[i].bytes.fill(std::byte{1});
+                      segment.mapping()->entries(ring)[i].bytes.fill(std::byte{1});
                   }
-                  box.mapping()->control(ring).head.store(1);
+                  segment.mapping()->control(ring).head.store(1);
               }
               return errno == ENOSPC && rings > 0 && rings < shm_rings ? 0 : 2;
           }) == 0);
@@ -296,7 +297,7 @@ TEST_CASE("shm ring: a packet that is written when its ring is about to be watch
         for (std::uint32_t look = 2; look < looks_until_unwatched; ++look) {
             REQUIRE(reader.look().empty());
         }
-        REQUIRE(writer.control().watched == 1); // so the writer rings no bell
+        REQUIRE(writer.control().watched == 1); // so the writer rings no doorbell
         if (at_the_end) {
             REQUIRE(writer.push(2));
         }
@@ -373,7 +374,7 @@ TEST_CASE("shm ring: rings of who has gone are read to their end, and then close
         reader.ring(*writer);
     }
     REQUIRE(reader.hold(1) == Numbers{1});
-    const std::weak_ptr<ShmMapping> box = gone->seen;
+    const std::weak_ptr<ShmMapping> segment = gone->seen;
     reader.receiver.orphan(RouteId{1}, stays.seen.get());
     if (closed) {
         gone.reset();
@@ -385,16 +386,16 @@ TEST_CASE("shm ring: rings of who has gone are read to their end, and then close
         reader.open(writer, RouteId{3});
     };
     come();
-    CHECK_FALSE(box.expired()); // packets of it are held, or wait
+    CHECK_FALSE(segment.expired()); // packets of it are held, or wait
     reader.receiver.release();
     come();
-    CHECK_FALSE(box.expired());
+    CHECK_FALSE(segment.expired());
     CHECK(reader.hold() == Numbers{2, 1, 2});
     come();
-    CHECK_FALSE(box.expired());
+    CHECK_FALSE(segment.expired());
     reader.receiver.release();
     come();
-    CHECK(box.expired());
+    CHECK(segment.expired());
     REQUIRE(stays.push(3));
     if (stays.control().watched == 0) {
         reader.ring(stays);
@@ -414,16 +415,16 @@ TEST_CASE("shm ring: rings of who has gone are closed without anybody new")
         reader.ring(*writer);
     }
     REQUIRE(reader.look().size() == 3);
-    const std::array<std::weak_ptr<ShmMapping>, 3> boxes{orphan.seen, spared.seen, closes->seen};
+    const std::array<std::weak_ptr<ShmMapping>, 3> segments{orphan.seen, spared.seen, closes->seen};
     reader.receiver.orphan(RouteId{1}, spared.seen.get());
     closes.reset();
     orphan.seen.reset();
     for (std::uint32_t i = 0; i < looks_until_unwatched; ++i) {
         REQUIRE(reader.look().empty());
     }
-    CHECK(boxes[0].expired());
-    CHECK_FALSE(boxes[1].expired());
-    CHECK(boxes[2].expired());
+    CHECK(segments[0].expired());
+    CHECK_FALSE(segments[1].expired());
+    CHECK(segments[2].expired());
     CHECK_FALSE(reader.receiver.empty());
     CHECK(spared.push(2));
     reader.ring(spared);
@@ -435,12 +436,12 @@ TEST_CASE("shm ring: the same ring twice is the same")
     Reader reader;
     Writer writer;
     reader.open(writer);
-    const std::uint32_t bell = writer.bell;
+    const std::uint32_t doorbell = writer.doorbell;
     REQUIRE(writer.push(1));
     reader.ring(writer);
     REQUIRE(reader.look() == Numbers{1});
     reader.open(writer); // the answer was lost, and the question came again
-    CHECK(writer.bell == bell);
+    CHECK(writer.doorbell == doorbell);
     REQUIRE(writer.push(2));
     reader.ring(writer);
     CHECK(reader.look() == Numbers{2});
@@ -477,11 +478,11 @@ TEST_CASE("shm ring: what turns out to be another process's memory is not taken,
 
     const RxPacket wrong = next();
     REQUIRE(wrong.remote != nullptr);
-    const std::uint64_t not_the_secret = writer.box.header().secret + 1;
-    writer.box.header().secret_at = reinterpret_cast<std::uintptr_t>(&not_the_secret);
+    const std::uint64_t not_the_secret = writer.segment.header().secret + 1;
+    writer.segment.header().secret_at = reinterpret_cast<std::uintptr_t>(&not_the_secret);
     CHECK(writer.control().copy == 0);
     CHECK_FALSE(wrong.remote->fetch(wrong.mapping_id, {&into, 1}));
-    CHECK(read_process(writer.box.header(), 0, {&into, 1}, {&into, 1}) == ProcessMemory::Read::forbidden);
+    CHECK(read_process(writer.segment.header(), 0, {&into, 1}, {&into, 1}) == ProcessMemory::Read::forbidden);
     CHECK(writer.control().copy == 1);
     reader.receiver.release();
     const RxPacket copied = next();
@@ -515,7 +516,7 @@ TEST_CASE("shm ring: pieces that change after the packet was handed out lead now
     REQUIRE(packets[0].remote != nullptr);
     std::vector<std::byte> got(19900);
     const iovec into{got.data(), got.size()};
-    ShmEntry& entry = writer.box.mapping()->entries(writer.sender.ring())[0];
+    ShmEntry& entry = writer.segment.mapping()->entries(writer.sender.ring())[0];
     for (const std::uint32_t count : {0U, 5U, 1000U, 0xffffffffU}) {
         entry.piece_count = count;
         packets[0].remote->fetch(packets[0].mapping_id, {&into, 1}); // whatever it gets

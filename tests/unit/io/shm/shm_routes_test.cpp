@@ -52,7 +52,7 @@ private:
 };
 
 struct End {
-    explicit End(std::uint16_t port) : route{port}, mail(port), routes({mail.address(), {}, {}}, mail) {}
+    explicit End(std::uint16_t port) : route{port}, mail(port), routes({}, mail) {}
 
     /// What it says next, to change and to deliver.
     ShmMessage next()
@@ -106,7 +106,7 @@ struct Two {
     End a{1};
     std::unique_ptr<End> b = std::make_unique<End>(std::uint16_t{2});
 
-    ShmRoutes::Way* way() { return a.routes.open(RouteId{2}, now); }
+    ShmWay* way() { return a.routes.open(RouteId{2}, now); }
     /// Everything that is said, until there is silence.
     void talk()
     {
@@ -120,11 +120,11 @@ struct Two {
         }
     }
     /// The way from a to b.
-    ShmRoutes::Way& open()
+    ShmWay& open()
     {
         CHECK(way() == nullptr);
         talk();
-        ShmRoutes::Way* const made = way();
+        ShmWay* const made = way();
         REQUIRE(made != nullptr);
         CHECK(a.notices() == Kinds{Kind::same_host});
         return *made;
@@ -138,13 +138,13 @@ struct Two {
         b->hear(a.next(), now);
         return b->next();
     }
-    bool write(ShmRoutes::Way& to, std::uint32_t number, std::size_t length = 64)
+    bool write(ShmWay& to, std::uint32_t number, std::size_t length = 64)
     {
         TestPacket packet(number, length);
         if (!to.sender.push(packet.to(RouteId{2}, PathId{0}))) {
             return false;
         }
-        ShmRoutes::Way* const touched = &to;
+        ShmWay* const touched = &to;
         a.routes.flush({&touched, 1});
         return true;
     }
@@ -159,23 +159,23 @@ TEST_CASE("shm routes: two questions and two answers open a way, and what is wri
     Two two;
     CHECK(two.way() == nullptr);
     const ShmMessage question = two.a.next();
-    CHECK(question.kind == ShmMessage::question);
+    CHECK(question.kind == BypassKind::question);
     CHECK(question.ring == ShmMessage::no_ring);
     two.b->hear(question, two.now);
     const ShmMessage answer = two.b->next();
-    CHECK(answer.kind == ShmMessage::answer);
+    CHECK(answer.kind == BypassKind::answer);
     CHECK(answer.nonce == question.nonce);
     two.a.hear(answer, two.now);
     CHECK(two.way() == nullptr);
     CHECK(two.a.notices().empty());
     const ShmMessage offer = two.a.next();
-    CHECK(offer.kind == ShmMessage::question);
+    CHECK(offer.kind == BypassKind::question);
     CHECK(offer.ring == 0);
     CHECK(offer.nonce != question.nonce);
     two.b->hear(offer, two.now);
     two.a.hear(two.b->next(), two.now);
     CHECK(two.a.notices() == Kinds{Kind::same_host});
-    ShmRoutes::Way* const way = two.way();
+    ShmWay* const way = two.way();
     REQUIRE(way != nullptr);
     CHECK(two.write(*way, 1));
     CHECK(two.b->look() == Numbers{1});
@@ -191,16 +191,16 @@ TEST_CASE("shm routes: a question is repeated with doubled waits while there are
         CHECK(two.way() == nullptr);
         if (!two.a.mail.sent.empty()) {
             asked_at.push_back(ms);
-            CHECK(two.a.next().kind == ShmMessage::question);
+            CHECK(two.a.next().kind == BypassKind::question);
         }
         CHECK(two.a.mail.sent.empty());
     }
     CHECK(asked_at == std::vector<std::int64_t>{0, 2, 6, 14, 30, 62, 126, 254});
-    two.a.routes.doubt(RouteId{2}); // silence: things may be different now
+    two.a.routes.suspect(RouteId{2}); // silence: things may be different now
     two.open();
 }
 
-TEST_CASE("shm routes: after a \"no\" nothing is asked until there is doubt")
+TEST_CASE("shm routes: after a \"no\" nothing is asked until there is a suspicion")
 {
     Two two;
     CHECK(two.way() == nullptr);
@@ -208,13 +208,13 @@ TEST_CASE("shm routes: after a \"no\" nothing is asked until there is doubt")
     question.kernel[3] ^= 1; // as if from another host
     two.b->hear(question, two.now);
     const ShmMessage answer = two.b->next();
-    CHECK(answer.kind == ShmMessage::refusal);
+    CHECK(answer.kind == BypassKind::refusal);
     two.a.hear(answer, two.now);
     for (int i = 0; i < 1000; ++i, two.now += milliseconds(5)) {
         CHECK(two.way() == nullptr);
     }
     CHECK(two.a.mail.sent.empty());
-    two.a.routes.doubt(RouteId{2});
+    two.a.routes.suspect(RouteId{2});
     two.open();
 }
 
@@ -222,7 +222,7 @@ TEST_CASE("shm routes: only the answer to the latest question counts, and only w
 {
     Two two;
     const ShmMessage right = two.last_answer();
-    REQUIRE(right.kind == ShmMessage::answer);
+    REQUIRE(right.kind == BypassKind::answer);
     const auto refused = [&](const std::function<void(ShmMessage&)>& spoil) {
         ShmMessage wrong = right;
         spoil(wrong);
@@ -237,13 +237,13 @@ TEST_CASE("shm routes: only the answer to the latest question counts, and only w
     refused([](ShmMessage& message) { message.kind = 7; });
     refused([](ShmMessage& message) {
         message.nonce = message.nonce + 1;
-        message.kind = ShmMessage::refusal;
+        message.kind = BypassKind::refusal;
     });
     two.a.hear(right, two.now);
     CHECK(two.a.notices() == Kinds{Kind::same_host});
     REQUIRE(two.way() != nullptr);
     ShmMessage late = right; // the answer to a repeated question
-    late.kind = ShmMessage::refusal;
+    late.kind = BypassKind::refusal;
     two.a.hear(late, two.now);
     CHECK(two.way() != nullptr);
 }
@@ -262,12 +262,12 @@ TEST_CASE("shm routes: rings that do not exist are not read")
     CHECK(two.b->routes.receiver()->empty());
 }
 
-// -- Sleep and bells ----------------------------------------------------------------
+// -- Sleep and doorbells ----------------------------------------------------------------
 
 TEST_CASE("shm routes: a wake-up message goes to who sleeps, and only then")
 {
     Two two;
-    ShmRoutes::Way& way = two.open();
+    ShmWay& way = two.open();
     CHECK(two.write(way, 1));
     CHECK(two.a.mail.sent.empty());
     two.b->routes.set_asleep(true);
@@ -281,16 +281,16 @@ TEST_CASE("shm routes: a wake-up message goes to who sleeps, and only then")
     CHECK(two.b->look() == Numbers{1, 2, 3});
 }
 
-// -- Doubt and endings --------------------------------------------------------------
+// -- Suspicion and endings ----------------------------------------------------------
 
-TEST_CASE("shm routes: a way that is doubted is far until it has proved itself, and loses nothing")
+TEST_CASE("shm routes: a suspected way is closed until it has proved itself, and loses nothing")
 {
     Two two;
-    ShmRoutes::Way& way = two.open();
+    ShmWay& way = two.open();
     CHECK(two.write(way, 1));
-    two.a.routes.doubt(RouteId{2});
+    two.a.routes.suspect(RouteId{2});
     CHECK(two.a.notices() == Kinds{Kind::network});
-    two.a.routes.doubt(RouteId{2});
+    two.a.routes.suspect(RouteId{2});
     CHECK(two.a.notices().empty());
     two.open();
     CHECK(two.write(way, 2));
@@ -307,14 +307,14 @@ TEST_CASE("shm routes: the last word about a way is true, whatever happened befo
         return two.way() != nullptr;
     };
     REQUIRE(open());
-    two.a.routes.doubt(RouteId{2});
+    two.a.routes.suspect(RouteId{2});
     REQUIRE(open());
     const Kinds opened = two.a.notices();
     REQUIRE(!opened.empty());
     CHECK(opened.back() == Kind::same_host);
-    two.a.routes.doubt(RouteId{2});
+    two.a.routes.suspect(RouteId{2});
     REQUIRE(open());
-    two.a.routes.doubt(RouteId{2});
+    two.a.routes.suspect(RouteId{2});
     const Kinds closed = two.a.notices();
     REQUIRE(!closed.empty());
     CHECK(closed.back() == Kind::network);
@@ -323,7 +323,7 @@ TEST_CASE("shm routes: the last word about a way is true, whatever happened befo
 TEST_CASE("shm routes: a way is not used once its peer has closed, and its ring serves the next one")
 {
     Two two;
-    ShmRoutes::Way& way = two.open();
+    ShmWay& way = two.open();
     for (std::uint32_t number = 0; number < shm_ring_entries; ++number) {
         CHECK(two.write(way, number)); // never read
     }
@@ -333,7 +333,7 @@ TEST_CASE("shm routes: a way is not used once its peer has closed, and its ring 
     CHECK(two.a.next().ring == ShmMessage::no_ring);
     CHECK(two.a.routes.open(RouteId{3}, two.now) == nullptr);
     two.talk();
-    ShmRoutes::Way* const other = two.a.routes.open(RouteId{3}, two.now);
+    ShmWay* const other = two.a.routes.open(RouteId{3}, two.now);
     REQUIRE(other != nullptr);
     CHECK(other->sender.ring() == 0);
     CHECK(two.write(*other, 100));
@@ -345,7 +345,7 @@ TEST_CASE("shm routes: another process at the same address does not get what was
     const bool killed = GENERATE(false, true); // before anybody knows that it has gone
     const bool it_asks = GENERATE(false, true);
     Two two;
-    ShmRoutes::Way& way = two.open();
+    ShmWay& way = two.open();
     for (std::uint32_t number = 0; number < shm_ring_entries; ++number) {
         CHECK(two.write(way, number));
     }
@@ -360,10 +360,10 @@ TEST_CASE("shm routes: another process at the same address does not get what was
         two.a.routes.forget(RouteId{2});
         CHECK(two.a.notices() == Kinds{Kind::network});
     } else {
-        two.a.routes.doubt(RouteId{2});
+        two.a.routes.suspect(RouteId{2});
         CHECK(two.a.notices() == Kinds{Kind::network});
     }
-    ShmRoutes::Way& next = two.open();
+    ShmWay& next = two.open();
     CHECK(two.write(next, 100));
     CHECK(two.b->look() == Numbers{100});
 }
@@ -413,7 +413,7 @@ TEST_CASE("shm routes: the rings of a process that has gone are closed, those of
 
 // -- Memory -------------------------------------------------------------------------
 
-TEST_CASE("shm routes: a peer's memory is read while its box is known, and not after it was taken back")
+TEST_CASE("shm routes: a peer's memory is read while its segment is known, and not after it was taken back")
 {
     Two two;
     two.open();

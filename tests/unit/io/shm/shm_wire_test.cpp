@@ -4,8 +4,7 @@
 // told. Time and the other backend are in the test's hands.
 #include <deque>
 
-#include "io/core/look_rule.hpp"
-#include "io/shm/shm_box.hpp"
+#include "io/shm/shm_segment.hpp"
 #include "support/catch.hpp"
 #include "support/io/shm_ends.hpp"
 #include "support/quiet_io.hpp"
@@ -174,30 +173,6 @@ struct Two {
 
 } // namespace
 
-TEST_CASE("look rule: every interval, every time for a while after a find, and at once when told")
-{
-    LookRule rule(microseconds(20));
-    Time now(std::chrono::seconds(1));
-    CHECK(rule.due(now));
-    rule.looked(now, false);
-    CHECK_FALSE(rule.due(now));
-    CHECK_FALSE(rule.due(now + microseconds(19)));
-    CHECK(rule.due(now + microseconds(20)));
-    CHECK_FALSE(rule.urgent(now + microseconds(20), microseconds(5)));
-    CHECK(rule.urgent(now + microseconds(25), microseconds(5)));
-    rule.hurry();
-    CHECK(rule.due(now));
-    rule.looked(now, true);
-    for (int i = 0; i < 999; ++i, now += microseconds(1)) {
-        CHECK(rule.due(now));
-        CHECK(rule.urgent(now, microseconds(5)));
-        rule.looked(now, false);
-    }
-    now += microseconds(1);
-    rule.looked(now, false);
-    CHECK_FALSE(rule.due(now));
-}
-
 TEST_CASE("shm wire: while packets come through memory, the other backend is looked at now and then")
 {
     Two two;
@@ -343,7 +318,7 @@ TEST_CASE("shm wire: a burst is taken as far as both ways take it, each packet b
     CHECK(tries < 1000);
 }
 
-TEST_CASE("shm wire: every reader of a large burst hears its bell")
+TEST_CASE("shm wire: every reader of a large burst hears its doorbell")
 {
     Time now(std::chrono::seconds(1));
     End hub(1);

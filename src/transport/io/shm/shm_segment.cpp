@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "io/shm/shm_box.hpp"
+#include "io/shm/shm_segment.hpp"
 
 #include <cerrno>
 #include <cstring>
 #include <new>
-#include <random>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -12,8 +11,9 @@
 #include <unistd.h>
 
 #include <srd/check.hpp>
+#include <srd/shm_object.hpp>
 
-#include "io/shm/shm_file.hpp"
+#include "io/core/system_random.hpp"
 
 namespace srd {
 
@@ -32,14 +32,8 @@ static_assert(sizeof(ShmHeader) <= page && rings_at % page == 0);
 
 constexpr const char* prefix = "srd_shm.";
 
-/// How often a new object may be taken for a stale one, by processes that start at the same moment.
+/// How often other processes, starting at the same moment, may take our new object for a stale one.
 constexpr int max_attempts = 100;
-
-std::uint64_t random_number()
-{
-    std::random_device random;
-    return std::uint64_t{random()} << 32U | random();
-}
 
 /// shm_open()'s name.
 std::string name_of(const ShmToken& token)
@@ -114,9 +108,9 @@ std::byte* ShmMapping::block(std::uint32_t number) const noexcept
     return base_ + pool_at + std::size_t{number} * shm_block_size;
 }
 
-// -- The own box ----------------------------------------------------------------
+// -- The own segment ------------------------------------------------------------
 
-int ShmBox::open(std::string& error)
+int ShmSegment::open(std::string& error)
 {
     static const bool cleaned = [] {
         remove_stale_shm(prefix);
@@ -131,9 +125,9 @@ int ShmBox::open(std::string& error)
     };
     ShmToken token;
     std::string path;
-    // Who removes stale objects may get this one before it is locked: then it has no name any more.
+    // A process that removes stale objects may remove this one before it is locked: then it has no name.
     for (int attempt = 0; path.empty(); ++attempt) {
-        const std::array<std::uint64_t, 2> name{random_number(), random_number()};
+        const std::array<std::uint64_t, 2> name{system_random(), system_random()};
         std::memcpy(token.data(), name.data(), token.size());
         path = name_of(token);
         file_ = FileDescriptor(shm_open(path.c_str(), O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR));
@@ -143,13 +137,13 @@ int ShmBox::open(std::string& error)
         if (!lock_file(file_.get(), LOCK_EX) || is_unlinked(file_.get())) {
             if (attempt == max_attempts) {
                 errno = EAGAIN;
-                return failed("new objects are taken for stale ones");
+                return failed("other processes keep removing the new object as a stale one");
             }
             path.clear();
         }
     }
-    // Opened once more, because a mapping keeps alive what it was made from, with its lock: in a child of
-    // fork() the mapping stays, and the lock must not.
+    // Mapped through a second descriptor: a mapping keeps its open file alive, and with it the lock. In a
+    // child of fork() the mapping stays, but the lock must end with this process.
     const FileDescriptor file(shm_open(path.c_str(), O_RDWR, 0));
     if (!file.valid() || ftruncate(file_.get(), static_cast<off_t>(object_size)) != 0 ||
         !allocate(file_.get(), 0, page)) {
@@ -166,7 +160,7 @@ int ShmBox::open(std::string& error)
     mapping_ = std::move(mapping);
     name_ = std::move(path);
     ShmHeader& made = header();
-    secret_ = random_number();
+    secret_ = system_random();
     made.secret = secret_;
     made.process = getpid();
     made.secret_at = reinterpret_cast<std::uintptr_t>(&secret_);
@@ -175,7 +169,7 @@ int ShmBox::open(std::string& error)
     return 0;
 }
 
-ShmBox::~ShmBox()
+ShmSegment::~ShmSegment()
 {
     if (mapping_ != nullptr) {
         header().closed.store(1, std::memory_order_release);
@@ -183,7 +177,7 @@ ShmBox::~ShmBox()
     }
 }
 
-bool ShmBox::add_ring(std::uint32_t& ring) noexcept
+bool ShmSegment::add_ring(std::uint32_t& ring) noexcept
 {
     if (ring_count_ == shm_rings) {
         errno = ENOSPC;
@@ -204,9 +198,9 @@ bool ShmBox::add_ring(std::uint32_t& ring) noexcept
     return true;
 }
 
-// -- Others' --------------------------------------------------------------------
+// -- Segments of peers ----------------------------------------------------------
 
-std::shared_ptr<ShmMapping> open_shm_box(const ShmToken& token)
+std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token)
 {
     const FileDescriptor file(shm_open(name_of(token).c_str(), O_RDWR | O_NOFOLLOW, 0));
     if (!file.valid()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "io/shm/shm_file.hpp"
+#include <srd/shm_object.hpp>
 
 #include <cerrno>
 #include <cstring>

@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// What a backend asks the one at the other end of a route, and how: by packets of the backend that reaches
-// everybody, which it takes out before the engine sees them. A message is a struct of fixed size with the
-// members magic (`right_magic`, whose first byte is no version of wire.hpp) and address (its sender's).
+// Messages between the backends at the two ends of a route: packets of the base backend, which reaches
+// everybody, that they take out before the engine sees them. A message is a struct of fixed size with the
+// members magic (`right_magic`, whose first byte is no version of wire.hpp), kind, nonce, and address (its
+// sender's, a sockaddr_in or sockaddr_in6).
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #include <srd/address.hpp>
-#include <srd/time.hpp>
 
 #include "io/core/packet_io.hpp"
 
 namespace srd {
+
+/// Kinds of message that all have; those from `first_other` on are each backend's own.
+struct BypassKind {
+    static constexpr std::uint32_t question = 1;
+    static constexpr std::uint32_t answer = 2;
+    static constexpr std::uint32_t refusal = 3; ///< answers, too: there is no way but the base backend
+    static constexpr std::uint32_t first_other = 4;
+};
 
 /// The packet of one message, which must stay valid as long as the packet.
 template <typename Message>
@@ -30,7 +37,7 @@ TxPacket packet_of(RouteId route, Message& message)
     return packet;
 }
 
-/// One that the backend does not take is lost, as any packet may be: it will be asked again.
+/// One that the backend does not take is lost, as any packet may be: questions are repeated.
 template <typename Message>
 void send_message(PacketIo& io, RouteId route, Message message)
 {
@@ -63,24 +70,5 @@ bool sender_of(const Message& message, PacketIo& io, RouteId& route)
     return SocketAddress::parse(message.address.data(), message.address.size(), sender) &&
            io.resolve(sender, route) == Status::ok;
 }
-
-/// When a question is due, and which answer counts: that to the question asked last.
-struct Question {
-    std::uint64_t nonce = 0;
-    Time at{};              ///< of the next repetition
-    std::uint8_t asked = 0; ///< times, without an answer
-
-    void begin(std::uint64_t new_nonce, Time now) noexcept { *this = {new_nonce, now, 0}; }
-    /// It is asked now; the waits after it double, up to about a second.
-    void ask(Time now) noexcept
-    {
-        at = now + first_wait * (1U << std::min(asked, max_doublings));
-        asked = static_cast<std::uint8_t>(std::min(asked + 1, 255));
-    }
-
-private:
-    static constexpr Duration first_wait = std::chrono::milliseconds(2);
-    static constexpr std::uint8_t max_doublings = 9;
-};
 
 } // namespace srd

@@ -8,10 +8,11 @@
 
 namespace srd {
 
-/// Forwarding decorator: every call goes to another PacketIo unless a derived class overrides it.
-class IoAround : public PacketIo {
+/// A forwarding decorator: it owns another PacketIo and passes every call on to it. A derived class overrides
+/// what it does differently.
+class ForwardingIo : public PacketIo {
 public:
-    explicit IoAround(std::unique_ptr<PacketIo> inner) noexcept : inner_(std::move(inner)) {}
+    explicit ForwardingIo(std::unique_ptr<PacketIo> inner) noexcept : inner_(std::move(inner)) {}
 
     PacketIo& inner() const noexcept { return *inner_; }
 

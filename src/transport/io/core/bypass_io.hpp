@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What all backends share that bypass the sockets: a faster way to some peers (rings of an interface, queue
+// pairs of a device, shared memory) beside a base backend that reaches everybody and does everything else:
+// it owns the address and the port, knows the routes, answers liveness probes, hears of errors.
+//
+// Laws:
+//  - A packet that the bypass cannot carry takes the base backend, and those behind it to the same peer in
+//    the same burst with it: what stops one mostly stops all, and few and large batches are cheap.
+//  - What the bypass could carry but has no room for now is not accepted: the engine offers it again.
+//  - Where packets come by the bypass, the base backend, each poll of which is a system call, is polled only
+//    now and then (PollBackoff), but always before a notice of it is acted on and before a sleep.
+//  - The memory of the packets of one burst is given back to each of the two once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include <srd/check.hpp>
+
+#include "io/core/forwarding_io.hpp"
+#include "io/core/packet_io.hpp"
+#include "io/core/poll_backoff.hpp"
+
+namespace srd {
+
+/// How often to poll a base backend from which little comes.
+inline constexpr Duration base_interval = std::chrono::microseconds(20);
+
+class BypassIo : public ForwardingIo {
+public:
+    explicit BypassIo(std::unique_ptr<PacketIo> base) : ForwardingIo(std::move(base)), caps_(inner().caps())
+    {
+    }
+
+    const IoCaps& caps() const noexcept final { return caps_; }
+    void rx_release() noexcept final
+    {
+        if (base_held_) {
+            inner().rx_release();
+            base_held_ = false;
+        }
+        release_bypass();
+    }
+    void probe_liveness(RouteId route, Time now) final
+    {
+        suspect(route);
+        inner().probe_liveness(route, now);
+    }
+
+protected:
+    /// What became of a packet that was offered to the bypass.
+    enum class Offered : std::uint8_t {
+        sent,
+        no_room,     ///< now, but there will be
+        not_carried, ///< it has to take the base backend
+    };
+    struct Sent {
+        std::size_t accepted = 0; ///< of all: what PacketIo::tx_burst returns
+        std::size_t bypassed = 0; ///< of these, by the bypass
+    };
+
+    /// Sends a prefix of `packets`: `offer` is called with each that may take the bypass, in order.
+    template <typename Offer>
+    Sent send(std::span<const TxPacket> packets, Offer&& offer)
+    {
+        Sent sent;
+        while (sent.accepted < packets.size()) {
+            const Offered result = offer(packets[sent.accepted]);
+            if (result == Offered::no_room) {
+                break;
+            }
+            if (result == Offered::sent) {
+                ++sent.accepted;
+                ++sent.bypassed;
+                continue;
+            }
+            std::size_t end = sent.accepted + 1;
+            while (end < packets.size() && packets[end].route == packets[sent.accepted].route) {
+                ++end;
+            }
+            sent.accepted += inner().tx_burst(packets.subspan(sent.accepted, end - sent.accepted));
+            if (sent.accepted < end) {
+                break;
+            }
+        }
+        return sent;
+    }
+
+    /// Receives from the base backend a prefix of `packets`, without those for which `is_message` is true:
+    /// messages between backends, which it has dealt with.
+    template <typename IsMessage>
+    std::size_t receive_base(std::span<RxPacket> packets, Time now, IsMessage&& is_message)
+    {
+        SRD_DCHECK(!base_held_);
+        const std::size_t count = inner().rx_burst(packets, now);
+        base_held_ = count != 0; // also if all were messages
+        base_polls_.polled(now, count != 0);
+        return keep_packets(packets.first(count), is_message);
+    }
+    /// Moves packets that are no messages to the front; returns how many.
+    template <typename IsMessage>
+    static std::size_t keep_packets(std::span<RxPacket> packets, IsMessage&& is_message)
+    {
+        std::size_t kept = 0;
+        for (const RxPacket& packet : packets) {
+            if (!is_message(packet)) [[likely]] {
+                packets[kept++] = packet;
+            }
+        }
+        return kept;
+    }
+    const PollBackoff& base_polls() const noexcept { return base_polls_; }
+    bool holds_base_packets() const noexcept { return base_held_; }
+
+    std::size_t poll_base_notices(std::span<RouteNotice> notices, Time now)
+    {
+        const std::size_t count = inner().poll_notices(notices, now);
+        if (count != 0) {
+            base_polls_.hurry(); // before a notice is acted on, all that came earlier must have been read
+        }
+        return count;
+    }
+    /// PacketIo::arm_wait of the base backend.
+    bool arm_base()
+    {
+        const bool idle = inner().arm_wait();
+        if (!idle) {
+            base_polls_.hurry();
+        }
+        return idle;
+    }
+
+    IoCaps caps_; ///< the base backend's, until a derived class says otherwise
+
+private:
+    /// The memory of the packets that the bypass has handed out, if any, is its own again.
+    virtual void release_bypass() noexcept = 0;
+    /// The peer is silent: its bypass has to prove itself again.
+    virtual void suspect(RouteId /*route*/) noexcept {}
+
+    PollBackoff base_polls_{base_interval};
+    bool base_held_ = false; // packets of the base backend are handed out
+};
+
+} // namespace srd

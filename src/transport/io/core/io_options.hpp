@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What every backend is asked for, and where it says what a person should read. A backend's own options
+// derive from these, so that they are passed on as one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include <srd/address.hpp>
+#include <srd/limits.hpp>
+
+namespace srd {
+
+/// One line each, without the end of the line; either may be empty. Called on the caller's thread.
+struct IoLog {
+    using Sink = std::function<void(const char*)>;
+
+    Sink warn; ///< what is wrong, and what to do about it
+    Sink tell; ///< what runs
+
+    void warning(const std::string& text) const { write(warn, text); }
+    void information(const std::string& text) const { write(tell, text); }
+
+private:
+    static void write(const Sink& sink, const std::string& text)
+    {
+        if (sink) {
+            sink(text.c_str());
+        }
+    }
+};
+
+struct IoOptions : IoLog {
+    /// One of this host's addresses, not a wildcard; port 0: any free one.
+    SocketAddress local_address;
+    std::uint16_t path_count = max_paths; ///< entropies per route, 1..max_paths; a backend may have fewer
+    /// Memory for packets to receive, bytes: of sockets, and of the rings or the registered memory beside
+    /// them.
+    std::uint32_t socket_buffer = 8U << 20;
+    std::uint32_t max_packet = max_udp_payload; ///< upper bound of every route's MTU, payload bytes
+    std::uint32_t max_routes = Limits{}.max_routes;
+};
+
+} // namespace srd
