@@ -3,7 +3,6 @@
 // What a reader can hold in mind: no file of more than 500 lines, no function of more than 70, no folder of
 // more than 25 sources. The rules are shown to bite.
 #include <algorithm>
-#include <array>
 #include <map>
 #include <string>
 #include <vector>
@@ -18,36 +17,6 @@ using namespace srd::test;
 constexpr std::size_t most_lines = 500;
 constexpr std::size_t most_function_lines = 70;
 constexpr std::size_t most_files = 25;
-
-/// Files that the rework has not reached yet. To be empty.
-constexpr std::array unfinished{
-    "src/transport/engine.cpp",
-    "src/transport/io/xdp/xdp_program.cpp",
-    "src/transport/receive/placement.cpp",
-    "src/transport/receive/receive.cpp",
-    "src/transport/rma/rma.cpp",
-    "src/transport/send/messages.cpp",
-    "src/transport/send/transmit.cpp",
-    "tests/fabric/endpoint/fabric_msg_test.cpp",
-    "tests/fabric/entry/fabric_info_test.cpp",
-    "tests/fabric/load/fabric_load_peers_test.cpp",
-    "tests/fabric/load/fabric_load_test.cpp",
-    "tests/fabric/rma/fabric_atomic_test.cpp",
-    "tests/fabric/threads/fabric_threads_close_test.cpp",
-    "tests/fuzz/fuzz_packets.cpp",
-    "tests/mpi/mpi_onesided.cpp",
-    "tests/sim/rma_app.cpp",
-    "tests/sim/scenarios.cpp",
-    "tests/unit/engine/engine_near_test.cpp",
-    "tests/unit/io/core/io_conformance_test.cpp",
-    "tests/unit/io/shm/shm_io_test.cpp",
-    "tests/unit/io/shm/shm_ring_test.cpp",
-};
-
-bool is_unfinished(const std::string& path)
-{
-    return std::find(unfinished.begin(), unfinished.end(), path) != unfinished.end();
-}
 
 std::vector<std::string> size_faults(const SourceFile& file)
 {
@@ -95,14 +64,8 @@ TEST_CASE("sizes: no file, function or folder is larger than a reader can hold i
     const std::vector<SourceFile> files = source_files(SRD_SOURCE_DIR, {"include", "src", "tests"});
     REQUIRE(files.size() > 20);
     for (const SourceFile& file : files) {
-        const std::vector<std::string> faults = size_faults(file);
-        for (const std::string& fault : faults) {
-            if (!is_unfinished(file.path)) {
-                FAIL_CHECK(fault);
-            }
-        }
-        if (faults.empty() && is_unfinished(file.path)) {
-            WARN(file.path << " is small enough now: it leaves the list of the unfinished");
+        for (const std::string& fault : size_faults(file)) {
+            FAIL_CHECK(fault);
         }
     }
     for (const std::string& fault : folder_faults(files)) {

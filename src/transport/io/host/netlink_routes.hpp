@@ -14,8 +14,10 @@
 #include <string>
 #include <unordered_map>
 
-#include "io/raw/raw_frame.hpp"
-#include "io/udp/udp_socket.hpp"
+#include <srd/address.hpp>
+#include <srd/file_descriptor.hpp>
+
+#include "io/core/ethernet.hpp"
 
 namespace srd {
 
