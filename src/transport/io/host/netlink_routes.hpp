@@ -14,10 +14,8 @@
 #include <string>
 #include <unordered_map>
 
-#include <srd/address.hpp>
-#include <srd/file_descriptor.hpp>
-
-#include "io/core/ethernet.hpp"
+#include "io/raw/raw_frame.hpp"
+#include "io/udp/udp_socket.hpp"
 
 namespace srd {
 

@@ -18,11 +18,14 @@
 #include <srd/address.hpp>
 #include <srd/types.hpp>
 
-#include "io/core/ethernet.hpp"
 #include "io/core/ip_header.hpp"
 #include "io/core/packet_io.hpp"
 
 namespace srd {
+
+using MacAddress = std::array<std::uint8_t, 6>;
+
+inline constexpr std::uint32_t ethernet_header = 14;
 
 /// Bytes of all headers in front of a packet.
 constexpr std::uint32_t raw_overhead(int family) noexcept
