@@ -38,6 +38,7 @@ const char* to_string(Cause cause) noexcept
         "the target's memory region was not registered for this access",
         "the target does not serve this atomic operation on this datatype",
         "the target closed the memory region while it was being read",
+        "the peer refused us: all its records of peers are in use (raise FI_SRD_MAX_PEERS there)",
     };
     static_assert(texts.size() == static_cast<std::size_t>(Cause::count_));
     const auto index = static_cast<std::size_t>(cause);

@@ -63,6 +63,9 @@ private:
     X(rx_unexpected_messages, "messages that arrived before a matching receive was posted")                  \
     X(rx_refused_messages, "messages refused for lack of memory (receiver not ready)")                       \
     X(tx_rnr_backoffs, "times a peer answered receiver-not-ready")                                           \
+    X(tx_no_room, "introductions refused because FI_SRD_MAX_PEERS records are in use")                       \
+    X(rx_no_room, "times a peer refused our introduction because its records are in use")                    \
+    X(peer_evictions, "records of silent or departed peers that were given to others")                       \
     X(tx_again, "operations refused with 'again' because a queue was full")                                  \
     X(tx_unsent, "packets that the backend did not accept at once")                                          \
     X(io_rx_dropped, "packets the backend dropped, or the kernel dropped at our socket")                     \

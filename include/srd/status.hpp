@@ -35,6 +35,7 @@ enum class Cause : std::uint8_t {
     access_denied,      ///< the target's memory region was not registered for this access
     bad_operation,      ///< the target does not serve this atomic operation or datatype
     region_closed,      ///< the target closed the memory region while it was being read
+    peer_full,          ///< the peer answered that it has no record left for another endpoint
     count_              ///< number of causes; not a cause
 };
 

@@ -21,7 +21,8 @@ std::uint64_t effective_grant_budget(const IoCaps& caps, const Tuning& tuning)
 
 /// A packet of remote accesses is taken only when there is a record for every answer that it may need. The
 /// shares that new operations and unexpected messages leave free (OutgoingPool::response_reserve,
-/// IncomingPool::create) must be enough for one packet, or peers that wait for each other would wait for ever.
+/// IncomingPool::create) must be enough for one packet, or peers that wait for each other would wait for
+/// ever.
 std::uint32_t at_least(std::uint32_t records, std::uint32_t packets) noexcept
 {
     return std::max(records, packets * wire::max_rma_frames);
@@ -55,7 +56,7 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
       framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
       submission_(shared_, framing_, initiator_, lifecycle_), acks_(shared_),
-      transmit_(shared_, framing_, limits.tx_descs),
+      transmit_(shared_, framing_, lifecycle_, limits.tx_descs),
       inbound_(shared_, lifecycle_, acks_, submission_, placement_, initiator_, target_)
 {
 }
@@ -253,9 +254,9 @@ bool Engine::poll_liveness_probe(RouteId& route)
 
 bool Engine::idle(Time now) const noexcept
 {
-    return !shared_.peers.any_active() && !shared_.outgoing.any_done() && !shared_.incoming.any_done() &&
-           shared_.reader.turn_of() == no_index && shared_.questions.empty() &&
-           shared_.peers.next_timeout() > now;
+    return !shared_.peers.any_active() && !lifecycle_.any_refusal() && !shared_.outgoing.any_done() &&
+           !shared_.incoming.any_done() && shared_.reader.turn_of() == no_index &&
+           shared_.questions.empty() && shared_.peers.next_timeout() > now;
 }
 
 Time Engine::next_timeout() const noexcept

@@ -41,7 +41,7 @@
 #include "send/ack_handler.hpp"
 #include "send/framing.hpp"
 #include "send/submission.hpp"
-#include "send/transmit.hpp"
+#include "send/transmitter.hpp"
 #include "shared.hpp"
 
 namespace srd {
@@ -183,7 +183,7 @@ private:
     PeerLifecycle lifecycle_;
     Submission submission_;
     AckHandler acks_;
-    Transmit transmit_;
+    Transmitter transmit_;
     Inbound inbound_;
 };
 

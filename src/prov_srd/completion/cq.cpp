@@ -76,6 +76,8 @@ int error_of(Cause cause) noexcept
         return FI_ECANCELED;
     case Cause::unreachable:
         return FI_EHOSTUNREACH;
+    case Cause::peer_full:
+        return FI_ECONNREFUSED;
     case Cause::peer_out_of_memory:
         return FI_ENORX;
     case Cause::truncated:

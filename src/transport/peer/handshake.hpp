@@ -34,6 +34,18 @@ namespace srd {
 
 /// What every hello of an endpoint says of it.
 struct Identity {
+    /// The hello that bears the address, with all that is the same in each.
+    wire::HelloFrame hello() const noexcept
+    {
+        wire::HelloFrame frame;
+        frame.address_length = address_length;
+        frame.address = address;
+        frame.incarnation = incarnation;
+        frame.max_packet = max_packet;
+        frame.rx_buffer = rx_buffer;
+        return frame;
+    }
+
     std::array<std::byte, max_address_size> address{};
     std::uint8_t address_length = 0;
     std::uint64_t incarnation = 0; ///< random, never 0: tells a restarted process from the one before
@@ -105,6 +117,10 @@ public:
         return tx_connection_ != answer.connection ? Judgment::gave_up : Judgment::same;
     }
 
+    /// The remote has no room for us; we go on asking. True if that is why it has not been met.
+    void on_no_room() noexcept { refused_ = state_ == State::greeting; }
+    bool refused() const noexcept { return refused_; }
+
     // -- Hellos to be sent
 
     bool hello_due() const noexcept { return hello_due_; }
@@ -131,8 +147,9 @@ public:
         return true;
     }
 
-    /// The system says that nobody has the address. While we introduce ourselves that may be about the process
-    /// before the one to be met: it counts when it is heard again after another question. True: it counts.
+    /// The system says that nobody has the address. While we introduce ourselves that may be about the
+    /// process before the one to be met: it counts when it is heard again after another question. True: it
+    /// counts.
     bool on_gone_news() noexcept
     {
         if (state_ == State::greeting && gone_news_ != GoneNews::doubted) {
@@ -148,6 +165,7 @@ private:
     State state_ = State::idle;
     bool hello_due_ = false;
     bool is_reply_ = false;
+    bool refused_ = false;         ///< the latest answer to an introduction said that there is no room
     std::uint8_t hello_count_ = 0; ///< introductions repeated
     GoneNews gone_news_ = GoneNews::none;
     std::uint64_t rx_connection_ = 0;

@@ -14,7 +14,7 @@ std::uint32_t PeerLifecycle::open(RouteId route, std::uint32_t mtu, std::uint16_
         return known;
     }
     if (s_.peers.full()) {
-        evict_departed();
+        make_room(now);
     }
     const std::uint32_t index = s_.peers.alloc();
     if (index == no_index) {
@@ -27,22 +27,40 @@ std::uint32_t PeerLifecycle::open(RouteId route, std::uint32_t mtu, std::uint16_
     return index;
 }
 
-/// Frees the records of peers that introduced themselves, have gone, and left nothing behind:
-/// a server meets far more clients in its life than it serves at one time.
-void PeerLifecycle::evict_departed()
+/// A peer that introduced itself, has gone, and left nothing behind.
+bool PeerLifecycle::is_departed(const Peer& peer) const noexcept
 {
+    return peer.handshake.state() == Handshake::State::idle && !peer.farewell_due;
+}
+
+/// A server meets far more clients in its life than it serves at one time, and not all say goodbye. Looks at
+/// a few records, going on where the last call has ended.
+void PeerLifecycle::make_room(Time now)
+{
+    constexpr std::uint32_t looks = 64;
     if (s_.outgoing.any_done() || s_.incoming.any_done()) {
         return; // an event still to be reported may name one of them
     }
-    for (std::uint32_t index = 0; index < s_.peers.watermark(); ++index) {
+    for (std::uint32_t look = std::min(looks, s_.peers.watermark()); look != 0; --look) {
+        next_victim_ = next_victim_ + 1 < s_.peers.watermark() ? next_victim_ + 1 : 0;
+        const std::uint32_t index = next_victim_;
         if (!s_.peers.live(index)) {
             continue;
         }
-        const Peer& peer = s_.peers[index];
-        if (peer.handshake.state() == Handshake::State::idle && !peer.pinned && !peer.is_successor &&
-            !peer.farewell_due && peer.successor == no_index && peer.drained() && peer.incoming.empty()) {
+        Peer& peer = s_.peers[index];
+        if (peer.pinned || peer.is_successor || peer.successor != no_index || !peer.drained() ||
+            !peer.incoming.empty()) {
+            continue;
+        }
+        if (is_departed(peer)) {
+            s_.count.peer_evictions.add();
             drop(index, Cause::closed);
             release(index);
+            return;
+        }
+        if (peer.handshake.established() && peer.liveness.is_silent(now)) {
+            peer.liveness.demand_proof(now);
+            s_.peers.arm(index);
         }
     }
 }
@@ -76,8 +94,8 @@ void PeerLifecycle::drop(std::uint32_t index, Cause cause)
 
     // Operations first, marked with the cause; their packets then let them go.
     s_.outgoing.abandon_mark(connection.queue, cause);
-    s_.revocation_due = s_.revocation_due || connection.window.any_outstanding() ||
-                        connection.queue.any_operation();
+    s_.revocation_due =
+        s_.revocation_due || connection.window.any_outstanding() || connection.queue.any_operation();
     connection.window.abandon(s_.packets, [&](std::uint32_t slot) {
         s_.outgoing.packet_abandoned(connection.queue, s_.packets[slot]);
         s_.packets.release(slot);
@@ -190,7 +208,11 @@ void PeerLifecycle::accept_hello(RouteId route, std::uint32_t mtu, std::uint16_t
     const wire::HelloFrame hello = introduction_;
     std::uint32_t index = open(route, mtu, paths, now);
     if (index == no_index) {
-        return; // counts as lost; the peer asks again
+        if (refusal_count_ < refusals_.size()) {
+            refusals_[refusal_count_++] = {route, hello.connection};
+            s_.count.tx_no_room.add();
+        }
+        return;
     }
     if (!s_.peers[index].handshake.knows_remote()) {
         learn(index, hello, now);
@@ -207,6 +229,15 @@ void PeerLifecycle::accept_hello(RouteId route, std::uint32_t mtu, std::uint16_t
     s_.peers.arm(index);
 }
 
+bool PeerLifecycle::take_refusal(Refusal& refusal) noexcept
+{
+    if (refusal_count_ == 0) {
+        return false;
+    }
+    refusal = refusals_[--refusal_count_];
+    return true;
+}
+
 /// The record of the process that introduces itself while `index` has a connection with another one.
 std::uint32_t PeerLifecycle::successor_of(std::uint32_t index, const wire::HelloFrame& hello,
                                           const Route& route, Time now)
@@ -219,6 +250,9 @@ std::uint32_t PeerLifecycle::successor_of(std::uint32_t index, const wire::Hello
         drop(known, Cause::restarted);
         release(known);
         s_.peers[index].successor = no_index;
+    }
+    if (s_.peers.full()) {
+        make_room(now);
     }
     const std::uint32_t successor = s_.peers.alloc();
     if (successor == no_index) {
@@ -237,6 +271,11 @@ std::uint32_t PeerLifecycle::successor_of(std::uint32_t index, const wire::Hello
 void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello, Time now)
 {
     Peer& peer = s_.peers[index];
+    if ((hello.flags & wire::hello_flag::no_room) != 0) {
+        s_.count.rx_no_room.add();
+        peer.handshake.on_no_room();
+        return;
+    }
     if (!peer.handshake.knows_remote()) {
         learn(index, hello, now);
         establish(index, now);
@@ -390,7 +429,11 @@ void PeerLifecycle::check_silence(std::uint32_t index, Time now)
         s_.peers.activate(index);
         break;
     case Liveness::Verdict::dead:
-        fail(index, peer.liveness.heard() ? Cause::stopped_answering : Cause::never_answered, now);
+        fail(index,
+             peer.liveness.heard()      ? Cause::stopped_answering
+             : peer.handshake.refused() ? Cause::peer_full
+                                        : Cause::never_answered,
+             now);
         break;
     }
 }

@@ -8,9 +8,13 @@
 //   fail(), reset()    everything outstanding ends with a cause; the peer is idle again, under a new
 //                      connection identifier, so that the next operation starts afresh
 //   promote()          a restarted process has proved itself: its connection replaces the old one
-//   evict_departed()   records of peers that introduced themselves, have gone and left nothing are freed
+//   make_room()        when all records are in use: one of a peer that introduced itself, has gone and left
+//                      nothing is given to another; silent ones are asked whether they are still there.
+//                      Whoever introduces itself meanwhile is told so (hello_flag::no_room), and asks again
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include <srd/status.hpp>
@@ -51,6 +55,14 @@ public:
     void accept_hello(RouteId route, std::uint32_t mtu, std::uint16_t paths, Time now);
     void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);
 
+    /// The next introduction to be refused: where it came from, and the identifier that it bears.
+    struct Refusal {
+        RouteId route{};
+        std::uint64_t connection = 0;
+    };
+    bool any_refusal() const noexcept { return refusal_count_ != 0; }
+    bool take_refusal(Refusal& refusal) noexcept;
+
     // -- Timers
 
     /// The peer's timer has come, and nothing else is served yet. False: nothing else is to be served.
@@ -62,7 +74,8 @@ private:
     void begin_connection(std::uint32_t peer, Time now);
     void drop(std::uint32_t peer, Cause cause);
     void release(std::uint32_t peer);
-    void evict_departed();
+    void make_room(Time now);
+    bool is_departed(const Peer& peer) const noexcept;
     std::uint32_t successor_of(std::uint32_t peer, const wire::HelloFrame& hello, const Route& route,
                                Time now);
     void learn(std::uint32_t peer, const wire::HelloFrame& hello, Time now);
@@ -74,6 +87,9 @@ private:
     Placement& placement_;
     wire::HelloFrame introduction_{}; ///< of the hello event being answered
     bool introduction_open_ = false;
+    std::uint32_t next_victim_ = 0;      ///< where make_room() goes on
+    std::array<Refusal, 16> refusals_{}; ///< more are not answered: the introduction comes again
+    std::size_t refusal_count_ = 0;
 };
 
 } // namespace srd

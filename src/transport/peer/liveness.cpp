@@ -6,7 +6,7 @@ namespace srd {
 Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, LivenessQuestions& questions,
                                   const Tuning& tuning, Counters& count, Time now) noexcept
 {
-    if (!unanswered && !owed) {
+    if (!unanswered && !owed && !proof_wanted_) {
         check_at_ = time_never;
         return Verdict::wait;
     }

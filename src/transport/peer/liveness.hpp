@@ -90,10 +90,22 @@ public:
     {
         heard_ = true;
         last_call_ = false;
+        proof_wanted_ = false;
         heard_at_ = now;
         waiting_since_ = now;
         check_at_ = now + interval;
     }
+    /// The peer's record is wanted for another one: it is to prove that it is there, although it owes
+    /// nothing.
+    void demand_proof(Time now) noexcept
+    {
+        if (!proof_wanted_) {
+            proof_wanted_ = true;
+            on_wait_begins(now);
+        }
+    }
+    /// Nothing has come for so long that asking is worth it.
+    bool is_silent(Time now) const noexcept { return now - heard_at_ >= interval; }
     /// Something is sent, and nothing was outstanding before.
     void on_wait_begins(Time now) noexcept
     {
@@ -136,12 +148,13 @@ public:
 
 private:
     bool heard_ = false;
-    bool last_call_ = false;      ///< silent for too long; one last question is out
-    Time heard_at_{};             ///< last valid packet
-    Time waiting_since_{};        ///< since when something is outstanding without a sign of life
-    Time alive_at_{};             ///< last evidence that the process exists
-    Time check_at_ = time_never;  ///< next look
-    Time gone_at_ = time_never;   ///< the news that the process is gone counts from then on
+    bool proof_wanted_ = false;
+    bool last_call_ = false;     ///< silent for too long; one last question is out
+    Time heard_at_{};            ///< last valid packet
+    Time waiting_since_{};       ///< since when something is outstanding without a sign of life
+    Time alive_at_{};            ///< last evidence that the process exists
+    Time check_at_ = time_never; ///< next look
+    Time gone_at_ = time_never;  ///< the news that the process is gone counts from then on
 };
 
 } // namespace srd

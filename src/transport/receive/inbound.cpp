@@ -59,7 +59,9 @@ void Inbound::on_packet(const RxPacket& packet)
     note.remote = packet.remote;
     if (peer != no_index) {
         note.connection = s_.peers[peer].handshake.rx_connection();
-        heard(peer);
+        if (s_.peers[peer].handshake.knows_remote()) {
+            heard(peer); // else it is met by its hello, or refuses ours
+        }
         if (packet.marked) {
             s_.count.rx_marked.add();
         }
@@ -262,7 +264,10 @@ FrameResult Inbound::on_sequenced(Event& event)
         FrameResult operator()(const wire::CloseFrame&) { return FrameResult::malformed; }
     };
     if (const auto* eager = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
-        return placement_.on_eager(*eager, event); // nearly all of them are
+        return placement_.on_eager(*eager, event); // nearly all of them are these two
+    }
+    if (const auto* data = std::get_if<wire::DataPiece>(&s_.reader.frame())) {
+        return placement_.on_data(*data);
     }
     return std::visit(Owner{*this, event}, s_.reader.frame());
 }

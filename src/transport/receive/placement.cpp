@@ -12,8 +12,7 @@ namespace srd {
 
 std::uint32_t Placement::create(std::uint32_t peer, const wire::EagerFrame& frame, bool reserve)
 {
-    const std::uint32_t record =
-        s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
+    const std::uint32_t record = s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
     if (record != no_index) {
         RxMessage& message = s_.incoming[record];
         message.total = frame.total;
@@ -28,8 +27,7 @@ std::uint32_t Placement::create(std::uint32_t peer, const wire::EagerFrame& fram
 
 std::uint32_t Placement::create(std::uint32_t peer, const wire::RequestedMessage& frame, bool reserve)
 {
-    const std::uint32_t record =
-        s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
+    const std::uint32_t record = s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
     if (record != no_index) {
         RxMessage& message = s_.incoming[record];
         message.kind = GrantedReceive{frame.source_epoch};
@@ -198,8 +196,8 @@ bool Placement::poll_done(Event& event)
 
 // -- Bytes --------------------------------------------------------------------------
 
-/// Puts arrived bytes where they belong: into the user's buffer if there is one and nothing is stored, else to
-/// the stored bytes.
+/// Puts arrived bytes where they belong: into the user's buffer if there is one and nothing is stored, else
+/// to the stored bytes.
 bool Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
 {
     SRD_DCHECK(payload.size <= message.total - message.received);
@@ -309,153 +307,6 @@ void Placement::finish_read(std::uint32_t record, Cause cause)
     release(record);
     s_.outgoing.complete(connection.queue, operation, cause);
     issue_grants();
-}
-
-// -- The matching layer's answers ---------------------------------------------------
-
-void Placement::finish_turn()
-{
-    const std::uint32_t peer = s_.reader.peer();
-    Receiver& receiver = s_.peers[peer].connection.receiver;
-    receiver.announced();
-    if (receiver.held() != 0) {
-        s_.reader.set_turn_of(peer);
-    }
-    s_.reader.answered();
-    accept_again(peer);
-}
-
-void Placement::accept_again(std::uint32_t peer)
-{
-    if (s_.peers[peer].connection.receiver.accept_again()) {
-        SRD_DCHECK(s_.refusing_peers != 0);
-        --s_.refusing_peers;
-        s_.peers.activate(peer);
-    }
-}
-
-Status Placement::accept(MessageId id, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
-{
-    SRD_CHECK(iov.size() <= max_iov);
-    auto record = static_cast<std::uint32_t>(index_of(id));
-    std::array<iovec, max_iov> source; // of the sender's memory
-    std::size_t source_count = 0;
-    if (id == current_message) {
-        SRD_CHECK(s_.reader.question() == PacketReader::Question::message && s_.reader.record() == no_index);
-        if (const auto* frame = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
-            if (frame->whole() && !frame->want_delivered) {
-                scatter(iov, 0, frame->payload);
-                finish_turn();
-                outcome = Accepted::complete;
-                return Status::ok;
-            }
-            record = create(s_.reader.peer(), *frame, false);
-            if (record == no_index) {
-                return Status::again;
-            }
-            attach_buffer(s_.incoming[record], iov, cookie);
-            place(s_.incoming[record], frame->offset, {frame->payload, frame->payload.size(), false});
-            if (!s_.incoming[record].complete()) {
-                s_.incoming.insert(record);
-            }
-        } else {
-            const auto& request = s_.reader.frame_as<wire::RequestedMessage>();
-            record = create(s_.reader.peer(), request, false);
-            if (record == no_index) {
-                return Status::again;
-            }
-            source_count = request.source_count;
-            std::copy_n(request.source.begin(), source_count, source.begin());
-            attach_buffer(s_.incoming[record], iov, cookie);
-        }
-        finish_turn();
-    } else {
-        SRD_CHECK(s_.incoming.live(record));
-        RxMessage& message = s_.incoming[record];
-        const bool current =
-            s_.reader.question() == PacketReader::Question::message && s_.reader.record() == record;
-        SRD_CHECK(message.stage == RxMessage::Stage::parked);
-        source_count = message.is<GrantedReceive>() ? message.iov_count : 0;
-        std::copy_n(message.iov.begin(), source_count, source.begin());
-        attach_buffer(message, iov, cookie);
-        if (current) {
-            finish_turn();
-        }
-    }
-    RxMessage& message = s_.incoming[record];
-    if (message.complete() || read_from_sender(message, std::span(source).first(source_count))) {
-        complete(record);
-        settle(record);
-        outcome = Accepted::complete;
-        return Status::ok;
-    }
-    if (message.is<GrantedReceive>()) {
-        want_grant(record);
-        issue_grants();
-    }
-    outcome = Accepted::pending;
-    return Status::ok;
-}
-
-Status Placement::park(MessageId& id)
-{
-    SRD_CHECK(s_.reader.question() == PacketReader::Question::message);
-    std::uint32_t record = s_.reader.record();
-    if (record == no_index) {
-        SRD_CHECK(id == current_message);
-        if (const auto* frame = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
-            record = create(s_.reader.peer(), *frame, true);
-            if (record == no_index) {
-                return Status::again;
-            }
-            if (!s_.incoming.store(s_.incoming[record], frame->offset, frame->payload)) {
-                release(record);
-                return Status::again;
-            }
-            if (!s_.incoming[record].complete()) {
-                s_.incoming.insert(record);
-            }
-        } else {
-            record = create(s_.reader.peer(), s_.reader.frame_as<wire::RequestedMessage>(), true);
-            if (record == no_index) {
-                return Status::again;
-            }
-        }
-    }
-    s_.incoming[record].stage = RxMessage::Stage::parked;
-    s_.count.rx_unexpected_messages.add();
-    finish_turn();
-    id = MessageId{record};
-    return Status::ok;
-}
-
-void Placement::refuse(MessageId id)
-{
-    SRD_CHECK(id == current_message && s_.reader.question() != PacketReader::Question::none);
-    SRD_CHECK(s_.reader.record() == no_index);
-    s_.reader.answered();
-    refuse_packet();
-}
-
-void Placement::refuse_packet()
-{
-    const std::uint32_t peer = s_.reader.packet().peer;
-    s_.reader.close();
-    s_.count.rx_refused_messages.add();
-    if (s_.peers[peer].connection.receiver.refuse()) {
-        ++s_.refusing_peers;
-    }
-    s_.peers.activate(peer);
-}
-
-void Placement::discard(MessageId id)
-{
-    Accepted outcome{};
-    const auto record = static_cast<std::uint32_t>(index_of(id));
-    SRD_CHECK(s_.incoming.live(record));
-    s_.incoming[record].silent = true;
-    const Status status = accept(id, {}, 0, outcome);
-    SRD_CHECK(status == Status::ok);
 }
 
 // -- Grants -------------------------------------------------------------------------

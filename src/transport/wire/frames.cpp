@@ -14,15 +14,18 @@ struct Source {
 };
 
 /// The next `length` bytes: the rest of what is here, or all that is with the sender.
-std::optional<Payload> take_payload(const Source& from, std::size_t length) noexcept
+bool take_payload(const Source& from, std::size_t length, Payload& out) noexcept
 {
+    out.size = length;
+    out.remote = from.has_remote;
     if (from.has_remote) {
-        return from.reader.remaining() == 0 && length == from.remote_length
-                   ? std::optional(Payload{{}, length, true})
-                   : std::nullopt;
+        return from.reader.remaining() == 0 && length == from.remote_length;
     }
-    const auto bytes = from.reader.take_bytes(length);
-    return bytes ? std::optional(Payload{*bytes, length, false}) : std::nullopt;
+    if (from.reader.remaining() < length) {
+        return false;
+    }
+    out.bytes = {from.reader.position(), length};
+    return from.reader.take_bytes(length).has_value();
 }
 
 /// The optional fields that `flags` announce.
@@ -138,16 +141,11 @@ bool decode_data(const Source& from, DataPiece& out) noexcept
     if (!frame || (frame->flags & ~data_flag::all) != 0) {
         return false;
     }
-    const auto payload = take_payload(from, frame->length);
-    if (!payload || from.reader.remaining() != 0) {
-        return false;
-    }
     out.sequence = frame->sequence;
     out.handle = frame->receiver_handle;
     out.offset = frame->offset;
     out.answers_read = (frame->flags & data_flag::answers_read) != 0;
-    out.payload = *payload;
-    return true;
+    return take_payload(from, frame->length, out.payload) && from.reader.remaining() == 0;
 }
 
 bool decode_write(const Source& from, WritePiece& out) noexcept
@@ -173,18 +171,14 @@ bool decode_write(const Source& from, WritePiece& out) noexcept
         }
         out.data = field->value;
     }
-    const auto payload = take_payload(from, frame->length);
-    if (!payload || payload->size > out.total) {
-        return false;
-    }
-    if (payload->size != out.total && (payload->size == 0 || reader.remaining() != 0)) {
-        return false; // a piece of a longer write has its packet for itself
-    }
     out.handle = frame->handle;
     out.key = frame->key;
     out.address = frame->address;
-    out.payload = *payload;
-    return true;
+    if (!take_payload(from, frame->length, out.payload) || out.payload.size > out.total) {
+        return false;
+    }
+    // A piece of a longer write has its packet for itself.
+    return out.payload.size == out.total || (out.payload.size != 0 && reader.remaining() == 0);
 }
 
 bool decode_read(Reader& reader, ReadFrame& out) noexcept

@@ -305,8 +305,9 @@ struct DeliveredFrame {
 static_assert(sizeof(DeliveredFrame) == 12);
 
 namespace hello_flag {
-inline constexpr std::uint8_t answer_wanted = 1; ///< an introduction or a probe; clear in answers
-inline constexpr std::uint8_t all = 1;
+inline constexpr std::uint8_t answer_wanted = 1; ///< an introduction or a question; clear in answers
+inline constexpr std::uint8_t no_room = 2;       ///< an answer: all peer records are in use, ask again later
+inline constexpr std::uint8_t all = 3;
 } // namespace hello_flag
 
 struct HelloFrame {

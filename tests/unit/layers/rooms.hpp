@@ -43,7 +43,7 @@ inline const std::string shared = transport + "/shared";       // the parts of o
 inline const std::string placement = receive + "/placement", inbound = receive + "/inbound";
 inline const std::string target = rma + "/target", initiator = rma + "/initiator";
 inline const std::string framing = send + "/framing", submission = send + "/submission";
-inline const std::string ack_handler = send + "/ack_handler", transmit = send + "/transmit";
+inline const std::string ack_handler = send + "/ack_handler", transmitter = send + "/transmitter";
 inline const std::string lifecycle = peer + "/lifecycle";
 inline const std::string timing_wheel = transport + "/timing_wheel";
 inline const std::string progress = transport + "/progress";
@@ -94,19 +94,20 @@ inline const std::vector<Room>& rooms()
         {shared, {base, packet_io, send, receive, peer}},
         // ... and what is done with connections, each act by the ones above it.
         {placement, {base, operation, receive, shared}},
+        {placement + "_answers", {base, receive, shared, placement}},
         {target, {base, operation, receive, shared, placement}},
         {initiator, {base, operation, receive, shared, placement, target}},
         {framing, {base, operation, shared, placement, initiator, target}},
         {lifecycle, {base, operation, receive, shared, placement}},
         {submission, {base, operation, receive, shared, initiator, framing, lifecycle}},
         {ack_handler, {base, cc, lb, wire, shared}},
-        {transmit, {base, packet_io, shared, framing}},
+        {transmitter, {base, packet_io, shared, framing, lifecycle}},
         {inbound,
          {base, packet_io, operation, receive, shared, placement, target, initiator, lifecycle, submission,
           ack_handler}},
         {engine,
          {base, packet_io, operation, lb, shared, placement, target, initiator, framing, lifecycle,
-          submission, ack_handler, transmit, inbound},
+          submission, ack_handler, transmitter, inbound},
          {"engine.hpp"}},
         {progress, {base, packet_io, engine}},
 

@@ -17,16 +17,17 @@
 #include <srd/time.hpp>
 
 #include "io/core/packet_io.hpp"
+#include "peer/lifecycle.hpp"
 #include "send/framing.hpp"
 #include "shared.hpp"
 
 namespace srd {
 
-class Transmit {
+class Transmitter {
 public:
     /// `headers`: of packets built and not yet taken by the backend.
-    Transmit(Shared& shared, Framing& framing, std::uint32_t headers)
-        : s_(shared), framing_(framing), headers_(headers), header_capacity_(headers)
+    Transmitter(Shared& shared, Framing& framing, PeerLifecycle& lifecycle, std::uint32_t headers)
+        : s_(shared), framing_(framing), lifecycle_(lifecycle), headers_(headers), header_capacity_(headers)
     {
     }
 
@@ -60,13 +61,15 @@ private:
     bool emit(std::uint32_t peer, std::uint32_t slot, TxPacket& packet, Time now);
     bool emit_bare(std::uint32_t peer, Bare kind, TxPacket& packet, Time now);
     void add_frames(const TxSlot& slot, std::byte* start, std::byte* out, TxPacket& packet);
-    std::byte* begin(const Peer& peer, TxPacket& packet) noexcept;
+    std::size_t emit_refusals(std::span<TxPacket> packets);
+    std::byte* begin(RouteId route, TxPacket& packet) noexcept;
     void finish(TxPacket& packet) noexcept;
     void book_sent(Peer& peer, std::uint32_t slot, Time now);
     Counter& repair_counter(TxSlot::Repair repair) const noexcept;
 
     Shared& s_;
     Framing& framing_;
+    PeerLifecycle& lifecycle_;
     LazyArray<Header> headers_;
     std::uint32_t header_capacity_;
     std::uint32_t headers_used_ = 0;

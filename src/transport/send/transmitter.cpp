@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "send/transmit.hpp"
+#include "send/transmitter.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -20,9 +20,9 @@ constexpr std::uint32_t batch_bytes = 65507;
 
 } // namespace
 
-std::size_t Transmit::poll(std::span<TxPacket> packets, Time now)
+std::size_t Transmitter::poll(std::span<TxPacket> packets, Time now)
 {
-    std::size_t built = 0;
+    std::size_t built = lifecycle_.any_refusal() ? emit_refusals(packets) : 0;
     std::uint32_t last = s_.peers.last_active(); // one turn for each peer that is active now
     bool more = last != no_index;
     while (more && built < packets.size()) {
@@ -50,7 +50,7 @@ std::size_t Transmit::poll(std::span<TxPacket> packets, Time now)
 }
 
 /// True if another turn now would send something, or may when a shared pool recovers.
-bool Transmit::another_turn(const Peer& peer, Time now) const noexcept
+bool Transmitter::another_turn(const Peer& peer, Time now) const noexcept
 {
     const Connection& connection = peer.connection;
     if (peer.handshake.hello_due() || peer.farewell_due) {
@@ -72,7 +72,7 @@ bool Transmit::another_turn(const Peer& peer, Time now) const noexcept
     return connection.window.within_window(2);
 }
 
-std::size_t Transmit::take_turn(std::uint32_t index, std::span<TxPacket> packets, Time now)
+std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> packets, Time now)
 {
     Peer& peer = s_.peers[index];
     std::size_t built = 0;
@@ -103,20 +103,20 @@ std::size_t Transmit::take_turn(std::uint32_t index, std::span<TxPacket> packets
 // -- Which packet ---------------------------------------------------------------------------
 
 /// May a packet be sent now, by congestion window and pacing? `again`: a repetition.
-bool Transmit::may_send(Peer& peer, const TxSlot* again, Time now) const noexcept
+bool Transmitter::may_send(Peer& peer, const TxSlot* again, Time now) const noexcept
 {
     if (again != nullptr &&
         (again->repair() == TxSlot::Repair::probe || again->repair() == TxSlot::Repair::timeout)) {
         return true; // probes are not held back
     }
     const PacketWindow& window = peer.connection.window;
-    return peer.connection.congestion.open(window.bytes_in_flight(), window.any_in_flight(),
-                                           peer.route.mtu(), now);
+    return peer.connection.congestion.open(window.bytes_in_flight(), window.any_in_flight(), peer.route.mtu(),
+                                           now);
 }
 
 /// While the peer refuses messages: grants and delivered frames still go out, for without them
 /// two endpoints that refuse each other's messages would wait for each other for ever.
-std::uint32_t Transmit::next_control_packet(std::uint32_t index)
+std::uint32_t Transmitter::next_control_packet(std::uint32_t index)
 {
     Connection& connection = s_.peers[index].connection;
     PacketWindow& window = connection.window;
@@ -140,7 +140,7 @@ std::uint32_t Transmit::next_control_packet(std::uint32_t index)
 }
 
 /// The packet to send next, or no_index. It stays on its list until it is sent.
-std::uint32_t Transmit::next_packet(std::uint32_t index, Time now)
+std::uint32_t Transmitter::next_packet(std::uint32_t index, Time now)
 {
     Peer& peer = s_.peers[index];
     Connection& connection = peer.connection;
@@ -167,7 +167,7 @@ std::uint32_t Transmit::next_packet(std::uint32_t index, Time now)
     return window.first_ready();
 }
 
-PathId Transmit::choose_path(Peer& peer, const TxSlot& slot, Time now)
+PathId Transmitter::choose_path(Peer& peer, const TxSlot& slot, Time now)
 {
     Connection& connection = peer.connection;
     if (slot.state() == TxSlot::State::lost) {
@@ -181,13 +181,13 @@ PathId Transmit::choose_path(Peer& peer, const TxSlot& slot, Time now)
 
 // -- Building packets -----------------------------------------------------------------------
 
-/// Header memory for one more packet to `peer`; nullptr: none is free.
-std::byte* Transmit::begin(const Peer& peer, TxPacket& packet) noexcept
+/// Header memory for one more packet on `route`; nullptr: none is free.
+std::byte* Transmitter::begin(RouteId route, TxPacket& packet) noexcept
 {
     if (headers_used_ == header_capacity_) {
         return nullptr;
     }
-    packet.route = peer.route.id();
+    packet.route = route;
     packet.cookie = no_index;
     packet.length = 0;
     packet.iov_count = 0;
@@ -195,7 +195,7 @@ std::byte* Transmit::begin(const Peer& peer, TxPacket& packet) noexcept
     return headers_[headers_used_++].bytes.data();
 }
 
-void Transmit::finish(TxPacket& packet) noexcept
+void Transmitter::finish(TxPacket& packet) noexcept
 {
     for (std::size_t i = 0; i < packet.iov_count; ++i) {
         packet.length += static_cast<std::uint32_t>(packet.iov[i].iov_len);
@@ -205,12 +205,12 @@ void Transmit::finish(TxPacket& packet) noexcept
     s_.count.tx_bytes.add(packet.length);
 }
 
-bool Transmit::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& packet, Time now)
+bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& packet, Time now)
 {
     Peer& peer = s_.peers[index];
     Connection& connection = peer.connection;
     TxSlot& slot = s_.packets[slot_index];
-    std::byte* const start = begin(peer, packet);
+    std::byte* const start = begin(peer.route.id(), packet);
     if (start == nullptr) {
         return false;
     }
@@ -256,7 +256,7 @@ bool Transmit::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& pac
 }
 
 /// The pieces of the packet: from `start` what is made for this transmission, then frames or payload.
-void Transmit::add_frames(const TxSlot& slot, std::byte* start, std::byte* out, TxPacket& packet)
+void Transmitter::add_frames(const TxSlot& slot, std::byte* start, std::byte* out, TxPacket& packet)
 {
     if (slot.is_generated()) {
         const TxMessage& message = s_.outgoing[slot.message];
@@ -287,7 +287,7 @@ void Transmit::add_frames(const TxSlot& slot, std::byte* start, std::byte* out, 
     }
 }
 
-Counter& Transmit::repair_counter(TxSlot::Repair repair) const noexcept
+Counter& Transmitter::repair_counter(TxSlot::Repair repair) const noexcept
 {
     switch (repair) {
     case TxSlot::Repair::probe:
@@ -304,7 +304,7 @@ Counter& Transmit::repair_counter(TxSlot::Repair repair) const noexcept
 }
 
 /// Books the packet as in flight from now on.
-void Transmit::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
+void Transmitter::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
 {
     Connection& connection = peer.connection;
     const TxSlot& slot = s_.packets[slot_index];
@@ -319,11 +319,11 @@ void Transmit::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
 }
 
 /// A packet outside the sequence. False: no header memory is free; try again later.
-bool Transmit::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Time now)
+bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Time now)
 {
     Peer& peer = s_.peers[index];
     Receiver& receiver = peer.connection.receiver;
-    std::byte* const start = begin(peer, packet);
+    std::byte* const start = begin(peer.route.id(), packet);
     if (start == nullptr) {
         return false;
     }
@@ -356,7 +356,32 @@ bool Transmit::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Time 
     return true;
 }
 
-void Transmit::return_unsent(std::span<const TxPacket> packets, Time now)
+/// Answers to introductions for which there is no record.
+std::size_t Transmitter::emit_refusals(std::span<TxPacket> packets)
+{
+    std::size_t built = 0;
+    PeerLifecycle::Refusal refusal;
+    while (built < packets.size() && lifecycle_.take_refusal(refusal)) {
+        TxPacket& packet = packets[built];
+        std::byte* const start = begin(refusal.route, packet);
+        if (start == nullptr) {
+            break; // the introduction comes again
+        }
+        packet.path = PathId{0};
+        wire::PacketHeader header;
+        header.connection = refusal.connection;
+        wire::HelloFrame hello = s_.identity.hello();
+        hello.flags = wire::hello_flag::no_room;
+        hello.connection = s_.identity.incarnation; // must not be 0, and names nothing
+        const std::byte* end = wire::put(wire::put(start, header), hello);
+        packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
+        finish(packet);
+        ++built;
+    }
+    return built;
+}
+
+void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)
 {
     for (std::size_t i = packets.size(); i-- != 0;) {
         const TxPacket& packet = packets[i];
@@ -367,7 +392,8 @@ void Transmit::return_unsent(std::span<const TxPacket> packets, Time now)
             const TxSlot& slot = s_.packets[packet.cookie];
             const std::uint32_t index = slot.peer;
             Peer& peer = s_.peers[index];
-            if (peer.route.same_host()) { // a ring in memory is full, and may be the next time: one packet, in a moment
+            if (peer.route.same_host()) { // a ring in memory is full, and may be the next time: one packet,
+                                          // in a moment
                 peer.turn.limit = 1;
                 peer.turn.retry_at = now + same_host_retry;
             }
