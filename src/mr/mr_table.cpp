@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include <srd/check.hpp>
+
 namespace srd {
 
 namespace {
@@ -140,6 +142,7 @@ Resolved MrTable::resolve(Cache& cache, std::uint64_t key, std::uint64_t address
             break;
         }
     }
+    SRD_CHECK(left == 0 && result.count != 0); // what was checked against the length is in the pieces
     return result;
 }
 

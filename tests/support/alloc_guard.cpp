@@ -10,11 +10,17 @@ namespace {
 
 thread_local bool banned = false;
 thread_local std::uint64_t violations = 0;
+thread_local bool fails = false;
+thread_local std::uint64_t allocations_left = 0;
 
 void* counted_alloc(std::size_t size, std::size_t alignment)
 {
     if (banned) {
         ++violations; // a breakpoint here shows the culprit
+    }
+    if (fails && allocations_left-- == 0) {
+        allocations_left = 0;
+        throw std::bad_alloc();
     }
     const std::size_t bytes = size == 0 ? 1 : size;
     void* memory = alignment <= __STDCPP_DEFAULT_NEW_ALIGNMENT__
@@ -41,6 +47,17 @@ AllocationBan::AllocationBan() noexcept : before_(banned)
 AllocationBan::~AllocationBan()
 {
     banned = before_;
+}
+
+AllocationFailure::AllocationFailure(std::uint64_t allocations) noexcept
+{
+    fails = true;
+    allocations_left = allocations;
+}
+
+AllocationFailure::~AllocationFailure()
+{
+    fails = false;
 }
 
 AllocationPermit::AllocationPermit() noexcept : before_(banned)
@@ -77,12 +94,20 @@ void* operator new[](std::size_t size, std::align_val_t alignment)
 
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept
 {
-    return srd::sim::counted_alloc(size, 0);
+    try {
+        return srd::sim::counted_alloc(size, 0);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
 }
 
 void* operator new[](std::size_t size, const std::nothrow_t&) noexcept
 {
-    return srd::sim::counted_alloc(size, 0);
+    try {
+        return srd::sim::counted_alloc(size, 0);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
 }
 
 void operator delete(void* memory) noexcept

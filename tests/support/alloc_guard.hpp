@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Proof that a piece of code does not allocate: an operator new called in
-// the scope of an AllocationBan counts as a violation. An executable
+// the scope of an AllocationBan counts as a violation. And what happens without memory: AllocationFailure.
+// An executable
 // that uses any of this gets the counting operator new linked in.
 #pragma once
 
@@ -22,6 +23,16 @@ public:
 
 private:
     bool before_;
+};
+
+/// While it lives, this thread gets no memory after `allocations` more allocations: operator new throws, or
+/// returns null where it may not.
+class AllocationFailure {
+public:
+    explicit AllocationFailure(std::uint64_t allocations) noexcept;
+    ~AllocationFailure();
+    AllocationFailure(const AllocationFailure&) = delete;
+    AllocationFailure& operator=(const AllocationFailure&) = delete;
 };
 
 /// Lifts a surrounding ban: for the harness's own code that the banned code calls.

@@ -9,11 +9,6 @@ namespace {
 constexpr Unsupported no;
 }
 
-fi_ops_cm cm = {sizeof(fi_ops_cm), no, no, no, no, no, no, no, no, no};
-fi_ops_msg msg = {sizeof(fi_ops_msg), no, no, no, no, no, no, no, no, no};
-fi_ops_tagged tagged = {sizeof(fi_ops_tagged), no, no, no, no, no, no, no, no, no};
-fi_ops_rma rma = {sizeof(fi_ops_rma), no, no, no, no, no, no, no, no, no};
-fi_ops_atomic atomic = {sizeof(fi_ops_atomic), no, no, no, no, no, no, no, no, no, no, no, no, no};
 fi_ops_collective collective = {sizeof(fi_ops_collective), no, no, no, no, no, no, no, no, no, no, no};
 
 int refuse(const char* call) noexcept

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Complete operation tables whose every entry returns -FI_ENOSYS. libfabric's
-// inline wrappers call through the tables without a check, so a table or an
-// entry that is missing would be a crash in the application.
+// Entries of operation tables that return -FI_ENOSYS. libfabric's inline
+// wrappers call through the tables without a check, so a table or an entry that
+// is missing would be a crash in the application.
 #pragma once
 
 #include <cstdint>
 
 #include <rdma/fabric.h>
-#include <rdma/fi_atomic.h>
-#include <rdma/fi_cm.h>
 #include <rdma/fi_collective.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 #include <rdma/fi_errno.h>
-#include <rdma/fi_rma.h>
-#include <rdma/fi_tagged.h>
 
 namespace srd::stubs {
 
@@ -49,11 +45,7 @@ inline constexpr char stx_context_call[] = "fi_stx_context: shared transmit cont
 inline constexpr char srx_context_call[] = "fi_srx_context: shared receive contexts";
 inline constexpr char passive_ep_call[] = "fi_passive_ep: passive endpoints";
 
-extern fi_ops_cm cm;
-extern fi_ops_msg msg;
-extern fi_ops_tagged tagged;
-extern fi_ops_rma rma;
-extern fi_ops_atomic atomic;
+/// Of collectives, which libfabric calls without asking whether there is a table.
 extern fi_ops_collective collective;
 
 // The same as plain functions, for tables that are served in part.

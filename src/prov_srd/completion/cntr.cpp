@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "completion/cntr.hpp"
 
-#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <utility>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 #include "common/stubs.hpp"
-#include "completion/wait_set.hpp"
-#include "endpoint/endpoint.hpp"
-#include "objects/fabric_domain.hpp"
+#include "objects/domain.hpp"
+#include "objects/wait_set.hpp"
 
 namespace srd {
 
 CompletionCounter::CompletionCounter(Domain& owner, fi_wait_obj wait_object, void* context)
-    : domain(owner), wait_obj(wait_object), group(owner)
+    : domain(owner), wait_obj(wait_object), group(owner.progress)
 {
     fid.fid.fclass = FI_CLASS_CNTR;
     fid.fid.context = context;
@@ -29,20 +27,22 @@ CompletionCounter::~CompletionCounter()
 
 void CompletionCounter::count_for_domain()
 {
-    const std::lock_guard guard(domain.endpoints_mutex);
-    auto& groups = domain.region_groups;
-    if (std::find(groups.begin(), groups.end(), &group) != groups.end()) {
-        return;
-    }
-    groups.push_back(&group);
-    for (Endpoint* endpoint : domain.endpoints) {
-        group.admit(*endpoint);
-    }
+    domain.progress.add_group(group);
 }
 
 void CompletionCounter::threshold_reached() noexcept
 {
-    domain.deferred_work.mark_due();
+    domain.progress.due_work().mark_due();
+}
+
+CompletionCounter* counter_of(fid_cntr* object, const Domain& domain, const char* what) noexcept
+{
+    if (object != nullptr && object->fid.fclass == FI_CLASS_CNTR && &cntr_from(object).domain == &domain) {
+        return &cntr_from(object);
+    }
+    SRD_WARN(FI_LOG_CNTR, "the %s counter is NULL or not one of this domain; open it with fi_cntr_open",
+             what);
+    return nullptr;
 }
 
 int CompletionCounter::wait(std::uint64_t threshold, int timeout_ms) noexcept
@@ -141,7 +141,7 @@ int cntr_add(fid_cntr* cntr, uint64_t value)
     CompletionCounter& counter = cntr_from(cntr);
     counter.polled.value.fetch_add(value, std::memory_order_relaxed); // no news to fi_poll()
     counter.add(value);
-    counter.domain.deferred_work.run_due();
+    counter.domain.progress.due_work().run_due();
     return 0;
 }
 
@@ -150,7 +150,7 @@ int cntr_set(fid_cntr* cntr, uint64_t value)
     CompletionCounter& counter = cntr_from(cntr);
     counter.polled.value.store(value, std::memory_order_relaxed);
     counter.set(value);
-    counter.domain.deferred_work.run_due();
+    counter.domain.progress.due_work().run_due();
     return 0;
 }
 
@@ -158,7 +158,7 @@ int cntr_adderr(fid_cntr* cntr, uint64_t value)
 {
     CompletionCounter& counter = cntr_from(cntr);
     counter.add_errors(value);
-    counter.domain.deferred_work.run_due();
+    counter.domain.progress.due_work().run_due();
     return 0;
 }
 
@@ -166,7 +166,7 @@ int cntr_seterr(fid_cntr* cntr, uint64_t value)
 {
     CompletionCounter& counter = cntr_from(cntr);
     counter.set_errors(value);
-    counter.domain.deferred_work.run_due();
+    counter.domain.progress.due_work().run_due();
     return 0;
 }
 
@@ -183,7 +183,7 @@ int cntr_close(fid* object)
     }
     Domain& domain = counter->domain;
     if (counter->group.has_members() || counter->regions.load() != 0 || counter->poll_sets.load() != 0 ||
-        domain.deferred_work.names(*counter)) {
+        domain.progress.due_work().names(*counter)) {
         SRD_WARN(FI_LOG_CNTR, "fi_close: endpoints, memory regions, poll sets or triggered operations still "
                               "use the counter; close or cancel them first");
         return -FI_EBUSY;
@@ -191,10 +191,7 @@ int cntr_close(fid* object)
     if (counter->wait_set != nullptr) {
         counter->wait_set->remove(counter->fid.fid);
     }
-    {
-        const std::lock_guard guard(domain.endpoints_mutex);
-        std::erase(domain.region_groups, &counter->group);
-    }
+    domain.progress.remove_group(counter->group);
     delete counter;
     return 0;
 }
@@ -252,7 +249,8 @@ int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* con
         auto counter =
             std::make_unique<CompletionCounter>(owner, static_cast<fi_wait_obj>(wait_obj), context);
         if (wait_obj == FI_WAIT_FD || set != nullptr) {
-            if (const int error = open_wait(counter->fid.fid, counter->group, set); error != 0) {
+            if (const int error = open_wait(counter->fid.fid, counter->group, set, cntr_trywait);
+                error != 0) {
                 return error;
             }
             counter->wait_set = set;

@@ -52,7 +52,7 @@ struct CompletionCounter {
     }
 
     /// From now on every endpoint of the domain makes progress for this counter: memory regions count here
-    /// (fi_mr_bind), which any of them may be asked for. Throws std::bad_alloc.
+    /// (fi_mr_bind), or deferred work does, which any of them may be asked for. Throws std::bad_alloc.
     void count_for_domain();
 
     /// What somebody who looks now and then has last seen.
@@ -131,6 +131,15 @@ inline void CountedBy::failed() const noexcept
         }
     }
 }
+
+/// The counter that `object` is, if it is one of `domain`; else null, with a line that calls it the `what`
+/// counter.
+CompletionCounter* counter_of(fid_cntr* object, const Domain& domain, const char* what) noexcept;
+
+/// fi_cntr_open(3).
+int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* context) noexcept;
+/// fi_trywait(3): 0 if it is safe to sleep on the wait descriptor, -FI_EAGAIN if the counter has changed.
+int cntr_trywait(fid* cntr) noexcept;
 
 inline CompletionCounter& cntr_from(fid_cntr* cntr) noexcept
 {

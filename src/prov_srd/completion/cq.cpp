@@ -2,15 +2,15 @@
 #include "completion/cq.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdio>
 #include <cstring>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 #include "common/stubs.hpp"
-#include "completion/wait_set.hpp"
-#include "endpoint/endpoint.hpp"
-#include "objects/fabric_domain.hpp"
+#include "objects/domain.hpp"
+#include "objects/wait_set.hpp"
 
 namespace srd {
 namespace {
@@ -100,9 +100,9 @@ int error_of(Cause cause) noexcept
 
 CompletionQueue::CompletionQueue(Domain& owner, const fi_cq_attr& attr, std::size_t entry_size_bytes,
                                  void* context)
-    : domain(owner), entry_size(entry_size_bytes), wait_obj(attr.wait_obj), group(owner),
-      lock(owner.is_shared_by_threads()), completions_(std::bit_ceil(std::max(attr.size, default_size))),
-      errors_(64)
+    : domain(owner), entry_size(entry_size_bytes), wait_obj(attr.wait_obj), group(owner.progress),
+      lock(owner.progress.is_shared_by_threads()),
+      completions_(std::bit_ceil(std::max(attr.size, default_size))), errors_(64)
 {
     fid.fid.fclass = FI_CLASS_CQ;
     fid.fid.context = context;
@@ -118,8 +118,11 @@ void CompletionQueue::write(const Completion& completion) noexcept
 {
     {
         ProgressGuard guard(lock);
-        completions_.push(completion);
-        ++written_;
+        if (overrun_ || !completions_.push(completion)) [[unlikely]] {
+            overrun();
+        } else {
+            ++written_;
+        }
         note_entries();
     }
     group.notify();
@@ -129,22 +132,37 @@ void CompletionQueue::write_error(const CompletionError& failure) noexcept
 {
     {
         ProgressGuard guard(lock);
-        errors_.push(failure);
-        errors_.back().position = written_;
+        if (overrun_ || !errors_.push(failure)) [[unlikely]] {
+            overrun();
+        } else {
+            errors_.back().position = written_;
+        }
         note_entries();
     }
     group.notify();
 }
 
+void CompletionQueue::overrun() noexcept
+{
+    if (!overrun_) {
+        SRD_WARN(FI_LOG_CQ,
+                 "no memory for more than the %zu completions that wait to be read: the completion queue is "
+                 "overrun and takes no more; read it more often",
+                 completions_.size());
+        overrun_ = true;
+    }
+}
+
 bool CompletionQueue::has_entries() noexcept
 {
     ProgressGuard guard(lock);
-    return !completions_.empty() || !errors_.empty();
+    return !completions_.empty() || !errors_.empty() || overrun_;
 }
 
 void CompletionQueue::note_entries() noexcept
 {
-    entries_.store(completions_.size() + errors_.size(), std::memory_order_relaxed);
+    // That it is overrun can always be read.
+    entries_.store(completions_.size() + errors_.size() + (overrun_ ? 1 : 0), std::memory_order_relaxed);
 }
 
 ssize_t CompletionQueue::take(void* entries, std::size_t count, fi_addr_t* sources)
@@ -158,7 +176,7 @@ ssize_t CompletionQueue::take(void* entries, std::size_t count, fi_addr_t* sourc
         }
     }
     if (taken == 0) {
-        return -FI_EAGAIN;
+        return overrun_ ? -FI_EAVAIL : -FI_EAGAIN;
     }
     taken_ += taken;
     auto* to = static_cast<std::byte*>(entries);
@@ -196,7 +214,7 @@ ssize_t CompletionQueue::read(void* entries, std::size_t count, fi_addr_t* sourc
     }
     ProgressGuard guard(lock);
     if (count == 0) {
-        return errors_.empty() ? -FI_EAGAIN : -FI_EAVAIL;
+        return errors_.empty() && !overrun_ ? -FI_EAGAIN : -FI_EAVAIL;
     }
     return take(entries, count, sources);
 }
@@ -237,7 +255,12 @@ ssize_t CompletionQueue::read_error(fi_cq_err_entry& entry) noexcept
 {
     ProgressGuard guard(lock);
     if (errors_.empty()) {
-        return -FI_EAGAIN;
+        if (!overrun_ || !completions_.empty()) {
+            return -FI_EAGAIN;
+        }
+        entry = {};
+        entry.err = FI_EOVERRUN;
+        return 1;
     }
     const CompletionError& failure = errors_.front();
     entry.op_context = failure.completion.context;
@@ -320,7 +343,9 @@ int cq_signal(fid_cq* cq)
         SRD_WARN(FI_LOG_CQ, "fi_cq_signal: the queue was opened with FI_WAIT_NONE, so nobody can wait on it");
         return -FI_EINVAL;
     }
-    queue.signal();
+    if (!queue.domain.fabric.inherited()) { // in a child of fork() its descriptors are closed
+        queue.signal();
+    }
     return 0;
 }
 
@@ -410,7 +435,7 @@ int cq_open(fid_domain* domain, fi_cq_attr* attr, fid_cq** cq, void* context) no
         }
         auto queue = std::make_unique<CompletionQueue>(owner, *attr, bytes, context);
         if (wait_obj == FI_WAIT_FD || set != nullptr) {
-            if (const int error = open_wait(queue->fid.fid, queue->group, set); error != 0) {
+            if (const int error = open_wait(queue->fid.fid, queue->group, set, cq_trywait); error != 0) {
                 return error;
             }
             queue->wait_set = set;

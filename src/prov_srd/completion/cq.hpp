@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Completion queues. A queue holds at least as many completions as were asked
-// for without allocating; when the application reads too slowly it grows, so
-// that none is ever lost.
+// for without allocating; when the application reads too slowly it grows. When
+// there is no memory to grow with, it is overrun (fi_cq(3)): what was written before can
+// still be read, and then every read says FI_EOVERRUN.
 //
 // Threading: every function may be called by any thread.
 #pragma once
@@ -12,7 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <new>
 
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
@@ -61,6 +62,7 @@ struct CompletionError {
 template <typename T>
 class GrowingRing {
 public:
+    /// `capacity` is a power of two. Throws std::bad_alloc.
     explicit GrowingRing(std::size_t capacity)
         : items_(std::make_unique_for_overwrite<T[]>(capacity)), mask_(capacity - 1)
     {
@@ -72,18 +74,23 @@ public:
     T& front() noexcept { return items_[head_ & mask_]; }
     T& back() noexcept { return items_[(tail_ - 1) & mask_]; }
     void pop() noexcept { ++head_; }
-    void push(const T& item)
+    /// False: it is full and there is no memory to grow with; nothing has changed.
+    bool push(const T& item) noexcept
     {
-        if (size() == capacity()) {
-            grow();
+        if (size() == capacity() && !grow()) [[unlikely]] {
+            return false;
         }
         items_[tail_++ & mask_] = item;
+        return true;
     }
 
 private:
-    void grow()
+    bool grow() noexcept
     {
-        auto larger = std::make_unique_for_overwrite<T[]>(2 * capacity());
+        std::unique_ptr<T[]> larger(new (std::nothrow) T[2 * capacity()]);
+        if (larger == nullptr) {
+            return false;
+        }
         for (std::size_t i = 0; i < capacity(); ++i) {
             larger[i] = items_[(head_ + i) & mask_];
         }
@@ -91,6 +98,7 @@ private:
         head_ = 0;
         items_ = std::move(larger);
         mask_ = 2 * mask_ + 1;
+        return true;
     }
 
     std::unique_ptr<T[]> items_;
@@ -131,6 +139,8 @@ struct CompletionQueue {
 private:
     ssize_t take(void* entries, std::size_t count, fi_addr_t* sources) SRD_REQUIRES(lock);
     void note_entries() noexcept SRD_REQUIRES(lock);
+    /// There was no memory for a completion.
+    void overrun() noexcept SRD_REQUIRES(lock);
     /// Without the lock, for who looks again anyway.
     bool seems_empty() const noexcept { return entries_.load(std::memory_order_relaxed) == 0; }
 
@@ -140,6 +150,7 @@ private:
     GrowingRing<CompletionError> errors_ SRD_GUARDED_BY(lock);
     std::uint64_t written_ SRD_GUARDED_BY(lock) = 0; ///< completions
     std::uint64_t taken_ SRD_GUARDED_BY(lock) = 0;
+    bool overrun_ SRD_GUARDED_BY(lock) = false;            ///< for good: nothing is written any more
     std::array<std::byte, max_address_size> error_data_{}; ///< what the last read error's err_data points to
     std::uint32_t reads_without_pass_ SRD_GUARDED_BY(lock) = 0; ///< that found something
     std::atomic<std::size_t> entries_{0};                       ///< completions and errors that wait
@@ -151,6 +162,11 @@ inline CompletionQueue& cq_from(fid_cq* cq) noexcept
 {
     return *static_cast<CompletionQueue*>(static_cast<void*>(cq));
 }
+
+/// fi_cq_open(3).
+int cq_open(fid_domain* domain, fi_cq_attr* attr, fid_cq** cq, void* context) noexcept;
+/// fi_trywait(3): 0 if it is safe to sleep on the wait descriptor, -FI_EAGAIN if completions wait.
+int cq_trywait(fid* cq) noexcept;
 
 /// The positive fi_errno under which `cause` is reported.
 int error_of(Cause cause) noexcept;

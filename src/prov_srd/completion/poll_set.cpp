@@ -6,11 +6,11 @@
 #include <mutex>
 #include <vector>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 #include "common/stubs.hpp"
 #include "completion/cntr.hpp"
 #include "completion/cq.hpp"
-#include "objects/fabric_domain.hpp"
+#include "objects/domain.hpp"
 
 namespace srd {
 namespace {
@@ -122,6 +122,9 @@ int poll_del(fid_poll* object, fid* member, std::uint64_t flags) noexcept
 int poll_close(fid* object) noexcept
 {
     PollSet* set = &self(object);
+    if (set->domain.fabric.inherited()) {
+        return 0;
+    }
     {
         const std::lock_guard guard(set->mutex);
         if (!set->members.empty()) {

@@ -9,6 +9,7 @@
 
 namespace srd {
 
+/// fi_poll_open(3).
 int poll_open(fid_domain* domain, fi_poll_attr* attr, fid_poll** poll_set) noexcept;
 
 } // namespace srd

@@ -1,51 +1,96 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-//
-// Receives: posting, matching, placing, completing, canceling, peeking.
-//
-// A receive is a ReceiveRecord from posting to completion; its index is the
-// engine's cookie. An FI_MULTI_RECV buffer is one record that stays posted, and
-// one more (a share) per message that is placed into it; the buffer is released
-// with the completion of the last share, so that FI_MULTI_RECV is always the
-// last thing the application hears of it.
+#include "endpoint/receive.hpp"
+
 #include <algorithm>
 
+#include <srd/check.hpp>
+
+#include "common/iov_length.hpp"
 #include "common/log.hpp"
-#include "common/measure.hpp"
 #include "completion/cntr.hpp"
 #include "completion/cq.hpp"
-#include "endpoint/endpoint.hpp"
-#include "objects/fabric_domain.hpp"
-#include "progress/progress_group.hpp"
+#include "progress/clock.hpp"
 
 namespace srd {
-namespace {
 
-/// A receive that ends without a message.
-CompletionError failed_receive(void* context, bool tagged, std::uint64_t tag, int error, Cause cause) noexcept
+void Receive::start(std::uint32_t messages)
 {
-    return {.completion = {.context = context, .flags = FI_RECV | kind_of(tagged), .tag = tag},
-            .error = error,
-            .cause = cause};
+    matcher_ =
+        std::make_unique<Matcher>(static_cast<std::uint32_t>(options_.receive_count()) + messages, messages);
 }
 
-} // namespace
+// -- Events -------------------------------------------------------------------
 
-// -- Receiving ----------------------------------------------------------------
+void Receive::on_message(const Event& event, Time now) noexcept
+{
+    const Arrival arrival{.tag = event.flags.tagged ? event.tag : 0,
+                          .data = event.data,
+                          .length = event.length,
+                          .from = unit_.engine().peer_route(event.peer),
+                          .has_data = event.flags.has_data};
+    const std::uint32_t index = matcher_->find_posted(event.flags.tagged, arrival.tag, arrival.from);
+    if (index != no_index) {
+        if (!deliver(index, event.message, arrival, now)) {
+            unit_.engine().refuse(event.message, now);
+        }
+        return;
+    }
+    const std::uint32_t record_index = matcher_->unexpected.alloc();
+    MessageId message = event.message;
+    if (record_index == no_index || unit_.engine().park(message, now) != Status::ok) {
+        if (record_index != no_index) {
+            matcher_->unexpected.release(record_index);
+        }
+        unit_.engine().refuse(event.message, now);
+        return;
+    }
+    UnexpectedRecord& record = matcher_->unexpected[record_index];
+    record.message = message;
+    record.tag = arrival.tag;
+    record.data = arrival.data;
+    record.length = arrival.length;
+    record.source = arrival.from;
+    record.tagged = event.flags.tagged;
+    record.has_data = arrival.has_data;
+    matcher_->add_unexpected(record_index);
+}
 
-ssize_t Endpoint::check_receive(const ReceiveArguments& arguments, std::size_t& capacity) const noexcept
+/// The engine has already discarded the message. If a receive had been promised it
+/// (FI_CLAIM), the promise is answered with the cause.
+void Receive::on_message_lost(const Event& event) noexcept
+{
+    const std::uint32_t index = matcher_->find_message(event.message);
+    SRD_CHECK(index != no_index);
+    UnexpectedRecord& record = matcher_->unexpected[index];
+    peers_.warn_of(record.source, event.cause);
+    if (record.claimed) {
+        record.cause = event.cause;
+        return;
+    }
+    matcher_->remove_unexpected(index);
+    matcher_->unexpected.release(index);
+}
+
+void Receive::on_receive_done(const Event& event) noexcept
+{
+    complete(static_cast<std::uint32_t>(event.cookie), event.cause, event.length);
+}
+
+// -- Posting ------------------------------------------------------------------
+
+ssize_t Receive::check(const ReceiveArguments& arguments, std::size_t& capacity) const noexcept
 {
     if ((arguments.flags & (FI_PEEK | FI_DISCARD)) != 0) {
         capacity = 0; // the buffers are ignored
-    } else if (!measure("receive", arguments.iov, arguments.count, capacity)) [[unlikely]] {
+    } else if (!iov_length("receive", arguments.iov, arguments.count, capacity)) [[unlikely]] {
         return -FI_EINVAL;
     }
     if ((arguments.flags & FI_MULTI_RECV) != 0 && !arguments.tagged &&
-        (arguments.count != 1 || capacity < min_multi_receive_.load(std::memory_order_relaxed)))
-        [[unlikely]] {
+        (arguments.count != 1 || capacity < options_.min_multi_receive())) [[unlikely]] {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA,
                         "FI_MULTI_RECV: one buffer of at least FI_OPT_MIN_MULTI_RECV (%zu) bytes is needed; "
                         "there are %zu iovecs with %zu bytes",
-                        min_multi_receive_.load(std::memory_order_relaxed), arguments.count, capacity);
+                        options_.min_multi_receive(), arguments.count, capacity);
         return -FI_EINVAL;
     }
     if ((arguments.flags & FI_DISCARD) != 0 && (arguments.flags & (FI_PEEK | FI_CLAIM)) == 0) [[unlikely]] {
@@ -59,17 +104,17 @@ ssize_t Endpoint::check_receive(const ReceiveArguments& arguments, std::size_t& 
     return 0;
 }
 
-ssize_t Endpoint::receive(const ReceiveArguments& arguments) noexcept
+ssize_t Receive::post(const ReceiveArguments& arguments) noexcept
 {
     std::size_t capacity = 0;
-    if (const ssize_t error = check_receive(arguments, capacity); error != 0) [[unlikely]] {
+    if (const ssize_t error = check(arguments, capacity); error != 0) [[unlikely]] {
         return error;
     }
     if ((arguments.flags & FI_TRIGGER) != 0) [[unlikely]] {
-        return domain.deferred_work.queue(*this, arguments);
+        return queue_.queue(self_, arguments);
     }
-    CallGuard guard(lock, domain.deferred_work);
-    if (!enabled_.load(std::memory_order_relaxed)) [[unlikely]] {
+    CallGuard guard(unit_, queue_);
+    if (!unit_.enabled()) [[unlikely]] {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "receive: the endpoint is not enabled; call fi_enable first");
         return -FI_EOPBADSTATE;
     }
@@ -78,8 +123,8 @@ ssize_t Endpoint::receive(const ReceiveArguments& arguments) noexcept
         return 0;
     }
     RouteId source = any_source;
-    if ((caps_ & FI_DIRECTED_RECV) != 0 && arguments.from != FI_ADDR_UNSPEC) {
-        if (const ssize_t error = find_route(arguments.from, source); error != 0) [[unlikely]] {
+    if ((options_.caps() & FI_DIRECTED_RECV) != 0 && arguments.from != FI_ADDR_UNSPEC) {
+        if (const ssize_t error = peers_.find_route(arguments.from, source); error != 0) [[unlikely]] {
             if (arguments.deferral == nullptr) {
                 return error;
             }
@@ -91,9 +136,15 @@ ssize_t Endpoint::receive(const ReceiveArguments& arguments) noexcept
         return (arguments.flags & FI_PEEK) != 0 ? search(arguments, source, clock_now())
                                                 : retrieve_claimed(arguments, capacity, clock_now());
     }
+    return match(arguments, source, capacity);
+}
+
+/// Posts a receive, or gives it the message that it takes among those that are here.
+ssize_t Receive::match(const ReceiveArguments& arguments, RouteId source, std::size_t capacity) noexcept
+{
     const std::uint32_t index = new_receive(arguments, source, capacity);
     if (index == no_index) [[unlikely]] {
-        pass(clock_now());
+        unit_.pass(clock_now());
         return -FI_EAGAIN;
     }
     std::uint32_t found =
@@ -116,13 +167,13 @@ ssize_t Endpoint::receive(const ReceiveArguments& arguments) noexcept
                         : no_index;
         }
     }
-    flush();
+    unit_.flush();
     return 0;
 }
 
-CountedBy Endpoint::counted_by(const ReceiveArguments& arguments, bool& silent) const noexcept
+CountedBy Receive::counted_by(const ReceiveArguments& arguments, bool& silent) const noexcept
 {
-    CountedBy result{.endpoint = receive_counter_, .work = nullptr};
+    CountedBy result{.endpoint = bindings_.counters().receive, .work = nullptr};
     silent = false;
     if (arguments.deferral != nullptr) [[unlikely]] {
         arguments.deferral->redirect(result, silent, arguments.flags);
@@ -131,10 +182,10 @@ CountedBy Endpoint::counted_by(const ReceiveArguments& arguments, bool& silent) 
 }
 
 /// A record for a receive that is not posted yet; no_index if there are too many.
-std::uint32_t Endpoint::new_receive(const ReceiveArguments& arguments, RouteId source,
-                                    std::size_t capacity) noexcept
+std::uint32_t Receive::new_receive(const ReceiveArguments& arguments, RouteId source,
+                                   std::size_t capacity) noexcept
 {
-    if (matcher_->posted_count() >= receive_limit_) [[unlikely]] {
+    if (matcher_->posted_count() >= options_.receive_count()) [[unlikely]] {
         return no_index;
     }
     const std::uint32_t index = matcher_->receives.alloc();
@@ -148,7 +199,7 @@ std::uint32_t Endpoint::new_receive(const ReceiveArguments& arguments, RouteId s
     record.source = source;
     record.tagged = arguments.tagged;
     record.counted_by = counted_by(arguments, record.silent);
-    record.wants_completion = !record.silent && wants_entry(arguments.flags, rx_selective_);
+    record.wants_completion = !record.silent && bindings_.receive_wants_entry(arguments.flags);
     record.multi_receive =
         (arguments.flags & (FI_MULTI_RECV | FI_CLAIM)) == FI_MULTI_RECV && !arguments.tagged;
     record.iov_count = static_cast<std::uint8_t>(arguments.count);
@@ -158,7 +209,7 @@ std::uint32_t Endpoint::new_receive(const ReceiveArguments& arguments, RouteId s
     return index;
 }
 
-Endpoint::Arrival Endpoint::arrival_of(const UnexpectedRecord& record) noexcept
+Receive::Arrival Receive::arrival_of(const UnexpectedRecord& record) noexcept
 {
     return {.tag = record.tag,
             .data = record.data,
@@ -168,7 +219,7 @@ Endpoint::Arrival Endpoint::arrival_of(const UnexpectedRecord& record) noexcept
 }
 
 /// Gives message `found` to receive `index`. False: not now, it stays where it is.
-bool Endpoint::take_unexpected(std::uint32_t index, std::uint32_t found, Time now) noexcept
+bool Receive::take_unexpected(std::uint32_t index, std::uint32_t found, Time now) noexcept
 {
     const UnexpectedRecord record = matcher_->unexpected[found];
     if (!deliver(index, record.message, arrival_of(record), now)) {
@@ -181,7 +232,7 @@ bool Endpoint::take_unexpected(std::uint32_t index, std::uint32_t found, Time no
 
 /// Places a message into a receive, which is posted, or is not yet and takes a parked message.
 /// False: nothing has changed, the message must be refused (or stay parked).
-bool Endpoint::deliver(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
+bool Receive::deliver(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
 {
     ReceiveRecord& record = matcher_->receives[index];
     if (record.multi_receive) {
@@ -189,24 +240,23 @@ bool Endpoint::deliver(std::uint32_t index, MessageId message, const Arrival& ar
     }
     Accepted outcome{};
     const std::span<const iovec> iov(record.iov.data(), record.iov_count);
-    if (engine_->accept(message, iov, index, now, outcome) != Status::ok) [[unlikely]] {
+    if (unit_.engine().accept(message, iov, index, now, outcome) != Status::ok) [[unlikely]] {
         return false;
     }
     if (record.posted) {
-        matcher_->withdraw(index);
+        matcher_->remove_posted(index);
     }
     record.matched_tag = arrival.tag;
     record.data = arrival.data;
     record.from = arrival.from;
     record.has_data = arrival.has_data;
     if (outcome == Accepted::complete) {
-        complete_receive(index, Cause::none, arrival.length);
+        complete(index, Cause::none, arrival.length);
     }
     return true;
 }
 
-bool Endpoint::deliver_share(std::uint32_t index, MessageId message, const Arrival& arrival,
-                             Time now) noexcept
+bool Receive::deliver_share(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
 {
     const std::uint32_t share_index = matcher_->receives.alloc();
     if (share_index == no_index) {
@@ -227,25 +277,27 @@ bool Endpoint::deliver_share(std::uint32_t index, MessageId message, const Arriv
     share.from = arrival.from;
     share.has_data = arrival.has_data;
     Accepted outcome{};
-    if (engine_->accept(message, std::span(share.iov).first(1), share_index, now, outcome) != Status::ok) {
+    if (unit_.engine().accept(message, std::span(share.iov).first(1), share_index, now, outcome) !=
+        Status::ok) {
         matcher_->receives.release(share_index);
         return false;
     }
     ++buffer.shares;
     buffer.iov[0].iov_base = static_cast<std::byte*>(buffer.iov[0].iov_base) + size;
     buffer.capacity -= size;
-    if (buffer.capacity < std::max<std::size_t>(min_multi_receive_.load(std::memory_order_relaxed), 1)) {
-        matcher_->withdraw(index);
+    if (buffer.capacity < std::max<std::size_t>(options_.min_multi_receive(), 1)) {
+        matcher_->remove_posted(index);
     }
     if (outcome == Accepted::complete) {
-        complete_receive(share_index, Cause::none, arrival.length);
+        complete(share_index, Cause::none, arrival.length);
     }
     return true;
 }
 
 /// The end of a receive: all `length` bytes of the message are placed or discarded, or it failed.
-void Endpoint::complete_receive(std::uint32_t index, Cause cause, std::uint64_t length) noexcept
+void Receive::complete(std::uint32_t index, Cause cause, std::uint64_t length) noexcept
 {
+    SRD_DCHECK(matcher_->receives.live(index) && !matcher_->receives[index].posted);
     const ReceiveRecord record = matcher_->receives[index];
     matcher_->receives.release(index);
     Completion completion{.context = record.context,
@@ -263,6 +315,7 @@ void Endpoint::complete_receive(std::uint32_t index, Cause cause, std::uint64_t 
         return;
     }
     ReceiveRecord& buffer = matcher_->receives[record.parent];
+    SRD_DCHECK(matcher_->receives.live(record.parent) && buffer.multi_receive && buffer.shares != 0);
     --buffer.shares;
     const bool last = !buffer.posted && buffer.shares == 0;
     const bool released = last && !buffer.canceled;
@@ -278,166 +331,70 @@ void Endpoint::complete_receive(std::uint32_t index, Cause cause, std::uint64_t 
     }
 }
 
-void Endpoint::report_receive(const ReceiveRecord& record, Completion& completion, Cause cause, bool wanted,
-                              std::uint64_t length) noexcept
+void Receive::report_receive(const ReceiveRecord& record, Completion& completion, Cause cause, bool wanted,
+                             std::uint64_t length) noexcept
 {
     if (cause == Cause::none) [[likely]] {
         record.counted_by.succeeded();
         if (wanted) {
-            report_arrival(completion, record.from);
+            reports_.arrival(completion, record.from);
         }
         return;
     }
     record.counted_by.failed();
-    CompletionQueue* const cq = record.silent ? nullptr : rx_cq_;
+    CompletionQueue* const cq = record.silent ? nullptr : bindings_.receive_queue();
     CompletionError failure{.completion = completion, .error = error_of(cause), .cause = cause};
     if (cause == Cause::truncated) {
         failure.overflow = length - record.capacity;
-        report_failure(cq, failure, no_id<RouteId>);
+        reports_.failure(cq, failure, no_id<RouteId>);
         return;
     }
     failure.completion.length = 0;
-    warn_of_peer(record.from, cause);
-    report_failure(cq, failure, record.from);
+    peers_.warn_of(record.from, cause);
+    reports_.failure(cq, failure, record.from);
 }
 
-void Endpoint::report_arrival(Completion& completion, RouteId from) noexcept
+void Receive::report_none(CompletionQueue* queue, const NoMessage& none, RouteId route) noexcept
 {
-    if (rx_cq_ == nullptr) {
-        return;
-    }
-    if ((caps_ & FI_SOURCE) != 0) {
-        completion.source = source_of(from);
-    }
-    constexpr std::uint64_t named = FI_SOURCE | FI_SOURCE_ERR;
-    if ((caps_ & named) == named && completion.source == FI_ADDR_NOTAVAIL) {
-        CompletionError failure{.completion = completion, .error = FI_EADDRNOTAVAIL};
-        report_failure(rx_cq_, failure, from);
-    } else {
-        rx_cq_->write(completion);
-    }
+    CompletionError failure{
+        .completion = {.context = none.context, .flags = FI_RECV | kind_of(none.tagged), .tag = none.tag},
+        .error = none.error,
+        .cause = none.cause};
+    reports_.failure(queue, failure, route);
 }
 
-void Endpoint::report_cancel(const ReceiveRecord& record) noexcept
+void Receive::report_cancel(const ReceiveRecord& record) noexcept
 {
-    CompletionError failure =
-        failed_receive(record.context, record.tagged, record.tag, FI_ECANCELED, Cause::canceled);
+    CompletionError failure{.completion = {.context = record.context,
+                                           .flags = FI_RECV | kind_of(record.tagged),
+                                           .tag = record.tag},
+                            .error = FI_ECANCELED,
+                            .cause = Cause::canceled};
     if (record.multi_receive) {
         failure.completion.flags |= FI_MULTI_RECV;
     }
-    report_failure(record.silent ? nullptr : rx_cq_, failure, no_id<RouteId>);
+    reports_.failure(record.silent ? nullptr : bindings_.receive_queue(), failure, no_id<RouteId>);
     record.counted_by.failed();
 }
 
 /// A receive of fi_trigger(3) ends before it was posted.
-void Endpoint::report_unstarted(const ReceiveArguments& arguments, int error, Cause cause) noexcept
+void Receive::report_unstarted(const ReceiveArguments& arguments, int error, Cause cause) noexcept
 {
     bool silent = false;
     counted_by(arguments, silent).failed();
-    CompletionError failure =
-        failed_receive(arguments.context, arguments.tagged, arguments.tag, error, cause);
-    report_failure(silent ? nullptr : rx_cq_, failure, no_id<RouteId>);
+    report_none(silent ? nullptr : bindings_.receive_queue(),
+                {arguments.context, arguments.tagged, arguments.tag, error, cause}, no_id<RouteId>);
 }
 
-int Endpoint::cancel(const void* context) noexcept
+bool Receive::counts_work_by(const CompletionCounter& counter) const noexcept
 {
-    if (triggerable() && domain.deferred_work.cancel(*this, context)) {
-        return 0;
-    }
-    CallGuard guard(lock, domain.deferred_work);
-    if (!enabled_.load(std::memory_order_relaxed)) {
-        return -FI_EOPBADSTATE;
-    }
-    for (std::uint32_t index = 0; index < matcher_->receives.watermark(); ++index) {
-        if (!matcher_->receives.live(index)) {
-            continue;
+    const auto& records = matcher_->receives;
+    for (std::uint32_t index = 0; index < records.watermark(); ++index) {
+        if (records.live(index) && records[index].counted_by.work == &counter) {
+            return true;
         }
-        ReceiveRecord& record = matcher_->receives[index];
-        if (!record.posted || record.context != context) {
-            continue;
-        }
-        matcher_->withdraw(index);
-        if (record.shares != 0) {
-            record.canceled = true; // reported with the last share
-        } else {
-            report_cancel(record);
-            matcher_->receives.release(index);
-        }
-        return 0;
     }
-    return 0; // complete, or being filled: its own completion comes or has come
-}
-
-// -- FI_PEEK, FI_CLAIM, FI_DISCARD ----------------------------------------------
-
-/// FI_PEEK: reports the earliest matching message that is here, and with FI_CLAIM keeps it for `context`,
-/// with FI_DISCARD drops it.
-ssize_t Endpoint::search(const ReceiveArguments& arguments, RouteId source, Time now) noexcept
-{
-    pass(now); // a peek must see what has arrived
-    const std::uint32_t index =
-        matcher_->find_unexpected(arguments.tagged, arguments.tag, arguments.ignore, source);
-    if (index == no_index) {
-        CompletionError failure =
-            failed_receive(arguments.context, arguments.tagged, arguments.tag, FI_ENOMSG, Cause::not_found);
-        report_failure(rx_cq_, failure, no_id<RouteId>);
-        return 0;
-    }
-    const UnexpectedRecord& record = matcher_->unexpected[index];
-    report_message(arguments, record);
-    if ((arguments.flags & FI_DISCARD) != 0) {
-        engine_->discard(record.message, now);
-        matcher_->remove_unexpected(index);
-        matcher_->unexpected.release(index);
-        flush();
-    } else if ((arguments.flags & FI_CLAIM) != 0) {
-        matcher_->claim(index, arguments.context);
-    }
-    return 0;
-}
-
-/// The completion of a peek, or of a claim that was discarded: what the message is, without its bytes.
-void Endpoint::report_message(const ReceiveArguments& arguments, const UnexpectedRecord& record) noexcept
-{
-    Completion completion{.context = arguments.context,
-                          .flags =
-                              FI_RECV | kind_of(record.tagged) | (record.has_data ? FI_REMOTE_CQ_DATA : 0),
-                          .length = record.length,
-                          .data = record.data,
-                          .tag = record.tag};
-    report_arrival(completion, record.source);
-}
-
-/// FI_CLAIM: receives (or with FI_DISCARD drops) the message that an FI_PEEK | FI_CLAIM with this context
-/// found.
-ssize_t Endpoint::retrieve_claimed(const ReceiveArguments& arguments, std::size_t capacity, Time now) noexcept
-{
-    const std::uint32_t found = matcher_->find_claimed(arguments.context);
-    if (found == no_index) {
-        SRD_WARN_SPARSE(FI_LOG_EP_DATA,
-                        "FI_CLAIM: no message was claimed with this context by FI_PEEK | FI_CLAIM");
-        return -FI_EINVAL;
-    }
-    const UnexpectedRecord record = matcher_->unexpected[found];
-    if (record.cause == Cause::none && (arguments.flags & FI_DISCARD) == 0) {
-        const std::uint32_t index = new_receive(arguments, record.source, capacity);
-        if (index == no_index) {
-            pass(now);
-            return -FI_EAGAIN;
-        }
-        // accept() of a parked message does not fail
-        SRD_CHECK(deliver(index, record.message, arrival_of(record), now));
-    } else if (record.cause == Cause::none) {
-        engine_->discard(record.message, now);
-        report_message(arguments, record);
-    } else {
-        CompletionError failure = failed_receive(arguments.context, record.tagged, record.tag,
-                                                 error_of(record.cause), record.cause);
-        report_failure(rx_cq_, failure, record.source);
-    }
-    matcher_->release_claimed(found);
-    flush();
-    return 0;
+    return false;
 }
 
 } // namespace srd

@@ -37,15 +37,10 @@ void warn(const char* text)
 /// What every backend is asked for; `tell` gets the lines on what runs.
 IoOptions options_for(const SocketAddress& address, IoLog::Sink tell)
 {
-    const Params& settings = params();
-    IoOptions options;
+    IoOptions options = params().io;
     options.warn = warn;
     options.tell = std::move(tell);
     options.local_address = address;
-    options.path_count = static_cast<std::uint16_t>(settings.path_count);
-    options.socket_buffer = settings.socket_buffer;
-    options.max_packet = settings.mtu;
-    options.max_routes = settings.limits.max_routes;
     return options;
 }
 
@@ -90,32 +85,17 @@ std::string verbs_device_of(const NetInterface& entry, std::string& reason)
     return {};
 }
 
-/// Makes the backend of the domain called `domain`.
-int open_wire(const std::string& domain, const SocketAddress& address, Counters& counters,
-              std::unique_ptr<PacketIo>& io, std::string& error)
+int open_xdp(const std::string& interface, const SocketAddress& address, Counters& counters,
+             std::unique_ptr<PacketIo>& io, std::string& error)
 {
-    const DomainName name = parse_domain_name(domain);
-    if (name.backend == Backend::udp) {
-        return open_udp(address, counters, io, error);
-    }
-    if (name.backend == Backend::verbs) {
-        return open_verbs(domain, address, counters, io, error);
-    }
-    if (name.backend == Backend::xdp) {
 #ifdef SRD_HAVE_XDP
-        XdpConfig config{{options_for(address, tell_ring), name.interface}};
-        config.queue_count = params().xdp_queues;
-        const int code = make_xdp_io(config, counters, io, error);
-        if (code != EBUSY) {
-            return code;
-        }
-        SRD_WARN(FI_LOG_EP_CTRL, "%s; this endpoint takes the packet backend instead", error.c_str());
+    XdpConfig config{{options_for(address, tell_ring), interface}};
+    config.queue_count = params().xdp_queues;
+    return make_xdp_io(config, counters, io, error);
 #else
-        error = "this libsrd-fi was built without libxdp and libbpf";
-        return ENOSYS;
+    error = "this libsrd-fi was built without libxdp and libbpf";
+    return ENOSYS;
 #endif
-    }
-    return make_packet_io({options_for(address, tell_ring), name.interface}, counters, io, error);
 }
 
 } // namespace
@@ -223,12 +203,31 @@ std::string describe_choice(Backend chosen, const NetInterface& entry)
 int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error)
 {
-    const int code = open_wire(domain, address, counters, io, error);
-    if (code == 0 && params().shm) {
-        const auto tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "%s", text); };
-        io = make_shm_io({warn, tell}, std::move(io), counters);
+    const DomainName name = parse_domain_name(domain);
+    switch (name.backend) {
+    case Backend::udp:
+        return open_udp(address, counters, io, error);
+    case Backend::verbs:
+        return open_verbs(domain, address, counters, io, error);
+    case Backend::xdp:
+        if (const int code = open_xdp(name.interface, address, counters, io, error); code != EBUSY) {
+            return code;
+        }
+        SRD_WARN(FI_LOG_EP_CTRL, "%s; this endpoint takes the packet backend instead", error.c_str());
+        [[fallthrough]];
+    case Backend::packet:
+        break;
     }
-    return code;
+    return make_packet_io({options_for(address, tell_ring), name.interface}, counters, io, error);
+}
+
+std::unique_ptr<PacketIo> add_shared_memory(std::unique_ptr<PacketIo> io, Counters& counters)
+{
+    if (!params().shm) {
+        return io;
+    }
+    const auto tell = [](const char* text) { SRD_INFO(FI_LOG_EP_CTRL, "%s", text); };
+    return make_shm_io({warn, tell}, std::move(io), counters);
 }
 
 } // namespace srd

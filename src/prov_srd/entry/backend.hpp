@@ -46,4 +46,8 @@ std::string describe_choice(Backend chosen, const NetInterface& entry);
 int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error);
 
+/// `io` with shared memory to the processes of this user on this host around it, unless FI_SRD_SHM=0. Its
+/// address stays. Throws std::bad_alloc.
+std::unique_ptr<PacketIo> add_shared_memory(std::unique_ptr<PacketIo> io, Counters& counters);
+
 } // namespace srd

@@ -3,7 +3,6 @@
 
 #include <strings.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -16,7 +15,9 @@
 #include <utility>
 #include <vector>
 
-#include "common/boundary.hpp"
+#include <srd/file_descriptor.hpp>
+
+#include "common/c_api.hpp"
 #include "entry/backend.hpp"
 #include "entry/params.hpp"
 #include "entry/resolve.hpp"
@@ -90,39 +91,27 @@ bool in_subnet(const SocketAddress& address, const NetInterface& entry)
     return true;
 }
 
-/// A datagram socket of `address`'s family, closed on destruction.
-class ProbeSocket {
-public:
-    explicit ProbeSocket(int family) : descriptor_(socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {}
-    ~ProbeSocket()
-    {
-        if (descriptor_ >= 0) {
-            ::close(descriptor_);
-        }
-    }
-    ProbeSocket(const ProbeSocket&) = delete;
-    ProbeSocket& operator=(const ProbeSocket&) = delete;
-    int get() const noexcept { return descriptor_; }
-
-private:
-    int descriptor_;
-};
+FileDescriptor probe_socket(int family)
+{
+    return FileDescriptor(socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+}
 
 bool is_bindable(SocketAddress address)
 {
     address.set_port(0);
-    const ProbeSocket probe(address.family());
-    return bind(probe.get(), address.get(), static_cast<socklen_t>(address.size())) == 0;
+    const FileDescriptor probe = probe_socket(address.family());
+    return probe.valid() && bind(probe.get(), address.get(), static_cast<socklen_t>(address.size())) == 0;
 }
 
 /// The local address that the host would send to `destination` from, port 0; empty if there is no route.
 SocketAddress source_towards(const SocketAddress& destination)
 {
     SocketAddress source;
-    const ProbeSocket probe(destination.family());
+    const FileDescriptor probe = probe_socket(destination.family());
     sockaddr_storage name{};
     socklen_t length = sizeof(name);
-    if (connect(probe.get(), destination.get(), static_cast<socklen_t>(destination.size())) == 0 &&
+    if (probe.valid() &&
+        connect(probe.get(), destination.get(), static_cast<socklen_t>(destination.size())) == 0 &&
         getsockname(probe.get(), reinterpret_cast<sockaddr*>(&name), &length) == 0 &&
         SocketAddress::parse(&name, length, source)) {
         source.set_port(0);

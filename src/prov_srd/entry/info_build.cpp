@@ -5,9 +5,9 @@
 #include <new>
 
 #include "entry/backend.hpp"
+#include "entry/identity.hpp"
 #include "entry/info.hpp"
 #include "entry/nic.hpp"
-#include "entry/provider.hpp"
 
 namespace srd {
 

@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <limits>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
+#include "entry/identity.hpp"
 #include "entry/info.hpp"
-#include "entry/provider.hpp"
 
 namespace srd {
 

@@ -10,7 +10,7 @@
 
 #include <rdma/fi_errno.h>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 #include "common/stubs.hpp"
 
 namespace srd {

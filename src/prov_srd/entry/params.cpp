@@ -10,7 +10,7 @@
 #include <mutex>
 #include <string_view>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 
 namespace srd {
 
@@ -109,7 +109,7 @@ constexpr Variable variables[] = {
      "congestion control: swift (by delay) or fixed (window of FI_SRD_WINDOW) (default swift)",
      [](Params& p, std::string_view t) { return to_choice(t, congestion_policies, p.tuning.congestion); }},
     {"PATHS", "1..64", "number of network paths that packets to one peer are spread over (default 64)",
-     [](Params& p, std::string_view t) { return to_field<1, 64>(t, p.path_count); }},
+     [](Params& p, std::string_view t) { return to_field<1, max_paths>(t, p.io.path_count); }},
     {"PATH_POLICY", "adaptive, round_robin or single",
      "how paths are chosen: adaptive (avoid those with loss or marks), round_robin or single (default "
      "adaptive)",
@@ -134,7 +134,8 @@ constexpr Variable variables[] = {
      [](Params& p, std::string_view t) {
          return to_duration<milliseconds, 10, 86400000>(t, p.tuning.rnr_timeout);
      }},
-    {"ACK_DELAY_US", "0..10000 us", "longest time that an acknowledgement waits for company, us (default 25)",
+    {"ACK_DELAY_US", "0..10000 us",
+     "longest time that an acknowledgement is held back so that several are coalesced, us (default 25)",
      [](Params& p, std::string_view t) {
          return to_duration<microseconds, 0, 10000>(t, p.tuning.ack_delay);
      }},
@@ -154,10 +155,10 @@ constexpr Variable variables[] = {
      [](Params& p, std::string_view t) { return to_field<65536, 1ULL << 40>(t, p.limits.unexpected_bytes); }},
     {"MTU", "576..65507 bytes",
      "upper bound of a packet's UDP payload, bytes (default 65507: what the path carries)",
-     [](Params& p, std::string_view t) { return to_field<576, 65507>(t, p.mtu); }},
+     [](Params& p, std::string_view t) { return to_field<576, max_udp_payload>(t, p.io.max_packet); }},
     {"SOCKET_BUFFER", "65536..1073741824 bytes",
      "socket send and receive buffers to ask the kernel for, bytes (default 8388608)",
-     [](Params& p, std::string_view t) { return to_field<65536, 1U << 30>(t, p.socket_buffer); }},
+     [](Params& p, std::string_view t) { return to_field<65536, 1U << 30>(t, p.io.socket_buffer); }},
     {"MAX_PEERS", "1..1048576",
      "remote endpoints that one endpoint can have state for at a time (default 65536)",
      [](Params& p, std::string_view t) { return to_field<1, 1U << 20>(t, p.limits.max_peers); }},
@@ -215,8 +216,9 @@ void load()
             "taken in: lower the one or raise the other; srd is not offered until then");
         load_result = -FI_EINVAL;
     }
-    values.limits.max_packet = values.mtu;
+    values.limits.max_packet = values.io.max_packet;
     values.limits.max_routes = std::max(values.limits.max_routes, values.limits.max_peers);
+    values.io.max_routes = values.limits.max_routes;
     values.tuning.rto_max = std::max(values.tuning.rto_max, values.tuning.rto_min);
     values.tuning.window_start = std::min(values.tuning.window_start, values.tuning.window_max);
     storage() = values;

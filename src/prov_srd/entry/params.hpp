@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Every FI_SRD_* variable, read once per process. The only file of the
-// provider that looks at the environment.
+// Every FI_SRD_* variable, read once per process: params.cpp has the one table of
+// names, ranges, texts and where the values go, and nothing else of the provider looks at the
+// environment. Values are kept in the very structs that the engine (Limits, Tuning) and the backends
+// (IoOptions) take, whose defaults are the variables' defaults.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -12,19 +13,18 @@
 #include <srd/limits.hpp>
 
 #include "entry/backend.hpp"
+#include "io/core/io_options.hpp"
 
 namespace srd {
 
 struct Params {
-    Limits limits;                          ///< MAX_PEERS, UNEXPECTED_BYTES applied
-    Tuning tuning;                          ///< EAGER_SIZE, WINDOW, CONGESTION, ... applied
-    std::uint32_t path_count = 64;          ///< entropies per route, 1..64
-    std::uint32_t mtu = 65507;              ///< upper bound of a packet, bytes
-    std::uint32_t socket_buffer = 8U << 20; ///< SO_RCVBUF and SO_SNDBUF to ask for, bytes
-    Backend backend = Backend::udp;         ///< whose domains fi_getinfo lists
-    std::uint32_t xdp_queues = 0;           ///< receive queues an xdp endpoint takes; 0: all that are free
-    bool shm = true;                        ///< shared memory to peers on this host
-    std::vector<std::string> interfaces;    ///< the only interfaces to use; empty: all that are up
+    Limits limits;                       ///< MAX_PEERS, UNEXPECTED_BYTES applied
+    Tuning tuning;                       ///< EAGER_SIZE, WINDOW, CONGESTION, ... applied
+    IoOptions io;                        ///< PATHS, MTU, SOCKET_BUFFER applied; no address, nowhere to log
+    Backend backend = Backend::udp;      ///< whose domains fi_getinfo lists
+    std::uint32_t xdp_queues = 0;        ///< receive queues an xdp endpoint takes; 0: all that are free
+    bool shm = true;                     ///< shared memory to peers on this host
+    std::vector<std::string> interfaces; ///< the only interfaces to use; empty: all that are up
     std::string stats; ///< where to write statistics when an endpoint closes; empty: nowhere
 };
 

@@ -22,9 +22,10 @@ std::vector<SocketAddress> resolve(const ResolveQuery& query, std::string& error
     const char* service = query.node == nullptr && query.service == nullptr ? "0" : query.service;
     const int code = getaddrinfo(query.node, service, &hints, &list);
     if (code != 0) {
+        const int system_error = errno; // before the text is put together
         error = std::string("cannot resolve node \"") + (query.node != nullptr ? query.node : "") +
                 "\" service \"" + (query.service != nullptr ? query.service : "") +
-                "\": " + (code == EAI_SYSTEM ? std::strerror(errno) : gai_strerror(code));
+                "\": " + (code == EAI_SYSTEM ? std::strerror(system_error) : gai_strerror(code));
         return addresses;
     }
     const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(list, &freeaddrinfo);

@@ -3,6 +3,8 @@
 
 #include <bit>
 
+#include <srd/check.hpp>
+
 namespace srd {
 
 Matcher::Matcher(std::uint32_t receive_count, std::uint32_t unexpected_count)
@@ -31,6 +33,7 @@ std::uint8_t Matcher::class_of(Table& in, std::uint64_t ignore) noexcept
 void Matcher::post(std::uint32_t index) noexcept
 {
     ReceiveRecord& record = receives[index];
+    SRD_DCHECK(receives.live(index) && !record.posted);
     Table& in = table(record.tagged);
     record.order = next_order_++;
     record.posted = true;
@@ -45,10 +48,10 @@ void Matcher::post(std::uint32_t index) noexcept
     members.buckets[bucket_of(record.tag & ~record.ignore, record.source)].push_back(receives, index);
 }
 
-void Matcher::withdraw(std::uint32_t index) noexcept
+void Matcher::remove_posted(std::uint32_t index) noexcept
 {
     ReceiveRecord& record = receives[index];
-    SRD_DCHECK(record.posted);
+    SRD_DCHECK(receives.live(index) && record.posted && posted_count_ != 0);
     Table& in = table(record.tagged);
     record.posted = false;
     --posted_count_;
@@ -119,6 +122,7 @@ void Matcher::remove_unexpected(std::uint32_t index) noexcept
 {
     UnexpectedRecord& record = unexpected[index];
     Table& in = table(record.tagged);
+    SRD_DCHECK(unexpected.live(index) && !record.claimed && in.unexpected_count != 0);
     --in.unexpected_count;
     in.all.erase(unexpected, index);
     in.by_tag[bucket_of(record.tag, any_source)].erase(unexpected, index);
@@ -205,6 +209,7 @@ std::uint32_t Matcher::find_claimed(const void* context) noexcept
 
 void Matcher::release_claimed(std::uint32_t index) noexcept
 {
+    SRD_DCHECK(unexpected.live(index) && unexpected[index].claimed);
     claimed_.erase(unexpected, index);
     unexpected.release(index);
 }

@@ -102,7 +102,7 @@ public:
     // -- Posted receives ----------------------------------------------------
 
     void post(std::uint32_t index) noexcept;
-    void withdraw(std::uint32_t index) noexcept;
+    void remove_posted(std::uint32_t index) noexcept;
     /// The receive that gets such a message; no_index if there is none.
     std::uint32_t find_posted(bool tagged, std::uint64_t tag, RouteId source) noexcept;
     std::uint32_t posted_count() const noexcept { return posted_count_; }

@@ -4,8 +4,10 @@
 // FI_AV_TABLE are served alike: fi_addr_t is an index from 0. A vector with a name
 // (fi_av_attr.name) is a view of a table that processes share (shared_addresses.hpp).
 //
-// Memory: an entry costs about 90 bytes and nothing else; a peer's state comes
-// into being when an endpoint first sends to it.
+//   av.cpp         the vector; open, bind, close, lookup, removal
+//   av_insert.cpp  the insertion calls
+//
+// A peer's state comes into being when an endpoint first sends to it, not by insertion.
 // Threading: every function may be called by any thread.
 #pragma once
 
@@ -14,16 +16,14 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <shared_mutex>
-#include <span>
-#include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
 
 #include <srd/address.hpp>
+
+#include "objects/address_table.hpp"
 
 namespace srd {
 
@@ -34,9 +34,9 @@ struct EventQueue;
 /// Told by an AddressVector what happens to it. An endpoint implements this.
 class AvObserver {
 public:
-    /// `fi_addr` no longer names `address`. Called without any lock of the vector held,
-    /// before fi_av_remove() returns.
-    virtual void address_removed(fi_addr_t fi_addr, std::span<const std::byte> address) noexcept = 0;
+    /// `fi_addr` names nothing any more. No other address gets it before all observers have returned.
+    /// Called before fi_av_remove() returns; the observer may look into the vector, but not attach or detach.
+    virtual void address_removed(fi_addr_t fi_addr) noexcept = 0;
 
 protected:
     ~AvObserver() = default;
@@ -62,13 +62,15 @@ struct AddressVector {
     std::uint64_t generation() const noexcept { return generation_->load(std::memory_order_acquire); }
 
     /// The observer must stay alive until detach(); while one is attached the vector cannot be closed.
+    /// Throws std::bad_alloc.
     void attach(AvObserver& observer);
     /// On return no call into `observer` is under way.
     void detach(AvObserver& observer) noexcept;
 
-    // -- For the libfabric calls (av.cpp) -----------------------------------
+    // -- For the libfabric calls -------------------------------------------
 
-    /// Adds `address`, or counts one more use if it is there. Returns 0 or a negative fi_errno.
+    /// Adds `address`, or counts one more use if it is there. 0 or a negative fi_errno. Throws
+    /// std::bad_alloc.
     int insert(const SocketAddress& address, fi_addr_t& fi_addr);
     /// Takes one use back. 0, or -FI_EINVAL if `fi_addr` names nothing.
     int remove(fi_addr_t fi_addr) noexcept;
@@ -82,26 +84,10 @@ struct AddressVector {
     bool asynchronous = false;         ///< FI_EVENT: insertions report through event_queue
 
 private:
-    struct Use {
-        std::uint32_t index = 0;
-        std::uint32_t count = 0;
-    };
-    struct Hash {
-        std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
-    };
-    using Index = std::unordered_map<SocketAddress, Use, Hash>;
-
-    int remove_own(fi_addr_t fi_addr, SocketAddress& address, bool& gone) noexcept;
-
-    std::unique_ptr<SharedAddresses>
-        shared_; ///< null: a vector of this process alone, in the fields that follow
-    mutable std::shared_mutex mutex_;
-    Index index_;                             ///< its nodes hold the addresses; they never move
-    std::vector<Index::value_type*> entries_; ///< by fi_addr_t; null: free
-    std::vector<std::uint32_t> free_;
-    std::atomic<std::uint64_t> own_generation_{1};
-    const std::atomic<std::uint64_t>* generation_ = &own_generation_;
-    mutable std::mutex observers_mutex_; ///< taken before mutex_, and held while observers are told
+    std::unique_ptr<SharedAddresses> shared_; ///< null: `own_` is used
+    AddressTable own_;
+    const std::atomic<std::uint64_t>* generation_ = &own_.generation();
+    mutable std::mutex observers_mutex_; ///< before the tables' locks; held while observers are told
     std::vector<AvObserver*> observers_;
 };
 
@@ -111,6 +97,17 @@ inline AddressVector& av_from(fid_av* av) noexcept
     return *static_cast<AddressVector*>(static_cast<void*>(av));
 }
 
+/// fi_av_open(3).
 int av_open(fid_domain* domain, fi_av_attr* attr, fid_av** av, void* context) noexcept;
+
+// The calls of fi_av(3) that insert, in av_insert.cpp.
+int av_insert(fid_av* av, const void* addr, std::size_t count, fi_addr_t* fi_addr, std::uint64_t flags,
+              void* context) noexcept;
+int av_insertsvc(fid_av* av, const char* node, const char* service, fi_addr_t* fi_addr, std::uint64_t flags,
+                 void* context) noexcept;
+int av_insertsym(fid_av* av, const char* node, std::size_t node_count, const char* service,
+                 std::size_t service_count, fi_addr_t* fi_addr, std::uint64_t flags, void* context) noexcept;
+/// Bytes of an address of this vector as the application gives it.
+std::size_t address_size(const AddressVector& vector) noexcept;
 
 } // namespace srd

@@ -13,23 +13,31 @@
 #include <system_error>
 #include <utility>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 #include "common/stubs.hpp"
-#include "completion/wait_set.hpp"
-#include "objects/fabric_domain.hpp"
+#include "objects/fabric.hpp"
+#include "objects/wait_set.hpp"
 
 namespace srd {
 
-EventQueue::EventQueue(Fabric& owner, const fi_eq_attr& attr, void* context)
-    : fabric(owner), flags(attr.flags), wait_obj(attr.wait_obj)
+namespace {
+
+FileDescriptor make_wait_fd()
 {
-    if (wait_obj != FI_WAIT_NONE) {
-        wait_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-        if (wait_fd < 0) {
-            throw std::system_error(errno, std::generic_category(),
-                                    "cannot make the event queue's wait descriptor (eventfd; see ulimit -n)");
-        }
+    const int descriptor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (descriptor < 0) {
+        throw std::system_error(errno, std::generic_category(),
+                                "cannot make the event queue's wait descriptor (eventfd; see ulimit -n)");
     }
+    return FileDescriptor(descriptor);
+}
+
+} // namespace
+
+EventQueue::EventQueue(Fabric& owner, const fi_eq_attr& attr, void* context)
+    : fabric(owner), flags(attr.flags), wait_obj(attr.wait_obj),
+      wait_fd(wait_obj != FI_WAIT_NONE ? make_wait_fd() : FileDescriptor())
+{
     fid.fid.fclass = FI_CLASS_EQ;
     fid.fid.context = context;
     fabric.retain();
@@ -37,9 +45,7 @@ EventQueue::EventQueue(Fabric& owner, const fi_eq_attr& attr, void* context)
 
 EventQueue::~EventQueue()
 {
-    if (wait_fd >= 0) {
-        ::close(wait_fd);
-    }
+    SRD_CHECK(bound.load() == 0);
     fabric.release();
 }
 
@@ -48,12 +54,12 @@ namespace {
 /// The descriptor is readable exactly while records are there. Caller holds eq.mutex.
 void update_wait_fd(EventQueue& eq, bool readable) noexcept
 {
-    if (eq.wait_fd < 0) {
+    if (!eq.wait_fd.valid() || eq.fabric.inherited()) { // in a child of fork() the number is no more ours
         return;
     }
     std::uint64_t value = 1;
-    const ssize_t done =
-        readable ? write(eq.wait_fd, &value, sizeof(value)) : read(eq.wait_fd, &value, sizeof(value));
+    const ssize_t done = readable ? write(eq.wait_fd.get(), &value, sizeof(value))
+                                  : read(eq.wait_fd.get(), &value, sizeof(value));
     static_cast<void>(done); // EAGAIN: it is in that state already
 }
 
@@ -178,7 +184,7 @@ ssize_t eq_sread(fid_eq* object, std::uint32_t* event, void* buffer, std::size_t
 {
     using Clock = std::chrono::steady_clock;
     EventQueue& eq = eq_from(object);
-    if (eq.wait_fd < 0 || eq.wait_set != nullptr) {
+    if (!eq.wait_fd.valid() || eq.wait_set != nullptr) {
         SRD_WARN(FI_LOG_EQ, "fi_eq_sread needs an event queue opened with FI_WAIT_UNSPEC or FI_WAIT_FD");
         return -FI_ENOSYS;
     }
@@ -196,7 +202,7 @@ ssize_t eq_sread(fid_eq* object, std::uint32_t* event, void* buffer, std::size_t
             }
             wait_ms = static_cast<int>(left);
         }
-        pollfd waiter{.fd = eq.wait_fd, .events = POLLIN, .revents = 0};
+        pollfd waiter{.fd = eq.wait_fd.get(), .events = POLLIN, .revents = 0};
         if (poll(&waiter, 1, wait_ms) < 0) {
             return errno == EINTR ? -FI_EINTR : -FI_EOTHER;
         }
@@ -237,7 +243,7 @@ int eq_control(fid* object, int command, void* argument) noexcept
 {
     const EventQueue& eq = eq_from(static_cast<fid_eq*>(static_cast<void*>(object)));
     return control_wait(command, argument, eq.wait_obj == FI_WAIT_UNSPEC ? FI_WAIT_FD : eq.wait_obj,
-                        eq.wait_set == nullptr ? eq.wait_fd : -1);
+                        eq.wait_set == nullptr ? eq.wait_fd.get() : -1);
 }
 
 fi_ops eq_fid_ops = {sizeof(fi_ops),     eq_close,           stubs::unsupported, eq_control,
@@ -270,7 +276,7 @@ int eq_open(fid_fabric* fabric, fi_eq_attr* attr, fid_eq** eq, void* context) no
         }
         auto queue = std::make_unique<EventQueue>(owner, wanted, context);
         if (set != nullptr) {
-            if (const int error = set->add(queue->fid.fid, queue->wait_fd); error != 0) {
+            if (const int error = set->add(queue->fid.fid, queue->wait_fd.get(), eq_trywait); error != 0) {
                 return error;
             }
             queue->wait_set = set;

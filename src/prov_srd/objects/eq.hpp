@@ -16,7 +16,7 @@
 #include <rdma/fabric.h>
 #include <rdma/fi_eq.h>
 
-#include <srd/status.hpp>
+#include <srd/file_descriptor.hpp>
 
 namespace srd {
 
@@ -24,6 +24,7 @@ struct Fabric;
 struct WaitSet;
 
 struct EventQueue {
+    /// Throws std::system_error if there is no descriptor.
     EventQueue(Fabric& owner, const fi_eq_attr& attr, void* context);
     ~EventQueue();
     EventQueue(const EventQueue&) = delete;
@@ -51,7 +52,7 @@ struct EventQueue {
     std::deque<Record> records;
     std::vector<std::byte> error_data; ///< what the last read error's err_data points to
     WaitSet* wait_set = nullptr;       ///< FI_WAIT_SET
-    int wait_fd = -1;                  ///< eventfd, readable while records are there; -1 for FI_WAIT_NONE
+    const FileDescriptor wait_fd;      ///< eventfd, readable while records are there; none for FI_WAIT_NONE
 };
 
 inline EventQueue& eq_from(fid_eq* eq) noexcept
@@ -59,6 +60,7 @@ inline EventQueue& eq_from(fid_eq* eq) noexcept
     return *static_cast<EventQueue*>(static_cast<void*>(eq));
 }
 
+/// fi_eq_open(3).
 int eq_open(fid_fabric* fabric, fi_eq_attr* attr, fid_eq** eq, void* context) noexcept;
 /// 0 if it is safe to sleep on the wait descriptor, -FI_EAGAIN if events wait.
 int eq_trywait(fid* eq) noexcept;

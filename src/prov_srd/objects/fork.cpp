@@ -9,8 +9,9 @@
 #include <system_error>
 #include <vector>
 
-#include "io/udp/udp_senders.hpp"
 #include <srd/file_descriptor.hpp>
+
+#include "io/udp/udp_io.hpp"
 
 namespace srd {
 
@@ -60,7 +61,7 @@ void after_fork_in_child() noexcept
     }
     registry().observers.clear();
     close_inherited_descriptors();
-    UdpSenders::forget_all();
+    forget_shared_senders();
     registry().mutex.unlock();
 }
 

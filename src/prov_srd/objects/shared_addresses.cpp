@@ -106,6 +106,29 @@ std::system_error failure(int code, const std::string& text)
     return {code, std::generic_category(), text};
 }
 
+/// With the errno of the call before.
+std::system_error failure_now(const char* text)
+{
+    const int error = errno;
+    return failure(error, text);
+}
+
+/// A mutex for several processes, which survives the death of one that holds it.
+void make_mutex(pthread_mutex_t& mutex)
+{
+    pthread_mutexattr_t attributes;
+    int code = pthread_mutexattr_init(&attributes);
+    if (code == 0) {
+        code = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+        code = code != 0 ? code : pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+        code = code != 0 ? code : pthread_mutex_init(&mutex, &attributes);
+        pthread_mutexattr_destroy(&attributes);
+    }
+    if (code != 0) {
+        throw failure(code, "shared address vector: no mutex between processes");
+    }
+}
+
 } // namespace
 
 /// Holds the table's mutex, whoever had it before.
@@ -116,7 +139,8 @@ public:
         const int code = pthread_mutex_lock(&mutex_);
         SRD_CHECK(code == 0 || code == EOWNERDEAD);
         if (code == EOWNERDEAD) {
-            pthread_mutex_consistent(&mutex_); // what it had begun is not published: nothing to undo
+            SRD_CHECK(pthread_mutex_consistent(&mutex_) ==
+                      0); // what it had begun is not published: nothing to undo
         }
     }
     ~Guard() { pthread_mutex_unlock(&mutex_); }
@@ -192,7 +216,8 @@ bool SharedAddresses::try_open(const Options& options)
     file_ =
         FileDescriptor(shm_open(path_.c_str(), read_only_ ? O_RDONLY : O_RDWR | O_CREAT, S_IRUSR | S_IWUSR));
     if (!file_.valid()) {
-        throw failure(errno, "shared address vector /dev/shm" + path_ +
+        const int error = errno; // before the text is put together
+        throw failure(error, "shared address vector /dev/shm" + path_ +
                                  (read_only_ ? " does not exist or cannot be read" : " cannot be opened"));
     }
     struct stat status {};
@@ -214,7 +239,7 @@ bool SharedAddresses::try_open(const Options& options)
     // Going from the exclusive lock to the shared one leaves a gap: whoever came in between is alone as we
     // were, and has made the same empty table.
     if (!lock_file(file_.get(), LOCK_SH)) {
-        throw failure(errno, "shared address vector: flock");
+        throw failure_now("shared address vector: flock");
     }
     if (is_unlinked(file_.get()) || fstat(file_.get(), &status) != 0 ||
         static_cast<std::size_t>(status.st_size) != file_size) {
@@ -251,7 +276,7 @@ bool SharedAddresses::map()
     void* memory = mmap(nullptr, file_size, read_only_ ? PROT_READ : PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_NORESERVE, file.get(), 0);
     if (memory == MAP_FAILED) {
-        throw failure(errno, "shared address vector: no address space");
+        throw failure_now("shared address vector: no address space");
     }
     base_ = static_cast<std::byte*>(memory);
     return true;
@@ -261,7 +286,8 @@ bool SharedAddresses::map()
 bool SharedAddresses::initialize(std::size_t count)
 {
     if (ftruncate(file_.get(), 0) != 0 || ftruncate(file_.get(), static_cast<off_t>(file_size)) != 0) {
-        throw failure(errno, "shared address vector /dev/shm" + path_);
+        const int error = errno;
+        throw failure(error, "shared address vector /dev/shm" + path_);
     }
     if (const int code = posix_fallocate(file_.get(), 0, static_cast<off_t>(ids_at)); code != 0) {
         throw failure(code, "shared address vector: /dev/shm is full");
@@ -280,12 +306,7 @@ bool SharedAddresses::initialize(std::size_t count)
     }
     made->level.store(level, std::memory_order_relaxed);
     made->generation.store(1, std::memory_order_relaxed);
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    pthread_mutex_init(&made->mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
+    make_mutex(made->mutex);
     made->magic.store(Header::right_magic, std::memory_order_release);
     return true;
 }
@@ -442,7 +463,7 @@ bool SharedAddresses::address_of(fi_addr_t fi_addr, SocketAddress& address) cons
         return false;
     }
     address = read_address(static_cast<std::uint32_t>(fi_addr));
-    return true;
+    return !address.empty();
 }
 
 fi_addr_t SharedAddresses::find(const SocketAddress& address) const noexcept

@@ -23,13 +23,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 
 #include <rdma/fabric.h>
 
 #include <srd/address.hpp>
-
 #include <srd/file_descriptor.hpp>
 
 namespace srd {

@@ -3,17 +3,16 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
+#include <cstring>
+#include <utility>
 
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "common/boundary.hpp"
-#include "endpoint/endpoint.hpp"
-#include "objects/fabric_domain.hpp"
+#include "common/log.hpp"
+#include "progress/domain_progress.hpp"
 
 namespace srd {
 
@@ -28,57 +27,41 @@ constexpr std::uint32_t passes_per_yield = 8;
 
 } // namespace
 
-Time clock_now() noexcept
-{
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return Time(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
-}
-
-Time end_of_wait(int timeout_ms) noexcept
-{
-    return timeout_ms < 0 ? time_never : clock_now() + std::chrono::milliseconds(timeout_ms);
-}
-
-ProgressGroup::ProgressGroup(Domain& domain) noexcept
-    : members_lock(domain.is_shared_by_threads()), domain_(domain),
-      threaded_progress_(domain.data_progress == FI_PROGRESS_AUTO)
+ProgressGroup::ProgressGroup(DomainProgress& domain) noexcept
+    : members_lock(domain.is_shared_by_threads()), domain_(domain)
 {
 }
 
-ProgressGroup::~ProgressGroup()
+void ProgressGroup::attach(ProgressMember& member)
 {
-    for (const int descriptor : {fd(), event_fd_, timer_fd_}) {
-        if (descriptor >= 0) {
-            close(descriptor);
-        }
-    }
+    add(member, true);
 }
 
-void ProgressGroup::attach(Endpoint& endpoint)
+void ProgressGroup::admit(ProgressMember& member)
 {
-    add(endpoint, true);
+    add(member, false);
 }
 
-void ProgressGroup::admit(Endpoint& endpoint)
-{
-    add(endpoint, false);
-}
-
-void ProgressGroup::add(Endpoint& endpoint, bool bound)
+void ProgressGroup::add(ProgressMember& member, bool bound)
 {
     ProgressGuard guard(members_lock);
-    const auto member = std::find_if(members_.begin(), members_.end(),
-                                     [&](const Member& each) { return each.endpoint == &endpoint; });
-    if (member == members_.end()) {
-        members_.push_back({&endpoint, bound});
-        if (fd() >= 0 && endpoint.enabled() && !threaded_progress_) {
-            watch(endpoint.io_fd());
+    const auto known = std::find_if(members_.begin(), members_.end(),
+                                    [&](const Member& each) { return each.member == &member; });
+    if (known == members_.end()) {
+        members_.push_back({&member, bound});
+        if (fd() >= 0 && member.enabled() && !domain_.is_threaded()) {
+            watch(member.io_fd());
         }
     } else {
-        member->bound |= bound;
+        known->bound |= bound;
     }
     count_bound();
+}
+
+void ProgressGroup::dismiss(ProgressMember& member) noexcept
+{
+    ProgressGuard guard(members_lock);
+    std::erase_if(members_, [&](const Member& each) { return each.member == &member && !each.bound; });
 }
 
 void ProgressGroup::count_bound() noexcept
@@ -88,22 +71,22 @@ void ProgressGroup::count_bound() noexcept
     bound_count_.store(static_cast<std::uint32_t>(bound), std::memory_order_relaxed);
 }
 
-void ProgressGroup::detach(Endpoint& endpoint) noexcept
+void ProgressGroup::detach(ProgressMember& member) noexcept
 {
     ProgressGuard guard(members_lock);
-    if (fd() >= 0 && endpoint.enabled()) {
-        epoll_ctl(fd(), EPOLL_CTL_DEL, endpoint.io_fd(),
+    if (fd() >= 0 && member.enabled()) {
+        epoll_ctl(fd(), EPOLL_CTL_DEL, member.io_fd(),
                   nullptr); // fails if it was never added: nothing to undo
     }
-    std::erase_if(members_, [&](const Member& each) { return each.endpoint == &endpoint; });
+    std::erase_if(members_, [&](const Member& each) { return each.member == &member; });
     count_bound();
 }
 
-void ProgressGroup::endpoint_enabled(const Endpoint& endpoint) noexcept
+void ProgressGroup::member_enabled(const ProgressMember& member) noexcept
 {
     ProgressGuard guard(members_lock);
-    if (fd() >= 0 && !threaded_progress_) {
-        watch(endpoint.io_fd());
+    if (fd() >= 0 && !domain_.is_threaded()) {
+        watch(member.io_fd());
     }
 }
 
@@ -118,12 +101,12 @@ void ProgressGroup::progress() noexcept
     const Time now = clock_now();
     bool worked = false;
     for (const Member& member : members_) {
-        worked |= member.endpoint->progress(now);
+        worked |= member.member->progress(now);
     }
     idle_passes_ = worked ? 0 : idle_passes_ + 1;
     const bool give_way = idle_passes_ >= patient_passes && idle_passes_ % passes_per_yield == 0;
     members_lock.unlock();
-    domain_.deferred_work.run_due();
+    domain_.due_work().run_due();
     if (give_way) {
         sched_yield();
     }
@@ -134,8 +117,9 @@ void ProgressGroup::watch(int descriptor) noexcept
     epoll_event interest{};
     interest.events = EPOLLIN;
     if (epoll_ctl(fd(), EPOLL_CTL_ADD, descriptor, &interest) != 0 && errno != EEXIST) {
+        const int error = errno;
         SRD_WARN(FI_LOG_CQ, "cannot watch descriptor %d: %s; waiting may last until its timeout", descriptor,
-                 strerror(errno));
+                 strerror(error));
     }
 }
 
@@ -148,29 +132,29 @@ int ProgressGroup::open_descriptors() noexcept
     if (fd() >= 0) {
         return 0;
     }
-    const int epoll = epoll_create1(EPOLL_CLOEXEC);
-    event_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    timer_fd_ = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (epoll < 0 || event_fd_ < 0 || timer_fd_ < 0) {
-        const int error = errno;
-        for (int* descriptor : {&event_fd_, &timer_fd_}) {
-            if (*descriptor >= 0) {
-                close(*descriptor);
-            }
-            *descriptor = -1;
-        }
-        if (epoll >= 0) {
-            close(epoll);
-        }
+    FileDescriptor epoll;
+    FileDescriptor event;
+    FileDescriptor timer;
+    const auto is_open = [](FileDescriptor& place, int descriptor) {
+        place = FileDescriptor(descriptor);
+        return place.valid();
+    };
+    if (!is_open(epoll, epoll_create1(EPOLL_CLOEXEC)) ||
+        !is_open(event, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) ||
+        !is_open(timer, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK))) {
+        const int error = errno; // of the first that failed
         SRD_WARN(FI_LOG_CQ, "no descriptors to wait with: %s; raise the limit (ulimit -n)", strerror(error));
         return -error;
     }
-    epoll_fd_.store(epoll, std::memory_order_release);
-    watch(event_fd_);
-    watch(timer_fd_);
+    epoll_ = std::move(epoll);
+    event_ = std::move(event);
+    timer_ = std::move(timer);
+    epoll_fd_.store(epoll_.get(), std::memory_order_release);
+    watch(event_.get());
+    watch(timer_.get());
     for (const Member& member : members_) {
-        if (member.endpoint->enabled() && !threaded_progress_) {
-            watch(member.endpoint->io_fd());
+        if (member.member->enabled() && !domain_.is_threaded()) {
+            watch(member.member->io_fd());
         }
     }
     return 0;
@@ -180,14 +164,15 @@ void ProgressGroup::wake() noexcept
 {
     if (fd() >= 0) {
         const std::uint64_t one = 1;
-        [[maybe_unused]] const ssize_t written = write(event_fd_, &one, sizeof(one)); // full means readable
+        [[maybe_unused]] const ssize_t written =
+            write(event_.get(), &one, sizeof(one)); // full means readable
     }
 }
 
 void ProgressGroup::drain_event() noexcept
 {
     std::uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof(count)); // empty is fine
+    [[maybe_unused]] const ssize_t got = read(event_.get(), &count, sizeof(count)); // empty is fine
 }
 
 bool ProgressGroup::arm(Time& deadline) noexcept
@@ -195,14 +180,14 @@ bool ProgressGroup::arm(Time& deadline) noexcept
     drain_event();
     armed_.store(true, std::memory_order_seq_cst);
     deadline = time_never;
-    if (threaded_progress_) {
+    if (domain_.is_threaded()) {
         return true;
     }
     ProgressGuard guard(members_lock);
     for (auto member = members_.begin(); member != members_.end(); ++member) {
-        if (!member->endpoint->arm_sleep(deadline)) {
+        if (!member->member->arm_sleep(deadline)) {
             std::for_each(members_.begin(), member,
-                          [](const Member& armed) { armed.endpoint->disarm_sleep(); });
+                          [](const Member& armed) { armed.member->disarm_sleep(); });
             return false;
         }
     }
@@ -211,27 +196,13 @@ bool ProgressGroup::arm(Time& deadline) noexcept
 
 void ProgressGroup::disarm() noexcept
 {
-    if (threaded_progress_) {
+    if (domain_.is_threaded()) {
         return;
     }
     ProgressGuard guard(members_lock);
     for (const Member& member : members_) {
-        member.endpoint->disarm_sleep();
+        member.member->disarm_sleep();
     }
-}
-
-void sleep_on(int descriptor, Time deadline) noexcept
-{
-    pollfd entry{.fd = descriptor, .events = POLLIN, .revents = 0};
-    if (deadline == time_never) {
-        ppoll(&entry, 1, nullptr, nullptr);
-        return;
-    }
-    const Time now = clock_now();
-    const Duration left = deadline > now ? deadline - now : Duration::zero();
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
-    const timespec timeout{.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
-    ppoll(&entry, 1, &timeout, nullptr); // an error or a signal only means to look once more
 }
 
 bool ProgressGroup::arm_for_fd() noexcept
@@ -250,7 +221,8 @@ bool ProgressGroup::arm_for_fd() noexcept
         const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since);
         timer.it_value = {.tv_sec = seconds.count(), .tv_nsec = (since - seconds).count()};
     }
-    timerfd_settime(timer_fd_, TFD_TIMER_ABSTIME, &timer, nullptr); // also forgets an earlier expiry
+    // Also forgets an earlier expiry. The values are in range, so it cannot fail.
+    SRD_CHECK(timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &timer, nullptr) == 0);
     return true;
 }
 

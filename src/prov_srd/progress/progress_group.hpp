@@ -8,7 +8,7 @@
 // application sleep on fd()), then disarm(). Between arm() and disarm()
 //   - notify() makes the descriptor readable,
 //   - an endpoint that gets an earlier timer than was known at arm() wakes us
-//     (Endpoint::wake_sleepers), so that no retransmission is slept over.
+//     (ProgressUnit::wake_sleepers), so that no retransmission is slept over.
 // Under FI_PROGRESS_AUTO the progress thread serves packets and timers, and
 // only notify() ends a sleep.
 #pragma once
@@ -22,39 +22,36 @@
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 
+#include <srd/file_descriptor.hpp>
 #include <srd/time.hpp>
 
+#include "progress/clock.hpp"
 #include "progress/progress_lock.hpp"
+#include "progress/progress_member.hpp"
 
 namespace srd {
 
-struct Endpoint;
-struct Domain;
-
-/// CLOCK_MONOTONIC. The only clock of the provider.
-Time clock_now() noexcept;
-/// When a wait of `timeout_ms` that begins now ends; negative: never.
-Time end_of_wait(int timeout_ms) noexcept;
-/// Sleeps until `descriptor` is readable, `deadline`, or a signal.
-void sleep_on(int descriptor, Time deadline) noexcept;
+class DomainProgress;
 
 class ProgressGroup {
 public:
-    explicit ProgressGroup(Domain& domain) noexcept;
-    ~ProgressGroup();
+    explicit ProgressGroup(DomainProgress& domain) noexcept;
     ProgressGroup(const ProgressGroup&) = delete;
     ProgressGroup& operator=(const ProgressGroup&) = delete;
 
     // -- Members ------------------------------------------------------------
 
-    /// `endpoint` is bound here; once for each.
-    void attach(Endpoint& endpoint) SRD_EXCLUDES(members_lock);
-    /// `endpoint` is not bound here, but may do what is reported here: it makes progress like a member.
-    void admit(Endpoint& endpoint) SRD_EXCLUDES(members_lock);
-    /// On return nobody touches `endpoint` through this group.
-    void detach(Endpoint& endpoint) noexcept SRD_EXCLUDES(members_lock);
-    /// `endpoint` has a descriptor now.
-    void endpoint_enabled(const Endpoint& endpoint) noexcept SRD_EXCLUDES(members_lock);
+    /// `member` is bound here; once for each. Throws std::bad_alloc.
+    void attach(ProgressMember& member) SRD_EXCLUDES(members_lock);
+    /// `member` is not bound here, but may do what is reported here: it makes progress like one that is.
+    /// Throws std::bad_alloc.
+    void admit(ProgressMember& member) SRD_EXCLUDES(members_lock);
+    /// Undoes admit(), not attach().
+    void dismiss(ProgressMember& member) noexcept SRD_EXCLUDES(members_lock);
+    /// On return nobody touches `member` through this group.
+    void detach(ProgressMember& member) noexcept SRD_EXCLUDES(members_lock);
+    /// `member` has a descriptor now.
+    void member_enabled(const ProgressMember& member) noexcept SRD_EXCLUDES(members_lock);
     /// True if endpoints are bound here.
     bool has_members() const noexcept { return bound_count_.load(std::memory_order_relaxed) != 0; }
 
@@ -116,11 +113,11 @@ public:
 
 private:
     struct Member {
-        Endpoint* endpoint;
+        ProgressMember* member;
         bool bound;
     };
 
-    void add(Endpoint& endpoint, bool bound) SRD_EXCLUDES(members_lock);
+    void add(ProgressMember& member, bool bound) SRD_EXCLUDES(members_lock);
     void count_bound() noexcept SRD_REQUIRES(members_lock);
     void watch(int descriptor) noexcept;
     void drain_event() noexcept;
@@ -131,16 +128,16 @@ private:
     /// Like arm(), with the deadline as a timer in the descriptor; lasts until the next progress().
     bool arm_for_fd() noexcept SRD_EXCLUDES(members_lock);
 
-    Domain& domain_;
-    const bool threaded_progress_; ///< FI_PROGRESS_AUTO
+    DomainProgress& domain_;
     std::vector<Member> members_ SRD_GUARDED_BY(members_lock);
     std::uint32_t idle_passes_ SRD_GUARDED_BY(members_lock) = 0; ///< passes in a row that found nothing to do
     std::atomic<std::uint32_t> bound_count_{0};
     std::atomic<bool> armed_{false};
     std::atomic<bool> fd_armed_{false}; ///< arm_for_fd() counts as a sleeper until the next progress()
-    std::atomic<int> epoll_fd_{-1};
-    int event_fd_ = -1;
-    int timer_fd_ = -1;
+    std::atomic<int> epoll_fd_{-1};     ///< of epoll_, published when all three are ready
+    FileDescriptor epoll_;
+    FileDescriptor event_; ///< what notify() writes to
+    FileDescriptor timer_; ///< the deadline of arm_for_fd()
 };
 
 } // namespace srd

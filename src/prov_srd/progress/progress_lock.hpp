@@ -3,10 +3,11 @@
 // The lock of the data path, and the annotations with which clang
 // (-Wthread-safety) checks that it is held.
 //
-// Order, outermost first: the mutexes of wait and poll sets → DeferredQueue::lock_
-// → Domain::endpoints_mutex → ProgressGroup::members_lock → Endpoint::lock →
-// memory regions → CompletionQueue::lock. Nothing is called out of the provider,
-// and nobody sleeps, while one is held.
+// Order, outermost first: the mutexes of wait and poll sets → DeferredQueue's lock →
+// DomainProgress's mutex → ProgressGroup::members_lock → an address vector's
+// observers → an endpoint's lock (ProgressUnit) → address tables, memory regions →
+// CompletionQueue::lock. Nothing is called out of the provider, and nobody
+// sleeps, while one is held.
 #pragma once
 
 #include <atomic>
@@ -28,9 +29,8 @@
 #define SRD_ACQUIRE(...) SRD_THREAD_SAFETY(acquire_capability(__VA_ARGS__))
 #define SRD_RELEASE(...) SRD_THREAD_SAFETY(release_capability(__VA_ARGS__))
 #define SRD_TRY_ACQUIRE(...) SRD_THREAD_SAFETY(try_acquire_capability(__VA_ARGS__))
-#define SRD_ACQUIRED_BEFORE(...) SRD_THREAD_SAFETY(acquired_before(__VA_ARGS__))
-/// For a function that is called under the lock by code that does not know of it.
-#define SRD_LOCK_HELD_BY_CALLER SRD_THREAD_SAFETY(no_thread_safety_analysis)
+/// For a function that takes or has the lock in a way that the analysis cannot see.
+#define SRD_NO_LOCK_ANALYSIS SRD_THREAD_SAFETY(no_thread_safety_analysis)
 
 namespace srd {
 

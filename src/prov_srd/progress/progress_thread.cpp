@@ -1,28 +1,33 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "progress/progress_thread.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <mutex>
 #include <system_error>
 
-#include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/log.hpp"
-#include "endpoint/endpoint.hpp"
 #include "entry/backend.hpp"
 #include "entry/info.hpp"
 #include "numa.hpp"
-#include "objects/fabric_domain.hpp"
-#include "progress/progress_group.hpp"
+#include "progress/clock.hpp"
+#include "progress/domain_progress.hpp"
 
 namespace srd {
 namespace {
+
+FileDescriptor checked(int descriptor)
+{
+    if (descriptor < 0) {
+        throw std::system_error(errno, std::generic_category(),
+                                "progress thread: no descriptors; raise the limit (ulimit -n)");
+    }
+    return FileDescriptor(descriptor);
+}
 
 void add_to_epoll(int epoll, int descriptor)
 {
@@ -33,101 +38,92 @@ void add_to_epoll(int epoll, int descriptor)
     }
 }
 
+/// The application's signal handlers must not run on a thread it does not know: while one lives, no signal
+/// comes to the calling thread and to those that it starts.
+class SignalsBlocked {
+public:
+    SignalsBlocked()
+    {
+        sigset_t all;
+        sigfillset(&all);
+        if (const int code = pthread_sigmask(SIG_SETMASK, &all, &before_); code != 0) {
+            throw std::system_error(code, std::generic_category(), "progress thread: pthread_sigmask");
+        }
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+private:
+    sigset_t before_{};
+};
+
 } // namespace
 
-ProgressThread::ProgressThread(Domain& domain)
-    : domain_(domain), epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
-      event_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))
+ProgressThread::ProgressThread(DomainProgress& domain, const std::string& domain_name)
+    : domain_(domain), epoll_(checked(epoll_create1(EPOLL_CLOEXEC))),
+      event_(checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)))
 {
-    try {
-        if (epoll_fd_ < 0 || event_fd_ < 0) {
-            throw std::system_error(errno, std::generic_category(),
-                                    "progress thread: no descriptors; raise the limit (ulimit -n)");
+    add_to_epoll(epoll_.get(), event_.get());
+    start(domain_name);
+}
+
+void ProgressThread::start(const std::string& domain_name)
+{
+    const int node =
+        Numa::machine().count() > 1 ? interface_node(parse_domain_name(domain_name).interface) : no_node;
+    const SignalsBlocked blocked;
+    thread_ = std::thread([this, node, domain_name] {
+        if (node != no_node && numa_bind_thread(node)) {
+            SRD_INFO(FI_LOG_DOMAIN, "the progress thread of %s stays on NUMA node %d", domain_name.c_str(),
+                     node);
         }
-        add_to_epoll(epoll_fd_, event_fd_);
-        // The application's signal handlers must not run on a thread it does not know.
-        sigset_t all;
-        sigset_t before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        const int node =
-            Numa::machine().count() > 1 ? interface_node(parse_domain_name(domain.name).interface) : no_node;
-        thread_ = std::thread([this, node] {
-            if (node != no_node && numa_bind_thread(node)) {
-                SRD_INFO(FI_LOG_DOMAIN, "the progress thread of %s stays on NUMA node %d",
-                         domain_.name.c_str(), node);
-            }
-            run();
-        });
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        pthread_setname_np(thread_.native_handle(), "srd-progress");
-    } catch (...) {
-        close(epoll_fd_);
-        close(event_fd_);
-        throw;
-    }
+        run();
+    });
+    pthread_setname_np(thread_.native_handle(), "srd-progress"); // for people only: may fail
 }
 
 ProgressThread::~ProgressThread()
 {
     stop_.store(true, std::memory_order_release);
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(event_fd_, &one, sizeof(one));
+    wake();
     thread_.join();
-    close(epoll_fd_);
-    close(event_fd_);
+}
+
+void ProgressThread::wake() noexcept
+{
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(event_.get(), &one, sizeof(one)); // full means readable
 }
 
 void ProgressThread::watch(int io_fd)
 {
-    add_to_epoll(epoll_fd_, io_fd);
-    const std::uint64_t one = 1; // a new endpoint: look at its timers
-    [[maybe_unused]] const ssize_t written = write(event_fd_, &one, sizeof(one));
+    add_to_epoll(epoll_.get(), io_fd);
+    wake(); // a new endpoint: look at its timers
 }
 
 void ProgressThread::unwatch(int io_fd) noexcept
 {
-    epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, io_fd, nullptr);
-}
-
-bool ProgressThread::progress_all() noexcept
-{
-    const std::lock_guard guard(domain_.endpoints_mutex);
-    const Time now = clock_now();
-    bool busy = false;
-    for (Endpoint* endpoint : domain_.endpoints) {
-        busy |= endpoint->progress(now);
-    }
-    return busy;
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, io_fd, nullptr);
 }
 
 void ProgressThread::sleep_all() noexcept
 {
     std::uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof(count));
+    [[maybe_unused]] const ssize_t got = read(event_.get(), &count, sizeof(count)); // empty is fine
     Time deadline = time_never;
-    {
-        const std::lock_guard guard(domain_.endpoints_mutex);
-        auto& endpoints = domain_.endpoints;
-        for (auto endpoint = endpoints.begin(); endpoint != endpoints.end(); ++endpoint) {
-            if (!(*endpoint)->arm_sleep(deadline)) {
-                std::for_each(endpoints.begin(), endpoint, [](Endpoint* armed) { armed->disarm_sleep(); });
-                return;
-            }
-        }
+    if (!domain_.arm_all(deadline)) {
+        return;
     }
-    sleep_on(epoll_fd_, stop_.load(std::memory_order_acquire) ? Time::min() : deadline);
-    const std::lock_guard guard(domain_.endpoints_mutex);
-    for (Endpoint* endpoint : domain_.endpoints) {
-        endpoint->disarm_sleep();
-    }
+    sleep_on(epoll_.get(), stop_.load(std::memory_order_acquire) ? Time::min() : deadline);
+    domain_.disarm_all();
 }
 
 void ProgressThread::run() noexcept
 {
     while (!stop_.load(std::memory_order_acquire)) {
-        const bool busy = progress_all();
-        domain_.deferred_work.run_due();
+        const bool busy = domain_.progress_all(clock_now());
+        domain_.due_work().run_due();
         if (busy) {
             std::this_thread::yield(); // fi_close() may be waiting for the mutex
             continue;

@@ -6,33 +6,39 @@
 #pragma once
 
 #include <atomic>
+#include <string>
 #include <thread>
+
+#include <srd/file_descriptor.hpp>
 
 namespace srd {
 
-struct Domain;
+class DomainProgress;
 
 class ProgressThread {
 public:
+    /// Starts the thread, if the domain's interface is on a NUMA node on a processor of that node.
     /// Throws std::system_error if the operating system has no descriptors or threads.
-    explicit ProgressThread(Domain& domain);
+    ProgressThread(DomainProgress& domain, const std::string& domain_name);
     /// Ends the thread. No endpoint may be enabled any more.
     ~ProgressThread();
     ProgressThread(const ProgressThread&) = delete;
     ProgressThread& operator=(const ProgressThread&) = delete;
 
-    /// Starts or stops watching an endpoint's descriptor. Domain::endpoints_mutex is held.
+    /// Starts watching an endpoint's descriptor. Throws std::system_error.
     void watch(int io_fd);
+    /// Stops that; nothing happens if it is not watched.
     void unwatch(int io_fd) noexcept;
 
 private:
+    void start(const std::string& domain_name);
     void run() noexcept;
-    bool progress_all() noexcept;
     void sleep_all() noexcept;
+    void wake() noexcept;
 
-    Domain& domain_;
-    int epoll_fd_ = -1;
-    int event_fd_ = -1;
+    DomainProgress& domain_;
+    FileDescriptor epoll_;
+    FileDescriptor event_;
     std::atomic<bool> stop_{false};
     std::thread thread_;
 };

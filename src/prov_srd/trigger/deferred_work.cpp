@@ -5,10 +5,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "common/boundary.hpp"
+#include "common/c_api.hpp"
 #include "completion/cntr.hpp"
-#include "endpoint/endpoint.hpp"
-#include "objects/fabric_domain.hpp"
+#include "objects/domain.hpp"
 
 namespace srd {
 namespace {
@@ -20,7 +19,7 @@ struct Overloaded : Visitors... {
 template <typename... Visitors>
 Overloaded(Visitors...) -> Overloaded<Visitors...>;
 
-/// What a queued operation does not need again: to be queued, and to wait for company.
+/// What a queued operation does not need again: to be queued, and to wait for more of its kind.
 constexpr std::uint64_t spent_flags = FI_TRIGGER | FI_MORE;
 
 /// Where an operation's context, flags and deferral stand.
@@ -47,27 +46,12 @@ void own(std::vector<Item>& to, const Item*& items, std::size_t count)
     items = to.data();
 }
 
-/// The counter that `object` is, if it is one of `domain`; else null, with a line.
-CompletionCounter* checked_counter(fid_cntr* object, const Domain& domain, const char* what)
-{
-    if (object != nullptr && object->fid.fclass == FI_CLASS_CNTR && &cntr_from(object).domain == &domain) {
-        return &cntr_from(object);
-    }
-    SRD_WARN(FI_LOG_EP_DATA, "the %s counter is NULL or not one of this domain; open it with fi_cntr_open",
-             what);
-    return nullptr;
-}
-
-Endpoint* checked_endpoint(fid_ep* object, const Domain& domain)
-{
-    if (object != nullptr && object->fid.fclass == FI_CLASS_EP && &endpoint_from(object).domain == &domain) {
-        return &endpoint_from(object);
-    }
-    SRD_WARN(FI_LOG_EP_DATA, "FI_QUEUE_WORK: the endpoint is NULL or not one of this domain");
-    return nullptr;
-}
-
 } // namespace
+
+DeferredQueue& deferred_queue(const Domain& domain) noexcept
+{
+    return static_cast<DeferredQueue&>(domain.progress.due_work()); // domain_open() makes no other
+}
 
 // -- Queueing -----------------------------------------------------------------
 
@@ -102,7 +86,7 @@ void DeferredQueue::insert(CompletionCounter& counter, std::uint64_t threshold, 
 }
 
 template <typename Arguments>
-ssize_t DeferredQueue::queue(Endpoint& endpoint, const Arguments& arguments) noexcept
+ssize_t DeferredQueue::queue(OperationStarter& endpoint, const Arguments& arguments) noexcept
 {
     const auto& request = request_of(arguments);
     if (!endpoint.triggerable() || !endpoint.enabled()) {
@@ -126,7 +110,7 @@ ssize_t DeferredQueue::queue(Endpoint& endpoint, const Arguments& arguments) noe
             return -FI_EINVAL;
         }
         threshold = condition->trigger.threshold.threshold;
-        counter = checked_counter(condition->trigger.threshold.cntr, endpoint.domain, "triggering");
+        counter = counter_of(condition->trigger.threshold.cntr, endpoint.owner(), "triggering");
         if (counter == nullptr) {
             return -FI_EINVAL;
         }
@@ -143,10 +127,10 @@ ssize_t DeferredQueue::queue(Endpoint& endpoint, const Arguments& arguments) noe
     });
 }
 
-template ssize_t DeferredQueue::queue(Endpoint&, const SendArguments&) noexcept;
-template ssize_t DeferredQueue::queue(Endpoint&, const RmaArguments&) noexcept;
-template ssize_t DeferredQueue::queue(Endpoint&, const AtomicArguments&) noexcept;
-template ssize_t DeferredQueue::queue(Endpoint&, const ReceiveArguments&) noexcept;
+template ssize_t DeferredQueue::queue(OperationStarter&, const SendArguments&) noexcept;
+template ssize_t DeferredQueue::queue(OperationStarter&, const RmaArguments&) noexcept;
+template ssize_t DeferredQueue::queue(OperationStarter&, const AtomicArguments&) noexcept;
+template ssize_t DeferredQueue::queue(OperationStarter&, const ReceiveArguments&) noexcept;
 
 // -- Running ------------------------------------------------------------------
 
@@ -156,7 +140,7 @@ void DeferredQueue::run() noexcept
         if (!lock_.try_lock()) {
             return; // whoever has it looks again
         }
-        due_.store(0, std::memory_order_relaxed);
+        clear_due();
         bool blocked = false;
         for (auto item = waiting_.begin(); item != waiting_.end();) {
             blocked |= run_counter(*item->first, item->second);
@@ -248,7 +232,7 @@ bool DeferredQueue::drop(Match&& match) noexcept
     return found;
 }
 
-bool DeferredQueue::cancel(const Endpoint& endpoint, const void* context) noexcept
+bool DeferredQueue::cancel(const OperationStarter& endpoint, const void* context) noexcept
 {
     const auto is_meant = [&](const Work& work) {
         return work.endpoint == &endpoint && work.deferral.work == nullptr && context_of(work) == context;
@@ -278,7 +262,7 @@ const void* DeferredQueue::context_of(const Work& work) noexcept
                       work.operation);
 }
 
-void DeferredQueue::forget(const Endpoint& endpoint) noexcept
+void DeferredQueue::forget(const OperationStarter& endpoint) noexcept
 {
     const Guard guard(*this);
     drop([&](const CompletionCounter&, const Work& work) { return work.endpoint == &endpoint; });
@@ -298,114 +282,21 @@ bool DeferredQueue::names(const CompletionCounter& counter) noexcept
             return true;
         }
     }
-    const std::lock_guard endpoints_guard(counter.domain.endpoints_mutex);
-    const auto& endpoints = counter.domain.endpoints;
-    return std::any_of(endpoints.begin(), endpoints.end(),
-                       [&](Endpoint* endpoint) { return endpoint->counts_work_by(counter); });
+    bool found = false;
+    domain_.for_each([&](ProgressMember& endpoint) { found = found || endpoint.counts_work_by(counter); });
+    return found;
 }
 
 // -- Deferred work ------------------------------------------------------------
 
-int DeferredQueue::queue_counter_change(Domain& domain, CompletionCounter& triggering,
-                                        const fi_deferred_work& work)
+int DeferredQueue::queue_change(CompletionCounter& counter, std::uint64_t value, bool adds,
+                                CompletionCounter& triggering, const fi_deferred_work& work)
 {
-    CompletionCounter* counter = checked_counter(work.op.cntr->cntr, domain, "operation's");
-    if (counter == nullptr) {
-        return -FI_EINVAL;
-    }
-    if (work.completion_cntr != nullptr) {
-        SRD_WARN(FI_LOG_DOMAIN, "FI_QUEUE_WORK: completion_cntr must be NULL for counter operations");
-        return -FI_EINVAL;
-    }
-    counter->count_for_domain();
     Work change;
     change.deferral.work = &work;
-    change.operation = CounterChange{counter, work.op.cntr->value, work.op_type == FI_OP_CNTR_ADD};
+    change.operation = CounterChange{&counter, value, adds};
     insert(triggering, work.threshold, std::move(change));
     return 0;
-}
-
-int DeferredQueue::queue_work(Domain& domain, const fi_deferred_work& work)
-{
-    CompletionCounter* triggering = checked_counter(work.triggering_cntr, domain, "triggering");
-    if (triggering == nullptr || work.op.msg == nullptr) {
-        return -FI_EINVAL;
-    }
-    triggering->count_for_domain();
-    const unsigned kind = raw(work.op_type);
-    if (kind == FI_OP_CNTR_SET || kind == FI_OP_CNTR_ADD) {
-        return queue_counter_change(domain, *triggering, work);
-    }
-    if (kind > FI_OP_CNTR_ADD) {
-        SRD_WARN(FI_LOG_DOMAIN, "FI_QUEUE_WORK: operation %u is not served", kind);
-        return -FI_ENOSYS;
-    }
-    Deferral deferral{.work = &work, .counter = nullptr, .canceled = false};
-    if (work.completion_cntr != nullptr) {
-        deferral.counter = checked_counter(work.completion_cntr, domain, "completion");
-        if (deferral.counter == nullptr) {
-            return -FI_EINVAL;
-        }
-        deferral.counter->count_for_domain();
-    }
-    // Every kind of operation begins with its endpoint.
-    Endpoint* endpoint = checked_endpoint(work.op.msg->ep, domain);
-    return endpoint == nullptr ? -FI_EINVAL : static_cast<int>(call(*endpoint, work, deferral));
-}
-
-/// The call that the application would have made with FI_TRIGGER.
-ssize_t DeferredQueue::call(Endpoint& endpoint, const fi_deferred_work& work,
-                            const Deferral& deferral) noexcept
-{
-    const auto request = [&](const auto& op) {
-        return Request{op.msg.addr, op.msg.data, op.msg.context, op.flags | FI_TRIGGER, false, &deferral};
-    };
-    const auto receive = [&](const auto& op, std::uint64_t tag, std::uint64_t ignore,
-                             bool tagged) -> ssize_t {
-        if ((op.flags & (FI_PEEK | FI_CLAIM | FI_DISCARD)) != 0) {
-            SRD_WARN(FI_LOG_DOMAIN, "FI_QUEUE_WORK: a receive cannot search for messages");
-            return -FI_ENOSYS;
-        }
-        return endpoint.receive({op.msg.msg_iov, op.msg.iov_count, op.msg.addr, tag, ignore, op.msg.context,
-                                 op.flags | FI_TRIGGER, tagged, &deferral});
-    };
-    const auto atomic = [&](const auto& op, AtomicForm form, const fi_msg_compare& compare,
-                            const fi_msg_fetch& fetch) {
-        return endpoint.atomic({request(op), form, op.msg.msg_iov, op.msg.iov_count, compare.msg_iov,
-                                compare.iov_count, fetch.msg_iov, fetch.iov_count, op.msg.rma_iov,
-                                op.msg.rma_iov_count, raw(op.msg.datatype), raw(op.msg.op)});
-    };
-    switch (work.op_type) {
-    case FI_OP_RECV:
-        return receive(*work.op.msg, 0, 0, false);
-    case FI_OP_TRECV:
-        return receive(*work.op.tagged, work.op.tagged->msg.tag, work.op.tagged->msg.ignore, true);
-    case FI_OP_SEND: {
-        const fi_op_msg& op = *work.op.msg;
-        return endpoint.send({request(op), op.msg.msg_iov, op.msg.iov_count, 0, false});
-    }
-    case FI_OP_TSEND: {
-        const fi_op_tagged& op = *work.op.tagged;
-        return endpoint.send({request(op), op.msg.msg_iov, op.msg.iov_count, op.msg.tag, true});
-    }
-    case FI_OP_READ:
-    case FI_OP_WRITE: {
-        const fi_op_rma& op = *work.op.rma;
-        return endpoint.access({request(op), op.msg.msg_iov, op.msg.iov_count, op.msg.rma_iov,
-                                op.msg.rma_iov_count, work.op_type == FI_OP_READ});
-    }
-    case FI_OP_ATOMIC:
-        return atomic(*work.op.atomic, AtomicForm::base, {}, {});
-    case FI_OP_FETCH_ATOMIC:
-        return atomic(*work.op.fetch_atomic, AtomicForm::fetch, {}, work.op.fetch_atomic->fetch);
-    case FI_OP_COMPARE_ATOMIC:
-        return atomic(*work.op.compare_atomic, AtomicForm::compare, work.op.compare_atomic->compare,
-                      work.op.compare_atomic->fetch);
-    case FI_OP_CNTR_SET:
-    case FI_OP_CNTR_ADD:
-        break; // queue_counter_change()
-    }
-    return -FI_ENOSYS;
 }
 
 int DeferredQueue::cancel_work(const fi_deferred_work& work) noexcept
@@ -422,35 +313,6 @@ void DeferredQueue::flush_work(const CompletionCounter* counter) noexcept
     drop([&](const CompletionCounter& triggering, const Work& item) {
         return item.deferral.work != nullptr && (counter == nullptr || counter == &triggering);
     });
-}
-
-int domain_control(fid* object, int command, void* argument) noexcept
-{
-    Domain& domain = domain_from(static_cast<fid_domain*>(static_cast<void*>(object)));
-    switch (command) {
-    case FI_QUEUE_WORK:
-    case FI_CANCEL_WORK: {
-        const auto* work = static_cast<const fi_deferred_work*>(argument);
-        if (work == nullptr) {
-            SRD_WARN(FI_LOG_DOMAIN, "FI_QUEUE_WORK, FI_CANCEL_WORK: the work is NULL");
-            return -FI_EINVAL;
-        }
-        return command == FI_QUEUE_WORK
-                   ? guarded([&] { return domain.deferred_work.queue_work(domain, *work); })
-                   : domain.deferred_work.cancel_work(*work);
-    }
-    case FI_FLUSH_WORK: {
-        auto* counter = static_cast<fid_cntr*>(argument);
-        if (counter != nullptr && counter->fid.fclass != FI_CLASS_CNTR) {
-            SRD_WARN(FI_LOG_DOMAIN, "FI_FLUSH_WORK goes with a triggering counter, or NULL for all work");
-            return -FI_EINVAL;
-        }
-        domain.deferred_work.flush_work(counter != nullptr ? &cntr_from(counter) : nullptr);
-        return 0;
-    }
-    default:
-        return -FI_ENOSYS;
-    }
 }
 
 } // namespace srd

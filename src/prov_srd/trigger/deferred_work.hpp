@@ -18,7 +18,6 @@
 // Everything that a request points to, except the data, is copied when it is queued.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <map>
 #include <variant>
@@ -27,44 +26,38 @@
 #include <rdma/fabric.h>
 #include <rdma/fi_trigger.h>
 
-#include "endpoint/requests.hpp"
+#include "progress/domain_progress.hpp"
+#include "progress/due_work.hpp"
 #include "progress/progress_lock.hpp"
+#include "trigger/requests.hpp"
 
 namespace srd {
 
-struct Domain;
-struct Endpoint;
-
-class DeferredQueue {
+class DeferredQueue final : public DueWork {
 public:
+    explicit DeferredQueue(DomainProgress& domain) noexcept : domain_(domain) {}
+
     // -- By endpoints: calls with FI_TRIGGER ----------------------------------
 
     /// Queues an operation that its call has checked: Send-, Rma-, Atomic- or ReceiveArguments.
     /// 0 or a negative fi_errno.
     template <typename Arguments>
-    ssize_t queue(Endpoint& endpoint, const Arguments& arguments) noexcept SRD_EXCLUDES(lock_);
+    ssize_t queue(OperationStarter& endpoint, const Arguments& arguments) noexcept SRD_EXCLUDES(lock_);
     /// fi_cancel(): ends the first triggered operation with that context. False: there is none.
-    bool cancel(const Endpoint& endpoint, const void* context) noexcept SRD_EXCLUDES(lock_);
+    bool cancel(const OperationStarter& endpoint, const void* context) noexcept SRD_EXCLUDES(lock_);
     /// `endpoint` closes: its work is dropped.
-    void forget(const Endpoint& endpoint) noexcept SRD_EXCLUDES(lock_);
+    void forget(const OperationStarter& endpoint) noexcept SRD_EXCLUDES(lock_);
 
     // -- By counters ----------------------------------------------------------
 
-    /// A counter has reached a threshold. Any lock may be held.
-    void mark_due() noexcept { due_.fetch_or(1, std::memory_order_acq_rel); }
-    /// Starts what is due, unless another thread is at it. No lock may be held.
-    void run_due() noexcept SRD_EXCLUDES(lock_)
-    {
-        if (due_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
-            run();
-        }
-    }
-    /// Whether work that is queued or not complete names `counter`.
-    bool names(const CompletionCounter& counter) noexcept SRD_EXCLUDES(lock_);
+    bool names(const CompletionCounter& counter) noexcept override SRD_EXCLUDES(lock_);
 
-    // -- By the domain: fi_control(), 0 or a negative fi_errno ------------------
+    // -- By fi_control() of a domain: 0 or a negative fi_errno ------------------
 
-    int queue_work(Domain& domain, const fi_deferred_work& work);
+    /// A change of `counter` by `value` when `triggering` reaches the threshold of `work`. Throws
+    /// std::bad_alloc.
+    int queue_change(CompletionCounter& counter, std::uint64_t value, bool adds,
+                     CompletionCounter& triggering, const fi_deferred_work& work) SRD_EXCLUDES(lock_);
     int cancel_work(const fi_deferred_work& work) noexcept SRD_EXCLUDES(lock_);
     /// Of one triggering counter, or (null) all.
     void flush_work(const CompletionCounter* counter) noexcept SRD_EXCLUDES(lock_);
@@ -78,7 +71,7 @@ private:
     /// A queued operation with the arrays that its arguments point to.
     struct Work {
         Deferral deferral{};
-        Endpoint* endpoint = nullptr; ///< null for a CounterChange
+        OperationStarter* endpoint = nullptr; ///< null for a CounterChange
         std::variant<CounterChange, SendArguments, RmaArguments, AtomicArguments, ReceiveArguments> operation;
         std::vector<iovec> iov;
         std::vector<fi_rma_iov> remote;
@@ -112,13 +105,10 @@ private:
     template <typename Arguments>
     void keep(Work& work, const Arguments& arguments);
     void insert(CompletionCounter& counter, std::uint64_t threshold, Work&& work) SRD_EXCLUDES(lock_);
-    int queue_counter_change(Domain& domain, CompletionCounter& triggering, const fi_deferred_work& work);
-    static ssize_t call(Endpoint& endpoint, const fi_deferred_work& work, const Deferral& deferral) noexcept;
 
-    /// After lock_ was released: this sees every note of those who could not get the lock, or they find it
-    /// free, because both are changes of one variable in some order. So none is lost.
-    bool is_due() noexcept { return due_.fetch_or(0, std::memory_order_acq_rel) != 0; }
-    void run() noexcept SRD_EXCLUDES(lock_);
+    // is_due() after lock_ was released sees every note of those who could not get the lock, or they find it
+    // free, because both are changes of one variable in some order. So none is lost.
+    void run() noexcept override SRD_EXCLUDES(lock_);
     bool run_counter(CompletionCounter& counter, Waiting& waiting) noexcept SRD_REQUIRES(lock_);
     ssize_t start(Work& work) noexcept SRD_REQUIRES(lock_);
     static void update_trigger(CompletionCounter& counter, const Waiting& waiting) noexcept;
@@ -126,35 +116,15 @@ private:
     template <typename Match>
     bool drop(Match&& match) noexcept SRD_REQUIRES(lock_);
 
-    std::atomic<std::uint32_t> due_{0};
+    DomainProgress& domain_;
     // Held while work starts, so it comes before every other lock; always a real one, because a
     // thread comes here again from the work it starts.
     ProgressLock lock_{true};
     std::map<CompletionCounter*, Waiting> waiting_ SRD_GUARDED_BY(lock_); ///< by triggering counter
 };
 
-/// Holds an endpoint's lock during a call of the application. Afterwards starts what became due in the call.
-class SRD_SCOPED_CAPABILITY CallGuard {
-public:
-    CallGuard(ProgressLock& lock, DeferredQueue& queue) noexcept SRD_ACQUIRE(lock)
-        : lock_(lock), queue_(queue)
-    {
-        lock_.lock();
-    }
-    ~CallGuard() SRD_RELEASE()
-    {
-        lock_.unlock();
-        queue_.run_due();
-    }
-    CallGuard(const CallGuard&) = delete;
-    CallGuard& operator=(const CallGuard&) = delete;
-
-private:
-    ProgressLock& lock_;
-    DeferredQueue& queue_;
-};
-
-/// fi_control(3) of a domain: FI_QUEUE_WORK, FI_CANCEL_WORK, FI_FLUSH_WORK.
-int domain_control(fid* object, int command, void* argument) noexcept;
+struct Domain;
+/// The queue of an open domain.
+DeferredQueue& deferred_queue(const Domain& domain) noexcept;
 
 } // namespace srd

@@ -97,9 +97,6 @@ TEST_CASE("what concerns devices and memory: the answers of fi_endpoint(3)")
 {
     Pair pair;
     fid_ep* ep = pair.a.ep.get();
-    CHECK(set(ep, shared_memory_permitted, true) == 0);
-    CHECK(set(ep, shared_memory_permitted, false) == 0);
-    CHECK(set(ep, shared_memory_permitted, 1) == -FI_EINVAL);
     CHECK(set(ep, cuda_api_permitted, false) == -FI_EINVAL);
     int mode = -1;
     std::size_t size = sizeof(mode);
@@ -117,6 +114,32 @@ TEST_CASE("what concerns devices and memory: the answers of fi_endpoint(3)")
         CHECK(fi_getopt(&ep->fid, FI_OPT_ENDPOINT, option, &value, &size) == -FI_ENOPROTOOPT);
         CHECK(set(ep, option, std::size_t{0}) == -FI_ENOPROTOOPT);
     }
+}
+
+TEST_CASE("shared memory is permitted or not before the endpoint is enabled")
+{
+    const auto permitted = [](fid_ep* ep) {
+        bool value = false;
+        std::size_t size = sizeof(value);
+        REQUIRE(fi_getopt(&ep->fid, FI_OPT_ENDPOINT, shared_memory_permitted, &value, &size) == 0);
+        CHECK(size == sizeof(value));
+        return value;
+    };
+    const bool wanted = GENERATE(true, false);
+    Options options;
+    options.before_enable = [&](fid_ep* ep) {
+        CHECK(permitted(ep));
+        CHECK(set(ep, shared_memory_permitted, 1) == -FI_EINVAL); // not a bool
+        CHECK(set(ep, shared_memory_permitted, !wanted) == 0);
+        CHECK(permitted(ep) == !wanted);
+        CHECK(set(ep, shared_memory_permitted, wanted) == 0);
+    };
+    Pair pair(options);
+    fid_ep* ep = pair.a.ep.get();
+    CHECK(permitted(ep) == wanted);
+    CHECK(set(ep, shared_memory_permitted, !wanted) == -FI_EOPBADSTATE);
+    CHECK(set(ep, shared_memory_permitted, wanted) == 0); // as it is
+    CHECK(permitted(ep) == wanted);
 }
 
 TEST_CASE("scalable endpoints and shared contexts: not offered, and every call says so")

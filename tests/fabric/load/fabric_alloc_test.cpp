@@ -2,6 +2,7 @@
 //
 // This executable's operator new counts. The provider's calls reach it, because it is the first definition
 // that the dynamic linker finds.
+#include <array>
 #include <iterator>
 #include <stdexcept>
 
@@ -85,4 +86,106 @@ TEST_CASE("alloc: the data path does not allocate once it is warm")
         traffic(pair, out, in, 3000);
     }
     CHECK(srd::sim::allocation_violations() == before);
+}
+
+TEST_CASE("alloc: a completion queue without memory to grow is overrun, and says so for good")
+{
+    Pair pair;
+    std::vector<std::uint8_t> out(8);
+    std::vector<std::uint8_t> in(8);
+    traffic(pair, out, in, 300);
+    constexpr int room = 1024; // of a queue without a size of its own
+    constexpr int sends = room + 100;
+    for (int i = 0; i < sends; ++i) {
+        const auto tag = static_cast<std::uint64_t>(i);
+        REQUIRE(fi_trecv(pair.b.ep.get(), in.data(), in.size(), nullptr, FI_ADDR_UNSPEC, tag, 0, nullptr) ==
+                0);
+    }
+    {
+        const srd::sim::AllocationFailure failing(0);
+        for (int i = 0; i < sends; ++i) {
+            const auto tag = static_cast<std::uint64_t>(i);
+            while (fi_tsend(pair.a.ep.get(), out.data(), out.size(), nullptr, pair.b_at_a, tag, &pair) != 0) {
+                fi_cq_read(pair.a.cq.get(), nullptr, 0); // progress alone
+                fi_cq_read(pair.b.cq.get(), nullptr, 0);
+            }
+        }
+        for (int i = 0; i < 20000; ++i) {
+            fi_cq_read(pair.a.cq.get(), nullptr, 0);
+            fi_cq_read(pair.b.cq.get(), nullptr, 0);
+        }
+    }
+    for (TestEndpoint* who : {&pair.a, &pair.b}) {
+        int good = 0;
+        fi_cq_tagged_entry entry{};
+        ssize_t result = 0;
+        while ((result = fi_cq_read(who->cq.get(), &entry, 1)) == 1) {
+            ++good;
+        }
+        CHECK(good == room);
+        CHECK(result == -FI_EAVAIL);
+        for (int i = 0; i < 2; ++i) {
+            fi_cq_err_entry error{};
+            REQUIRE(fi_cq_readerr(who->cq.get(), &error, 0) == 1);
+            CHECK(error.err == FI_EOVERRUN);
+            CHECK(fi_cq_read(who->cq.get(), &entry, 1) == -FI_EAVAIL);
+        }
+    }
+}
+
+namespace {
+
+/// Whether the endpoint takes part in data transfer.
+bool takes_receives(fid_ep* ep)
+{
+    static std::array<std::uint8_t, 8> buffer;
+    const ssize_t result = fi_trecv(ep, buffer.data(), buffer.size(), nullptr, FI_ADDR_UNSPEC, 7, 0, nullptr);
+    REQUIRE((result == 0 || result == -FI_EOPBADSTATE));
+    return result == 0;
+}
+
+/// fi_enable() of a new endpoint of `domain`, which gets no memory after `allocations` allocations. True:
+/// that was enough.
+bool enable_with(OpenDomain& domain, std::uint64_t allocations)
+{
+    int code = -1;
+    Options options;
+    options.before_enable = [&](fid_ep* ep) {
+        std::array<std::byte, 64> name{};
+        std::size_t size = name.size();
+        REQUIRE(fi_getname(&ep->fid, name.data(), &size) == 0); // opens the socket
+        {
+            const srd::sim::AllocationFailure failing(allocations);
+            code = fi_enable(ep);
+        }
+        CHECK(takes_receives(ep) == (code == 0));
+    };
+    TestEndpoint endpoint(domain, options); // whose own fi_enable() must succeed now
+    INFO(allocations << " allocations");
+    REQUIRE((code == 0 || code == -FI_ENOMEM));
+    CHECK(takes_receives(endpoint.ep.get()));
+    return code == 0;
+}
+
+} // namespace
+
+TEST_CASE("alloc: an endpoint is enabled or not, whatever memory lacks, and can be enabled later")
+{
+    Options options;
+    options.caps |= FI_RMA;
+    options.progress = GENERATE(FI_PROGRESS_MANUAL, FI_PROGRESS_AUTO);
+    OpenDomain domain("127.0.0.1", hints_for(options));
+    // All endpoints of the domain make progress for this counter.
+    Handle<fid_cntr> counter = open_counter(domain);
+    std::array<std::byte, 64> memory{};
+    Handle<fid_mr> region;
+    REQUIRE(fi_mr_reg(domain.domain.get(), memory.data(), memory.size(), FI_REMOTE_WRITE, 0, 1, 0,
+                      region.out(), nullptr) == 0);
+    REQUIRE(fi_mr_bind(region.get(), &counter->fid, FI_REMOTE_WRITE) == 0);
+    std::uint64_t allocations = 0;
+    while (!enable_with(domain, allocations)) {
+        ++allocations;
+        REQUIRE(allocations < 10000);
+    }
+    CHECK(allocations > 5);
 }

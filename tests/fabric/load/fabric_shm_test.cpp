@@ -250,6 +250,43 @@ TEST_CASE("shm: messages, writes, reads and atomics of every length take it")
     CHECK(counters["tx_atomics"] > 0);
 }
 
+TEST_CASE("shm: an endpoint that may not use it stays off it, towards whoever may")
+{
+    constexpr int shared_memory_permitted = 11; // enum of fi_endpoint.h since libfabric 1.19
+    constexpr std::uint64_t rounds = 200;
+    std::size_t opened = 0;
+    Options options;
+    options.before_enable = [&](fid_ep* ep) {
+        const bool permitted = false;
+        if (opened++ == 0) { // one of the two
+            REQUIRE(fi_setopt(&ep->fid, FI_OPT_ENDPOINT, shared_memory_permitted, &permitted,
+                              sizeof(permitted)) == 0);
+        }
+    };
+    {
+        Pair pair(options);
+        std::vector<std::uint8_t> out = pattern(longest);
+        std::vector<std::uint8_t> in(longest);
+        for (std::uint64_t tag = 0; tag != rounds; ++tag) {
+            const bool forth = tag % 2 == 0;
+            TestEndpoint& from = forth ? pair.a : pair.b;
+            TestEndpoint& to = forth ? pair.b : pair.a;
+            const std::size_t size = tag % 4 < 2 ? 8 : longest;
+            REQUIRE(fi_trecv(to.ep.get(), in.data(), in.size(), nullptr, FI_ADDR_UNSPEC, tag, 0, &in) == 0);
+            REQUIRE(pair.retry([&] {
+                return fi_tsend(from.ep.get(), out.data(), size, nullptr, forth ? pair.b_at_a : pair.a_at_b,
+                                tag, &out);
+            }) == 0);
+            CHECK_FALSE(pair.next(to).failed);
+            CHECK_FALSE(pair.next(from).failed);
+        }
+        CHECK(in == out);
+    }
+    auto counters = counted();
+    CHECK(counters["tx_messages"] == rounds);
+    CHECK(counters["io_shm_packets"] == 0);
+}
+
 TEST_CASE("shm: whoever waits for a completion is woken")
 {
     Options options;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <thread>
 #include <vector>
 
 using namespace fabric_test;
@@ -237,4 +239,39 @@ TEST_CASE_METHOD(Fixture, "what an address vector is not")
     attr.rx_ctx_bits = 0;
     attr.flags = FI_TRIGGER;
     CHECK(fi_av_open(domain.get(), &attr, av.out(), nullptr) == -FI_EINVAL);
+}
+
+TEST_CASE("av: who looks an address up while others insert and remove gets it whole or not at all")
+{
+    OpenDomain domain;
+    fi_av_attr attr{};
+    Handle<fid_av> av;
+    REQUIRE(fi_av_open(domain.domain.get(), &attr, av.out(), nullptr) == 0);
+    std::atomic<bool> stop{false};
+    std::thread changer([&] {
+        for (std::uint16_t port = 1; !stop; port = static_cast<std::uint16_t>(port % 60000 + 1)) {
+            const sockaddr_in address = make_ipv4("127.0.0.1", port);
+            fi_addr_t fi_addr = FI_ADDR_NOTAVAIL;
+            if (fi_av_insert(av.get(), &address, 1, &fi_addr, 0, nullptr) != 1 ||
+                fi_av_remove(av.get(), &fi_addr, 1, 0) != 0) {
+                stop = true;
+            }
+        }
+    });
+    int found = 0;
+    int broken = 0;
+    for (int i = 0; i < 200000 && !stop; ++i) {
+        sockaddr_in address{};
+        std::size_t size = sizeof(address);
+        if (fi_av_lookup(av.get(), 0, &address, &size) == 0) {
+            ++found;
+            broken += size != sizeof(address) || address.sin_family != AF_INET || address.sin_port == 0 ||
+                      address.sin_addr.s_addr != htonl(INADDR_LOOPBACK);
+        }
+    }
+    CHECK_FALSE(stop);
+    stop = true;
+    changer.join();
+    CHECK(broken == 0);
+    INFO(found << " found");
 }

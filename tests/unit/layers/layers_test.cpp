@@ -355,6 +355,13 @@ TEST_CASE("layers: the rules of the provider's rooms bite")
     CHECK(bad("src/prov_srd/matching/x.cpp", "#include \"endpoint/endpoint.hpp\"\n"));
     CHECK(bad("src/prov_srd/completion/x.cpp", "#include \"matching/match.hpp\"\n"));
     CHECK(bad("src/prov_srd/entry/x.cpp", "#include \"endpoint/endpoint.hpp\"\n"));
+    CHECK(bad("src/prov_srd/progress/x.cpp", "#include \"endpoint/endpoint.hpp\"\n"));
+    CHECK(bad("src/prov_srd/progress/x.cpp", "#include \"objects/domain.hpp\"\n"));
+    CHECK(bad("src/prov_srd/objects/x.cpp", "#include \"completion/cq.hpp\"\n"));
+    CHECK(bad("src/prov_srd/objects/x.cpp", "#include \"trigger/deferred_work.hpp\"\n"));
+    CHECK(bad("src/prov_srd/completion/x.cpp", "#include \"endpoint/endpoint.hpp\"\n"));
+    CHECK(bad("src/prov_srd/trigger/x.cpp", "#include \"endpoint/endpoint.hpp\"\n"));
+    CHECK(bad("src/prov_srd/endpoint/x.cpp", "#include \"calls/ops_rma.hpp\"\n"));
     CHECK(bad("src/prov_srd/endpoint/x.cpp", "#include \"io/udp/udp_io.hpp\"\n"));
     CHECK(bad("src/prov_srd/entry/x.cpp", "#include \"io/raw/raw_frame.hpp\"\n"));
     CHECK(bad("src/prov_srd/endpoint/x.cpp", "#include \"send/rtt.hpp\"\n"));

@@ -56,7 +56,7 @@ inline const std::string common = prov + "/common", entry = prov + "/entry", loo
 inline const std::string objects = prov + "/objects", completion = prov + "/completion";
 inline const std::string matching = prov + "/matching", trigger = prov + "/trigger";
 inline const std::string memory = prov + "/memory", endpoint = prov + "/endpoint";
-inline const std::string provider = prov + "/provider";
+inline const std::string calls = prov + "/calls", provider = prov + "/provider";
 
 } // namespace place
 
@@ -116,16 +116,17 @@ inline const std::vector<Room>& rooms()
         // Provider
         {common, {base, operation, engine}},
         {entry, {base, mr, packet_io, core, host, udp, packet, xdp, verbs, shm, common}},
-        {loop, {base, mr, packet_io, operation, engine, progress, common, entry}},
-        {objects, {base, mr, packet_io, core, udp, shm, common, entry, loop}},
+        {loop, {base, mr, common, entry}},
+        {objects, {base, mr, udp, common, entry, loop}},
         {completion, {base, common, loop, objects}},
-        {matching, {base, operation, engine, completion}},
-        {trigger, {base, operation, engine, common, loop, objects, completion}},
         {memory, {base, mr, common, loop, objects, completion}},
+        {matching, {base, completion}},
+        {trigger, {base, common, loop, objects, completion}},
         {endpoint,
-         {base, mr, packet_io, operation, engine, progress, common, entry, loop, objects, completion,
-          matching, trigger, memory}},
-        {provider, {base, common, entry, loop, objects, completion, matching, trigger, memory, endpoint}},
+         {base, mr, packet_io, operation, engine, progress, common, entry, loop, objects, completion, memory,
+          matching, trigger}},
+        {calls, {base, common, loop, objects, completion, memory, trigger, endpoint}},
+        {provider, {base, common, entry, loop, objects, completion, memory, trigger, endpoint, calls}},
     };
     return table;
 }
@@ -148,15 +149,6 @@ inline const std::vector<Exception>& exceptions()
         {"src/transport/receive/", "src/transport/engine_impl.hpp", "one struct for the whole engine"},
         {"src/transport/rma/", "src/transport/engine_impl.hpp", "one struct for the whole engine"},
         {"src/transport/io/host/netlink_routes.hpp", "src/transport/io/", "addresses are the backends'"},
-        {"src/prov_srd/entry/provider.cpp", "src/prov_srd/objects/", "the top stands in the entry"},
-        {"src/prov_srd/objects/", "src/transport/io/", "segments and senders are looked at from above"},
-        {"src/prov_srd/objects/", "src/prov_srd/completion/", "objects open what stands above them"},
-        {"src/prov_srd/objects/", "src/prov_srd/endpoint/", "objects open what stands above them"},
-        {"src/prov_srd/objects/", "src/prov_srd/trigger/", "objects open what stands above them"},
-        {"src/prov_srd/progress/", "src/prov_srd/endpoint/", "the loop knows endpoints by name"},
-        {"src/prov_srd/progress/", "src/prov_srd/objects/", "the loop knows domains by name"},
-        {"src/prov_srd/completion/", "src/prov_srd/endpoint/", "queues know endpoints by name"},
-        {"src/prov_srd/trigger/", "src/prov_srd/endpoint/", "deferred work knows endpoints by name"},
     };
     return list;
 }

@@ -21,9 +21,8 @@ constexpr std::size_t most_files = 25;
 
 /// Files that the rework has not reached yet. To be empty.
 constexpr std::array unfinished{
-    "src/prov_srd/endpoint/endpoint.cpp",  "src/prov_srd/objects/av.cpp",       "src/transport/engine.cpp",
-    "src/transport/receive/placement.cpp", "src/transport/receive/receive.cpp", "src/transport/rma/rma.cpp",
-    "src/transport/send/messages.cpp",     "src/transport/send/transmit.cpp",
+    "src/transport/engine.cpp",  "src/transport/receive/placement.cpp", "src/transport/receive/receive.cpp",
+    "src/transport/rma/rma.cpp", "src/transport/send/messages.cpp",     "src/transport/send/transmit.cpp",
 };
 
 bool is_unfinished(const std::string& path)

@@ -36,4 +36,8 @@ struct UdpConfig : IoOptions {
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                 std::string& error);
 
+/// In a child of fork(), in the only thread there is: forgets the sockets that endpoints of one process
+/// share, which are the parent's.
+void forget_shared_senders() noexcept;
+
 } // namespace srd

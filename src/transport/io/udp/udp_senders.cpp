@@ -8,6 +8,8 @@
 
 #include <sys/socket.h>
 
+#include "io/udp/udp_io.hpp"
+
 namespace srd {
 
 namespace {
@@ -112,6 +114,11 @@ void UdpSenders::read_errors(std::uint64_t& seen, const std::function<void(const
         visit(errors_[at % errors_.size()]);
     }
     seen = count;
+}
+
+void forget_shared_senders() noexcept
+{
+    UdpSenders::forget_all();
 }
 
 } // namespace srd

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "endpoint/progress_unit.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <srd/check.hpp>
+
+#include "common/log.hpp"
+#include "endpoint/receive.hpp"
+#include "endpoint/target.hpp"
+#include "endpoint/transmit.hpp"
+#include "entry/backend.hpp"
+#include "entry/params.hpp"
+#include "objects/domain.hpp"
+#include "progress.hpp"
+#include "progress/clock.hpp"
+
+namespace srd {
+
+ProgressUnit::ProgressUnit(bool shared_by_threads, Transmit& transmit, Receive& receive,
+                           Target& target) noexcept
+    : lock_(shared_by_threads), transmit_(transmit), receive_(receive), target_(target)
+{
+}
+
+ProgressUnit::~ProgressUnit() = default;
+
+// -- Life ---------------------------------------------------------------------
+
+bool ProgressUnit::has_io() noexcept
+{
+    const UnitGuard guard(*this);
+    return io_ != nullptr;
+}
+
+int ProgressUnit::open_io(const std::string& domain, const SocketAddress& address)
+{
+    if (has_io()) {
+        return 0;
+    }
+    std::unique_ptr<PacketIo> io;
+    std::string error;
+    if (const int code = open_backend(domain, address, counters_, io, error); code != 0) {
+        SRD_WARN(FI_LOG_EP_CTRL, "%s: %s", address.text().c_str(), error.c_str());
+        return -code;
+    }
+    const UnitGuard guard(*this);
+    io_ = std::move(io);
+    return 0;
+}
+
+SocketAddress ProgressUnit::local_address() noexcept
+{
+    const UnitGuard guard(*this);
+    SRD_CHECK(io_ != nullptr);
+    return io_->local_address();
+}
+
+void ProgressUnit::start(bool shared_memory)
+{
+    SRD_CHECK(io_ != nullptr && !enabled_.load());
+    if (shared_memory && !has_shared_memory_) {
+        io_ = add_shared_memory(std::move(io_), counters_);
+        has_shared_memory_ = true;
+    }
+    io_fd_ = io_->wait_fd();
+    Limits limits = params().limits;
+    limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
+    engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address().bytes(),
+                    random_seed());
+}
+
+void ProgressUnit::abandon() noexcept
+{
+    set_enabled(false);
+    lock_.abandon(); // whoever held it does not exist here
+}
+
+bool ProgressUnit::is_drained(Time& deadline) noexcept
+{
+    const UnitGuard guard(*this);
+    deadline = engine_->next_timeout();
+    return engine_->drained();
+}
+
+void ProgressUnit::stop() noexcept
+{
+    const UnitGuard guard(*this);
+    set_enabled(false);
+    const Time now = clock_now();
+    engine_->close(now);
+    // Of 4 × tx_burst_size packets: far more than there are peers to tell in most cases.
+    constexpr int rounds = 64;
+    for (int i = 0; i < rounds; ++i) {
+        Event event;
+        while (engine_->poll_event(event)) {
+        }
+        if (flush_transmit(*engine_, *io_, now) == 0) {
+            break;
+        }
+    }
+}
+
+// -- Passes -------------------------------------------------------------------
+
+bool ProgressUnit::pass(Time now) noexcept
+{
+    passed_at_ = now;
+    return progress_once(*engine_, *io_, now, [this, now](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS {
+        on_event(event, now);
+    });
+}
+
+void ProgressUnit::on_event(const Event& event, Time now) noexcept
+{
+    switch (event.kind) {
+    case Event::Kind::message:
+        receive_.on_message(event, now);
+        break;
+    case Event::Kind::receive_done:
+        receive_.on_receive_done(event);
+        break;
+    case Event::Kind::send_done:
+        transmit_.on_send_done(event);
+        break;
+    case Event::Kind::message_lost:
+        receive_.on_message_lost(event);
+        break;
+    case Event::Kind::write:
+        target_.on_write(event, now);
+        break;
+    case Event::Kind::read:
+        target_.on_read(event, now);
+        break;
+    case Event::Kind::atomic:
+        target_.on_atomic(event, now);
+        break;
+    case Event::Kind::read_served:
+        target_.on_read_served(event);
+        break;
+    case Event::Kind::hello: // served by progress_once()
+        break;
+    }
+}
+
+bool ProgressUnit::progress(Time now) noexcept SRD_NO_LOCK_ANALYSIS
+{
+    if (!enabled() || !lock_.try_lock()) {
+        return false;
+    }
+    const bool busy = pass(now);
+    lock_.unlock();
+    return busy;
+}
+
+void ProgressUnit::flush() noexcept
+{
+    if (engine_->transmit_due()) {
+        flush_transmit(*engine_, *io_, clock_now());
+    }
+    wake_sleepers();
+}
+
+// -- Sleeping -----------------------------------------------------------------
+
+/// Whoever sleeps knows the timers as they were when it armed.
+void ProgressUnit::wake_sleepers() noexcept
+{
+    if (sleepers_ != 0 && engine_->next_timeout() < asleep_until_) {
+        asleep_until_ = Time::min();
+        io_->notify();
+    }
+}
+
+bool ProgressUnit::arm_sleep(Time& deadline) noexcept
+{
+    if (!enabled()) {
+        return true;
+    }
+    const UnitGuard guard(*this);
+    if (!io_->arm_wait()) {
+        return false;
+    }
+    const Time timeout = engine_->next_timeout();
+    asleep_until_ = sleepers_ == 0 ? timeout : std::min(asleep_until_, timeout);
+    ++sleepers_;
+    deadline = std::min(deadline, timeout);
+    return true;
+}
+
+void ProgressUnit::disarm_sleep() noexcept
+{
+    const UnitGuard guard(*this);
+    if (sleepers_ != 0) { // an endpoint may be enabled while others sleep
+        --sleepers_;
+        asleep_until_ = time_never; // those who are left may have armed with any deadline
+    }
+}
+
+// -- What a domain asks -------------------------------------------------------
+
+void ProgressUnit::revoke(std::uint64_t key) noexcept
+{
+    const UnitGuard guard(*this);
+    if (enabled()) {
+        const Time now = clock_now();
+        engine_->revoke(key, now);
+        if (engine_->take_withdrawal()) {
+            io_->revoke();
+        }
+        flush();
+    }
+}
+
+bool ProgressUnit::counts_work_by(const CompletionCounter& counter) noexcept
+{
+    const UnitGuard guard(*this);
+    return enabled() && (transmit_.counts_work_by(counter) || receive_.counts_work_by(counter));
+}
+
+} // namespace srd

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Receives that are looked for: FI_PEEK, FI_CLAIM, FI_DISCARD, fi_cancel(3).
+#include "endpoint/receive.hpp"
+
+#include <srd/check.hpp>
+
+#include "common/iov_length.hpp"
+#include "common/log.hpp"
+#include "completion/cntr.hpp"
+#include "completion/cq.hpp"
+#include "progress/clock.hpp"
+
+namespace srd {
+
+int Receive::cancel(const void* context) noexcept
+{
+    if (self_.triggerable() && queue_.cancel(self_, context)) {
+        return 0;
+    }
+    CallGuard guard(unit_, queue_);
+    if (!unit_.enabled()) {
+        return -FI_EOPBADSTATE;
+    }
+    for (std::uint32_t index = 0; index < matcher_->receives.watermark(); ++index) {
+        if (!matcher_->receives.live(index)) {
+            continue;
+        }
+        ReceiveRecord& record = matcher_->receives[index];
+        if (!record.posted || record.context != context) {
+            continue;
+        }
+        matcher_->remove_posted(index);
+        if (record.shares != 0) {
+            record.canceled = true; // reported with the last share
+        } else {
+            report_cancel(record);
+            matcher_->receives.release(index);
+        }
+        return 0;
+    }
+    return 0; // complete, or being filled: its own completion comes or has come
+}
+
+// -- FI_PEEK, FI_CLAIM, FI_DISCARD ----------------------------------------------
+
+/// FI_PEEK: reports the earliest matching message that is here, and with FI_CLAIM keeps it for `context`,
+/// with FI_DISCARD drops it.
+ssize_t Receive::search(const ReceiveArguments& arguments, RouteId source, Time now) noexcept
+{
+    unit_.pass(now); // a peek must see what has arrived
+    const std::uint32_t index =
+        matcher_->find_unexpected(arguments.tagged, arguments.tag, arguments.ignore, source);
+    if (index == no_index) {
+        report_none(bindings_.receive_queue(),
+                    {arguments.context, arguments.tagged, arguments.tag, FI_ENOMSG, Cause::not_found},
+                    no_id<RouteId>);
+        return 0;
+    }
+    const UnexpectedRecord& record = matcher_->unexpected[index];
+    report_message(arguments, record);
+    if ((arguments.flags & FI_DISCARD) != 0) {
+        unit_.engine().discard(record.message, now);
+        matcher_->remove_unexpected(index);
+        matcher_->unexpected.release(index);
+        unit_.flush();
+    } else if ((arguments.flags & FI_CLAIM) != 0) {
+        matcher_->claim(index, arguments.context);
+    }
+    return 0;
+}
+
+/// The completion of a peek, or of a claim that was discarded: what the message is, without its bytes.
+void Receive::report_message(const ReceiveArguments& arguments, const UnexpectedRecord& record) noexcept
+{
+    Completion completion{.context = arguments.context,
+                          .flags =
+                              FI_RECV | kind_of(record.tagged) | (record.has_data ? FI_REMOTE_CQ_DATA : 0),
+                          .length = record.length,
+                          .data = record.data,
+                          .tag = record.tag};
+    reports_.arrival(completion, record.source);
+}
+
+/// FI_CLAIM: receives (or with FI_DISCARD drops) the message that an FI_PEEK | FI_CLAIM with this context
+/// found.
+ssize_t Receive::retrieve_claimed(const ReceiveArguments& arguments, std::size_t capacity, Time now) noexcept
+{
+    const std::uint32_t found = matcher_->find_claimed(arguments.context);
+    if (found == no_index) {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA,
+                        "FI_CLAIM: no message was claimed with this context by FI_PEEK | FI_CLAIM");
+        return -FI_EINVAL;
+    }
+    const UnexpectedRecord record = matcher_->unexpected[found];
+    if (record.cause == Cause::none && (arguments.flags & FI_DISCARD) == 0) {
+        const std::uint32_t index = new_receive(arguments, record.source, capacity);
+        if (index == no_index) {
+            unit_.pass(now);
+            return -FI_EAGAIN;
+        }
+        // accept() of a parked message does not fail
+        SRD_CHECK(deliver(index, record.message, arrival_of(record), now));
+    } else if (record.cause == Cause::none) {
+        unit_.engine().discard(record.message, now);
+        report_message(arguments, record);
+    } else {
+        report_none(bindings_.receive_queue(),
+                    {arguments.context, record.tagged, record.tag, error_of(record.cause), record.cause},
+                    record.source);
+    }
+    matcher_->release_claimed(found);
+    unit_.flush();
+    return 0;
+}
+
+} // namespace srd

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "endpoint/transmit.hpp"
+
+#include <array>
+
+#include <srd/check.hpp>
+#include <srd/intrusive_list.hpp>
+
+#include "common/iov_length.hpp"
+#include "common/log.hpp"
+#include "completion/cntr.hpp"
+#include "completion/cq.hpp"
+#include "progress/clock.hpp"
+
+namespace srd {
+namespace {
+
+constexpr CompletionLevel level_of(std::uint64_t flags) noexcept
+{
+    if ((flags & FI_DELIVERY_COMPLETE) != 0) {
+        return CompletionLevel::delivery;
+    }
+    if ((flags & FI_INJECT_COMPLETE) != 0 && (flags & FI_TRANSMIT_COMPLETE) == 0) {
+        return CompletionLevel::inject;
+    }
+    return CompletionLevel::transmit;
+}
+
+} // namespace
+
+// -- What all share -----------------------------------------------------------
+
+ssize_t Transmit::check(const char* call, SizeKind kind, std::uint64_t flags,
+                        std::size_t length) const noexcept
+{
+    const bool inject = (flags & FI_INJECT) != 0;
+    const std::size_t most = options_.limit(kind, inject);
+    if (length > most) [[unlikely]] {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s: %zu bytes are more than %s (%zu)", call, length,
+                        inject ? "inject_size or FI_OPT_INJECT_*_SIZE" : "max_msg_size or FI_OPT_MAX_*_SIZE",
+                        most);
+        return -FI_EMSGSIZE;
+    }
+    constexpr std::uint64_t unserved = FI_MULTICAST | FI_COMMIT_COMPLETE | FI_MATCH_COMPLETE;
+    if ((flags & unserved) != 0) [[unlikely]] {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s: flags %#llx are not served; ask fi_getinfo for what is", call,
+                        static_cast<unsigned long long>(flags & unserved));
+        return -FI_EOPNOTSUPP;
+    }
+    return 0;
+}
+
+ssize_t Transmit::begin(Operation& operation, const Request& request, const Completes& completes) noexcept
+{
+    CallGuard guard(unit_, queue_);
+    if (!unit_.enabled()) [[unlikely]] {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "the endpoint is not enabled; call fi_enable first");
+        return -FI_EOPBADSTATE;
+    }
+    TransmitRecord record{
+        .wants_completion = false,
+        .silent = request.silent,
+        .context = request.context,
+        .flags = completes.flags,
+        .counted_by = {.endpoint = bindings_.counters().*completes.counter, .work = nullptr}};
+    if (request.deferral != nullptr) [[unlikely]] {
+        request.deferral->redirect(record.counted_by, record.silent, request.flags);
+        if (request.deferral->canceled) {
+            report_failed(record, FI_ECANCELED, Cause::canceled, no_id<RouteId>);
+            return 0;
+        }
+    }
+    if (const ssize_t error = peers_.find_peer(request.to, operation.peer); error != 0) [[unlikely]] {
+        if (request.deferral == nullptr) {
+            return error;
+        }
+        // The call that queued it has returned long ago.
+        report_failed(record, static_cast<int>(-error), Cause::unreachable, no_id<RouteId>);
+        return 0;
+    }
+    return submit(operation, request, record);
+}
+
+ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitRecord& record) noexcept
+{
+    // A silent operation that nobody counts needs no event: nothing could be done with it.
+    std::uint32_t index = no_index;
+    if (record.silent && record.counted_by.nobody()) {
+        operation.level = CompletionLevel::none;
+    } else {
+        operation.level = level_of(request.flags);
+        index = records_->alloc();
+        if (index == no_index) [[unlikely]] {
+            unit_.pass(clock_now());
+            return -FI_EAGAIN;
+        }
+        record.wants_completion = !record.silent && bindings_.transmit_wants_entry(request.flags);
+        (*records_)[index] = record;
+    }
+    operation.fence = (request.flags & FI_FENCE) != 0;
+    operation.flags.has_data = (request.flags & FI_REMOTE_CQ_DATA) != 0;
+    operation.data = request.data;
+    operation.cookie = index;
+
+    // A clock costs as much as the rest of a short send, and messages that are coalesced need none.
+    Engine& engine = unit_.engine();
+    const Time now = engine.is_established(operation.peer) ? unit_.passed_at() : clock_now();
+    const Status status = engine.submit(operation, now);
+    if (status == Status::ok) [[likely]] {
+        if ((request.flags & FI_MORE) == 0) {
+            unit_.flush();
+        }
+        return 0;
+    }
+    if (index != no_index) {
+        records_->release(index);
+    }
+    return not_submitted(operation, status);
+}
+
+ssize_t Transmit::not_submitted(const Operation& operation, Status status) noexcept
+{
+    if (status == Status::invalid) { // everything else was checked by the caller
+        SRD_CHECK(operation.kind == OperationKind::atomic);
+        SRD_WARN_SPARSE(
+            FI_LOG_EP_DATA,
+            "atomic: its operands and ranges do not fit one packet to this peer; pass fewer elements "
+            "at a time, or raise the MTU (of the interface, or FI_SRD_MTU)");
+        return -FI_EMSGSIZE;
+    }
+    SRD_CHECK(status == Status::again);
+    unit_.pass(clock_now());
+    return -FI_EAGAIN;
+}
+
+// -- Sends, reads, writes -----------------------------------------------------
+
+ssize_t Transmit::send(const SendArguments& arguments) noexcept
+{
+    const Request& request = arguments.request;
+    std::size_t length = 0;
+    if (!iov_length("send", arguments.iov, arguments.count, length)) [[unlikely]] {
+        return -FI_EINVAL;
+    }
+    if (const ssize_t error =
+            check("send", arguments.tagged ? SizeKind::tagged : SizeKind::msg, request.flags, length);
+        error != 0) [[unlikely]] {
+        return error;
+    }
+    if ((request.flags & FI_TRIGGER) != 0) [[unlikely]] {
+        return queue_.queue(self_, arguments);
+    }
+    Operation operation;
+    operation.copy_payload = (request.flags & FI_INJECT) != 0;
+    operation.flags.tagged = arguments.tagged;
+    operation.tag = arguments.tag;
+    operation.iov = {arguments.iov, arguments.count};
+    return begin(operation, request, {FI_SEND | kind_of(arguments.tagged), &OperationCounters::send});
+}
+
+ssize_t Transmit::access(const RmaArguments& arguments) noexcept
+{
+    const char* const call = arguments.is_read ? "read" : "write";
+    Request request = arguments.request;
+    std::size_t length = 0;
+    std::array<RemoteRange, max_iov> ranges;
+    if (!iov_length(call, arguments.iov, arguments.count, length) ||
+        !remote_ranges(call, arguments.remote, arguments.remote_count, length, ranges)) [[unlikely]] {
+        return -FI_EINVAL;
+    }
+    if (arguments.is_read) {
+        request.flags &= ~(FI_INJECT | FI_REMOTE_CQ_DATA); // of default flags; they say nothing about a read
+    }
+    if (const ssize_t error = check(call, SizeKind::rma, request.flags, length); error != 0) [[unlikely]] {
+        return error;
+    }
+    if ((request.flags & FI_TRIGGER) != 0) [[unlikely]] {
+        return queue_.queue(self_, arguments);
+    }
+    Operation operation;
+    operation.kind = arguments.is_read ? OperationKind::read : OperationKind::write;
+    operation.copy_payload = (request.flags & FI_INJECT) != 0;
+    operation.iov = {arguments.iov, arguments.count};
+    operation.remote = {ranges.data(), arguments.remote_count};
+    return begin(operation, request,
+                 arguments.is_read ? Completes{FI_RMA | FI_READ, &OperationCounters::read}
+                                   : Completes{FI_RMA | FI_WRITE, &OperationCounters::write});
+}
+
+// -- Completions --------------------------------------------------------------
+
+void Transmit::on_send_done(const Event& event) noexcept
+{
+    const auto index = static_cast<std::uint32_t>(event.cookie);
+    if (index == no_index) {
+        return;
+    }
+    SRD_DCHECK(records_->live(index));
+    const TransmitRecord record = (*records_)[index];
+    records_->release(index);
+    if (event.cause == Cause::none) [[likely]] {
+        if (record.wants_completion) {
+            bindings_.transmit_queue()->write({.context = record.context, .flags = record.flags});
+        }
+        record.counted_by.succeeded();
+        return;
+    }
+    const RouteId route = unit_.engine().peer_route(event.peer);
+    peers_.warn_of(route, event.cause);
+    report_failed(record, error_of(event.cause), event.cause, route);
+}
+
+void Transmit::report_failed(const TransmitRecord& record, int error, Cause cause, RouteId route) noexcept
+{
+    record.counted_by.failed();
+    if (!record.silent) {
+        CompletionError failure{
+            .completion = {.context = record.context, .flags = record.flags}, .error = error, .cause = cause};
+        reports_.failure(bindings_.transmit_queue(), failure, route);
+    }
+}
+
+bool Transmit::counts_work_by(const CompletionCounter& counter) const noexcept
+{
+    for (std::uint32_t index = 0; index < records_->watermark(); ++index) {
+        if (records_->live(index) && (*records_)[index].counted_by.work == &counter) {
+            return true;
+        }
+    }
+    return false;
+}
+
+} // namespace srd

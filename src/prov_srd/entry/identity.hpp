@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The provider's identity; its one exported function, fi_prov_ini(), is in provider/provider.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include <rdma/fabric.h>
+
+namespace srd {
+
+inline constexpr std::uint32_t provider_version = FI_VERSION(1, 0);
+/// fi_ep_attr.protocol: the high bit marks provider-specific numbers.
+inline constexpr std::uint32_t endpoint_protocol = 0x80000000U | 0x00535244U;
+/// Of the wire format; endpoints of different versions do not talk.
+inline constexpr std::uint32_t endpoint_protocol_version = 1;
+
+} // namespace srd

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "progress/domain_progress.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <srd/check.hpp>
+
+#include "progress/progress_group.hpp"
+#include "progress/progress_thread.hpp"
+
+namespace srd {
+
+DomainProgress::DomainProgress(std::string name, fi_threading threading, fi_progress data_progress)
+    : name_(std::move(name)), threading_(threading), data_progress_(data_progress)
+{
+}
+
+DomainProgress::~DomainProgress()
+{
+    thread_.reset(); // it uses the rest
+    SRD_CHECK(members_.empty() && groups_.empty());
+}
+
+/// Everything that may fail; undone if any of it does.
+void DomainProgress::admit(ProgressMember& member, int io_fd)
+{
+    SRD_CHECK(std::find(members_.begin(), members_.end(), &member) == members_.end());
+    members_.reserve(members_.size() + 1);
+    if (is_threaded()) {
+        if (thread_ == nullptr) {
+            thread_ = std::make_unique<ProgressThread>(*this, name_);
+        }
+        thread_->watch(io_fd);
+    }
+    auto group = groups_.begin();
+    try {
+        for (; group != groups_.end(); ++group) {
+            (*group)->admit(member);
+        }
+    } catch (...) {
+        std::for_each(groups_.begin(), group, [&](ProgressGroup* each) { each->dismiss(member); });
+        if (thread_ != nullptr) {
+            thread_->unwatch(io_fd);
+        }
+        throw;
+    }
+}
+
+void DomainProgress::remove(ProgressMember& member, int io_fd) noexcept
+{
+    const std::lock_guard guard(mutex_);
+    SRD_CHECK(std::erase(members_, &member) == 1);
+    for (ProgressGroup* group : groups_) {
+        group->detach(member);
+    }
+    if (thread_ != nullptr) {
+        thread_->unwatch(io_fd);
+    }
+}
+
+void DomainProgress::add_group(ProgressGroup& group)
+{
+    const std::lock_guard guard(mutex_);
+    if (std::find(groups_.begin(), groups_.end(), &group) != groups_.end()) {
+        return;
+    }
+    groups_.reserve(groups_.size() + 1);
+    auto member = members_.begin();
+    try {
+        for (; member != members_.end(); ++member) {
+            group.admit(**member);
+        }
+    } catch (...) {
+        std::for_each(members_.begin(), member, [&](ProgressMember* each) { group.dismiss(*each); });
+        throw;
+    }
+    groups_.push_back(&group);
+}
+
+void DomainProgress::remove_group(ProgressGroup& group) noexcept
+{
+    const std::lock_guard guard(mutex_);
+    std::erase(groups_, &group);
+}
+
+bool DomainProgress::progress_all(Time now) noexcept
+{
+    bool busy = false;
+    for_each([&](ProgressMember& member) { busy |= member.progress(now); });
+    return busy;
+}
+
+bool DomainProgress::arm_all(Time& deadline) noexcept
+{
+    const std::lock_guard guard(mutex_);
+    for (auto member = members_.begin(); member != members_.end(); ++member) {
+        if (!(*member)->arm_sleep(deadline)) {
+            std::for_each(members_.begin(), member, [](ProgressMember* armed) { armed->disarm_sleep(); });
+            return false;
+        }
+    }
+    return true;
+}
+
+void DomainProgress::disarm_all() noexcept
+{
+    for_each([](ProgressMember& member) { member.disarm_sleep(); });
+}
+
+} // namespace srd

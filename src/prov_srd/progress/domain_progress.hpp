@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Progress for a whole domain: its enabled endpoints, the counters that every
+// one of them makes progress for, and under FI_PROGRESS_AUTO the thread.
+//
+// Laws:
+//  - An endpoint is in the list exactly while it is enabled, except that it stays
+//    until its memory is not read any more (fi_close() removes it last).
+//  - Adding either succeeds wholly or throws and has changed nothing.
+//
+// Threading: any thread. The mutex comes after DeferredQueue's lock and before
+// ProgressGroup::members_lock and the endpoints' locks.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <rdma/fabric.h>
+#include <rdma/fi_domain.h>
+
+#include <srd/time.hpp>
+
+#include "progress/due_work.hpp"
+#include "progress/progress_member.hpp"
+
+namespace srd {
+
+class ProgressGroup;
+class ProgressThread;
+
+class DomainProgress {
+public:
+    /// `name`: the domain's, which tells the network interface.
+    DomainProgress(std::string name, fi_threading threading, fi_progress data_progress);
+    ~DomainProgress();
+    DomainProgress(const DomainProgress&) = delete;
+    DomainProgress& operator=(const DomainProgress&) = delete;
+
+    /// Several threads may be in the data path of an object of this domain.
+    bool is_shared_by_threads() const noexcept
+    {
+        return threading_ != FI_THREAD_DOMAIN || data_progress_ == FI_PROGRESS_AUTO;
+    }
+    /// FI_PROGRESS_AUTO: a thread serves packets and timers.
+    bool is_threaded() const noexcept { return data_progress_ == FI_PROGRESS_AUTO; }
+
+    // -- What counters start ------------------------------------------------
+
+    /// Once, by whoever opens the domain.
+    void set_due_work(std::unique_ptr<DueWork> work) noexcept { due_work_ = std::move(work); }
+    DueWork& due_work() const noexcept { return *due_work_; }
+
+    // -- Endpoints ----------------------------------------------------------
+
+    /// Takes in `member`, whose descriptor is `io_fd`. `enable` (noexcept) makes it enabled; it is called
+    /// when nothing can fail any more. Throws std::bad_alloc, std::system_error; then nothing has changed.
+    template <typename Enable>
+    void add(ProgressMember& member, int io_fd, Enable&& enable)
+    {
+        const std::lock_guard guard(mutex_);
+        admit(member, io_fd);
+        enable();
+        members_.push_back(&member); // admit() made room
+    }
+    /// On return nobody touches `member` through this object.
+    void remove(ProgressMember& member, int io_fd) noexcept;
+    /// Calls `body` for each endpoint. Whoever closes one waits.
+    template <typename Body>
+    void for_each(Body&& body) noexcept
+    {
+        const std::lock_guard guard(mutex_);
+        for (ProgressMember* member : members_) {
+            body(*member);
+        }
+    }
+
+    /// From now on every endpoint of the domain makes progress for `group` too. Again for the same: nothing.
+    /// Throws std::bad_alloc; then nothing has changed.
+    void add_group(ProgressGroup& group);
+    void remove_group(ProgressGroup& group) noexcept;
+
+    // -- Passes -------------------------------------------------------------
+
+    /// One pass over every endpoint. True if anything happened.
+    bool progress_all(Time now) noexcept;
+    /// ProgressMember::arm_sleep() of every endpoint, or of none (then false).
+    bool arm_all(Time& deadline) noexcept;
+    void disarm_all() noexcept;
+
+private:
+    void admit(ProgressMember& member, int io_fd);
+
+    const std::string name_;
+    const fi_threading threading_;
+    const fi_progress data_progress_;
+    std::unique_ptr<DueWork> due_work_;
+
+    std::mutex mutex_; ///< guards what follows
+    std::vector<ProgressMember*> members_;
+    std::vector<ProgressGroup*> groups_;     ///< of add_group(): all `members_` are in them
+    std::unique_ptr<ProgressThread> thread_; ///< made by the first endpoint that is enabled
+};
+
+} // namespace srd

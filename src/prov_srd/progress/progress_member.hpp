@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// An endpoint as those see it who make progress for it: completion queues and
+// counters (ProgressGroup), the domain (DomainProgress) and its thread. The
+// rooms below endpoint/ know endpoints by this interface only.
+//
+// Threading: any thread; every function takes the endpoint's lock where it needs it.
+#pragma once
+
+#include <cstdint>
+
+#include <srd/time.hpp>
+
+namespace srd {
+
+struct CompletionCounter;
+
+class ProgressMember {
+public:
+    /// fi_enable() has succeeded and fi_close() has not begun.
+    virtual bool enabled() const noexcept = 0;
+    /// What to sleep on. Valid while enabled.
+    virtual int io_fd() const noexcept = 0;
+
+    /// One pass, unless another thread is inside. True if anything happened.
+    virtual bool progress(Time now) noexcept = 0;
+    /// The caller is going to sleep on io_fd(); `deadline` is lowered to the next timer.
+    /// False: packets wait, nothing is armed.
+    virtual bool arm_sleep(Time& deadline) noexcept = 0;
+    /// Undoes one arm_sleep().
+    virtual void disarm_sleep() noexcept = 0;
+
+    /// The domain's table does not have the region `key` any more: from the return on nothing here touches
+    /// its memory.
+    virtual void revoke(std::uint64_t key) noexcept = 0;
+    /// True if deferred work that has started and is not complete is going to be counted by `counter`.
+    virtual bool counts_work_by(const CompletionCounter& counter) noexcept = 0;
+
+protected:
+    ~ProgressMember() = default;
+};
+
+} // namespace srd
