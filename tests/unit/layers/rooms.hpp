@@ -41,11 +41,12 @@ inline const std::string rma = transport + "/rma", peer = transport + "/peer";
 inline const std::string fault_ledger = rma + "/fault_ledger"; // kept by senders, asked by the target
 inline const std::string timing_wheel = transport + "/timing_wheel";
 inline const std::string shared = transport + "/shared"; // settings, pools and peers of one engine
-inline const std::string placement = receive + "/placement", inbound = receive + "/inbound";
+inline const std::string placement = receive + "/placement";
+inline const std::string placement_answers = receive + "/placement_answers", inbound = receive + "/inbound";
 inline const std::string target = rma + "/target", initiator = rma + "/initiator";
 inline const std::string lifecycle = peer + "/lifecycle", ack_handler = send + "/ack_handler";
 inline const std::string framing = send + "/framing", submission = send + "/submission";
-inline const std::string transmit = send + "/transmit";
+inline const std::string transmitter = send + "/transmitter";
 inline const std::string progress = transport + "/progress";
 inline const std::string core = io + "/core", host = io + "/host", udp = io + "/udp", raw = io + "/raw";
 inline const std::string packet = io + "/packet", xdp = io + "/xdp", verbs = io + "/verbs";
@@ -95,21 +96,24 @@ inline const std::vector<Room>& rooms()
 
         // ... and what is done with it
         {placement, {base, operation, wire, shared, send, receive, peer}},
+        {placement_answers, {base, operation, wire, shared, send, receive, peer, placement}},
         {target, {base, operation, wire, shared, send, receive, rma, peer, placement}},
-        {initiator, {base, operation, wire, shared, send, receive, rma, peer, placement, fault_ledger}},
+        {initiator,
+         {base, operation, wire, shared, send, receive, rma, peer, placement, target, fault_ledger}},
         {lifecycle, {base, operation, wire, shared, send, receive, rma, peer, placement, initiator, target}},
         {ack_handler, {base, operation, wire, cc, lb, shared, send, receive, peer, lifecycle}},
         {framing, {base, operation, wire, shared, send, receive, peer, placement, initiator, target}},
         {submission,
          {base, operation, wire, shared, send, receive, peer, lifecycle, framing, initiator, target}},
-        {transmit, {base, packet_io, operation, wire, shared, send, receive, peer, ack_handler, framing}},
+        {transmitter,
+         {base, packet_io, operation, wire, shared, send, receive, peer, lifecycle, ack_handler, framing}},
         {inbound,
          {base, packet_io, operation, wire, shared, send, receive, rma, peer, placement, initiator, target,
           lifecycle, ack_handler, submission}},
         {engine,
-         {base,      packet_io,   operation, timing_wheel, wire,     cc,        lb,     fault_ledger,
-          send,      receive,     rma,       peer,         shared,   placement, target, initiator,
-          lifecycle, ack_handler, framing,   submission,   transmit, inbound},
+         {base,      packet_io,   operation, timing_wheel, wire,        cc,        lb,     fault_ledger,
+          send,      receive,     rma,       peer,         shared,      placement, target, initiator,
+          lifecycle, ack_handler, framing,   submission,   transmitter, inbound},
          {"engine.hpp"}},
         {progress, {base, packet_io, engine}},
 
