@@ -80,7 +80,7 @@ inline const std::vector<Room>& rooms()
         {verbs, {base, packet_io, core, udp}, {"verbs_ud_io.hpp"}},
         {shm, {base, packet_io, core}, {"shm_io.hpp"}},
 
-        // Engine
+        // Engine: the state of a connection, each part by itself ...
         {operation, {base}},
         {wire, {base, operation}},
         {timing_wheel, {base}},
