@@ -107,7 +107,7 @@ public:
     const SocketAddress& local_address() const noexcept override { return local_; }
     Status resolve(const SocketAddress& address, RouteId& route) override
     {
-        return routes_->resolve(address, probe_.get(), route);
+        return routes_->resolve(address, route);
     }
     const SocketAddress& route_address(RouteId route) const noexcept override
     {
@@ -152,7 +152,6 @@ private:
     IoCaps caps_;
     UdpSender main_;
     FileDescriptor listener_;
-    FileDescriptor probe_; // asks the kernel for MTUs
     FileDescriptor epoll_;
     FileDescriptor event_;
     bool socket_watched_ = false;
@@ -172,22 +171,25 @@ int UdpIo::open(std::string& error)
     if (code == 0) {
         code = open_wait();
     }
+    caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
+    routes_.emplace(local_, caps_.max_packet, config_.max_routes);
+    if (code == 0) {
+        code = routes_->open();
+    }
     if (code != 0) {
         error = explain(code, local_);
         return code;
     }
     size_buffers();
     const bool segmentation = config_.offload && set_option(main_.socket.get(), IPPROTO_UDP, UDP_SEGMENT, 0);
-    caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
     caps_.path_count = local_.is_loopback() ? std::uint16_t{1} : config_.path_count;
     caps_.burst_packets = segmentation ? gso_segments : std::uint16_t{1};
 
     senders_ = UdpSenders::attach(local_, config_.socket_buffer);
     errors_seen_ = senders_->error_count();
-    routes_.emplace(local_, caps_.max_packet, config_.max_routes);
     receiver_.emplace(main_.socket.get(), counters_);
     transmitter_.emplace(
-        main_, senders_, probe_.get(), local_, *routes_, notices_, counters_,
+        main_, senders_, local_, *routes_, notices_, counters_,
         UdpTransmitter::Settings{caps_.path_count, config_.socket_buffer, segmentation, config_.warn});
     liveness_.emplace(local_, epoll_.get(), tag_probe);
     liveness_->set_listener(std::move(listener_));
@@ -220,15 +222,7 @@ int UdpIo::open_sockets()
         !leave_to_ring(main_.socket.get(), config_.ring_interface, config_.ring_packet)) {
         return errno;
     }
-
-    probe_ = FileDescriptor(::socket(local_.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (!probe_.valid()) {
-        return errno;
-    }
-    SocketAddress source = local_;
-    source.set_port(0);
-    set_option(probe_.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    return ::bind(probe_.get(), source.get(), source.size()) == 0 ? 0 : errno;
+    return 0;
 }
 
 int UdpIo::try_open_ports(bool& port_taken)

@@ -108,6 +108,9 @@ bool read_error_queue(int fd, SocketError& error) noexcept
             }
             sock_extended_err detail{};
             std::memcpy(&detail, CMSG_DATA(item), sizeof(detail));
+            // A router's word is not taken for this: what it says of the path is in the kernel's route.
+            error.mtu =
+                detail.ee_origin == SO_EE_ORIGIN_LOCAL && detail.ee_errno == EMSGSIZE ? detail.ee_info : 0;
             if (classify(detail, error.kind) &&
                 SocketAddress::parse(std::as_bytes(std::span(&destination, 1)), error.destination)) {
                 return true;

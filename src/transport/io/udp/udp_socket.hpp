@@ -35,6 +35,7 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
 struct SocketError {
     SocketAddress destination;
     RouteNotice::Kind kind{};
+    std::uint32_t mtu = 0; ///< mtu_changed: the longest IP packet that this host lets through; 0: not told
 };
 
 /// Takes the next meaningful entry from the error queue of `fd`; false if there is none.

@@ -43,11 +43,11 @@ ssize_t send_message(int fd, const msghdr& header) noexcept
 
 } // namespace
 
-UdpTransmitter::UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe,
+UdpTransmitter::UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others,
                                const SocketAddress& local, UdpRoutes& routes, NoticeQueue& notices,
                                Counters& counters, Settings settings)
-    : main_(main), others_(std::move(others)), probe_(probe), local_(local), routes_(routes),
-      notices_(notices), counters_(counters), settings_(std::move(settings))
+    : main_(main), others_(std::move(others)), local_(local), routes_(routes), notices_(notices),
+      counters_(counters), settings_(std::move(settings))
 {
     SRD_CHECK(settings_.path_count >= 1 && settings_.path_count <= max_udp_paths);
 }
@@ -266,7 +266,7 @@ UdpTransmitter::Verdict UdpTransmitter::judge(int error, const TxPacket& packet,
         return Verdict::retry;
     case EMSGSIZE:
         collect_errors(sender);
-        routes_.refresh_mtu(packet.route, probe_);
+        routes_.refresh_mtu(packet.route);
         notices_.push(packet.route, RouteNotice::Kind::mtu_changed);
         return Verdict::one_by_one;
     case EIO:    // the device cannot do the checksums that segmentation needs
@@ -370,7 +370,7 @@ void UdpTransmitter::report(const SocketError& error)
     if (route == no_id<RouteId>) {
         return;
     }
-    if (error.kind == RouteNotice::Kind::mtu_changed && !routes_.refresh_mtu(route, probe_)) {
+    if (error.kind == RouteNotice::Kind::mtu_changed && !routes_.refresh_mtu(route, error.mtu)) {
         return; // nothing new
     }
     notices_.push(route, error.kind);

@@ -46,8 +46,7 @@ public:
     };
 
     /// All references must outlive the transmitter. `main`: the endpoint's own socket, path 0.
-    /// `probe`: a socket for MTU questions.
-    UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe, const SocketAddress& local,
+    UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, const SocketAddress& local,
                    UdpRoutes& routes, NoticeQueue& notices, Counters& counters, Settings settings);
 
     /// As PacketIo::tx_burst.
@@ -96,7 +95,6 @@ private:
 
     UdpSender& main_;
     std::shared_ptr<UdpSenders> others_;
-    int probe_;
     SocketAddress local_;
     UdpRoutes& routes_;
     NoticeQueue& notices_;
