@@ -40,7 +40,7 @@ struct IoOptions : IoLog {
     /// them.
     std::uint32_t socket_buffer = 8U << 20;
     std::uint32_t max_packet = max_udp_payload; ///< upper bound of every route's MTU, payload bytes
-    std::uint32_t max_routes = 1U << 20;        ///< Limits::max_routes
+    std::uint32_t max_routes = Limits{}.max_routes;
 };
 
 } // namespace srd

@@ -100,7 +100,7 @@ struct Ring {
     {
         frame_bytes = (frame + 63) / 64 * 64;
         if (frame_bytes % 4096 == 0) {
-            frame_bytes += 64; // headers of all frames shall not meet in one cache set
+            frame_bytes += 64; // so that the headers of all frames do not share a cache set
         }
         per_block = block_bytes / frame_bytes;
         const std::uint32_t blocks = std::max(wanted_bytes / block_bytes, 2U);
@@ -156,7 +156,7 @@ private:
     int wait_fd_ = -1;
     Ring rx_;
     Ring tx_;
-    std::uint32_t held_ = 0;  // frames handed out, the last ones before rx_.next
+    std::uint32_t held_ = 0;  // frames not yet released, the last ones before rx_.next
     bool tx_pending_ = false; // frames are pushed that the kernel may not have seen
     Time drained_at_{};       // the ring was last seen empty: what comes now arrived later
 };
@@ -267,8 +267,8 @@ void PacketRing::tx_flush()
         return;
     }
     ::send(socket_.get(), nullptr, 0, MSG_DONTWAIT);
-    // Whatever it returns, it may have left frames (no memory, the link is down): they go in order, so the
-    // last one tells.
+    // Whatever it returns, it may have left frames in the ring (no memory, the link is down). Frames are sent
+    // in order, so the state of the last one tells.
     const std::uint32_t last = (tx_.next + tx_.frames - 1) % tx_.frames;
     tx_pending_ = (status_of(*tx_.at(last)) & TP_STATUS_SEND_REQUEST) != 0;
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// FrameRing: what the raw backends differ in. It moves Ethernet frames of one
-// interface through rings shared with the kernel, whole bursts per system call.
-// It delivers frames to our port only; what it leaves out goes to the kernel's own
-// stack. The caller of PacketIo calls it.
+// FrameRing: the part in which raw backends differ. It moves Ethernet frames of one interface through rings
+// shared with the kernel, a burst per system call. It delivers frames to our port only; the kernel's own
+// stack takes all others. It is called by the thread that calls PacketIo.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +42,7 @@ public:
     /// Room for a frame of max_frame() bytes, the same until tx_push(); nullptr: none at the moment.
     virtual std::byte* tx_room() = 0;
     virtual void tx_push(std::uint32_t length) = 0;
-    /// Tells the kernel of what was pushed.
+    /// Makes the kernel send what was pushed.
     virtual void tx_flush() = 0;
 
     /// Readable when rx_waiting() becomes true.

@@ -20,9 +20,9 @@ namespace srd {
 
 namespace {
 
-// How often to look where little comes from: each look is a system call.
-constexpr Duration event_interval = std::chrono::milliseconds(1);  // at the kernel's announcements
-constexpr Duration drop_interval = std::chrono::milliseconds(100); // at the ring's statistics
+// How often to poll where little comes from: each poll is a system call.
+constexpr Duration event_interval = std::chrono::milliseconds(1);  // netlink: links, routes, neighbours
+constexpr Duration drop_interval = std::chrono::milliseconds(100); // the ring's statistics
 
 class RawIo final : public BypassIo {
 public:
@@ -66,8 +66,8 @@ private:
     EpollSet waits_;
     bool ring_watched_ = false;
     std::array<RxFrame, 64> frames_; // of the ring's last burst
-    std::size_t frame_count_ = 0;    // not 0: they are still the ring's to get back
-    std::size_t next_frame_ = 0;     // before it, all packets are handed out
+    std::size_t frame_count_ = 0;    // not 0: they have not been released to the ring yet
+    std::size_t next_frame_ = 0;     // all packets of the frames before it have been returned
     std::uint32_t frame_offset_ = 0; // of the next packet in that frame
     Time events_due_{};
     Time drops_due_{};
@@ -91,7 +91,7 @@ int RawIo::open_wait()
     return waits_.open() && waits_.add(inner().wait_fd()) && waits_.add(links_->fd()) ? 0 : errno;
 }
 
-/// Only when somebody sleeps for the first time, as the UDP backend does with its socket.
+/// Only before the first sleep, as the UDP backend does with its socket: an unwatched source is cheaper.
 bool RawIo::watch_ring() noexcept
 {
     ring_watched_ =
@@ -239,7 +239,7 @@ std::size_t RawIo::poll_notices(std::span<RouteNotice> notices, Time now)
 bool RawIo::arm_wait()
 {
     if (!watch_ring()) {
-        return false; // no more watches for this user: poll
+        return false; // the system has no room for more watches: poll instead of sleeping
     }
     links_->poll();
     return arm_base() && next_frame_ == frame_count_ && !ring_->rx_waiting();

@@ -42,7 +42,7 @@ private:
     void flush();
     std::size_t receive_others(std::span<RxPacket> packets, Time now);
     std::size_t receive_rings(ShmReceiver& rings, std::span<RxPacket> packets, Time now);
-    /// Null: nobody writes to us.
+    /// Null: no peer writes to us through memory.
     ShmReceiver* open_rings() noexcept
     {
         ShmReceiver* const rings = routes_.receiver();
@@ -52,7 +52,7 @@ private:
     Counters& counters_;
     ShmRoutes routes_;
     PollBackoff notice_polls_{base_interval};
-    bool rings_held_ = false; // packets in rings are handed out
+    bool rings_held_ = false; // packets in rings are the caller's until rx_release()
     bool base_first_ = false;
     bool asleep_ = false;
     Time now_{}; // of the last pass
@@ -60,7 +60,7 @@ private:
     std::size_t touched_count_ = 0;
 };
 
-/// What comes by the base backend.
+/// Packets from the base backend.
 std::size_t ShmIo::receive_others(std::span<RxPacket> packets, Time now)
 {
     return receive_base(packets, now, [&](const RxPacket& packet) { return routes_.take(packet, now); });
@@ -89,7 +89,7 @@ std::size_t ShmIo::rx_burst(std::span<RxPacket> packets, Time now)
     if (rings != nullptr && !base_polls().due(now)) [[likely]] {
         count = receive_rings(*rings, packets, now);
     } else {
-        base_first_ = !base_first_; // neither may starve the other
+        base_first_ = !base_first_; // neither source may starve the other
         if (base_first_) {
             count = receive_others(packets, now);
         }
@@ -168,7 +168,7 @@ std::size_t ShmIo::poll_notices(std::span<RouteNotice> notices, Time now)
 
 bool ShmIo::arm_wait()
 {
-    // First said, then looked: who writes in between wakes us.
+    // Announced first, checked second: a peer that writes in between wakes us.
     asleep_ = true;
     routes_.set_asleep(true);
     const bool base_idle = arm_base();

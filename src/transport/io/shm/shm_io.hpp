@@ -4,8 +4,8 @@
 // peers that turn out to be on this host go through rings in memory (shm_routes.hpp tells how that is found
 // out); all others, and everything else, are the other backend's.
 //
-// It never waits for a reader. A ring that is full because its reader does not run right now is as good as
-// no ring: packets take the other backend, whose buffers and losses the engine knows how to treat.
+// It never waits for a reader. While a ring is full because its reader is not running, packets take the base
+// backend, whose buffers and losses the engine can handle.
 #pragma once
 
 #include <memory>

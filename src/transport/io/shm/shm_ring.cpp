@@ -20,8 +20,8 @@ namespace srd {
 namespace {
 
 #if defined(__SANITIZE_THREAD__)
-/// Both ends in one process see a ring at two addresses, which ThreadSanitizer takes for two things. So it is
-/// told what the turns order: by a place that both ends find.
+/// If both ends are in one process, a ring is mapped at two addresses, which ThreadSanitizer takes for two
+/// objects. So the order that the turns establish is told to it by a third address that both ends compute.
 void* order_of(const ShmMapping& segment, std::uint32_t ring) noexcept
 {
     static std::array<char, 256> places;
@@ -40,7 +40,7 @@ void note_written(const ShmMapping& /*segment*/, std::uint32_t /*ring*/) noexcep
 void note_read(const ShmMapping& /*segment*/, std::uint32_t /*ring*/) noexcept {}
 #endif
 
-/// What another process may change at any time.
+/// Reads a word once that another process may change at any time.
 std::uint32_t read_once(const std::uint32_t& word) noexcept
 {
     return *static_cast<const volatile std::uint32_t*>(&word);
@@ -66,7 +66,7 @@ ProcessMemory::Read read_process(const ShmHeader& writer, std::uint32_t epoch, s
     std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with ShmRoutes::revoke()
     if (writer.epoch.load(std::memory_order_seq_cst) != epoch ||
         writer.closed.load(std::memory_order_seq_cst) != 0) {
-        return ProcessMemory::Read::changed; // also when it could not be read: it may be mapped no more
+        return ProcessMemory::Read::changed; // also if it could not be read: it may have been unmapped
     }
     return got < 0 || static_cast<std::uint64_t>(got) != total_length(wanted) || secret != writer.secret
                ? ProcessMemory::Read::forbidden
@@ -95,7 +95,7 @@ std::uint32_t ShmPool::find(std::uint32_t count, const ShmControl& ring) const n
     return starts == 0 ? shm_no_block : static_cast<std::uint32_t>(std::countr_zero(starts));
 }
 
-/// Takes back what has been read. False: nothing.
+/// Frees the blocks of packets that were read. False: there are none.
 bool ShmPool::reclaim() noexcept
 {
     const std::uint64_t before = free_;
@@ -141,13 +141,13 @@ bool ShmSender::room() noexcept
     }
     const std::uint32_t head = control_->head.load(std::memory_order_acquire);
     if (head == head_ || head - head_ > tail_ - head_) {
-        return false; // or nonsense in the peer's word
+        return false; // or the peer has stored an invalid head
     }
     head_ = head;
     return true;
 }
 
-/// Says where the stable pieces are instead of copying them. False: not worth it, or not possible.
+/// Writes where the stable pieces are instead of copying them. False: not worth it, or not possible.
 bool ShmSender::write_pieces(const TxPacket& packet, ShmEntry& entry) const noexcept
 {
     if (packet.stable_from >= packet.iov_count || packet.length < fetched_packet ||
@@ -193,7 +193,7 @@ bool ShmSender::push(const TxPacket& packet) noexcept
         block = pool_->alloc((packet.length + shm_block_size - 1) / shm_block_size, *control_, tail_);
         fits = block != shm_no_block;
         if (!fits && control_->head.load(std::memory_order_relaxed) == tail_) {
-            failures_ = patience; // others hold the pool, and nothing of this reader's will free it
+            failures_ = patience; // other rings hold the pool: waiting for this reader frees nothing
         }
     }
     if (!fits) {
@@ -302,7 +302,7 @@ void ShmReceiver::unwatch(std::size_t place) noexcept
     watched_[place] = watched_[--watched_count_];
     ring.watched = false;
     ring.control->watched.store(0, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with the writer's, between packet and look
+    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with the one in ShmRoutes::flush()
     if (ring.ready()) {
         mark_pending(doorbell);
     }
@@ -321,7 +321,7 @@ void ShmReceiver::collect_doorbells() noexcept
     }
 }
 
-/// Hands out what the ring has.
+/// Returns the packets of one ring.
 std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packets, Time now) noexcept
 {
     Ring& ring = rings_[doorbell];
@@ -329,12 +329,12 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
     const std::uint32_t begin = ring.next;
     while (count < packets.size() && ring.ready()) {
         const ShmEntry& entry = ring.entries[ring.next % shm_ring_entries];
-        // The other processor has just written these lines: let them come together.
+        // Another processor has just written these cache lines: fetch them in parallel.
         __builtin_prefetch(&entry.bytes[cache_line - offsetof(ShmEntry, bytes)]);
         __builtin_prefetch(&entry.bytes[2 * cache_line - offsetof(ShmEntry, bytes)]);
         ++ring.next;
         const std::byte* data = entry.bytes.data();
-        // Each is read once: the writer may be out of its mind.
+        // Each is read once and validated: a faulty writer may change it at any time.
         const std::uint32_t length = read_once(entry.length);
         const std::uint32_t block = read_once(entry.block);
         const std::uint32_t piece_count = read_once(entry.piece_count);
@@ -374,7 +374,7 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
     return count;
 }
 
-/// True if nobody writes any more, and everything has been read.
+/// True if the writer has gone and everything has been read.
 bool ShmReceiver::is_over(const Ring& ring) noexcept
 {
     return ring.segment != nullptr && !ring.held &&
@@ -382,7 +382,7 @@ bool ShmReceiver::is_over(const Ring& ring) noexcept
            !ring.ready();
 }
 
-/// Places of rings where nothing comes are for others, and rings of peers that have left are closed.
+/// Stops polling idle rings, which makes room for others, and closes those of peers that have gone.
 void ShmReceiver::look_after_rings() noexcept
 {
     for (std::size_t place = watched_count_; place-- > 0;) {
@@ -412,7 +412,7 @@ std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
     return any_pending_ ? count + receive_pending(packets.subspan(count), now) : count;
 }
 
-/// What the rings have whose doorbells were rung.
+/// Returns the packets of rings whose doorbells were rung.
 std::size_t ShmReceiver::receive_pending(std::span<RxPacket> packets, Time now) noexcept
 {
     std::size_t count = 0;
@@ -425,7 +425,7 @@ std::size_t ShmReceiver::receive_pending(std::span<RxPacket> packets, Time now) 
             if (doorbell >= rings_.size() || rings_[doorbell].segment == nullptr) {
                 continue;
             }
-            watch(doorbell); // before reading: what is written after that, the next look finds
+            watch(doorbell); // before reading: what is written later is found by the next poll
             count += read(doorbell, packets.subspan(count), now);
             if (!rings_[doorbell].watched && rings_[doorbell].ready()) {
                 mark_pending(doorbell);

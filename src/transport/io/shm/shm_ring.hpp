@@ -18,18 +18,17 @@
 
 namespace srd {
 
-/// Copies the beginning of `from`, memory of the process that `writer` belongs to, to `into`, which is no
-/// longer. Everything is checked in the same system call, or after it: that it was that process's memory,
-/// because a process number may come to mean another one, and that it had not been taken back by then.
+/// Copies the first bytes of `from`, memory of the process that owns `writer`, to `into`, which is no longer.
+/// The same system call checks that it is that process (process ids are reused), and afterwards the epoch
+/// tells whether the bytes may have changed meanwhile.
 ProcessMemory::Read read_process(const ShmHeader& writer, std::uint32_t epoch, std::span<const iovec> from,
                                  std::span<const iovec> into) noexcept;
 
-/// The blocks of the own segment's pool. They come back by themselves when the ring's head has passed the
-/// packet.
+/// The blocks of our own segment's pool. A block is free again when the ring's head has passed its packet.
 class ShmPool {
 public:
     /// The first of `count` adjacent blocks for packet number `packet` of a ring, or shm_no_block. No ring
-    /// gets more than what is left to others, so that peers that do not read cannot have it all.
+    /// gets more than is left for the others, so that a peer that does not read cannot exhaust the pool.
     std::uint32_t alloc(std::uint32_t count, const ShmControl& ring, std::uint32_t packet) noexcept;
 
 private:
@@ -48,7 +47,7 @@ private:
     std::array<Run, shm_blocks> runs_{}; ///< by first block
 };
 
-/// Where packets to one peer are written.
+/// The writing end: packets to one peer.
 class ShmSender {
 public:
     ShmSender() = default;
@@ -60,13 +59,13 @@ public:
     std::uint32_t tail() const noexcept { return tail_; }
     /// Writes one packet, of at most max_shm_packet bytes. False: the ring is full, or the pool.
     bool push(const TxPacket& packet) noexcept;
-    /// True if push() has failed so often while the reader gave nothing back that it seems not to run.
+    /// True if push() has failed so often, while the reader freed nothing, that the reader seems not to run.
     bool stuck() const noexcept { return failures_ >= patience; }
-    /// Nobody reads any more what was written.
+    /// The reader has gone: all entries are free again.
     void abandon() noexcept;
 
 private:
-    /// In vain, at a microsecond or so each: longer than a running reader is busy with one packet.
+    /// Failed attempts, a microsecond or so each: longer than a running reader takes for one packet.
     static constexpr std::uint32_t patience = 64;
 
     bool room() noexcept;
@@ -85,7 +84,7 @@ private:
 
 inline constexpr std::uint32_t max_shm_packet = 8 * shm_block_size;
 
-/// All rings that are written to this endpoint.
+/// The reading end of all rings that are written to this endpoint.
 class ShmReceiver final : public RemoteBytes {
 public:
     /// `own`: the segment with the doorbells. Must outlive the object.
@@ -95,7 +94,8 @@ public:
     /// doorbell, or shm_rings if there is none left. The same ring twice is the same.
     std::uint32_t open(const std::shared_ptr<ShmMapping>& segment, std::uint32_t ring, std::uint32_t start,
                        RouteId route);
-    /// Whoever wrote from there has gone, unless it writes from `except`: rings close when they are empty.
+    /// The processes that wrote from `route` have gone, except the one with the segment `except`: their rings
+    /// close when they are empty.
     void orphan(RouteId route, const ShmMapping* except = nullptr) noexcept;
     bool empty() const noexcept { return open_count_ == 0; }
 
@@ -103,10 +103,10 @@ public:
     std::size_t receive(std::span<RxPacket> packets, Time now) noexcept;
     bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
     void release() noexcept;
-    /// True if a packet is there that is not handed out.
+    /// True if there is a packet that receive() has not returned yet.
     bool waiting() const noexcept;
 
-    /// Packets whose description made no sense, since the last call.
+    /// Packets with an invalid description since the last call.
     std::uint64_t take_malformed() noexcept { return std::exchange(malformed_, 0); }
 
 private:
@@ -115,12 +115,12 @@ private:
         const ShmEntry* entries = nullptr;
         ShmControl* control = nullptr;
         std::uint32_t number = 0;
-        std::uint32_t next = 0; ///< packet to hand out next
+        std::uint32_t next = 0; ///< number of the packet to return next
         RouteId route{};
         bool orphan = false;
         bool watched = false;
-        bool held = false;       ///< packets before `next` are handed out
-        std::uint64_t heard = 0; ///< polls_ when something was there
+        bool held = false;       ///< returned by receive(), not yet released
+        std::uint64_t heard = 0; ///< value of polls_ when a packet was last found
 
         bool ready() const noexcept
         {
@@ -128,9 +128,9 @@ private:
         }
     };
 
-    /// Rings looked at without waiting for a doorbell.
+    /// Rings that are polled without waiting for a doorbell.
     static constexpr std::size_t max_watched = 8;
-    /// Looks without a packet after which a ring gives its place up. (About a millisecond.)
+    /// Polls without a packet after which a ring is polled no more (about a millisecond).
     static constexpr std::uint64_t patience = 1U << 14U;
 
     std::size_t read(std::uint32_t doorbell, std::span<RxPacket> packets, Time now) noexcept;
@@ -150,7 +150,7 @@ private:
     std::size_t watched_count_ = 0;
     std::array<std::uint64_t, shm_rings / 64> pending_{}; ///< doorbells rung whose rings are not yet empty
     bool any_pending_ = false;
-    std::vector<std::uint32_t> held_; ///< doorbells of the rings with packets handed out
+    std::vector<std::uint32_t> held_; ///< doorbells of the rings with packets to release
     std::uint64_t polls_ = 0;
     std::uint64_t malformed_ = 0;
 };

@@ -14,7 +14,7 @@ namespace srd {
 
 namespace {
 
-/// Of the running kernel: 16 random bytes, the same in all its containers. Zeros: unknown.
+/// The running kernel's boot id: 16 random bytes, the same in all containers. Zeros: unknown.
 std::array<std::uint8_t, 16> boot_id()
 {
     std::array<std::uint8_t, 16> id{};
@@ -75,7 +75,7 @@ void ShmRoutes::forget(RouteId id) noexcept
     }
 }
 
-/// The segment of a peer that has closed it, and our ring for it.
+/// Unmaps the segment of a peer that has closed it, and takes our ring for it back.
 void ShmRoutes::give_up(ShmWay& way) noexcept
 {
     way.segment = nullptr;
@@ -121,7 +121,7 @@ ProcessMemory::Read ShmRoutes::read(RouteId id, std::uint32_t epoch, std::span<c
 {
     const Route* const route = find(id);
     if (route == nullptr || route->way.segment == nullptr) {
-        return ProcessMemory::Read::changed; // another process may be met there
+        return ProcessMemory::Read::changed; // another process may have that address by now
     }
     return read_process(route->way.segment->header(), epoch, from, into);
 }
@@ -135,8 +135,8 @@ void ShmRoutes::revoke() noexcept
 
 void ShmRoutes::flush(std::span<ShmWay* const> ways)
 {
-    // Between what was written and the looks: the reader looks after it has said that it sleeps or does not
-    // watch.
+    // Between writing a packet and reading the flags; the reader has the counterpart between setting a flag
+    // and its last poll. So one of the two sees the other.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     for (ShmWay* const way : ways) {
         way->touched = false;
@@ -163,7 +163,7 @@ void ShmRoutes::ask(RouteId id, Route& route, Time /*now*/)
     send(id, question);
 }
 
-/// The peer's segment; that of another process at the same address is forgotten.
+/// Maps the peer's segment; that of an earlier process at the same address is forgotten.
 std::shared_ptr<ShmMapping> ShmRoutes::map_peer(RouteId id, const ShmToken& token)
 {
     Route& route = route_at(id);
@@ -203,7 +203,7 @@ void ShmRoutes::on_question(RouteId id, const ShmMessage& question)
     send(id, reply);
 }
 
-/// A ring for the peer that has answered.
+/// Allocates a ring for the peer that has answered.
 bool ShmRoutes::offer_ring(ShmWay& way, const ShmToken& reader)
 {
     if (!way.has_ring && !unused_.empty()) {

@@ -5,8 +5,8 @@
 //
 // Same host means: the peer has opened our object in /dev/shm and can tell what is written in it, and we have
 // opened the peer's. That is so for processes of one user who see the same /dev/shm under the same kernel,
-// whatever their network and process namespaces, and for nobody else. Who asks anybody else is refused, or
-// never answered, and does not ask again until the peer falls silent.
+// whatever their network and process namespaces, and for nobody else. A question to anybody else is refused
+// or never answered; it is not repeated until the peer falls silent.
 #pragma once
 
 #include <array>
@@ -100,13 +100,13 @@ public:
         want(id, now);
         return nullptr;
     }
-    /// The readers of `ways` learn that something was written.
+    /// Rings the doorbells of the readers of `ways` that do not poll, and wakes those that sleep.
     void flush(std::span<ShmWay* const> ways);
     /// As ProcessMemory.
     std::uint32_t epoch() const noexcept;
     ProcessMemory::Read read(RouteId id, std::uint32_t epoch, std::span<const iovec> from,
                              std::span<const iovec> into) noexcept;
-    /// What was written about our own memory is not valid any more.
+    /// PacketIo::revoke(): packets that were written but not copied must not be read any more.
     void revoke() noexcept;
     /// The peer's process has gone.
     void forget(RouteId id) noexcept;
@@ -142,7 +142,7 @@ private:
     ShmPool pool_;
     NoticeQueue notices_;
     std::unique_ptr<ShmReceiver> receiver_;
-    std::vector<RouteId> mapped_;   ///< routes that may have a segment
+    std::vector<RouteId> mapped_;   ///< routes that may have a mapped segment
     std::vector<ShmSender> unused_; ///< rings of peers that have gone
 };
 

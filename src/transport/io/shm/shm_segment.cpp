@@ -32,7 +32,7 @@ static_assert(sizeof(ShmHeader) <= page && rings_at % page == 0);
 
 constexpr const char* prefix = "srd_shm.";
 
-/// How often a new object may be taken for a stale one, by processes that start at the same moment.
+/// How often other processes, starting at the same moment, may take our new object for a stale one.
 constexpr int max_attempts = 100;
 
 /// shm_open()'s name.
@@ -125,7 +125,7 @@ int ShmSegment::open(std::string& error)
     };
     ShmToken token;
     std::string path;
-    // Who removes stale objects may get this one before it is locked: then it has no name any more.
+    // A process that removes stale objects may remove this one before it is locked: then it has no name.
     for (int attempt = 0; path.empty(); ++attempt) {
         const std::array<std::uint64_t, 2> name{system_random(), system_random()};
         std::memcpy(token.data(), name.data(), token.size());
@@ -137,13 +137,13 @@ int ShmSegment::open(std::string& error)
         if (!lock_file(file_.get(), LOCK_EX) || is_unlinked(file_.get())) {
             if (attempt == max_attempts) {
                 errno = EAGAIN;
-                return failed("new objects are taken for stale ones");
+                return failed("other processes keep removing the new object as a stale one");
             }
             path.clear();
         }
     }
-    // Opened once more, because a mapping keeps alive what it was made from, with its lock: in a child of
-    // fork() the mapping stays, and the lock must not.
+    // Mapped through a second descriptor: a mapping keeps its open file alive, and with it the lock. In a
+    // child of fork() the mapping stays, but the lock must end with this process.
     const FileDescriptor file(shm_open(path.c_str(), O_RDWR, 0));
     if (!file.valid() || ftruncate(file_.get(), static_cast<off_t>(object_size)) != 0 ||
         !allocate(file_.get(), 0, page)) {
@@ -198,7 +198,7 @@ bool ShmSegment::add_ring(std::uint32_t& ring) noexcept
     return true;
 }
 
-// -- Others' --------------------------------------------------------------------
+// -- Segments of peers ----------------------------------------------------------
 
 std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token)
 {

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // The memory that an endpoint shares with its peers on the same host: one segment per endpoint, an object in
-// /dev/shm, in which it writes what it sends. Peers map it.
+// /dev/shm. An endpoint writes the packets that it sends into its own segment; peers map it and read them.
 //
-//   header | controls, one per ring | rings, one per peer written to | pool of blocks for larger packets
+//   header | controls, one per ring | rings, one per receiving peer | pool of blocks for larger packets
 //
 // Laws:
-//  - A ring has one writer, the segment's owner, and one reader. The writer publishes an entry by its turn,
-//  after
-//    everything else in it; the reader gives entries back by the ring's head. A process killed in the middle
-//    of either has published nothing: nobody waits for it.
+//  - A ring has one writer, the segment's owner, and one reader. The writer publishes an entry by storing its
+//    `turn` after everything else in it; the reader frees entries by advancing the ring's `head`. A process
+//    that is killed before either store has published nothing, and nobody waits for it.
 //  - Memory is allocated (posix_fallocate) before it is used: a full /dev/shm is an error code and not a
 //    SIGBUS. What is not allocated yet costs nothing.
-//  - The owner holds a flock() on the object, so that what killed processes left behind can be told and
-//    removed. Nobody ever shrinks it. Its name is 128 random bits, its mode 0600, and one of another user is
-//    refused. What peers write into it is checked nevertheless.
+//  - The owner holds a flock() on the object, so that objects of killed processes are recognized and removed.
+//    Nobody ever shrinks it. Its name is 128 random bits, its mode 0600, and an object of another user is
+//    refused. Whatever peers write into it is validated all the same.
 #pragma once
 
 #include <array>
@@ -24,9 +23,8 @@
 #include <memory>
 #include <string>
 
-#include <srd/limits.hpp>
-
 #include <srd/file_descriptor.hpp>
+#include <srd/limits.hpp>
 
 namespace srd {
 
@@ -37,7 +35,7 @@ inline constexpr std::uint32_t shm_blocks = 64;
 inline constexpr std::uint32_t shm_block_size = 8192;
 inline constexpr std::uint32_t shm_no_block = ~std::uint32_t{0};
 
-/// What an object is called.
+/// The random part of an object's name.
 using ShmToken = std::array<std::uint8_t, 16>;
 
 /// Bytes in the memory of the process that wrote the entry.
@@ -46,7 +44,7 @@ struct ShmPiece {
     std::uint64_t length;
 };
 
-/// What an entry holds of a packet whose end is in the writer's memory.
+/// A packet whose tail was not copied: the reader fetches it from the writer's memory.
 struct ShmSplit {
     std::array<std::byte, 172> head;
     std::uint32_t epoch; ///< ShmHeader::epoch when it was written
@@ -56,8 +54,8 @@ struct ShmSplit {
 struct ShmEntry {
     std::atomic<std::uint32_t> turn; ///< the packet's number in the ring plus one, written last
     std::uint32_t length;            ///< bytes in `bytes`, or in the pool
-    std::uint32_t block;             ///< where in the pool they begin; shm_no_block: here
-    std::uint32_t piece_count;       ///< of `split`; 0: there are only `bytes`
+    std::uint32_t block;       ///< first block of the pool that holds them; shm_no_block: they are in `bytes`
+    std::uint32_t piece_count; ///< of `split`; 0: there are only `bytes`
     union {
         std::array<std::byte, 240> bytes;
         ShmSplit split;
@@ -66,31 +64,33 @@ struct ShmEntry {
 static_assert(sizeof(ShmEntry) == 256 && sizeof(ShmSplit) == sizeof(ShmEntry::bytes));
 
 struct ShmControl {
-    alignas(cache_line) std::atomic<std::uint32_t> head;    ///< packets given back by the reader
-    alignas(cache_line) std::atomic<std::uint32_t> watched; ///< the reader polls: no doorbell is needed
-    std::atomic<std::uint32_t> copy;                        ///< the reader may not read the writer's memory
+    alignas(cache_line) std::atomic<std::uint32_t> head; ///< packets that the reader has freed
+    alignas(
+        cache_line) std::atomic<std::uint32_t> watched; ///< the reader polls this ring: no doorbell is needed
+    std::atomic<std::uint32_t> copy;                    ///< the reader may not read the writer's memory
 };
 
 struct ShmHeader {
     static constexpr std::uint64_t right_magic = 0x0001'6d68'732d'6473; ///< "sd-shm", layout 1
     alignas(cache_line) std::atomic<std::uint64_t> magic;               ///< written last
-    std::uint64_t secret; ///< who knows it has mapped the object
+    std::uint64_t secret; ///< proves to the owner that the sender of a message has mapped the object
     ShmToken token;
-    std::atomic<std::uint32_t> closed; ///< the owner has gone
+    std::atomic<std::uint32_t> closed; ///< the owner has closed its endpoint
     // For cross-memory attach, process_vm_readv(2).
-    std::int32_t process;    ///< the owner, as itself sees it
-    std::uint64_t secret_at; ///< where in its memory it has `secret`, too: whoever reads it there has the
-                             ///< right process, and may
-    std::atomic<std::uint32_t> epoch; ///< goes up when pieces written before are not to be read any more
-    /// The owner sleeps on its descriptors: a packet for it needs a message by the other way.
+    std::int32_t process;    ///< the owner's process id in its own namespace
+    std::uint64_t secret_at; ///< address of a copy of `secret` in its private memory: whoever reads it there
+                             ///< has the right process, and the permission
+    std::atomic<std::uint32_t> epoch; ///< advanced when pieces written before must not be read any more
+    /// The owner sleeps on its descriptors: a packet for it needs a message by the base backend.
     alignas(cache_line) std::atomic<std::uint32_t> asleep;
-    /// A bit for each ring that is written to the owner, in other segments: set when it is not watched.
+    /// A bit for each ring, in other segments, that is written to the owner: set by the writer if the owner
+    /// does not poll that ring.
     alignas(cache_line) std::array<std::atomic<std::uint64_t>, shm_rings / 64> doorbells;
 };
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<std::uint64_t>::is_always_lock_free);
 
-/// The memory of a segment, the own one or a peer's.
+/// A mapped segment: our own or a peer's.
 class ShmMapping {
 public:
     /// Maps `file`, an object of the right size. False with errno.
@@ -119,19 +119,19 @@ public:
 
     const std::shared_ptr<ShmMapping>& mapping() const noexcept { return mapping_; }
     ShmHeader& header() const noexcept { return mapping_->header(); }
-    /// Memory for one more ring, and with the first one for the pool. False with errno: /dev/shm is full, or
-    /// all rings are used.
+    /// Allocates one more ring, and with the first one the pool. False with errno: /dev/shm is full, or all
+    /// rings are used.
     bool add_ring(std::uint32_t& ring) noexcept;
 
 private:
     FileDescriptor file_; ///< holds the lock
     std::string name_;
-    std::uint64_t secret_ = 0; ///< in memory of our own
+    std::uint64_t secret_ = 0; ///< in private memory: ShmHeader::secret_at
     std::shared_ptr<ShmMapping> mapping_;
     std::uint32_t ring_count_ = 0;
 };
 
-/// Maps a peer's segment. Null with errno: no such object within reach, or not one of this user's.
+/// Maps a peer's segment. Null with errno: no such object in this /dev/shm, or not one of this user's.
 std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token);
 
 } // namespace srd

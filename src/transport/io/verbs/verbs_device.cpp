@@ -18,7 +18,8 @@ namespace srd {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
-constexpr auto memory_time = std::chrono::seconds(1); // of what the devices say: fi_getinfo asks in bursts
+constexpr auto list_lifetime =
+    std::chrono::seconds(1); // how long the list of ports is kept: fi_getinfo asks in bursts
 
 const std::string sysfs = "/sys/class/infiniband/";
 
@@ -80,7 +81,7 @@ Snapshot current_ports()
         auto fresh = std::make_unique<Snapshot>(list_ports());
         delete remembered;
         remembered = fresh.release();
-        until = SteadyClock::now() + memory_time; // from its end: asking may take long itself
+        until = SteadyClock::now() + list_lifetime; // from the end of the listing, which may take long itself
     }
     return *remembered;
 }
@@ -177,7 +178,7 @@ bool find_verbs_port(const SocketAddress& address, const std::string& device, Ve
 unsigned verbs_interface(const std::string& name)
 {
     if (name.empty() || name.find('/') != std::string::npos || ::access((sysfs + name).c_str(), F_OK) != 0) {
-        return 0; // spares every question about other names the loading of the library
+        return 0; // not an RDMA device: no need to load the library
     }
     const Snapshot snapshot = current_ports();
     for (const VerbsPort& port : snapshot.ports) {

@@ -46,8 +46,8 @@ private:
 int open_verbs_device(const std::string& name, std::unique_ptr<VerbsContext>& context, std::string& error);
 
 /// The GID of `address` on one of this host's devices (of `device` only, unless empty). False: `reason` is a
-/// sentence that says why there is none; true: how the choice was made. What the devices say is
-/// remembered for a second. Any thread.
+/// sentence that says why there is none; true: how the choice was made. The list of ports is kept
+/// for a second. Any thread.
 bool find_verbs_port(const SocketAddress& address, const std::string& device, VerbsPort& port,
                      std::string& reason);
 

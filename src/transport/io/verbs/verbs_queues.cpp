@@ -16,7 +16,6 @@
 #include <srd/check.hpp>
 #include <srd/file_descriptor.hpp>
 
-#include "io/core/arrival_time.hpp"
 #include "io/core/ip_header.hpp"
 
 namespace srd {
@@ -241,12 +240,13 @@ void VerbsQueues::post_buffers(std::span<const std::uint32_t> buffers) noexcept
     rx_works_ = ::ibv_post_recv(receiver_.get(), recv_requests_.data(), &refused) == 0;
 }
 
-void VerbsQueues::fill_stash()
+void VerbsQueues::poll_received()
 {
-    if (stash_begin_ == stash_end_) {
-        const int count = ::ibv_poll_cq(rx_cq_.get(), static_cast<int>(stash_.size()), stash_.data());
-        stash_begin_ = 0;
-        stash_end_ = count > 0 ? static_cast<std::size_t>(count) : 0;
+    if (received_.empty()) {
+        const int count =
+            ::ibv_poll_cq(rx_cq_.get(), static_cast<int>(received_.items.size()), received_.items.data());
+        received_.begin = 0;
+        received_.end = count > 0 ? static_cast<std::size_t>(count) : 0;
     }
 }
 
@@ -254,25 +254,18 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
 {
     SRD_DCHECK(held_.empty());
     const bool ipv4 = config_.port.gid.raw[10] == 0xff;
-    // Nobody says when a packet came. Of what may have waited for a late poll the earliest possible time is
-    // told: waiting for us must not look like time on the way, which peers would slow down for.
-    if (now - polled_at_ > late_poll) {
-        waiting_since_ = waiting_ == 0 ? polled_at_ : waiting_since_;
-        waiting_ = buffer_count_;
-    }
-    polled_at_ = now;
+    arrivals_.begin_poll(now, buffer_count_);
     std::size_t count = 0;
     while (count < packets.size()) {
-        fill_stash();
-        if (stash_begin_ == stash_end_) {
-            waiting_ = 0;
+        poll_received();
+        if (received_.empty()) {
+            arrivals_.note_empty();
             break;
         }
-        const ibv_wc& completion = stash_[stash_begin_++];
-        const Time arrived = waiting_ != 0 ? waiting_since_ : now;
-        waiting_ -= waiting_ != 0 ? 1 : 0;
+        const ibv_wc& completion = received_.items[received_.begin++];
+        const Time arrived = arrivals_.next(now);
         if (completion.status != IBV_WC_SUCCESS) [[unlikely]] {
-            rx_works_ = false; // the queue pair is in error: everything is flushed
+            rx_works_ = false; // the queue pair is in the error state: all receives are flushed
             continue;
         }
         const auto index = static_cast<std::uint32_t>(completion.wr_id);
@@ -281,7 +274,7 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
             counters_.io_rx_dropped.add();
             continue;
         }
-        // The IP header ends the GRH's place: 20 bytes of IPv4, or all of it.
+        // The IP header is at the end of the GRH's 40 bytes: 20 bytes of IPv4, or all 40 of IPv6.
         const std::byte* const grh = buffer(index) + rx_lead;
         const unsigned mark =
             ipv4 ? std::to_integer<unsigned>(grh[21]) : std::to_integer<unsigned>(grh[1]) >> 4U;
@@ -304,12 +297,12 @@ bool VerbsQueues::arm_wait()
     while (verbs().get_cq_event(channel_.get(), &queue, &context) == 0) {
         verbs().ack_cq_events(queue, 1);
     }
-    // First ask to be told, then look: what comes in between is seen by one of the two.
+    // First request an event, then poll: what comes in between is seen by one of the two.
     if (::ibv_req_notify_cq(rx_cq_.get(), 0) != 0) {
         return false;
     }
-    fill_stash();
-    return stash_begin_ == stash_end_;
+    poll_received();
+    return received_.empty();
 }
 
 void VerbsQueues::finish(Sender& sender, std::uint32_t until) noexcept
@@ -353,7 +346,7 @@ void VerbsQueues::tx_collect(Time now)
     } while (count == static_cast<int>(completions.size()));
 }
 
-/// What a broken sender still held is lost: UDP in place of the device would do no better.
+/// The packets that a broken sender still held count as lost.
 bool VerbsQueues::tx_works(std::size_t index, Time now)
 {
     Sender& sender = senders_[index];
@@ -442,7 +435,7 @@ void VerbsQueues::tx_flush()
         sender.last->send_flags |= IBV_SEND_SIGNALED;
         ibv_send_wr* refused = nullptr;
         if (::ibv_post_send(sender.qp.get(), sender.first, &refused) != 0) {
-            sender.broken = true; // its next user makes it anew
+            sender.broken = true; // replaced by the next tx_works()
         }
         sender.first = sender.last = nullptr;
     }

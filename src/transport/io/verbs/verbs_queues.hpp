@@ -2,17 +2,16 @@
 //
 // The queue pairs of one endpoint on one RoCE port.
 //
-// One UD queue pair receives; it owns enough posted receives that no shared receive queue is
-// needed. The others send only. Two reasons for that: a failed send stops its
-// queue pair, which is then made anew under another number, and that number must
-// be nobody's address; and devices without flow labels (rdma_rxe) derive the UDP source port from the
-// sender's queue pair, so each is a path. Where the device is hardware, flow labels of
-// address handles make paths of few queue pairs.
+// One UD queue pair receives; it has enough posted receives that no shared receive queue is needed. The
+// others send only, for two reasons. A failed send stops its queue pair, which is then replaced by one with
+// another number, so peers must not know it. And devices without flow labels (rdma_rxe) derive the UDP source
+// port from the sending queue pair, so each is a path. On hardware, flow labels of address handles make
+// several paths of each of few queue pairs.
 //
 // Packets are copied into registered slots, small ones (max_inline) into the work
 // request itself. Gathering them from the engine's and the user's memory would need that
 // memory registered; see docs/architecture.md. The last packet that one tx_flush() posts to a queue pair
-// is signalled, the ones before it are done when it is.
+// is signalled; its completion is also that of the ones before it.
 //
 // A device with reliable datagram queue pairs of its own would be a sibling of this class.
 #pragma once
@@ -27,13 +26,15 @@
 #include <srd/counters.hpp>
 #include <srd/time.hpp>
 
+#include "io/core/arrival_time.hpp"
 #include "io/core/io_options.hpp"
 #include "io/core/packet_io.hpp"
 #include "io/verbs/verbs_device.hpp"
 
 namespace srd {
 
-/// Page-aligned memory near the device, registered with it, and not copied by fork().
+/// Page-aligned memory on the device's NUMA node, registered with it, and not inherited by children of
+/// fork().
 class VerbsSlab {
 public:
     VerbsSlab() = default;
@@ -88,17 +89,17 @@ public:
     /// Packets of all senders. The memory is valid until rx_release().
     std::size_t rx_burst(std::span<RxPacket> packets, Time now);
     void rx_release() noexcept;
-    /// False once the device refuses to receive: this endpoint's queue pair is beyond help.
+    /// False once the device refuses to receive: the receiving queue pair has failed for good.
     bool rx_works() const noexcept { return rx_works_; }
     /// Before a sleep on wait_fd(): true if there is nothing to receive.
     bool arm_wait();
 
-    /// Takes back what the device has sent.
+    /// Frees the slots of packets that the device has sent.
     void tx_collect(Time now);
-    /// Copies the packet and queues it for tx_flush(), before which its memory must not go. Of `packet` only
-    /// iov and length matter. False: no room now.
+    /// Queues the packet for tx_flush(); its memory must stay valid until then. Of `packet` only iov and
+    /// length matter. False: no room now.
     bool tx_push(const TxPacket& packet, const VerbsTarget& target, std::size_t sender);
-    /// True if the sender is fit to push to; makes a broken one anew now and then.
+    /// True if the sender works; replaces a broken one now and then.
     bool tx_works(std::size_t sender, Time now);
     void tx_flush();
 
@@ -127,6 +128,47 @@ private:
         ibv_send_wr* last = nullptr;
     };
 
+    /// Completions that were polled, the first of which nobody has seen.
+    struct Completions {
+        std::array<ibv_wc, 64> items{};
+        std::size_t begin = 0;
+        std::size_t end = 0;
+
+        bool empty() const noexcept { return begin == end; }
+    };
+
+    /// The device does not tell when a packet came. Of those that may have waited for a late poll the
+    /// earliest possible time is taken: waiting for us must not look like time in the network, which the peer
+    /// would slow down for.
+    class ArrivalBound {
+    public:
+        /// A poll begins; at most `capacity` packets can be waiting.
+        void begin_poll(Time now, std::uint32_t capacity) noexcept
+        {
+            if (now - polled_at_ > late_poll) {
+                since_ = waiting_ == 0 ? polled_at_ : since_;
+                waiting_ = capacity;
+            }
+            polled_at_ = now;
+        }
+        /// When the next packet of the poll came.
+        Time next(Time now) noexcept
+        {
+            if (waiting_ == 0) {
+                return now;
+            }
+            --waiting_;
+            return since_;
+        }
+        /// There are no more packets.
+        void note_empty() noexcept { waiting_ = 0; }
+
+    private:
+        Time polled_at_{};
+        std::uint32_t waiting_ = 0; // so many packets at most came before the last late poll,
+        Time since_{};              // but after this
+    };
+
     int open_queues(std::string& error);
     int fail(const char* what, int code, std::string& error) const;
     VerbsQp make_qp(bool receives);
@@ -136,7 +178,7 @@ private:
         return rx_slab_.data() + std::size_t{index} * rx_stride;
     }
     void finish(Sender& sender, std::uint32_t until) noexcept;
-    void fill_stash();
+    void poll_received();
 
     const Config config_;
     Counters& counters_;
@@ -152,15 +194,10 @@ private:
     std::uint32_t inline_bytes_ = 0;
     std::uint32_t buffer_count_ = 0;
     bool rx_works_ = true;
-    Time polled_at_{};
-    std::uint32_t waiting_ = 0; // so many packets at most have come before the last late poll,
-    Time waiting_since_{};      // but after this
+    ArrivalBound arrivals_;
     bool send_warned_ = false;
-
-    std::array<ibv_wc, 64> stash_{}; // completions that arm_wait() or rx_burst() took in
-    std::size_t stash_begin_ = 0;
-    std::size_t stash_end_ = 0;
-    std::vector<std::uint32_t> held_; // buffers handed out
+    Completions received_;
+    std::vector<std::uint32_t> held_; // buffers whose packets are the caller's until rx_release()
     std::vector<ibv_recv_wr> recv_requests_;
     std::vector<ibv_sge> recv_pieces_;
 

@@ -21,15 +21,16 @@ namespace srd {
 
 namespace {
 
-// How often to look where little comes from: each look is a system call.
-constexpr Duration base_interval_busy = std::chrono::microseconds(
-    500); // at the UDP socket, if so long each look at the queue pairs finds something
-constexpr Duration event_interval = std::chrono::milliseconds(5); // at the device's events
-constexpr Duration port_interval =
-    std::chrono::seconds(1); // at the port itself: not all that changes is an event
+// How often to poll where little comes from: each poll is a system call.
+/// The UDP socket, while every poll of the queue pairs finds something.
+constexpr Duration base_interval_busy = std::chrono::microseconds(500);
+/// The device's events.
+constexpr Duration event_interval = std::chrono::milliseconds(5);
+/// The port itself: not every change is an event.
+constexpr Duration port_interval = std::chrono::seconds(1);
 
-// A software device (rdma_rxe, siw) works in kernel threads on the processors of those who poll it. Who has
-// found nothing for so long gives way to them: otherwise they wait for the end of the poller's time slice.
+// A software device (rdma_rxe, siw) works in kernel threads, often on the processor that polls it. A poller
+// that has found nothing for so long yields to them: otherwise they wait for the end of its time slice.
 constexpr Duration patience = std::chrono::microseconds(20);
 
 constexpr std::uint16_t hardware_queue_pairs = 8; // the other paths are flow labels
@@ -71,7 +72,7 @@ private:
     void release_bypass() noexcept override;
     void suspect(RouteId route) noexcept override { routes_.suspect(route); }
     Offered offer(const TxPacket& packet);
-    void give_way(Time now) noexcept;
+    void yield_to_device(Time now) noexcept;
     void read_events();
     void read_port();
     void warn(const std::string& text) const { config_.warning(port_.device + ": " + text); }
@@ -89,7 +90,7 @@ private:
     std::uint32_t port_mtu_; // 0: the port is down
     bool device_lost_ = false;
     bool watched_ = false;
-    bool queues_held_ = false; // packets of the queue pairs are handed out
+    bool queues_held_ = false; // packets of the queue pairs are the caller's until rx_release()
     Time now_{};               // of the last pass
     Time patient_until_{};
     Time events_due_{};
@@ -130,7 +131,7 @@ std::size_t VerbsIo::rx_burst(std::span<RxPacket> packets, Time now)
         return 0;
     }
     const auto is_message = [&](const RxPacket& packet) { return routes_.take(packet, now); };
-    // Where packets come from queue pairs, the socket waits until they have been dealt with: not for long.
+    // While packets come from queue pairs the socket is polled after them, but not too late.
     const bool base_due = base_polls().due(now);
     const bool base_first = base_polls().overdue(now, base_interval_busy);
     std::size_t count = base_first ? receive_base(packets, now, is_message) : 0;
@@ -142,14 +143,14 @@ std::size_t VerbsIo::rx_burst(std::span<RxPacket> packets, Time now)
     }
     if (count == 0) {
         rx_release(); // the caller releases only what it got
-        give_way(now);
+        yield_to_device(now);
     } else {
         patient_until_ = now + patience;
     }
     return count;
 }
 
-void VerbsIo::give_way(Time now) noexcept
+void VerbsIo::yield_to_device(Time now) noexcept
 {
     if (software_ && now >= patient_until_) {
         patient_until_ = now + patience;
@@ -175,7 +176,7 @@ VerbsIo::Offered VerbsIo::offer(const TxPacket& packet)
     if (!routes_.open(packet.route, index_of(packet.path) % labels_, now_, target)) {
         return Offered::not_carried;
     }
-    if (packet.length > port_mtu_) { // the device would drop it without a word
+    if (packet.length > port_mtu_) { // the device would drop it silently
         notices_.push(packet.route, RouteNotice::Kind::mtu_changed);
         return Offered::not_carried;
     }
@@ -210,7 +211,7 @@ void VerbsIo::read_events()
             device_lost_ = true;
             warn(std::string(name) + "; packets take UDP sockets from now on");
             break;
-        default: // queue pairs tell by their completions
+        default: // queue pairs report by their completions
             tell(name);
             break;
         }
@@ -246,10 +247,10 @@ std::size_t VerbsIo::poll_notices(std::span<RouteNotice> notices, Time now)
 
 bool VerbsIo::arm_wait()
 {
-    // Only when somebody sleeps for the first time, as the UDP backend does with its socket.
+    // Only before the first sleep, as the UDP backend does with its socket: an unwatched source is cheaper.
     watched_ = watched_ || (waits_.add(queues_->wait_fd()) && waits_.add(queues_->context().get()->async_fd));
     if (!watched_) {
-        return false; // no more watches for this user: poll
+        return false; // the system has no room for more watches: poll instead of sleeping
     }
     read_events();
     const bool base_idle = arm_base();

@@ -3,10 +3,10 @@
 // The verbs backend: UD queue pairs of an RDMA device with RoCE v2, beside a
 // whole UDP backend on the same IP address and port.
 //
-// Addresses are those of the UDP backend, which is the base of this one (bypass_io.hpp). How a peer's queue
-// pair travels: whoever has packets for a route asks for it, with a datagram from socket to socket, and is
-// answered with GID, queue pair number and Q_Key. Then it asks again, now through the queue pairs; only
-// when that, too, is answered (again by UDP) does the route use them: a way that has been
+// Addresses are those of the UDP backend, which is the base of this one (bypass_io.hpp). How an endpoint
+// learns a peer's queue pair: when it has packets for a route it asks with a datagram from socket to socket,
+// and is answered with GID, queue pair number and Q_Key. Then it asks again, now through the queue pairs;
+// only when that question, too, is answered (again by UDP) does the route use them, because they have been
 // seen to work (verbs_routes.hpp). Until then, and whenever the peer falls silent or the device fails,
 // packets take the UDP sockets: to peers without the device, with another process's queue pairs at the old
 // address, behind a firewall without port 4791, while the port is down, or after its MTU shrank.

@@ -149,7 +149,7 @@ void XdpQueue::rx_release() noexcept
 {
     returning_.insert(returning_.end(), held_.begin(), held_.end()); // reserved in open()
     held_.clear();
-    // The kernel says a little late what it has taken from the ring; what finds no place waits.
+    // The kernel publishes a little late what it has taken from the ring; chunks without a place wait.
     const auto wanted = static_cast<std::uint32_t>(returning_.size());
     const std::uint32_t count = std::min(wanted, xsk_prod_nb_free(&fill_, wanted));
     std::uint32_t at = 0;
