@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "fabric_tree.hpp"
-#include "support/sim_host.hpp"
-#include "support/sim_random.hpp"
+#include "support/sim/sim_host.hpp"
+#include "support/sim/sim_random.hpp"
 
 namespace {
 

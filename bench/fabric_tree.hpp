@@ -19,8 +19,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "support/sim_clock.hpp"
-#include "support/sim_net.hpp"
+#include "support/sim/sim_clock.hpp"
+#include "support/sim/sim_net.hpp"
 
 namespace srd::sim {
 

@@ -154,4 +154,9 @@ inline sockaddr_in6 make_ipv6(const char* host, std::uint16_t port)
     return address;
 }
 
+inline bool is_loopback(const fi_info& info)
+{
+    return std::string(info.domain_attr->name) == "lo";
+}
+
 } // namespace fabric_test

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "support/sim_random.hpp"
+#include "support/sim/sim_random.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 

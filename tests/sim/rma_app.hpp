@@ -14,12 +14,14 @@
 #include <vector>
 
 #include "support/rma_checkers.hpp"
-#include "support/sim_host.hpp"
+#include "support/sim/sim_host.hpp"
 
 namespace srd::sim {
 
 /// Cookies of these operations, to tell them from messages.
 inline constexpr std::uint64_t rma_cookie = std::uint64_t{1} << 63;
+
+inline constexpr std::size_t guard_size = 32; ///< bytes around memory that may not be touched
 
 class RmaApp {
 public:

@@ -25,11 +25,6 @@ void weather(RunConfig& config, SimRandom& random)
     config.host.io.partial_burst = random.chance(0.3) ? 0.3 : 0;
 }
 
-void hosts_between(RunConfig& config, SimRandom& random, std::uint32_t low, std::uint32_t high)
-{
-    config.hosts = static_cast<std::uint32_t>(random.between(low, high));
-}
-
 void generations(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 2, 3);

@@ -103,7 +103,11 @@ World::World(const RunConfig& config)
         rma_.push_back(std::make_unique<RmaApp>(rma_ledger_, host, config.rma));
         rma_.back()->set_peers(&rma_);
         apps_.back()->set_rma(rma_.back().get(), &rma_ledger_);
-        hosts_.push_back(std::make_unique<SimHost>(net_, host, config.host, *apps_.back(),
+        SimHostOptions options = config.host;
+        if (host < config.max_packets.size()) {
+            options.io.caps.max_packet = config.max_packets[host];
+        }
+        hosts_.push_back(std::make_unique<SimHost>(net_, host, options, *apps_.back(),
                                                    mix64(config.seed ^ mix64(host + 2))));
         apps_.back()->set_hosts(&hosts_);
     }

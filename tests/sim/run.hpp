@@ -11,8 +11,8 @@
 
 #include "sim/workload.hpp"
 #include "support/checkers.hpp"
-#include "support/sim_host.hpp"
-#include "support/sim_net.hpp"
+#include "support/sim/sim_host.hpp"
+#include "support/sim/sim_net.hpp"
 
 namespace srd::sim {
 
@@ -43,6 +43,7 @@ struct RunConfig {
     std::uint32_t hosts = 2;
     LossyNet::Config net;
     SimHostOptions host;
+    std::vector<std::uint32_t> max_packets; ///< per host, where they differ; else host.io.caps.max_packet
     Workload::Options work;
     std::vector<MessagePlan> messages;
     std::vector<RmaPlan> operations; ///< remote memory access

@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "sim/scenarios.hpp"
 
-#include <array>
 #include <deque>
 #include <string>
 #include <vector>
 
 namespace srd::sim {
-
-namespace {
-
-using std::chrono::microseconds;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-constexpr CauseSet silence_causes = cause_bit(Cause::stopped_answering) | cause_bit(Cause::never_answered);
-constexpr CauseSet death_causes = silence_causes | cause_bit(Cause::refused);
-constexpr CauseSet restart_causes = death_causes | cause_bit(Cause::restarted) | cause_bit(Cause::closed);
-constexpr CauseSet close_causes = death_causes | cause_bit(Cause::closed) | cause_bit(Cause::removed);
 
 Duration pick(SimRandom& random, Duration low, Duration high)
 {
@@ -30,7 +18,7 @@ Time pick_time(SimRandom& random, Duration low, Duration high)
     return Time(pick(random, low, high));
 }
 
-std::uint32_t pick_host(RunConfig& config, SimRandom& random)
+std::uint32_t pick_host(const RunConfig& config, SimRandom& random)
 {
     return static_cast<std::uint32_t>(random.between(0, config.hosts - 1));
 }
@@ -40,395 +28,18 @@ void hosts_between(RunConfig& config, SimRandom& random, std::uint32_t low, std:
     config.hosts = static_cast<std::uint32_t>(random.between(low, high));
 }
 
-// ---------------------------------------------------------------- what a network does
-
-void lossless(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 5);
-    add_traffic(config, random, {.longest = 4 << 20});
-}
-
-void loss(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 5);
-    config.net.loss = 0.01;
-    config.net.loss_burst = static_cast<std::uint32_t>(random.between(1, 4));
-    add_traffic(config, random, {});
-}
-
-void heavy_loss(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 3);
-    config.net.loss = random.chance(0.5) ? 0.05 : 0.2;
-    add_traffic(config, random, {.messages = 100, .longest = 300'000, .budget = 3 << 20});
-}
-
-void duplication(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.net.duplicate = random.chance(0.5) ? 0.02 : 0.5;
-    config.net.loss = random.chance(0.5) ? 0.01 : 0;
-    add_traffic(config, random, {.budget = 6 << 20});
-}
-
-void reordering(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.net.reorder = random.chance(0.5) ? 0.02 : 0.5;
-    config.net.reorder_max = pick(random, microseconds(20), microseconds(800));
-    config.net.spine_spread = pick(random, microseconds(0), microseconds(200));
-    add_traffic(config, random, {});
-}
-
-void corruption(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.net.corrupt = random.chance(0.5) ? 0.01 : 0.1;
-    add_traffic(config, random, {.budget = 6 << 20});
-}
-
-void blackholes(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    const auto count = random.between(1, 48);
-    for (std::uint64_t index = 0; index < count; ++index) {
-        const auto spine = static_cast<std::uint32_t>(random.between(0, config.net.spines - 1));
-        const Time down = pick_time(random, milliseconds(0), milliseconds(4));
-        config.faults.push_back({down, Fault::Kind::spine_down, spine});
-        if (random.chance(0.7)) {
-            config.faults.push_back(
-                {down + pick(random, microseconds(100), milliseconds(50)), Fault::Kind::spine_up, spine});
-        }
-    }
-    add_traffic(config, random, {});
-}
-
-/// One switch after the other is down for a while, or the last for good, and little is sent meanwhile: what
-/// is known of the paths is old when it is needed.
-void rolling_repair(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.net.spines = static_cast<std::uint32_t>(random.between(2, 6));
-    Time at = pick_time(random, milliseconds(0), milliseconds(4));
-    for (std::uint32_t spine = 0; spine < config.net.spines; ++spine) {
-        config.faults.push_back({at, Fault::Kind::spine_down, spine});
-        at += pick(random, milliseconds(20), milliseconds(1500));
-        if (spine + 1 < config.net.spines || random.chance(0.5)) {
-            config.faults.push_back({at, Fault::Kind::spine_up, spine});
-        }
-    }
-    config.host.tuning.peer_timeout = seconds(5);
-    add_traffic(config, random, {.budget = 6 << 20});
-    add_traffic(config, random, {.messages = 60, .horizon = at.time_since_epoch(), .longest = 20'000});
-}
-
-void blackout(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.tuning.peer_timeout = seconds(5);
-    const std::uint32_t host = pick_host(config, random);
-    const Time cut = pick_time(random, milliseconds(0), milliseconds(4));
-    config.faults.push_back({cut, Fault::Kind::host_cut, host});
-    config.faults.push_back({cut + pick(random, milliseconds(1), seconds(3)), Fault::Kind::host_mend, host});
-    add_traffic(config, random, {});
-}
-
-void slow_queue(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 3, 6);
-    config.net.down.ps_per_byte = random.chance(0.5) ? 8000 : 2000; // 1 or 4 Gbit/s
-    config.net.down.queue_bytes = static_cast<std::uint32_t>(random.between(20'000, 200'000));
-    config.net.down.mark_bytes = config.net.down.queue_bytes / 3;
-    add_traffic(config, random, {.budget = 8 << 20});
-}
-
-void unequal_paths(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.net.spine_spread = pick(random, microseconds(10), microseconds(500));
-    config.net.loss = 0.01;
-    config.net.spines = static_cast<std::uint32_t>(random.between(2, 64));
-    add_traffic(config, random, {});
-}
-
-void mtu_changes(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 3);
-    config.host.io.caps.max_packet = 8972;
-    for (int index = 0; index < 4; ++index) {
-        const std::uint32_t from = pick_host(config, random);
-        const std::uint32_t to = (from + 1) % config.hosts;
-        config.faults.push_back({pick_time(random, milliseconds(0), milliseconds(5)), Fault::Kind::mtu, from,
-                                 to, random.chance(0.5) ? 8972 : random.between(1232, 8972)});
-    }
-    add_traffic(config, random, {});
-}
-
-// ---------------------------------------------------------------- what a host does
-
-void partial_bursts(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.io.partial_burst = random.chance(0.5) ? 0.2 : 0.9;
-    config.net.up.queue_bytes = static_cast<std::uint32_t>(random.between(4'000, 60'000));
-    config.net.loss = random.chance(0.5) ? 0.01 : 0;
-    add_traffic(config, random, {.budget = 6 << 20});
-}
-
-void small_socket(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 3, 6);
-    config.host.io.caps.rx_buffer = static_cast<std::uint32_t>(random.between(12'000, 212'992));
-    config.host.pass_gap_max = pick(random, microseconds(1), microseconds(200));
-    add_traffic(config, random, {.budget = 6 << 20});
-}
-
-void slow_poll(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.pass_gap_min = microseconds(1);
-    config.host.pass_gap_max = pick(random, microseconds(10), milliseconds(3));
-    config.host.io.exact_arrival = random.chance(0.5);
-    config.net.loss = random.chance(0.5) ? 0.01 : 0;
-    add_traffic(config, random, {.budget = 6 << 20});
-}
-
-void stopped_host(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.io.answers_liveness = true;
-    config.host.tuning.peer_timeout = seconds(2);
-    const std::uint32_t host = pick_host(config, random);
-    config.faults.push_back({pick_time(random, microseconds(1), milliseconds(6)), Fault::Kind::host_stop,
-                             host, 0,
-                             static_cast<std::uint64_t>(pick(random, milliseconds(1), seconds(20)).count())});
-    add_traffic(config, random, {});
-}
-
-void little_memory(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 6);
-    config.host.limits.unexpected_bytes = random.between(64 << 10, 512 << 10);
-    config.host.limits.rx_messages = static_cast<std::uint32_t>(random.between(64, 512));
-    config.host.limits.tx_messages = static_cast<std::uint32_t>(random.between(16, 256));
-    config.host.limits.tx_slots = static_cast<std::uint32_t>(random.between(64, 1024));
-    config.host.limits.tx_descs = static_cast<std::uint32_t>(random.between(32, 256));
-    config.net.loss = random.chance(0.5) ? 0.01 : 0;
-    add_traffic(config, random, {.messages = 600, .budget = 5 << 20, .late_receives = 0.8});
-}
-
-void unexpected_flood(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 6);
-    config.host.limits.unexpected_bytes = 256 << 10;
-    config.host.limits.rx_messages = 1024;
-    add_traffic(
-        config, random,
-        {.messages = 1500, .longest = 16'000, .budget = 4 << 20, .late_receives = 1.0, .small_only = true});
-    for (MessagePlan& plan : config.messages) {
-        plan.receive_at += milliseconds(20);
-    }
-}
-
-void many_small(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 8, 24);
-    config.net.loss = random.chance(0.5) ? 0.005 : 0;
-    add_traffic(config, random, {.messages = 3000, .longest = 2000, .small_only = true});
-}
-
-void tunings(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    Tuning& tuning = config.host.tuning;
-    tuning.congestion = random.chance(0.5) ? CongestionPolicy::fixed : CongestionPolicy::swift;
-    tuning.paths = static_cast<PathPolicy>(random.between(0, 2));
-    tuning.eager_size = random.between(0, 65'536);
-    tuning.copy_size = random.between(0, max_inject_size);
-    tuning.grant_budget = static_cast<std::uint32_t>(random.between(64 << 10, 4 << 20));
-    tuning.window_max = static_cast<std::uint32_t>(random.between(256 << 10, 8 << 20));
-    tuning.ack_delay = pick(random, microseconds(0), microseconds(200));
-    config.host.io.caps.max_packet = static_cast<std::uint32_t>(random.between(1232, 9000));
-    config.host.io.caps.path_count = static_cast<std::uint16_t>(random.between(1, 64));
-    config.host.io.caps.burst_packets = static_cast<std::uint16_t>(random.between(1, 44));
-    config.net.loss = random.chance(0.6) ? 0.01 : 0;
-    add_traffic(config, random, {});
-}
-
-// ---------------------------------------------------------------- what fails
-
-void death(RunConfig& config, SimRandom& random, bool announced)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.tuning.connect_timeout = seconds(8);
-    config.error_bound = seconds(12);
-    config.allowed.assign(config.hosts, 0);
-    const std::uint32_t host = pick_host(config, random);
-    config.allowed[host] = announced ? death_causes : silence_causes;
-    config.faults.push_back({pick_time(random, microseconds(1), milliseconds(6)), Fault::Kind::host_kill,
-                             host, 0, announced ? 1U : 0U});
-    config.net.loss = random.chance(0.5) ? 0.01 : 0;
-    config.host.io.answers_liveness = random.chance(0.5);
-    add_traffic(config, random, {.identified = true});
-}
-
-void silent_death(RunConfig& config, SimRandom& random)
-{
-    death(config, random, false);
-}
-
-void announced_death(RunConfig& config, SimRandom& random)
-{
-    death(config, random, true);
-}
-
-void restart(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.tuning.connect_timeout = seconds(8);
-    config.allowed.assign(config.hosts, 0);
-    const std::uint32_t host = pick_host(config, random);
-    config.allowed[host] = restart_causes;
-    const Time killed = pick_time(random, microseconds(1), milliseconds(5));
-    config.faults.push_back({killed, Fault::Kind::host_kill, host, 0, random.chance(0.5) ? 1U : 0U});
-    config.faults.push_back(
-        {killed + pick(random, microseconds(0), milliseconds(20)), Fault::Kind::host_restart, host});
-    config.net.reorder = random.chance(0.5) ? 0.2 : 0;
-    config.net.reorder_max = milliseconds(1);
-    config.net.loss = random.chance(0.5) ? 0.01 : 0;
-    add_traffic(config, random, {.horizon = milliseconds(20), .identified = true});
-}
-
-void closing(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.tuning.connect_timeout = seconds(8);
-    config.error_bound = seconds(12);
-    config.allowed.assign(config.hosts, 0);
-    const std::uint32_t host = pick_host(config, random);
-    config.allowed[host] = close_causes;
-    config.faults.push_back(
-        {pick_time(random, microseconds(1), milliseconds(6)), Fault::Kind::host_close, host});
-    config.net.loss = random.chance(0.5) ? 0.05 : 0;
-    add_traffic(config, random, {.identified = true});
-}
-
-void removal(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 4);
-    config.host.tuning.connect_timeout = seconds(8);
-    config.allowed.assign(config.hosts, restart_causes | close_causes);
-    for (int index = 0; index < 3; ++index) {
-        const std::uint32_t from = pick_host(config, random);
-        config.faults.push_back({pick_time(random, microseconds(1), milliseconds(6)),
-                                 Fault::Kind::remove_peer, from, (from + 1) % config.hosts});
-    }
-    config.net.loss = random.chance(0.5) ? 0.01 : 0;
-    add_traffic(config, random, {.identified = true});
-}
-
-void chaos(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 8);
-    tunings(config, random);
-    config.messages.clear();
-    config.net.loss = random.chance(0.7) ? 0.02 : 0;
-    config.net.duplicate = random.chance(0.5) ? 0.02 : 0;
-    config.net.corrupt = random.chance(0.5) ? 0.01 : 0;
-    config.net.reorder = random.chance(0.5) ? 0.1 : 0;
-    config.net.reorder_max = microseconds(500);
-    config.net.spine_spread = pick(random, microseconds(0), microseconds(300));
-    config.net.down.queue_bytes = static_cast<std::uint32_t>(random.between(60'000, 1 << 20));
-    config.net.down.mark_bytes = config.net.down.queue_bytes / 2;
-    config.host.io.partial_burst = random.chance(0.5) ? 0.2 : 0;
-    config.host.io.answers_liveness = true;
-    config.host.io.caps.rx_buffer = static_cast<std::uint32_t>(random.between(64 << 10, 4 << 20));
-    config.host.limits.unexpected_bytes = random.between(256 << 10, 8 << 20);
-    if (random.chance(0.4)) {
-        config.faults.push_back(
-            {pick_time(random, microseconds(1), milliseconds(6)), Fault::Kind::host_stop,
-             pick_host(config, random), 0,
-             static_cast<std::uint64_t>(pick(random, milliseconds(1), seconds(8)).count())});
-    }
-    for (auto count = random.between(0, 20); count > 0; --count) {
-        const auto spine = static_cast<std::uint32_t>(random.between(0, config.net.spines - 1));
-        const Time down = pick_time(random, milliseconds(0), milliseconds(4));
-        config.faults.push_back({down, Fault::Kind::spine_down, spine});
-        config.faults.push_back(
-            {down + pick(random, microseconds(100), milliseconds(50)), Fault::Kind::spine_up, spine});
-    }
-    add_traffic(config, random, {.messages = 300, .budget = 8 << 20});
-}
-
-/// Peers on one host, which read each other's memory.
-void near(RunConfig& config, SimRandom& random)
-{
-    constexpr std::array kinds{chaos, chaos, restart, closing, removal};
-    kinds[random.between(0, kinds.size() - 1)](config, random);
-    config.host.io.near = random.chance(0.5) ? 1.0 : 0.5;
-    config.host.tuning.eager_size = random.between(0, 20'000);
-    config.host.io.caps.max_packet = static_cast<std::uint32_t>(random.between(4'096, 65'507));
-    config.host.io.caps.path_count = 1;
-}
-
-// ---------------------------------------------------------------- broken on purpose
-
-void canary_checksum(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 3);
-    config.host.io.deliver_corrupted = true;
-    config.net.corrupt = 0.02;
-    add_traffic(config, random, {});
-}
-
-void canary_completion(RunConfig& config, SimRandom& random)
-{
-    hosts_between(config, random, 2, 3);
-    config.work.forget_completion = true;
-    config.patience = seconds(2);
-    add_traffic(config, random, {});
-}
-
-constexpr std::array table{
-    Scenario{"lossless", "nothing goes wrong", lossless},
-    Scenario{"loss", "1 % of the datagrams are lost, singly or in bursts", loss},
-    Scenario{"heavy_loss", "5 % or 20 % are lost", heavy_loss},
-    Scenario{"duplication", "datagrams arrive twice", duplication},
-    Scenario{"reordering", "datagrams overtake each other", reordering},
-    Scenario{"corruption", "datagrams arrive with flipped bits", corruption},
-    Scenario{"blackholes", "up to 48 of 64 paths swallow everything for a while or for good", blackholes},
-    Scenario{"rolling_repair", "switches are down in turn, each of them a good part of the paths",
-             rolling_repair},
-    Scenario{"blackout", "a host is cut off for less than peer_timeout", blackout},
-    Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
-    Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
-    Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},
-    Scenario{"partial_bursts", "the backend takes only part of a burst", partial_bursts},
-    Scenario{"small_socket", "the receive buffer is small and polled seldom", small_socket},
-    Scenario{"slow_poll", "processes poll seldom", slow_poll},
-    Scenario{"stopped_host", "a process is stopped for up to 20 s, and loses nothing", stopped_host},
-    Scenario{"little_memory", "every pool is small", little_memory},
-    Scenario{"unexpected_flood", "many messages come long before their receives", unexpected_flood},
-    Scenario{"many_small", "many hosts, many small messages", many_small},
-    Scenario{"tunings", "policies, sizes and path counts at random", tunings},
-    Scenario{"silent_death", "a host dies, and nothing answers any more", silent_death},
-    Scenario{"announced_death", "a process dies, and its host says so", announced_death},
-    Scenario{"restart", "a process is replaced by another one at the same address", restart},
-    Scenario{"closing", "an endpoint is closed with operations under way", closing},
-    Scenario{"removal", "peers are removed and used again", removal},
-    Scenario{"chaos", "much of the above at once", chaos},
-    Scenario{"near", "processes read each other's memory, in chaos, and when some end or are removed", near},
-    Scenario{"canary_checksum", "a backend that delivers corrupted datagrams", canary_checksum, true},
-    Scenario{"canary_completion", "a provider that loses completions", canary_completion, true},
-};
+namespace {
 
 /// Every scenario once with messages alone, and once with remote memory access beside fewer of them.
 std::vector<Scenario> all_scenarios()
 {
     static std::deque<std::string> names;
-    std::vector<Scenario> all(table.begin(), table.end());
-    for (const Scenario& scenario : table) {
-        if (!scenario.canary) {
+    std::vector<Scenario> all;
+    for (const std::span<const Scenario> table : {network_scenarios(), host_scenarios()}) {
+        all.insert(all.end(), table.begin(), table.end());
+    }
+    for (const Scenario& scenario : std::vector<Scenario>(all)) {
+        if (!scenario.canary && !scenario.alone) {
             Scenario mixed = scenario;
             mixed.name = names.emplace_back(std::string("rma_") + scenario.name).c_str();
             mixed.mixed = true;
@@ -466,8 +77,10 @@ RunConfig make_run(const Scenario& scenario, std::uint64_t seed)
     config.host.io.caps.max_packet = 1472;
     config.host.check_period = 16;
     config.net.up.queue_bytes = 64 * 1024;
-    config.net.spine = {
-        .ps_per_byte = 800, .queue_bytes = 1 << 20, .mark_bytes = 1 << 20, .delay = microseconds(4)};
+    config.net.spine = {.ps_per_byte = 800,
+                        .queue_bytes = 1 << 20,
+                        .mark_bytes = 1 << 20,
+                        .delay = std::chrono::microseconds(4)};
     config.net.down.queue_bytes = 1 << 20;
     config.net.down.mark_bytes = 256 << 10;
     SimRandom random(mix64(seed) ^ 0x5ce7a210);
@@ -478,8 +91,8 @@ RunConfig make_run(const Scenario& scenario, std::uint64_t seed)
     if (scenario.mixed) {
         config.messages.resize(config.messages.size() / 2);
         add_rma_traffic(config, random, {});
-        config.patience =
-            std::max<Duration>(config.patience, seconds(90)); // one fence after the other may fail
+        config.patience = std::max<Duration>(config.patience,
+                                             std::chrono::seconds(90)); // one fence after the other may fail
     }
     return config;
 }

@@ -17,6 +17,7 @@ struct Scenario {
     void (*shape)(RunConfig& config, SimRandom& random);
     bool canary = false; ///< a broken variant: the checkers must catch it
     bool mixed = false;  ///< with remote memory access beside the messages
+    bool alone = false;  ///< its traffic is its point: there is no mixed variant
 };
 
 std::span<const Scenario> scenarios();
@@ -56,7 +57,15 @@ struct RmaTraffic {
 /// Writes, reads and atomics between random pairs; also fences some of the messages there are.
 void add_rma_traffic(RunConfig& config, SimRandom& random, const RmaTraffic& traffic);
 
-/// Scenarios made for remote memory access; scenarios() also has each older one with such traffic added.
-std::span<const Scenario> rma_scenarios();
+// By subject. scenarios() also has each of the first two with remote memory access added.
+std::span<const Scenario> network_scenarios(); ///< what a network does
+std::span<const Scenario> host_scenarios();    ///< what hosts do, how they fail, all at once; and canaries
+std::span<const Scenario> rma_scenarios();     ///< made for remote memory access
+
+// What the shapes of scenarios are made of.
+Duration pick(SimRandom& random, Duration low, Duration high);
+Time pick_time(SimRandom& random, Duration low, Duration high);
+std::uint32_t pick_host(const RunConfig& config, SimRandom& random);
+void hosts_between(RunConfig& config, SimRandom& random, std::uint32_t low, std::uint32_t high);
 
 } // namespace srd::sim

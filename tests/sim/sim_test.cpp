@@ -9,7 +9,7 @@
 #include "sim/must_pass.hpp"
 #include "sim/scenarios.hpp"
 #include "support/catch.hpp"
-#include "support/sim_clock.hpp"
+#include "support/sim/sim_clock.hpp"
 
 using namespace srd;
 using namespace srd::sim;

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::byte scribble{0xdd};
 constexpr std::byte guard_byte{0x5c};
-constexpr std::size_t guard_size = 32;
 
 /// Splits `memory` into `pieces` parts, unequal and possibly empty.
 std::vector<iovec> split(std::vector<std::byte>& memory, std::uint32_t pieces, std::uint64_t salt)

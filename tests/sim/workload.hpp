@@ -14,7 +14,7 @@
 
 #include "sim/rma_app.hpp"
 #include "support/checkers.hpp"
-#include "support/sim_host.hpp"
+#include "support/sim/sim_host.hpp"
 
 namespace srd::sim {
 

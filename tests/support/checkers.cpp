@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <cstring>
 
-#include "support/sim_io.hpp"
-#include "support/sim_random.hpp"
+#include "support/sim/sim_io.hpp"
+#include "support/sim/sim_random.hpp"
 
 namespace srd::sim {
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "support/sim_io.hpp"
+#include "support/sim/sim_io.hpp"
 
 namespace srd::sim {
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "fabric/fabric_fixture.hpp"
+#include "support/child.hpp"
 
 using namespace fabric_test;
 
@@ -78,24 +79,22 @@ TEST_CASE("close: opened, enabled and closed again many times")
 
 TEST_CASE("close: a peer that is killed fails the operations that wait for it, by name")
 {
-    int to_child[2];
-    int to_parent[2];
-    REQUIRE(pipe(to_child) == 0);
-    REQUIRE(pipe(to_parent) == 0);
-    const pid_t child = fork(); // before any endpoint: libfabric objects do not survive a fork
-    if (child == 0) {
+    const srd::test::Shared<sockaddr_in> address;
+    srd::test::Signpost known;
+    srd::test::Child child([&]() -> int {
         OpenDomain domain("127.0.0.1", hints_for(Options{}));
         TestEndpoint own(domain, Options{});
         const auto name = own.name();
-        if (write(to_parent[1], name.data(), name.size()) != static_cast<ssize_t>(name.size())) {
-            _exit(1);
-        }
+        REQUIRE(name.size() == sizeof(sockaddr_in));
+        std::memcpy(&*address, name.data(), name.size());
+        known.tell();
         while (true) { // makes progress, takes no message
             fi_cq_read(own.cq.get(), nullptr, 0);
         }
-    }
+    });
+    known.await();
     std::vector<std::byte> name(sizeof(sockaddr_in));
-    REQUIRE(read(to_parent[0], name.data(), name.size()) == static_cast<ssize_t>(name.size()));
+    std::memcpy(name.data(), &*address, name.size());
     OpenDomain domain("127.0.0.1", hints_for(Options{}));
     TestEndpoint own(domain, Options{});
     fi_addr_t to = FI_ADDR_NOTAVAIL;
@@ -109,8 +108,7 @@ TEST_CASE("close: a peer that is killed fails the operations that wait for it, b
     own.ready.clear();
     std::vector<std::uint8_t> big(1 << 20);
     REQUIRE(fi_send(own.ep.get(), big.data(), big.size(), nullptr, to, &big) == 0); // waits for a receive
-    REQUIRE(kill(child, SIGKILL) == 0);
-    REQUIRE(waitpid(child, nullptr, 0) == child);
+    child.kill();
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (own.ready.empty() && std::chrono::steady_clock::now() < end) {
         own.poll();
@@ -123,7 +121,4 @@ TEST_CASE("close: a peer that is killed fails the operations that wait for it, b
     CHECK(entry.error.prov_errno != 0);
     REQUIRE(entry.error.err_data_size == name.size());
     CHECK(std::memcmp(entry.error.err_data, name.data(), name.size()) == 0);
-    for (const int fd : {to_child[0], to_child[1], to_parent[0], to_parent[1]}) {
-        close(fd);
-    }
 }

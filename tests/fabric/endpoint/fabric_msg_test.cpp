@@ -43,6 +43,37 @@ TEST_CASE("msg: every size arrives whole, posted before and after")
     }
 }
 
+namespace {
+
+constexpr std::uint64_t cq_data = 0x1122334455667788;
+
+void check_received(Pair& pair, void* context, std::uint64_t flags, std::size_t length)
+{
+    const Entry got = pair.next(pair.b);
+    REQUIRE_FALSE(got.failed);
+    CHECK(got.good.op_context == context);
+    CHECK(got.good.flags == flags);
+    CHECK(got.good.len == length);
+    if ((flags & FI_REMOTE_CQ_DATA) != 0) {
+        CHECK(got.good.data == cq_data);
+    }
+}
+
+/// One completion, or none for an inject.
+void check_sent(Pair& pair, bool silent)
+{
+    if (!silent) {
+        CHECK(pair.next(pair.a).good.flags == (FI_SEND | FI_MSG));
+        return;
+    }
+    for (int i = 0; i < 1000; ++i) {
+        pair.poll();
+    }
+    CHECK(pair.a.ready.empty());
+}
+
+} // namespace
+
 TEST_CASE("msg: all nine calls")
 {
     Pair pair;
@@ -54,7 +85,7 @@ TEST_CASE("msg: all nine calls")
     int context = 0;
     bool silent = false;
     std::uint64_t expected_flags = FI_RECV | FI_MSG;
-    std::size_t length = 3000;
+    const std::size_t length = data.size();
 
     SECTION("recvv, sendv")
     {
@@ -78,14 +109,14 @@ TEST_CASE("msg: all nine calls")
         REQUIRE(fi_recvmsg(b, &message, FI_COMPLETION) == 0);
         message.msg_iov = &out;
         message.addr = pair.b_at_a;
-        message.data = 0x1122334455667788;
+        message.data = cq_data;
         REQUIRE(fi_sendmsg(a, &message, FI_REMOTE_CQ_DATA | FI_DELIVERY_COMPLETE) == 0);
         expected_flags |= FI_REMOTE_CQ_DATA;
     }
     SECTION("senddata")
     {
         REQUIRE(fi_recv(b, buffer.data(), buffer.size(), nullptr, pair.a_at_b, &context) == 0);
-        REQUIRE(fi_senddata(a, bytes, length, nullptr, 0x1122334455667788, pair.b_at_a, &context) == 0);
+        REQUIRE(fi_senddata(a, bytes, length, nullptr, cq_data, pair.b_at_a, &context) == 0);
         expected_flags |= FI_REMOTE_CQ_DATA;
     }
     SECTION("inject")
@@ -99,27 +130,13 @@ TEST_CASE("msg: all nine calls")
     SECTION("injectdata")
     {
         REQUIRE(fi_recv(b, buffer.data(), buffer.size(), nullptr, FI_ADDR_UNSPEC, &context) == 0);
-        REQUIRE(fi_injectdata(a, bytes, length, 0x1122334455667788, pair.b_at_a) == 0);
+        REQUIRE(fi_injectdata(a, bytes, length, cq_data, pair.b_at_a) == 0);
         expected_flags |= FI_REMOTE_CQ_DATA;
         silent = true;
     }
-    const Entry got = pair.next(pair.b);
-    REQUIRE_FALSE(got.failed);
-    CHECK(got.good.op_context == &context);
-    CHECK(got.good.flags == expected_flags);
-    CHECK(got.good.len == length);
-    if ((expected_flags & FI_REMOTE_CQ_DATA) != 0) {
-        CHECK(got.good.data == 0x1122334455667788);
-    }
-    CHECK(std::equal(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(length), buffer.begin()));
-    if (!silent) {
-        CHECK(pair.next(pair.a).good.flags == (FI_SEND | FI_MSG));
-    } else {
-        for (int i = 0; i < 1000; ++i) {
-            pair.poll();
-        }
-        CHECK(pair.a.ready.empty());
-    }
+    check_received(pair, &context, expected_flags, length);
+    CHECK(std::equal(data.begin(), data.end(), buffer.begin()));
+    check_sent(pair, silent);
 }
 
 TEST_CASE("msg: order is kept across sizes, and FI_MORE loses nothing")

@@ -128,6 +128,82 @@ void flood(std::size_t senders, std::size_t words, std::uint64_t messages)
     CHECK(flood.receiver.ready.empty());
 }
 
+/// Endpoints in one domain, each of which talks with all, itself included.
+struct Crowd {
+    Crowd(std::size_t size, const Options& options)
+        : count(size), domain("127.0.0.1", hints_for(options)), blocks(count * count), to(count),
+          data(pattern(big + count * count)), words(count * count), words_in(count * count, ~std::uint64_t{0})
+    {
+        std::iota(words.begin(), words.end(), std::uint64_t{0});
+        for (auto& block : blocks) {
+            block.resize(big);
+        }
+    }
+
+    void add(const Options& options) { all.push_back(std::make_unique<TestEndpoint>(domain, options)); }
+
+    void introduce()
+    {
+        for (std::size_t i = 0; i < count; ++i) {
+            for (std::size_t j = 0; j < count; ++j) {
+                to[i].push_back(all[i]->insert(*all[j]));
+            }
+        }
+    }
+
+    void poll()
+    {
+        for (auto& endpoint : all) {
+            endpoint->poll();
+            while (!endpoint->ready.empty()) {
+                const fi_cq_err_entry& error = endpoint->ready.front().error;
+                INFO(fi_cq_strerror(endpoint->cq.get(), error.prov_errno, error.err_data, nullptr, 0));
+                REQUIRE_FALSE(endpoint->ready.front().failed);
+                endpoint->ready.pop_front();
+                ++completed;
+            }
+        }
+        REQUIRE_FALSE(patience.over());
+    }
+
+    template <typename Call>
+    void retry(Call&& call)
+    {
+        ssize_t result = 0;
+        while ((result = call()) == -FI_EAGAIN) {
+            poll();
+        }
+        REQUIRE(result == 0);
+    }
+
+    /// From i to j: a word and a block, both named by their tag.
+    void exchange(std::size_t i, std::size_t j)
+    {
+        const std::size_t at = i * count + j;
+        fid_ep* const from = all[i]->ep.get();
+        fid_ep* const target = all[j]->ep.get();
+        retry(
+            [&] { return fi_trecv(target, &words_in[at], 8, nullptr, FI_ADDR_UNSPEC, 2 * at, 0, nullptr); });
+        retry([&] {
+            return fi_trecv(target, blocks[at].data(), big, nullptr, to[j][i], 2 * at + 1, 0, nullptr);
+        });
+        retry([&] { return fi_tsend(from, &words[at], 8, nullptr, to[i][j], 2 * at, nullptr); });
+        retry([&] { return fi_tsend(from, &data[at], big, nullptr, to[i][j], 2 * at + 1, nullptr); });
+    }
+
+    static constexpr std::size_t big = 20000;
+    const std::size_t count;
+    OpenDomain domain;
+    std::vector<std::vector<std::uint8_t>> blocks;
+    std::vector<std::unique_ptr<TestEndpoint>> all;
+    std::vector<std::vector<fi_addr_t>> to;
+    const std::vector<std::uint8_t> data;
+    std::vector<std::uint64_t> words;
+    std::vector<std::uint64_t> words_in;
+    std::uint64_t completed = 0;
+    const Patience patience;
+};
+
 } // namespace
 
 TEST_CASE("load: a flood of unexpected messages is held off, and nothing is lost or out of order")
@@ -178,15 +254,13 @@ TEST_CASE("load: ten thousand receives, and as many sends that wait for them, at
 TEST_CASE("load: 64 endpoints in a process, each with all others")
 {
     constexpr std::size_t count = sanitized ? 16 : 64;
-    constexpr std::size_t big = 20000;
     Options options;
     options.progress = GENERATE(FI_PROGRESS_MANUAL, FI_PROGRESS_AUTO);
-    OpenDomain domain("127.0.0.1", hints_for(options));
-    std::vector<std::unique_ptr<TestEndpoint>> all;
-    all.push_back(std::make_unique<TestEndpoint>(domain, options));
+    Crowd crowd(count, options);
+    crowd.add(options);
     const Resources one = Resources::now();
-    while (all.size() < count) {
-        all.push_back(std::make_unique<TestEndpoint>(domain, options));
+    while (crowd.all.size() < count) {
+        crowd.add(options);
     }
     const Resources opened = Resources::now();
     INFO("an idle endpoint: " << (opened.resident - one.resident) / (count - 1) << " bytes resident, "
@@ -197,62 +271,19 @@ TEST_CASE("load: 64 endpoints in a process, each with all others")
         CHECK((opened.resident - one.resident) / (count - 1) < (1U << 20));
     }
 
-    std::vector<std::vector<fi_addr_t>> to(count);
+    crowd.introduce();
     for (std::size_t i = 0; i < count; ++i) {
         for (std::size_t j = 0; j < count; ++j) {
-            to[i].push_back(all[i]->insert(*all[j])); // itself among them
+            crowd.exchange(i, j);
         }
+        crowd.poll();
     }
-    // From i to j: a word and a block, both named by their tag.
-    const auto data = pattern(big + count * count);
-    std::vector<std::uint64_t> words(count * count);
-    std::vector<std::vector<std::uint8_t>> blocks(count * count, std::vector<std::uint8_t>(big));
-    std::iota(words.begin(), words.end(), std::uint64_t{0});
-    std::vector<std::uint64_t> words_in(count * count, ~std::uint64_t{0});
-    std::uint64_t completed = 0;
-    const Patience patience;
-    const auto poll = [&] {
-        for (auto& endpoint : all) {
-            endpoint->poll();
-            while (!endpoint->ready.empty()) {
-                const fi_cq_err_entry& error = endpoint->ready.front().error;
-                INFO(fi_cq_strerror(endpoint->cq.get(), error.prov_errno, error.err_data, nullptr, 0));
-                REQUIRE_FALSE(endpoint->ready.front().failed);
-                endpoint->ready.pop_front();
-                ++completed;
-            }
-        }
-        REQUIRE_FALSE(patience.over());
-    };
-    const auto retry = [&](auto&& call) {
-        ssize_t result = 0;
-        while ((result = call()) == -FI_EAGAIN) {
-            poll();
-        }
-        REQUIRE(result == 0);
-    };
-    for (std::size_t i = 0; i < count; ++i) {
-        for (std::size_t j = 0; j < count; ++j) {
-            const std::size_t at = i * count + j;
-            fid_ep* const from = all[i]->ep.get();
-            fid_ep* const target = all[j]->ep.get();
-            retry([&] {
-                return fi_trecv(target, &words_in[at], 8, nullptr, FI_ADDR_UNSPEC, 2 * at, 0, nullptr);
-            });
-            retry([&] {
-                return fi_trecv(target, blocks[at].data(), big, nullptr, to[j][i], 2 * at + 1, 0, nullptr);
-            });
-            retry([&] { return fi_tsend(from, &words[at], 8, nullptr, to[i][j], 2 * at, nullptr); });
-            retry([&] { return fi_tsend(from, &data[at], big, nullptr, to[i][j], 2 * at + 1, nullptr); });
-        }
-        poll();
+    while (crowd.completed < 4 * count * count) {
+        crowd.poll();
     }
-    while (completed < 4 * count * count) {
-        poll();
-    }
-    CHECK(words_in == words);
+    CHECK(crowd.words_in == crowd.words);
     for (std::size_t at = 0; at < count * count; ++at) {
-        REQUIRE(
-            std::equal(blocks[at].begin(), blocks[at].end(), data.begin() + static_cast<std::ptrdiff_t>(at)));
+        REQUIRE(std::equal(crowd.blocks[at].begin(), crowd.blocks[at].end(),
+                           crowd.data.begin() + static_cast<std::ptrdiff_t>(at)));
     }
 }

@@ -12,10 +12,11 @@
 #include <sys/mman.h>
 
 #include "fabric/atomic_support.hpp"
-#include "fabric/fork_support.hpp"
 #include "fabric/load_support.hpp"
+#include "support/child.hpp"
 
 using namespace fabric_test;
+using srd::test::Child;
 
 namespace {
 
@@ -76,14 +77,6 @@ struct Meeting {
     std::size_t size = 0;
 };
 
-Meeting& new_meeting()
-{
-    void* const memory =
-        mmap(nullptr, sizeof(Meeting), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    REQUIRE(memory != MAP_FAILED);
-    return *new (memory) Meeting();
-}
-
 constexpr std::uint64_t last_tag = 1000000;
 constexpr std::size_t longest = 40000;
 
@@ -129,13 +122,13 @@ int echo(Meeting& meeting, std::uint16_t port)
 }
 
 struct EchoProcess {
-    Meeting& meeting = new_meeting();
+    srd::test::Shared<Meeting> meeting;
     Child child;
 
-    explicit EchoProcess(std::uint16_t port = 0) : child([this, port] { return echo(meeting, port); })
+    explicit EchoProcess(std::uint16_t port = 0) : child([this, port] { return echo(*meeting, port); })
     {
         const Patience patience;
-        while (!meeting.ready) {
+        while (!meeting->ready) {
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
             REQUIRE_FALSE(patience.over());
         }
@@ -143,7 +136,7 @@ struct EchoProcess {
     std::uint16_t port() const
     {
         sockaddr_in address{};
-        std::memcpy(&address, meeting.address.data(), sizeof(address));
+        std::memcpy(&address, meeting->address.data(), sizeof(address));
         return ntohs(address.sin_port);
     }
 };
@@ -161,7 +154,7 @@ struct Caller {
     fi_addr_t know(const EchoProcess& process)
     {
         fi_addr_t to = FI_ADDR_NOTAVAIL;
-        REQUIRE(fi_av_insert(end.av.get(), process.meeting.address.data(), 1, &to, 0, nullptr) == 1);
+        REQUIRE(fi_av_insert(end.av.get(), process.meeting->address.data(), 1, &to, 0, nullptr) == 1);
         return to;
     }
     /// Says where we are.

@@ -10,9 +10,10 @@
 #include <sys/socket.h>
 
 #include "fabric/fabric_fixture.hpp"
-#include "fabric/fork_support.hpp"
+#include "support/child.hpp"
 
 using namespace fabric_test;
+using srd::test::Child;
 
 namespace {
 

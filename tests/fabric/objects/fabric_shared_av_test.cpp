@@ -12,9 +12,11 @@
 #include <sys/stat.h>
 
 #include "fabric/fabric_fixture.hpp"
-#include "fabric/fork_support.hpp"
+#include "support/child.hpp"
 
 using namespace fabric_test;
+using srd::test::Child;
+using srd::test::Signpost;
 
 namespace {
 
@@ -83,8 +85,8 @@ sockaddr_in numbered(unsigned i)
 TEST_CASE("what one process inserts, another one finds and sends to")
 {
     const std::string name = own_name("transfer");
-    const Signpost opened;
-    const Signpost inserted;
+    Signpost opened;
+    Signpost inserted;
     Child child([&] {
         opened.await();
         OpenDomain domain;
@@ -214,7 +216,7 @@ TEST_CASE("what a dead process left is not there")
     const std::string name = own_name("stale");
     const std::string other_name = own_name("stale too");
     OpenDomain domain;
-    const Signpost ready;
+    Signpost ready;
     Child child([&] {
         OpenDomain own;
         SharedVector shared(own, name);
@@ -244,8 +246,8 @@ TEST_CASE("what a dead process left is not there")
 TEST_CASE("a table dies with its process, whatever child that has")
 {
     const std::string name = own_name("orphan");
-    const Signpost ready;
-    const Signpost end;
+    Signpost ready;
+    Signpost end;
     Child child([&] {
         OpenDomain own;
         SharedVector shared(own, name);
@@ -326,7 +328,7 @@ TEST_CASE("a process that is killed in the middle of an insertion hurts nobody")
     REQUIRE(shared.code == 0);
     unsigned expected = 0;
     for (unsigned round = 0; round < 30; ++round) {
-        const Signpost ready;
+        Signpost ready;
         Child child([&] {
             OpenDomain own;
             SharedVector mine(own, name);

@@ -308,6 +308,34 @@ TEST_CASE("atomic: a caller's mistakes")
     CHECK(std::count(pair.words.begin(), pair.words.end(), 0U) == 128);
 }
 
+namespace {
+
+struct Refusal {
+    const char* name;
+    std::uint64_t address;
+    std::uint64_t key;
+    fi_op operation;
+    int error;
+};
+
+constexpr std::uint64_t end = sizeof(AtomicPair::words);
+constexpr std::array<Refusal, 12> refusals = {{
+    {"wrong key", 0, 1234, FI_SUM, FI_EKEYREJECTED},
+    {"one byte too far", end - 31, key, FI_SUM, FI_EINVAL},
+    {"behind the end", end, key, FI_SUM, FI_EINVAL},
+    {"one byte before the beginning", UINT64_MAX, key, FI_SUM, FI_EINVAL},
+    {"around the address space", UINT64_MAX - 15, key, FI_SUM, FI_EINVAL},
+    {"write to what may be read", 0, read_only_key, FI_SUM, FI_EACCES},
+    {"swap of what may be read", 0, read_only_key, FI_CSWAP, FI_EACCES},
+    {"write of what may be read", 0, read_only_key, FI_ATOMIC_WRITE, FI_EACCES},
+    {"fetch of what may be written", 0, write_only_key, FI_SUM, FI_EACCES},
+    {"swap of what may be written", 0, write_only_key, FI_CSWAP, FI_EACCES},
+    {"read of what may be written", 0, write_only_key, FI_ATOMIC_READ, FI_EACCES},
+    {"read with a wrong key", 0, 1234, FI_ATOMIC_READ, FI_EKEYREJECTED},
+}};
+
+} // namespace
+
 TEST_CASE("atomic: what the target refuses")
 {
     AtomicPair pair;
@@ -316,29 +344,7 @@ TEST_CASE("atomic: what the target refuses")
     const auto untouched = pair.words;
     std::array<std::uint64_t, 4> operand = {1, 1, 1, 1};
     std::array<std::uint64_t, 4> result = {7, 7, 7, 7};
-    struct Case {
-        const char* name;
-        std::uint64_t address;
-        std::uint64_t key;
-        fi_op operation;
-        int error;
-    };
-    constexpr std::uint64_t end = sizeof(AtomicPair::words);
-    const std::array<Case, 12> cases = {{
-        {"wrong key", 0, 1234, FI_SUM, FI_EKEYREJECTED},
-        {"one byte too far", end - 31, key, FI_SUM, FI_EINVAL},
-        {"behind the end", end, key, FI_SUM, FI_EINVAL},
-        {"one byte before the beginning", UINT64_MAX, key, FI_SUM, FI_EINVAL},
-        {"around the address space", UINT64_MAX - 15, key, FI_SUM, FI_EINVAL},
-        {"write to what may be read", 0, read_only_key, FI_SUM, FI_EACCES},
-        {"swap of what may be read", 0, read_only_key, FI_CSWAP, FI_EACCES},
-        {"write of what may be read", 0, read_only_key, FI_ATOMIC_WRITE, FI_EACCES},
-        {"fetch of what may be written", 0, write_only_key, FI_SUM, FI_EACCES},
-        {"swap of what may be written", 0, write_only_key, FI_CSWAP, FI_EACCES},
-        {"read of what may be written", 0, write_only_key, FI_ATOMIC_READ, FI_EACCES},
-        {"read with a wrong key", 0, 1234, FI_ATOMIC_READ, FI_EKEYREJECTED},
-    }};
-    for (const Case& one : cases) {
+    for (const Refusal& one : refusals) {
         INFO(one.name);
         if (one.operation == FI_CSWAP) {
             REQUIRE(fi_compare_atomic(ep, operand.data(), 4, nullptr, operand.data(), nullptr, result.data(),

@@ -62,6 +62,58 @@ void* context_of(std::size_t index)
     return reinterpret_cast<void*>(index + 1); // NOLINT: a number that comes back
 }
 
+/// A domain of its own whose endpoint sends four messages and closes after some reads of its queue.
+/// False if something went wrong.
+bool send_and_close(OpenDomain& domain, const std::vector<std::byte>& address,
+                    const std::vector<std::uint8_t>& data, std::uint64_t reads)
+{
+    Plain<fid_domain> here;
+    Plain<fid_av> av;
+    Plain<fid_cq> cq;
+    Plain<fid_ep> ep;
+    fi_av_attr av_attr{};
+    fi_cq_attr cq_attr{};
+    fi_addr_t to = FI_ADDR_NOTAVAIL;
+    fi_info* const info = domain.info.get();
+    bool good = fi_domain(domain.fabric.get(), info, &here.object, nullptr) == 0 &&
+                fi_av_open(here.object, &av_attr, &av.object, nullptr) == 0 &&
+                fi_cq_open(here.object, &cq_attr, &cq.object, nullptr) == 0 &&
+                fi_endpoint(here.object, info, &ep.object, nullptr) == 0 &&
+                fi_ep_bind(ep.object, &av.object->fid, 0) == 0 &&
+                fi_ep_bind(ep.object, &cq.object->fid, FI_TRANSMIT | FI_RECV) == 0 &&
+                fi_enable(ep.object) == 0 && fi_av_insert(av.object, address.data(), 1, &to, 0, nullptr) == 1;
+    for (int i = 0; i < 4 && good; ++i) {
+        good = fi_send(ep.object, data.data(), data.size(), nullptr, to, nullptr) == 0;
+    }
+    fi_cq_entry entry{};
+    for (std::uint64_t i = 0; i < reads && good; ++i) {
+        fi_cq_read(cq.object, &entry, 1);
+    }
+    return good;
+}
+
+/// The endpoint is as good as new: a word reaches it.
+void expect_a_word(TestEndpoint& receiver, TestEndpoint& sender)
+{
+    const fi_addr_t to = sender.insert(receiver);
+    std::uint64_t word = 0;
+    const std::uint64_t answer = 42;
+    const Patience patience;
+    REQUIRE(fi_trecv(receiver.ep.get(), &word, 8, nullptr, FI_ADDR_UNSPEC, 1, 0, &word) == 0);
+    REQUIRE(fi_tinject(sender.ep.get(), &answer, 8, to, 1) == 0);
+    while (word != answer && !patience.over()) {
+        sender.poll();
+        receiver.poll();
+        while (!receiver.ready.empty() && receiver.ready.front().context() != &word) {
+            receiver.ready.pop_front();
+        }
+        if (!receiver.ready.empty()) {
+            break;
+        }
+    }
+    CHECK(word == answer);
+}
+
 } // namespace
 
 TEST_CASE("close: the receiver goes in the middle of traffic, and every send completes once")
@@ -142,33 +194,8 @@ TEST_CASE("close: the sender goes in the middle of traffic, and the receiver goe
     std::atomic<bool> over{false};
     std::thread senders([&] {
         for (std::uint64_t round = 0; round < scaled(40); ++round) {
-            Plain<fid_domain> here;
-            Plain<fid_av> av;
-            Plain<fid_cq> cq;
-            Plain<fid_ep> ep;
-            fi_av_attr av_attr{};
-            fi_cq_attr cq_attr{};
-            fi_addr_t to = FI_ADDR_NOTAVAIL;
-            fi_info* const info = domain.info.get();
-            const bool made = fi_domain(domain.fabric.get(), info, &here.object, nullptr) == 0 &&
-                              fi_av_open(here.object, &av_attr, &av.object, nullptr) == 0 &&
-                              fi_cq_open(here.object, &cq_attr, &cq.object, nullptr) == 0 &&
-                              fi_endpoint(here.object, info, &ep.object, nullptr) == 0 &&
-                              fi_ep_bind(ep.object, &av.object->fid, 0) == 0 &&
-                              fi_ep_bind(ep.object, &cq.object->fid, FI_TRANSMIT | FI_RECV) == 0 &&
-                              fi_enable(ep.object) == 0 &&
-                              fi_av_insert(av.object, address.data(), 1, &to, 0, nullptr) == 1;
-            if (!made) {
-                wrong.fetch_add(1);
-                break;
-            }
-            for (std::uint64_t i = 0; i < 4; ++i) {
-                wrong.fetch_add(fi_send(ep.object, data.data(), size, nullptr, to, nullptr) != 0 ? 1 : 0);
-            }
-            fi_cq_entry entry{};
-            for (std::uint64_t i = 0; i < 200 * (round % 5); ++i) { // and closes anywhere in between
-                fi_cq_read(cq.object, &entry, 1);
-            }
+            // closes anywhere in between
+            wrong.fetch_add(send_and_close(domain, address, data, 200 * (round % 5)) ? 0 : 1);
         }
         over.store(true);
     });
@@ -195,27 +222,11 @@ TEST_CASE("close: the sender goes in the middle of traffic, and the receiver goe
     senders.join();
     CHECK(wrong.load() == 0);
     CHECK(good > 0);
-    // And the endpoint is as good as new.
-    TestEndpoint last(domain, options);
-    const fi_addr_t to = last.insert(receiver);
     for (auto& buffer : in) {
         fi_cancel(&receiver.ep->fid, &buffer);
     }
-    std::uint64_t word = 0;
-    const std::uint64_t answer = 42;
-    REQUIRE(fi_trecv(receiver.ep.get(), &word, 8, nullptr, FI_ADDR_UNSPEC, 1, 0, &word) == 0);
-    REQUIRE(fi_tinject(last.ep.get(), &answer, 8, to, 1) == 0);
-    while (word != answer && !patience.over()) {
-        last.poll();
-        receiver.poll();
-        while (!receiver.ready.empty() && receiver.ready.front().context() != &word) {
-            receiver.ready.pop_front();
-        }
-        if (!receiver.ready.empty()) {
-            break;
-        }
-    }
-    CHECK(word == answer);
+    TestEndpoint last(domain, options);
+    expect_a_word(receiver, last);
 }
 
 TEST_CASE("close: receives that are cancelled while their messages arrive complete once, with or without")

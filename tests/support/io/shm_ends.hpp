@@ -30,6 +30,7 @@
 
 #include "io/core/forwarding_io.hpp"
 #include "io/shm/shm_io.hpp"
+#include "support/child.hpp"
 #include "support/io/io_harness.hpp"
 
 namespace srd::test {
@@ -165,70 +166,6 @@ inline bool own_shm(const char* options)
     return ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
            ::mount("tmpfs", "/dev/shm", "tmpfs", 0, options) == 0;
 }
-
-/// A value in memory that this process shares with the children it makes later.
-template <typename Value>
-class Shared {
-public:
-    Shared()
-    {
-        void* const memory =
-            ::mmap(nullptr, sizeof(Value), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED) {
-            throw std::bad_alloc();
-        }
-        value_ = new (memory) Value();
-    }
-    ~Shared() { ::munmap(value_, sizeof(Value)); }
-    Shared(const Shared&) = delete;
-    Shared& operator=(const Shared&) = delete;
-    Value* operator->() const { return value_; }
-    Value& operator*() const { return *value_; }
-
-private:
-    Value* value_ = nullptr;
-};
-
-/// A child that is killed when the object goes.
-class Child {
-public:
-    /// `life` runs in the child; its result is the exit status.
-    explicit Child(const std::function<int()>& life)
-    {
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            int status = 99;
-            try {
-                status = life();
-            } catch (const std::exception& error) {
-                std::fprintf(stderr, "child: %s\n", error.what());
-            }
-            ::_exit(status);
-        }
-    }
-    ~Child() { kill(SIGKILL); }
-    Child(const Child&) = delete;
-    Child& operator=(const Child&) = delete;
-
-    void signal(int number) const { ::kill(pid_, number); }
-    void kill(int number)
-    {
-        if (pid_ > 0) {
-            ::kill(pid_, number);
-            wait();
-        }
-    }
-    /// The exit status, or minus the signal.
-    int wait()
-    {
-        int status = 0;
-        ::waitpid(std::exchange(pid_, -1), &status, 0);
-        return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-    }
-
-private:
-    pid_t pid_ = -1;
-};
 
 /// Runs `life` in a child with a /dev/shm of its own (own_shm); its result, or 98 without one.
 template <typename Life>

@@ -40,6 +40,12 @@ inline const std::string send = transport + "/send", receive = transport + "/rec
 inline const std::string rma = transport + "/rma", peer = transport + "/peer";
 inline const std::string fault_ledger = rma + "/fault_ledger"; // kept by senders, asked by the target
 inline const std::string timing_wheel = transport + "/timing_wheel";
+inline const std::string shared = transport + "/shared"; // settings, pools and peers of one engine
+inline const std::string placement = receive + "/placement", inbound = receive + "/inbound";
+inline const std::string target = rma + "/target", initiator = rma + "/initiator";
+inline const std::string lifecycle = peer + "/lifecycle", ack_handler = send + "/ack_handler";
+inline const std::string framing = send + "/framing", submission = send + "/submission";
+inline const std::string transmit = send + "/transmit";
 inline const std::string progress = transport + "/progress";
 inline const std::string core = io + "/core", host = io + "/host", udp = io + "/udp", raw = io + "/raw";
 inline const std::string packet = io + "/packet", xdp = io + "/xdp", verbs = io + "/verbs";
@@ -74,19 +80,36 @@ inline const std::vector<Room>& rooms()
         {verbs, {base, packet_io, core, udp}, {"verbs_ud_io.hpp"}},
         {shm, {base, packet_io, core}, {"shm_io.hpp"}},
 
-        // Engine
+        // Engine: the state of a connection, each part by itself ...
         {operation, {base}},
         {wire, {base, operation}},
         {timing_wheel, {base}},
         {cc, {base}},
         {lb, {base}},
         {fault_ledger, {base, operation, wire}},
-        {send, {base, packet_io, operation, timing_wheel, wire, cc, lb, fault_ledger}},
-        {receive, {base, packet_io, operation, timing_wheel, wire, send}},
-        {rma, {base, packet_io, operation, timing_wheel, wire, fault_ledger, send, receive}},
+        {send, {base, packet_io, operation, wire, cc, lb, fault_ledger}},
+        {receive, {base, packet_io, operation, wire, send}},
+        {rma, {base, packet_io, operation, wire, fault_ledger, send, receive}},
         {peer, {base, packet_io, operation, timing_wheel, wire, cc, lb, send, receive, rma}},
+        {shared, {base, packet_io, operation, timing_wheel, wire, send, receive, rma, peer}},
+
+        // ... and what is done with it
+        {placement, {base, operation, wire, shared, send, receive, peer}},
+        {target, {base, operation, wire, shared, send, receive, rma, peer, placement}},
+        {initiator, {base, operation, wire, shared, send, receive, rma, peer, placement, fault_ledger}},
+        {lifecycle, {base, operation, wire, shared, send, receive, rma, peer, placement, initiator, target}},
+        {ack_handler, {base, operation, wire, cc, lb, shared, send, receive, peer, lifecycle}},
+        {framing, {base, operation, wire, shared, send, receive, peer, placement, initiator, target}},
+        {submission,
+         {base, operation, wire, shared, send, receive, peer, lifecycle, framing, initiator, target}},
+        {transmit, {base, packet_io, operation, wire, shared, send, receive, peer, ack_handler, framing}},
+        {inbound,
+         {base, packet_io, operation, wire, shared, send, receive, rma, peer, placement, initiator, target,
+          lifecycle, ack_handler, submission}},
         {engine,
-         {base, packet_io, operation, timing_wheel, wire, cc, lb, fault_ledger, send, receive, rma, peer},
+         {base,      packet_io,   operation, timing_wheel, wire,     cc,        lb,     fault_ledger,
+          send,      receive,     rma,       peer,         shared,   placement, target, initiator,
+          lifecycle, ack_handler, framing,   submission,   transmit, inbound},
          {"engine.hpp"}},
         {progress, {base, packet_io, engine}},
 
@@ -126,12 +149,6 @@ inline const std::vector<Exception>& exceptions()
         {"src/transport/receive/", "src/transport/engine_impl.hpp", "one struct for the whole engine"},
         {"src/transport/rma/", "src/transport/engine_impl.hpp", "one struct for the whole engine"},
         {"src/transport/io/host/netlink_routes.hpp", "src/transport/io/", "addresses are the backends'"},
-        {"src/transport/io/raw/", "src/transport/io/udp/udp_socket.hpp", "addresses are the backend's"},
-        {"src/transport/io/packet/", "src/transport/io/udp/udp_socket.hpp", "addresses are the backend's"},
-        {"src/transport/io/xdp/", "src/transport/io/udp/udp_socket.hpp", "addresses are the backend's"},
-        {"src/transport/io/shm/shm_routes.hpp", "src/transport/io/udp/udp_routes.hpp", "routes of its own"},
-        {"src/transport/io/verbs/verbs_ud_io.cpp", "src/transport/io/udp/udp_routes.hpp",
-         "routes of its own"},
     };
     return list;
 }

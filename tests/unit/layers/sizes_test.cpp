@@ -21,27 +21,8 @@ constexpr std::size_t most_files = 25;
 
 /// Files that the rework has not reached yet. To be empty.
 constexpr std::array unfinished{
-    "src/transport/engine.cpp",
-    "src/transport/io/xdp/xdp_program.cpp",
-    "src/transport/receive/placement.cpp",
-    "src/transport/receive/receive.cpp",
-    "src/transport/rma/rma.cpp",
-    "src/transport/send/messages.cpp",
-    "src/transport/send/transmit.cpp",
-    "tests/fabric/endpoint/fabric_msg_test.cpp",
-    "tests/fabric/entry/fabric_info_test.cpp",
-    "tests/fabric/load/fabric_load_peers_test.cpp",
-    "tests/fabric/load/fabric_load_test.cpp",
-    "tests/fabric/rma/fabric_atomic_test.cpp",
-    "tests/fabric/threads/fabric_threads_close_test.cpp",
-    "tests/fuzz/fuzz_packets.cpp",
-    "tests/mpi/mpi_onesided.cpp",
-    "tests/sim/rma_app.cpp",
-    "tests/sim/scenarios.cpp",
-    "tests/unit/engine/engine_near_test.cpp",
-    "tests/unit/io/core/io_conformance_test.cpp",
-    "tests/unit/io/shm/shm_io_test.cpp",
-    "tests/unit/io/shm/shm_ring_test.cpp",
+    "src/transport/engine.cpp",  "src/transport/receive/placement.cpp", "src/transport/receive/receive.cpp",
+    "src/transport/rma/rma.cpp", "src/transport/send/messages.cpp",     "src/transport/send/transmit.cpp",
 };
 
 bool is_unfinished(const std::string& path)

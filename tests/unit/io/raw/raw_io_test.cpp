@@ -21,6 +21,7 @@
 #endif
 
 #include "support/catch.hpp"
+#include "support/child.hpp"
 #include "support/io/io_harness.hpp"
 #include "support/io/net_world.hpp"
 
@@ -164,48 +165,25 @@ struct Pair {
 };
 
 /// A process that has done `begin` and sleeps until it is killed.
-class Child {
-public:
-    explicit Child(const std::function<bool()>& begin)
-    {
-        std::array<int, 2> ready{};
-        REQUIRE(::pipe(ready.data()) == 0);
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            const char answer = begin() ? 'y' : 'n';
-            if (::write(ready[1], &answer, 1) == 1) {
-                ::pause();
-            }
-            ::_exit(1);
+std::unique_ptr<Child> sleeper(const std::function<bool()>& begin)
+{
+    Signpost begun;
+    auto child = std::make_unique<Child>([&] {
+        if (begin()) {
+            begun.tell();
+            ::pause();
         }
-        char answer = 0;
-        const bool good = ::read(ready[0], &answer, 1) == 1 && answer == 'y';
-        ::close(ready[0]);
-        ::close(ready[1]);
-        CHECK(good);
-    }
-    ~Child() { kill(); }
-    Child(const Child&) = delete;
-    Child& operator=(const Child&) = delete;
-
-    void kill()
-    {
-        if (pid_ > 0) {
-            CHECK(::kill(pid_, SIGKILL) == 0);
-            CHECK(::waitpid(pid_, nullptr, 0) == pid_);
-            pid_ = 0;
-        }
-    }
-
-private:
-    pid_t pid_ = 0;
-};
+        return 1;
+    });
+    begun.await();
+    return child;
+}
 
 /// An endpoint on host 1 in a process of its own.
 std::unique_ptr<Child> open_elsewhere(Kind kind, std::uint16_t port = 0)
 {
     std::unique_ptr<Endpoint> endpoint; // in the child it is never closed
-    return std::make_unique<Child>([&] {
+    return sleeper([&] {
         endpoint = open_at(kind, 1, "veth0", port);
         return endpoint->io != nullptr;
     });
@@ -417,7 +395,7 @@ TEST_CASE("raw: a child of fork() that lives on keeps neither port nor ring")
         constexpr std::uint16_t port = 7472;
         auto before = must_open(kind, 1, port);
         const auto other = must_open(kind, 1); // with it no queue is left
-        const Child child([] {
+        const auto child = sleeper([] {
             close_inherited_descriptors(); // as the provider's fork handler
             return true;
         });
@@ -450,18 +428,15 @@ TEST_CASE("raw: a missing capability is named, with the command that grants it")
 {
     const std::string text = missing_capabilities(std::uint64_t{1} << 62);
     CHECK(text.empty()); // bits without a name are not asked for
-    const pid_t child = ::fork();
-    if (child == 0) {
+    Child child([] {
         if (::setresuid(65534, 65534, 65534) != 0) {
-            ::_exit(0); // not root: nothing to give up
+            return 0; // not root: nothing to give up
         }
         const std::string said = missing_capabilities(xdp_capabilities());
         const bool good = said.find("CAP_NET_RAW") != std::string::npos &&
                           said.find("CAP_BPF") != std::string::npos &&
                           said.find("setcap cap_net_raw,cap_net_admin,cap_bpf+ep /") != std::string::npos;
-        ::_exit(good ? 0 : 1);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    CHECK(status == 0);
+        return good ? 0 : 1;
+    });
+    CHECK(child.wait() == 0);
 }

@@ -9,7 +9,7 @@
 #include "io/shm/shm_ring.hpp"
 #include "io/shm/shm_segment.hpp"
 #include "support/catch.hpp"
-#include "support/io/shm_ends.hpp"
+#include "support/io/shm_segments.hpp"
 
 using namespace srd;
 using namespace srd::test;
@@ -19,77 +19,6 @@ namespace {
 /// Looks after which a ring that was last heard at the first one is watched no more.
 constexpr std::uint32_t looks_until_unwatched = 2U << 14U;
 
-struct Box : ShmSegment {
-    Box()
-    {
-        std::string error;
-        REQUIRE(open(error) == 0);
-    }
-};
-
-/// A segment and a ring in it, which `receiver` reads.
-struct Writer {
-    Box segment;
-    ShmPool pool;
-    ShmSender sender;
-    std::shared_ptr<ShmMapping> seen = open_shm_segment(segment.header().token); ///< as the reader maps it
-    std::uint32_t doorbell = shm_rings;
-
-    Writer() { sender = add(); }
-    ShmSender add()
-    {
-        std::uint32_t ring = 0;
-        REQUIRE(segment.add_ring(ring));
-        return {*segment.mapping(), pool, ring};
-    }
-    ShmControl& control() const { return segment.mapping()->control(sender.ring()); }
-    bool push(std::uint32_t number, std::size_t length = 64) { return push(sender, number, length); }
-    /// Every entry: packets 0, 1, ...
-    void fill(std::size_t length = 64)
-    {
-        for (std::uint32_t number = 0; number < shm_ring_entries; ++number) {
-            REQUIRE(push(number, length));
-        }
-    }
-    static bool push(ShmSender& to, std::uint32_t number, std::size_t length)
-    {
-        TestPacket packet(number, length);
-        return to.push(packet.to(RouteId{}, PathId{0}));
-    }
-};
-
-struct Reader {
-    Box segment;
-    ShmReceiver receiver{*segment.mapping()};
-
-    void open(Writer& writer, RouteId route = RouteId{1})
-    {
-        REQUIRE(writer.seen != nullptr);
-        writer.doorbell = receiver.open(writer.seen, writer.sender.ring(), writer.sender.tail(), route);
-        REQUIRE(writer.doorbell < shm_rings);
-    }
-    void ring(const Writer& writer)
-    {
-        segment.header().doorbells[writer.doorbell / 64].fetch_or(std::uint64_t{1} << writer.doorbell % 64);
-    }
-    /// The numbers of the packets of one look, which are not given back; -2: its end is elsewhere.
-    std::vector<std::int64_t> hold(std::size_t limit = 64)
-    {
-        std::vector<RxPacket> packets(limit);
-        std::vector<std::int64_t> numbers;
-        for (std::size_t i = 0, count = receiver.receive(packets, Time{}); i < count; ++i) {
-            numbers.push_back(packets[i].remote == nullptr ? TestPacket::number_of(packets[i]) : -2);
-        }
-        return numbers;
-    }
-    std::vector<std::int64_t> look(std::size_t limit = 64)
-    {
-        const std::vector<std::int64_t> numbers = hold(limit);
-        receiver.release();
-        return numbers;
-    }
-};
-
 using Numbers = std::vector<std::int64_t>;
 
 } // namespace
@@ -98,7 +27,7 @@ using Numbers = std::vector<std::int64_t>;
 
 TEST_CASE("shm segment: rings have memory of their own, and there are so many of them")
 {
-    Box segment;
+    OpenSegment segment;
     std::uint32_t ring = 0;
     for (std::uint32_t i = 0; i < shm_rings; ++i) {
         REQUIRE(segment.add_ring(ring));
@@ -115,7 +44,7 @@ TEST_CASE("shm segment: its name goes with it, whatever a peer has written into 
 {
     ShmToken token{};
     {
-        Box segment;
+        OpenSegment segment;
         token = segment.header().token;
         REQUIRE(open_shm_segment(token) != nullptr);
         segment.header().token.fill(1);
@@ -133,7 +62,7 @@ TEST_CASE(
         return;
     }
     CHECK(with_own_shm("size=700k", [] {
-              Box segment;
+              OpenSegment segment;
               std::uint32_t ring = 0;
               std::uint32_t rings = 0;
               for (; segment.add_ring(ring); ++rings) {
@@ -150,8 +79,8 @@ TEST_CASE(
 
 TEST_CASE("shm ring: an entry is the reader's until it gives it back, and so are the blocks")
 {
-    Writer writer;
-    Reader reader;
+    RingWriter writer;
+    RingReader reader;
     reader.open(writer);
     writer.fill();
     CHECK_FALSE(writer.push(99));
@@ -176,8 +105,8 @@ TEST_CASE("shm ring: an entry is the reader's until it gives it back, and so are
 
 TEST_CASE("shm ring: a head outside what was written frees no entry")
 {
-    Writer writer;
-    Reader reader;
+    RingWriter writer;
+    RingReader reader;
     reader.open(writer);
     writer.fill();
     for (const std::uint32_t head : {shm_ring_entries + 1, 1000U, 0x80000000U, 0xfffffff0U, 0xffffffffU}) {
@@ -192,11 +121,11 @@ TEST_CASE("shm ring: a head outside what was written frees no entry")
 
 TEST_CASE("shm ring: what was abandoned is free again")
 {
-    Writer writer;
+    RingWriter writer;
     writer.fill(2000);
     REQUIRE_FALSE(writer.push(99));
     writer.sender.abandon();
-    Reader reader;
+    RingReader reader;
     reader.open(writer);
     REQUIRE(writer.push(100));
     reader.ring(writer);
@@ -246,19 +175,19 @@ TEST_CASE("shm pool: no block is in two packets, none is free before its packet 
 
 TEST_CASE("shm pool: one reader that does not read leaves something to others")
 {
-    Writer writer;
+    RingWriter writer;
     while (writer.push(1, 60000)) {
     }
     ShmSender other = writer.add();
-    CHECK(Writer::push(other, 2, 60000));
+    CHECK(RingWriter::push(other, 2, 60000));
     ShmSender third = writer.add();
-    CHECK(Writer::push(third, 2, 8192));
+    CHECK(RingWriter::push(third, 2, 8192));
 }
 
 TEST_CASE("shm ring: a reader that gives nothing back is waited for a while, then not any more")
 {
-    Writer writer;
-    Reader reader;
+    RingWriter writer;
+    RingReader reader;
     reader.open(writer);
     while (writer.push(1)) {
     }
@@ -276,7 +205,7 @@ TEST_CASE("shm ring: a reader that gives nothing back is waited for a while, the
     std::deque<ShmSender> others;
     for (std::uint32_t length = 60000; length >= 8192; length -= 4096) {
         others.push_back(writer.add());
-        while (Writer::push(others.back(), 1, length)) {
+        while (RingWriter::push(others.back(), 1, length)) {
         }
     }
     REQUIRE_FALSE(writer.push(1, 8192));
@@ -288,8 +217,8 @@ TEST_CASE("shm ring: a reader that gives nothing back is waited for a while, the
 TEST_CASE("shm ring: a packet that is written when its ring is about to be watched no more is heard")
 {
     for (const bool at_the_end : {false, true}) {
-        Writer writer;
-        Reader reader;
+        RingWriter writer;
+        RingReader reader;
         reader.open(writer);
         REQUIRE(writer.push(1));
         reader.ring(writer);
@@ -312,15 +241,15 @@ TEST_CASE("shm ring: a packet that is written when its ring is about to be watch
 
 TEST_CASE("shm ring: what does not fit one look comes with the next, whether its ring is watched or not")
 {
-    std::deque<Writer> writers(12); // more than are watched
-    Reader reader;
-    for (Writer& writer : writers) {
+    std::deque<RingWriter> writers(12); // more than are watched
+    RingReader reader;
+    for (RingWriter& writer : writers) {
         reader.open(writer);
         REQUIRE(writer.push(1));
         reader.ring(writer);
     }
     REQUIRE(reader.look().size() == writers.size());
-    for (Writer& writer : writers) {
+    for (RingWriter& writer : writers) {
         for (std::uint32_t number = 2; number < 6; ++number) {
             REQUIRE(writer.push(number));
         }
@@ -339,16 +268,16 @@ TEST_CASE("shm ring: what does not fit one look comes with the next, whether its
 
 TEST_CASE("shm ring: whoever goes to sleep sees what is there, watched or rung")
 {
-    std::deque<Writer> writers(9);
-    Reader reader;
-    for (Writer& writer : writers) {
+    std::deque<RingWriter> writers(9);
+    RingReader reader;
+    for (RingWriter& writer : writers) {
         reader.open(writer);
         REQUIRE(writer.push(1));
         reader.ring(writer);
     }
     reader.look();
     REQUIRE_FALSE(reader.receiver.waiting());
-    for (Writer& writer : writers) {
+    for (RingWriter& writer : writers) {
         REQUIRE(writer.push(2));
         if (writer.control().watched == 0) {
             reader.ring(writer);
@@ -363,12 +292,12 @@ TEST_CASE("shm ring: whoever goes to sleep sees what is there, watched or rung")
 TEST_CASE("shm ring: rings of who has gone are read to their end, and then closed")
 {
     const bool closed = GENERATE(false, true);
-    Reader reader;
-    auto gone = std::make_unique<Writer>();
-    Writer stays;
+    RingReader reader;
+    auto gone = std::make_unique<RingWriter>();
+    RingWriter stays;
     reader.open(*gone, RouteId{1});
     reader.open(stays, RouteId{2});
-    for (Writer* const writer : {gone.get(), &stays}) {
+    for (RingWriter* const writer : {gone.get(), &stays}) {
         REQUIRE(writer->push(1));
         REQUIRE(writer->push(2));
         reader.ring(*writer);
@@ -382,7 +311,7 @@ TEST_CASE("shm ring: rings of who has gone are read to their end, and then close
         gone->seen.reset();
     }
     const auto come = [&] { // somebody new: what is over is closed
-        Writer writer;
+        RingWriter writer;
         reader.open(writer, RouteId{3});
     };
     come();
@@ -405,11 +334,11 @@ TEST_CASE("shm ring: rings of who has gone are read to their end, and then close
 
 TEST_CASE("shm ring: rings of who has gone are closed without anybody new")
 {
-    Reader reader;
-    Writer orphan;
-    Writer spared;
-    auto closes = std::make_unique<Writer>();
-    for (Writer* const writer : {&orphan, &spared, closes.get()}) {
+    RingReader reader;
+    RingWriter orphan;
+    RingWriter spared;
+    auto closes = std::make_unique<RingWriter>();
+    for (RingWriter* const writer : {&orphan, &spared, closes.get()}) {
         reader.open(*writer);
         REQUIRE(writer->push(1));
         reader.ring(*writer);
@@ -433,8 +362,8 @@ TEST_CASE("shm ring: rings of who has gone are closed without anybody new")
 
 TEST_CASE("shm ring: the same ring twice is the same")
 {
-    Reader reader;
-    Writer writer;
+    RingReader reader;
+    RingWriter writer;
     reader.open(writer);
     const std::uint32_t doorbell = writer.doorbell;
     REQUIRE(writer.push(1));
@@ -452,8 +381,8 @@ TEST_CASE("shm ring: the same ring twice is the same")
 
 TEST_CASE("shm ring: what turns out to be another process's memory is not taken, and copies come instead")
 {
-    Reader reader;
-    Writer writer;
+    RingReader reader;
+    RingWriter writer;
     reader.open(writer);
     TestPacket made(1, 60000);
     TxPacket packet = made.to(RouteId{}, PathId{0});
@@ -499,8 +428,8 @@ TEST_CASE("shm ring: what turns out to be another process's memory is not taken,
 
 TEST_CASE("shm ring: pieces that change after the packet was handed out lead nowhere else")
 {
-    Reader reader;
-    Writer writer;
+    RingReader reader;
+    RingWriter writer;
     reader.open(writer);
     std::vector<std::byte> bytes(20000);
     TxPacket packet;

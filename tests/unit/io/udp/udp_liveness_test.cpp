@@ -16,6 +16,7 @@
 #include "io/udp/udp_socket.hpp"
 
 #include "support/catch.hpp"
+#include "support/child.hpp"
 #include "support/io/io_harness.hpp"
 
 using namespace srd;
@@ -70,45 +71,30 @@ TEST_CASE("udp: a closed port is noticed by the packets sent to it, on any path"
 
 TEST_CASE("udp: a stopped process is alive, a killed one is gone")
 {
-    std::array<int, 2> channel{};
-    REQUIRE(::pipe2(channel.data(), O_CLOEXEC) == 0);
-    const FileDescriptor from_child(channel[0]);
-    FileDescriptor to_parent(channel[1]);
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
+    const Shared<SocketAddress> address;
+    Signpost known;
+    Child child([&]() -> int {
         const auto opened = open_udp(make_address("127.0.0.1"));
-        const SocketAddress address = opened->code == 0 ? opened->io->local_address() : SocketAddress();
-        if (::write(to_parent.get(), address.get(), address.size()) <= 0) {
-            ::_exit(1);
-        }
+        *address = opened->io->local_address();
+        known.tell();
         for (;;) {
             ::pause();
         }
-    }
-    to_parent = FileDescriptor();
-    sockaddr_storage name{};
-    const ssize_t length = ::read(from_child.get(), &name, sizeof(name));
-    SocketAddress address;
+    });
+    known.await();
     const auto opened = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
     RouteId route{};
-    bool resolved = false;
-    if (length > 0 && opened->code == 0) {
-        resolved = SocketAddress::parse(&name, static_cast<std::size_t>(length), address) &&
-                   opened->io->resolve(address, route) == Status::ok;
-    }
+    REQUIRE(opened->io->resolve(*address, route) == Status::ok);
     bool alive = true;
-    ::kill(child, SIGSTOP);
+    child.signal(SIGSTOP);
     // More often than the accept queue is long: probes must leave nothing behind at a stopped process.
-    for (int i = 0; i < 2000 && resolved && alive; ++i) {
+    for (int i = 0; i < 2000 && alive; ++i) {
         opened->io->probe_liveness(route, clock_now());
         alive =
             noticed(*opened->io, route, RouteNotice::Kind::process_alive, [&] { opened->io->arm_wait(); });
     }
-    ::kill(child, SIGKILL);
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(resolved);
+    child.kill();
     CHECK(alive);
     opened->io->probe_liveness(route, clock_now());
     CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [] {}));

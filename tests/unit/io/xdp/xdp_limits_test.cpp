@@ -14,6 +14,7 @@
 #include "io/xdp/xdp_io.hpp"
 
 #include "support/catch.hpp"
+#include "support/child.hpp"
 #include "support/io/io_harness.hpp"
 #include "support/io/net_world.hpp"
 
@@ -66,15 +67,11 @@ TEST_CASE("xdp: the usual limit of locked memory makes rings smaller, not imposs
         WARN("SKIPPED: no network of namespaces here (needs root)");
         return;
     }
-    const pid_t child = ::fork();
-    if (child == 0) {
+    Child child([&world] {
         const InsideNamespace inside(world->fd(0));
-        ::_exit(open_limited(8U << 20)); // what systemd gives
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(WIFEXITED(status));
-    CHECK(WEXITSTATUS(status) == 0);
+        return open_limited(8U << 20); // what systemd gives
+    });
+    CHECK(child.wait() == 0);
 }
 #else
 #include "support/catch.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "support/sim_io.hpp"
+#include "support/sim/sim_io.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -103,8 +103,13 @@ void SimIo::deliver(SimPacket* packet)
 {
     const std::size_t length = packet->bytes.size();
     const bool refused = packet->corrupted && !options_.deliver_corrupted;
+    std::size_t whole = length; // with what is still in the sender's memory
+    for (const iovec& piece : packet->remote) {
+        whole += piece.iov_len;
+    }
+    const bool too_long = whole > options_.caps.max_packet; // a buffer of that size would cut it off
     const bool overflow = options_.caps.rx_buffer != 0 && rx_queued_bytes_ + length > options_.caps.rx_buffer;
-    if (refused || overflow) {
+    if (refused || too_long || overflow) {
         counters_.io_rx_dropped.add();
         network_.release(packet);
         return;
@@ -279,7 +284,7 @@ void SimIo::push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time d
 void SimIo::set_mtu(std::uint32_t host, std::uint32_t mtu, Time now)
 {
     mtu_true_.at(host) = mtu;
-    push_notice(host, RouteNotice::Kind::mtu_changed, now + options_.liveness_delay);
+    push_notice(host, RouteNotice::Kind::mtu_changed, now + options_.mtu_delay);
 }
 
 std::size_t SimIo::poll_notices(std::span<RouteNotice> notices, Time now)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "support/sim_clock.hpp"
+#include "support/sim/sim_clock.hpp"
 
 #include <algorithm>
 

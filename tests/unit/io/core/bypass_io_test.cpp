@@ -6,7 +6,7 @@
 #include "io/core/bypass_io.hpp"
 
 #include "support/catch.hpp"
-#include "support/io_harness.hpp"
+#include "support/io/io_harness.hpp"
 #include "support/quiet_io.hpp"
 
 using namespace srd;

@@ -26,8 +26,8 @@
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
-#include "sim_clock.hpp"
-#include "sim_random.hpp"
+#include "support/sim/sim_clock.hpp"
+#include "support/sim/sim_random.hpp"
 
 namespace srd::sim {
 

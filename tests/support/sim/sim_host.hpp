@@ -12,10 +12,10 @@
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
 
-#include "sim_clock.hpp"
-#include "sim_io.hpp"
-#include "sim_net.hpp"
-#include "sim_random.hpp"
+#include "support/sim/sim_clock.hpp"
+#include "support/sim/sim_io.hpp"
+#include "support/sim/sim_net.hpp"
+#include "support/sim/sim_random.hpp"
 
 namespace srd::sim {
 

@@ -17,8 +17,8 @@
 #include "io/core/packet_io.hpp"
 #include <srd/counters.hpp>
 
-#include "sim_net.hpp"
-#include "sim_random.hpp"
+#include "support/sim/sim_net.hpp"
+#include "support/sim/sim_random.hpp"
 
 namespace srd::sim {
 
@@ -31,6 +31,7 @@ struct SimIoOptions {
     IoCaps caps{.max_packet = 1472, .rx_buffer = 4 << 20, .path_count = 64, .burst_packets = 1};
     double partial_burst = 0;                                 ///< probability that a burst is cut short
     Duration liveness_delay = std::chrono::microseconds(200); ///< of the answer to probe_liveness
+    Duration mtu_delay = std::chrono::microseconds(200);      ///< from a change of MTU to the notice of it
     double near =
         0; ///< peers are on the same host: probability that memory is read instead of copied, when it may be
     bool answers_liveness = false;  ///< the backend can tell whether a process exists
@@ -64,7 +65,7 @@ public:
 
     // -- The network's and the host's side
 
-    /// Queues an arrived datagram, or drops it (checksum, full socket).
+    /// Queues an arrived datagram, or drops it (checksum, longer than this host takes, full socket).
     void deliver(SimPacket* packet);
     void push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due);
     /// Changes the MTU towards `host`. Packets that are too long are lost until the backend finds out

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What a network does: it loses, doubles, delays, damages, takes paths away and changes their MTU.
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "sim/scenarios.hpp"
+
+namespace srd::sim {
+
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+void lossless(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 5);
+    add_traffic(config, random, {.longest = 4 << 20});
+}
+
+void loss(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 5);
+    config.net.loss = 0.01;
+    config.net.loss_burst = static_cast<std::uint32_t>(random.between(1, 4));
+    add_traffic(config, random, {});
+}
+
+void heavy_loss(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 3);
+    config.net.loss = random.chance(0.5) ? 0.05 : 0.2;
+    add_traffic(config, random, {.messages = 100, .longest = 300'000, .budget = 3 << 20});
+}
+
+void duplication(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.net.duplicate = random.chance(0.5) ? 0.02 : 0.5;
+    config.net.loss = random.chance(0.5) ? 0.01 : 0;
+    add_traffic(config, random, {.budget = 6 << 20});
+}
+
+void reordering(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.net.reorder = random.chance(0.5) ? 0.02 : 0.5;
+    config.net.reorder_max = pick(random, microseconds(20), microseconds(800));
+    config.net.spine_spread = pick(random, microseconds(0), microseconds(200));
+    add_traffic(config, random, {});
+}
+
+void corruption(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.net.corrupt = random.chance(0.5) ? 0.01 : 0.1;
+    add_traffic(config, random, {.budget = 6 << 20});
+}
+
+void blackholes(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    const auto count = random.between(1, 48);
+    for (std::uint64_t index = 0; index < count; ++index) {
+        const auto spine = static_cast<std::uint32_t>(random.between(0, config.net.spines - 1));
+        const Time down = pick_time(random, milliseconds(0), milliseconds(4));
+        config.faults.push_back({down, Fault::Kind::spine_down, spine});
+        if (random.chance(0.7)) {
+            config.faults.push_back(
+                {down + pick(random, microseconds(100), milliseconds(50)), Fault::Kind::spine_up, spine});
+        }
+    }
+    add_traffic(config, random, {});
+}
+
+/// One switch after the other is down for a while, or the last for good, and little is sent meanwhile: what
+/// is known of the paths is old when it is needed.
+void rolling_repair(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.net.spines = static_cast<std::uint32_t>(random.between(2, 6));
+    Time at = pick_time(random, milliseconds(0), milliseconds(4));
+    for (std::uint32_t spine = 0; spine < config.net.spines; ++spine) {
+        config.faults.push_back({at, Fault::Kind::spine_down, spine});
+        at += pick(random, milliseconds(20), milliseconds(1500));
+        if (spine + 1 < config.net.spines || random.chance(0.5)) {
+            config.faults.push_back({at, Fault::Kind::spine_up, spine});
+        }
+    }
+    config.host.tuning.peer_timeout = seconds(5);
+    add_traffic(config, random, {.budget = 6 << 20});
+    add_traffic(config, random, {.messages = 60, .horizon = at.time_since_epoch(), .longest = 20'000});
+}
+
+void blackout(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.host.tuning.peer_timeout = seconds(5);
+    const std::uint32_t host = pick_host(config, random);
+    const Time cut = pick_time(random, milliseconds(0), milliseconds(4));
+    config.faults.push_back({cut, Fault::Kind::host_cut, host});
+    config.faults.push_back({cut + pick(random, milliseconds(1), seconds(3)), Fault::Kind::host_mend, host});
+    add_traffic(config, random, {});
+}
+
+void slow_queue(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 3, 6);
+    config.net.down.ps_per_byte = random.chance(0.5) ? 8000 : 2000; // 1 or 4 Gbit/s
+    config.net.down.queue_bytes = static_cast<std::uint32_t>(random.between(20'000, 200'000));
+    config.net.down.mark_bytes = config.net.down.queue_bytes / 3;
+    add_traffic(config, random, {.budget = 8 << 20});
+}
+
+void unequal_paths(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.net.spine_spread = pick(random, microseconds(10), microseconds(500));
+    config.net.loss = 0.01;
+    config.net.spines = static_cast<std::uint32_t>(random.between(2, 64));
+    add_traffic(config, random, {});
+}
+
+void mtu_changes(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 3);
+    config.host.io.caps.max_packet = 8972;
+    for (int index = 0; index < 4; ++index) {
+        const std::uint32_t from = pick_host(config, random);
+        const std::uint32_t to = (from + 1) % config.hosts;
+        config.faults.push_back({pick_time(random, milliseconds(0), milliseconds(5)), Fault::Kind::mtu, from,
+                                 to, random.chance(0.5) ? 8972 : random.between(1232, 8972)});
+    }
+    add_traffic(config, random, {});
+}
+
+/// A size of packets that a host or a path may have.
+std::uint32_t pick_packet(SimRandom& random)
+{
+    constexpr std::array usual{1232U, 1472U, 4068U, 8972U};
+    return random.chance(0.7) ? usual[random.between(0, usual.size() - 1)]
+                              : static_cast<std::uint32_t>(random.between(1232, 8972));
+}
+
+/// What a host sends before it has heard how much the other one takes may be too long for it, and so may what
+/// it sends after its own path has grown.
+void mixed_mtu(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 5);
+    for (std::uint32_t host = 0; host < config.hosts; ++host) {
+        config.max_packets.push_back(pick_packet(random));
+    }
+    config.max_packets[0] = 1232;
+    config.max_packets[1] = 8972;
+    for (auto count = random.between(0, 6); count > 0; --count) {
+        const std::uint32_t from = pick_host(config, random);
+        const auto to =
+            static_cast<std::uint32_t>((from + random.between(1, config.hosts - 1)) % config.hosts);
+        config.faults.push_back({pick_time(random, milliseconds(0), milliseconds(6)), Fault::Kind::mtu, from,
+                                 to, random.chance(0.5) ? 8972 : pick_packet(random)});
+    }
+    config.net.loss = random.chance(0.5) ? 0.01 : 0;
+    add_traffic(config, random, {.budget = 8 << 20});
+}
+
+void shrinking_mtu(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 3);
+    config.host.io.caps.max_packet = 8972;
+    config.host.io.mtu_delay = pick(random, microseconds(20), milliseconds(5));
+    std::vector<std::uint32_t> sizes(random.between(2, 4));
+    std::generate(sizes.begin(), sizes.end(), [&] { return pick_packet(random); });
+    std::sort(sizes.rbegin(), sizes.rend());
+    sizes.push_back(1232);
+    for (auto up = sizes.size() - 1; up-- > 0;) {
+        sizes.push_back(sizes[up]);
+    }
+    sizes.push_back(8972);
+    for (std::uint32_t from = 0; from < config.hosts; ++from) {
+        for (std::uint32_t to = 0; to < config.hosts; ++to) {
+            Time at = pick_time(random, milliseconds(0), milliseconds(1));
+            for (const std::uint32_t size : sizes) {
+                if (from != to) {
+                    config.faults.push_back({at, Fault::Kind::mtu, from, to, size});
+                }
+                at += pick(random, microseconds(100), milliseconds(2));
+            }
+        }
+    }
+    config.net.loss = random.chance(0.5) ? 0.01 : 0;
+    add_traffic(config, random, {.horizon = milliseconds(10), .budget = 8 << 20});
+}
+
+constexpr std::array table{
+    Scenario{"lossless", "nothing goes wrong", lossless},
+    Scenario{"loss", "1 % of the datagrams are lost, singly or in bursts", loss},
+    Scenario{"heavy_loss", "5 % or 20 % are lost", heavy_loss},
+    Scenario{"duplication", "datagrams arrive twice", duplication},
+    Scenario{"reordering", "datagrams overtake each other", reordering},
+    Scenario{"corruption", "datagrams arrive with flipped bits", corruption},
+    Scenario{"blackholes", "up to 48 of 64 paths swallow everything for a while or for good", blackholes},
+    Scenario{"rolling_repair", "switches are down in turn, each of them a good part of the paths",
+             rolling_repair},
+    Scenario{"blackout", "a host is cut off for less than peer_timeout", blackout},
+    Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
+    Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
+    Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},
+    Scenario{"mixed_mtu", "hosts take packets of different sizes, and MTUs change under way", mixed_mtu},
+    Scenario{"shrinking_mtu", "every MTU shrinks to the smallest and grows again", shrinking_mtu},
+};
+
+} // namespace
+
+std::span<const Scenario> network_scenarios()
+{
+    return table;
+}
+
+} // namespace srd::sim
