@@ -41,6 +41,7 @@ IoOptions options_for(const SocketAddress& address, IoLog::Sink tell)
     options.warn = warn;
     options.tell = std::move(tell);
     options.local_address = address;
+    options.path_setting = "FI_SRD_PATHS";
     return options;
 }
 

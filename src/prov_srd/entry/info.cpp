@@ -2,7 +2,6 @@
 #include "entry/info.hpp"
 
 #include <strings.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
@@ -15,12 +14,11 @@
 #include <utility>
 #include <vector>
 
-#include <srd/file_descriptor.hpp>
-
 #include "common/c_api.hpp"
 #include "entry/backend.hpp"
 #include "entry/params.hpp"
 #include "entry/resolve.hpp"
+#include "io/host/route_query.hpp"
 #include "numa.hpp"
 
 namespace srd {
@@ -91,36 +89,8 @@ bool in_subnet(const SocketAddress& address, const NetInterface& entry)
     return true;
 }
 
-FileDescriptor probe_socket(int family)
-{
-    return FileDescriptor(socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-}
-
-bool is_bindable(SocketAddress address)
-{
-    address.set_port(0);
-    const FileDescriptor probe = probe_socket(address.family());
-    return probe.valid() && bind(probe.get(), address.get(), static_cast<socklen_t>(address.size())) == 0;
-}
-
-/// The local address that the host would send to `destination` from, port 0; empty if there is no route.
-SocketAddress source_towards(const SocketAddress& destination)
-{
-    SocketAddress source;
-    const FileDescriptor probe = probe_socket(destination.family());
-    sockaddr_storage name{};
-    socklen_t length = sizeof(name);
-    if (probe.valid() &&
-        connect(probe.get(), destination.get(), static_cast<socklen_t>(destination.size())) == 0 &&
-        getsockname(probe.get(), reinterpret_cast<sockaddr*>(&name), &length) == 0 &&
-        SocketAddress::parse(&name, length, source)) {
-        source.set_port(0);
-    }
-    return source;
-}
-
 /// The interface that has `address`: the list shows one address of each, so others of the same
-/// subnet count too, provided that the host can bind them.
+/// subnet count too, provided that they are this host's.
 const NetInterface* interface_of(const std::vector<NetInterface>& interfaces, const SocketAddress& address)
 {
     for (const NetInterface& entry : interfaces) {
@@ -128,7 +98,7 @@ const NetInterface* interface_of(const std::vector<NetInterface>& interfaces, co
             return &entry;
         }
     }
-    if (!is_bindable(address)) {
+    if (!is_host_address(address)) {
         return nullptr;
     }
     for (const NetInterface& entry : interfaces) {
@@ -285,7 +255,8 @@ private:
             } else if (const NetInterface* entry = interface_of(interfaces_, source); entry != nullptr) {
                 add(*entry, source, destination);
             } else {
-                reason_ = "the way to " + destination.host_text() + " leads through no interface that is up";
+                reason_ =
+                    "the route to " + destination.host_text() + " leads through no interface that is up";
             }
             if (!list_.empty()) {
                 return;

@@ -61,7 +61,7 @@ void after_fork_in_child() noexcept
     }
     registry().observers.clear();
     close_inherited_descriptors();
-    forget_shared_senders();
+    forget_udp_sockets();
     registry().mutex.unlock();
 }
 

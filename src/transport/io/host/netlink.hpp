@@ -21,9 +21,9 @@ public:
     /// `flags` beside NLM_F_REQUEST; with NLM_F_DUMP the answer is a list.
     template <typename Fixed>
     NetlinkRequest(std::uint16_t type, const Fixed& fixed, std::uint16_t flags = 0) noexcept
-        : header_(mnl_nlmsg_put_header(bytes_.data()))
     {
         static_assert(NLMSG_SPACE(sizeof(Fixed)) + room_for_attributes <= sizeof(bytes_));
+        header_ = mnl_nlmsg_put_header(bytes_.data());
         header_->nlmsg_type = type;
         header_->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
         *static_cast<Fixed*>(mnl_nlmsg_put_extra_header(header_, sizeof(Fixed))) = fixed;
@@ -43,7 +43,7 @@ private:
     static constexpr std::size_t room_for_attributes = 3 * (sizeof(nlattr) + sizeof(in6_addr));
 
     alignas(nlmsghdr) std::array<std::byte, 128> bytes_{};
-    nlmsghdr* header_;
+    nlmsghdr* header_ = nullptr;
 };
 
 /// The attributes of a message by their type, 0 to `last`; those of other types are passed over.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// What the kernel knows of the way to a peer, for backends that write their own
-// Ethernet headers: does the route leave through our interface, who is the next
-// hop, and which hardware address has it. Learnt by asking once and kept current
-// by listening to the kernel's announcements. Nothing here makes the kernel look for a neighbour: a
-// packet sent through its own stack does that.
+// Next hops and their hardware addresses, for backends that write their own
+// Ethernet headers: does the route to a peer leave through our interface, and
+// which hardware address has its next hop? Asked once, and kept current by the
+// kernel's announcements. Nothing here makes the kernel resolve a neighbour
+// (ARP, neighbour discovery): a packet through a socket does that.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct Neighbour {
     SocketAddress address; ///< port 0
     MacAddress mac{};
     bool usable = false; ///< the kernel has a hardware address for it
-    bool stale = false;  ///< but has not heard from it for a while: a packet through the kernel makes it ask
+    bool stale = false;  ///< NUD_STALE: not confirmed for a while; a packet through a socket makes it do so
 };
 
 class NetlinkRoutes {
@@ -37,11 +37,11 @@ public:
     /// Opens the sockets and reads the link. Returns 0 or errno.
     int open();
 
-    /// The next hop to `destination`, or nullptr if the way does not leave through our interface (the
+    /// The next hop to `destination`, or nullptr if the route does not leave through our interface (the
     /// peer is on this host, behind another interface, or not reachable). Valid as long as this object.
     Neighbour* next_hop(const SocketAddress& destination);
 
-    /// Takes in the kernel's announcements. Never blocks.
+    /// Processes the kernel's announcements. Never blocks.
     void poll();
     /// Changes whenever next_hop() may answer otherwise than before.
     std::uint32_t generation() const noexcept { return generation_; }
@@ -65,8 +65,8 @@ private:
     void on_neighbour(const nlmsghdr& message);
     void forget();
 
-    unsigned interface_;
-    SocketAddress local_;
+    const unsigned interface_;
+    const SocketAddress local_;
     NetlinkSocket requests_;
     NetlinkSocket announcements_;
     RouteQuery routes_;

@@ -17,7 +17,7 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
         return Status::invalid;
     }
     SocketAddress address = wanted;
-    // A link-local peer names its own interface; only ours means anything here.
+    // The scope of a link-local address is an interface of the peer; here it must be one of this host.
     if (local_.scope_id() != 0) {
         address.set_scope_id(local_.scope_id());
     }
@@ -61,15 +61,13 @@ bool UdpRoutes::refresh_mtu(RouteId route, std::uint32_t sender_limit) noexcept
     try {
         HostRoute found;
         query_.forget_links();
-        if (query_.find(entry.address, local_, found) ==
-            0) { // else there is no way now: the last answer stays
-            if (entry.route_mtu != found.mtu) {
-                entry.route_mtu = found.mtu;
-                entry.sender_limit = no_limit; // it belonged to the way as it was
-            }
+        if (query_.find(entry.address, local_, found) == 0 && found.mtu != entry.route_mtu) {
+            entry.route_mtu = found.mtu;
+            entry.sender_limit = no_limit; // it was that of the route as it was
         }
-    } catch (const std::bad_alloc&) { // likewise
+    } catch (const std::bad_alloc&) {
     }
+    // Without an answer, or a route, the MTU stays as it was.
     if (sender_limit != 0) {
         entry.sender_limit = sender_limit;
     }

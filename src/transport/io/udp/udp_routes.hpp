@@ -48,9 +48,9 @@ private:
     struct Route {
         SocketAddress address;
         std::uint32_t mtu = 0;       // payload bytes of the longest unfragmented datagram
-        std::uint32_t route_mtu = 0; // the longest IP packet, as the kernel's tables have it,
+        std::uint32_t route_mtu = 0; // HostRoute::mtu
         bool on_this_host = false;
-        std::uint32_t sender_limit = no_limit; // and as the kernel says when it refuses one
+        std::uint32_t sender_limit = no_limit; // as refresh_mtu()'s, of this route_mtu
     };
     struct Hash {
         std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
