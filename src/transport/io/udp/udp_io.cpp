@@ -365,13 +365,8 @@ void UdpIo::notify() noexcept
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                 std::string& error)
 {
-    if (config.local_address.empty() || !config.local_address.is_unicast()) {
-        error = "an endpoint needs one IPv4 or IPv6 address of this host, neither a wildcard nor a multicast "
-                "address";
-        return EINVAL;
-    }
-    if (config.path_count < 1 || config.path_count > max_udp_paths) {
-        error = "the number of paths must be between 1 and 64";
+    if (std::string fault = config.fault(); !fault.empty()) {
+        error = std::move(fault);
         return EINVAL;
     }
     try {
