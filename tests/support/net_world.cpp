@@ -90,6 +90,12 @@ std::unique_ptr<NetWorld> NetWorld::make(unsigned mtu)
                                     "/24 dev veth0 && ip addr add " + address(host, true) +
                                     "/64 dev veth0 nodad && ip link set veth0 up");
     }
+    // The kernel finishes IPv6 addresses only after it has noticed that both ends are up.
+    for (unsigned host = 0; made && host < 2; ++host) {
+        made =
+            world->run(host, std::string("for try in $(seq 500); do ip -6 route get ") + address(host, true) +
+                                 " | grep -q ^local && exit 0; sleep 0.01; done; exit 1");
+    }
     if (!made) {
         std::fprintf(stderr, "SKIPPED: no veth pair (is the command ip of iproute2 there?)\n");
         return nullptr;

@@ -41,7 +41,7 @@ FileDescriptor plain_socket(const SocketAddress& wanted, SocketAddress& bound)
     FileDescriptor fd(::socket(wanted.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     REQUIRE(fd.valid());
     REQUIRE(::bind(fd.get(), wanted.get(), wanted.size()) == 0);
-    REQUIRE(bound_address(fd.get(), bound));
+    REQUIRE(bound_address(fd, bound) == 0);
     return fd;
 }
 

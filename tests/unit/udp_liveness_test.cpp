@@ -27,7 +27,7 @@ TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
     FileDescriptor tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     REQUIRE(::bind(tcp.get(), address.get(), address.size()) == 0);
     REQUIRE(::listen(tcp.get(), 1) == 0);
-    REQUIRE(bound_address(tcp.get(), address));
+    REQUIRE(bound_address(tcp, address) == 0);
     const auto opened = open_udp(make_address("127.0.0.1", address.port()));
     REQUIRE(opened->code == 0);
     CHECK(std::any_of(opened->warnings.begin(), opened->warnings.end(), [](const std::string& warning) {

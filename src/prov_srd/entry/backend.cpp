@@ -42,6 +42,7 @@ IoOptions options_for(const SocketAddress& address, IoLog::Sink tell)
     options.warn = warn;
     options.tell = std::move(tell);
     options.local_address = address;
+    options.path_setting = "FI_SRD_PATHS";
     options.path_count = static_cast<std::uint16_t>(settings.path_count);
     options.socket_buffer = settings.socket_buffer;
     options.max_packet = settings.mtu;

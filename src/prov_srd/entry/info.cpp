@@ -3,7 +3,6 @@
 
 #include <strings.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -15,6 +14,8 @@
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include "io/host/route_query.hpp"
 
 #include "common/boundary.hpp"
 #include "entry/backend.hpp"
@@ -90,48 +91,8 @@ bool in_subnet(const SocketAddress& address, const NetInterface& entry)
     return true;
 }
 
-/// A datagram socket of `address`'s family, closed on destruction.
-class ProbeSocket {
-public:
-    explicit ProbeSocket(int family) : descriptor_(socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {}
-    ~ProbeSocket()
-    {
-        if (descriptor_ >= 0) {
-            ::close(descriptor_);
-        }
-    }
-    ProbeSocket(const ProbeSocket&) = delete;
-    ProbeSocket& operator=(const ProbeSocket&) = delete;
-    int get() const noexcept { return descriptor_; }
-
-private:
-    int descriptor_;
-};
-
-bool is_bindable(SocketAddress address)
-{
-    address.set_port(0);
-    const ProbeSocket probe(address.family());
-    return bind(probe.get(), address.get(), static_cast<socklen_t>(address.size())) == 0;
-}
-
-/// The local address that the host would send to `destination` from, port 0; empty if there is no route.
-SocketAddress source_towards(const SocketAddress& destination)
-{
-    SocketAddress source;
-    const ProbeSocket probe(destination.family());
-    sockaddr_storage name{};
-    socklen_t length = sizeof(name);
-    if (connect(probe.get(), destination.get(), static_cast<socklen_t>(destination.size())) == 0 &&
-        getsockname(probe.get(), reinterpret_cast<sockaddr*>(&name), &length) == 0 &&
-        SocketAddress::parse(&name, length, source)) {
-        source.set_port(0);
-    }
-    return source;
-}
-
 /// The interface that has `address`: the list shows one address of each, so others of the same
-/// subnet count too, provided that the host can bind them.
+/// subnet count too, provided that they are the host's.
 const NetInterface* interface_of(const std::vector<NetInterface>& interfaces, const SocketAddress& address)
 {
     for (const NetInterface& entry : interfaces) {
@@ -139,7 +100,7 @@ const NetInterface* interface_of(const std::vector<NetInterface>& interfaces, co
             return &entry;
         }
     }
-    if (!is_bindable(address)) {
+    if (!is_host_address(address)) {
         return nullptr;
     }
     for (const NetInterface& entry : interfaces) {

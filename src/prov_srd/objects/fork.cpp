@@ -9,7 +9,7 @@
 #include <system_error>
 #include <vector>
 
-#include "io/udp/udp_senders.hpp"
+#include "io/udp/udp_io.hpp"
 #include <srd/file_descriptor.hpp>
 
 namespace srd {
@@ -60,7 +60,7 @@ void after_fork_in_child() noexcept
     }
     registry().observers.clear();
     close_inherited_descriptors();
-    UdpSenders::forget_all();
+    forget_udp_sockets();
     registry().mutex.unlock();
 }
 

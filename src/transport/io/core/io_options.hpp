@@ -35,6 +35,8 @@ private:
 struct IoOptions : IoLog {
     /// One of this host's addresses, not a wildcard; port 0: any free one.
     SocketAddress local_address;
+    /// What whoever sets `path_count` calls it, for advice to a person.
+    std::string path_setting = "the number of paths";
     std::uint16_t path_count = max_paths; ///< entropies per route, 1..max_paths; a backend may have fewer
     /// Memory for packets to receive, bytes: of sockets, and of the rings or the registered memory beside
     /// them.
@@ -50,7 +52,7 @@ struct IoOptions : IoLog {
                    "multicast address";
         }
         if (path_count < 1 || path_count > max_paths) {
-            return "the number of paths must be between 1 and " + std::to_string(max_paths);
+            return path_setting + " must be between 1 and " + std::to_string(max_paths);
         }
         return {};
     }

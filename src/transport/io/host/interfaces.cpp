@@ -10,8 +10,6 @@
 #include <fstream>
 #include <memory>
 #include <set>
-#include <span>
-#include <sstream>
 #include <tuple>
 
 #include <arpa/inet.h>
@@ -25,6 +23,8 @@
 #include <unistd.h>
 
 #include <srd/file_descriptor.hpp>
+
+#include "io/host/route_query.hpp"
 
 namespace srd {
 
@@ -80,36 +80,6 @@ std::string link_name(const std::string& path)
     }
     const std::string text(target.data(), static_cast<std::size_t>(length));
     return text.substr(text.find_last_of('/') + 1);
-}
-
-/// Names of the interfaces that default routes leave through.
-std::set<std::string> default_route_interfaces()
-{
-    std::set<std::string> names;
-    std::string line;
-    std::ifstream ipv4("/proc/net/route");
-    while (std::getline(ipv4, line)) {
-        // Iface Destination Gateway Flags RefCnt Use Metric Mask ...
-        std::istringstream fields(line);
-        std::string name, destination, skipped, mask;
-        if (fields >> name >> destination >> skipped >> skipped >> skipped >> skipped >> skipped >> mask &&
-            destination == "00000000" && mask == "00000000") {
-            names.insert(name);
-        }
-    }
-    std::ifstream ipv6("/proc/net/ipv6_route");
-    while (std::getline(ipv6, line)) {
-        // destination prefix source prefix next-hop metric refcnt use flags name; the unreachable
-        // default route that every kernel has is on "lo".
-        std::istringstream fields(line);
-        std::string destination, prefix, skipped, name;
-        if (fields >> destination >> prefix >> skipped >> skipped >> skipped >> skipped >> skipped >>
-                skipped >> skipped >> name &&
-            prefix == "00" && destination.find_first_not_of('0') == std::string::npos && name != "lo") {
-            names.insert(name);
-        }
-    }
-    return names;
 }
 
 /// The line in a file of one line; empty if there is none.
@@ -170,7 +140,7 @@ bool address_of(const ifaddrs& item, SocketAddress& address) noexcept
 }
 
 NetInterface describe(const ifaddrs& item, const SocketAddress& address,
-                      const std::set<std::string>& default_routes)
+                      const std::set<unsigned>& default_routes)
 {
     NetInterface entry;
     entry.name = item.ifa_name;
@@ -181,7 +151,7 @@ NetInterface describe(const ifaddrs& item, const SocketAddress& address,
     entry.is_loopback = (item.ifa_flags & IFF_LOOPBACK) != 0;
     entry.is_up = (item.ifa_flags & IFF_UP) != 0;
     entry.is_running = (item.ifa_flags & IFF_RUNNING) != 0;
-    entry.has_default_route = default_routes.contains(entry.name);
+    entry.has_default_route = default_routes.contains(entry.index);
     read_device("/sys", entry);
     if (!entry.pci_address.empty()) {
         entry.firmware = firmware_of(entry.name);
@@ -231,7 +201,7 @@ std::vector<NetInterface> list_interfaces()
         return {};
     }
     const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owner(head, &::freeifaddrs);
-    const std::set<std::string> default_routes = default_route_interfaces();
+    const std::set<unsigned> default_routes = default_route_interfaces();
 
     std::vector<NetInterface> list;
     for (const ifaddrs* item = head; item != nullptr; item = item->ifa_next) {

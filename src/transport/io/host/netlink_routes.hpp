@@ -7,15 +7,15 @@
 // packet sent through its own stack does that.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <span>
-#include <string>
 #include <unordered_map>
 
-#include "io/raw/raw_frame.hpp"
-#include "io/udp/udp_socket.hpp"
+#include <srd/address.hpp>
+
+#include "io/host/mac_address.hpp"
+#include "io/host/netlink_socket.hpp"
+#include "io/host/route_query.hpp"
 
 namespace srd {
 
@@ -46,7 +46,7 @@ public:
     /// Changes whenever next_hop() may answer otherwise than before.
     std::uint32_t generation() const noexcept { return generation_; }
     /// Readable when poll() has something to do.
-    int fd() const noexcept { return events_.get(); }
+    int fd() const noexcept { return announcements_.fd(); }
 
     bool link_up() const noexcept { return link_up_; }
     std::uint32_t link_mtu() const noexcept { return link_mtu_; } ///< bytes, IP header included
@@ -57,23 +57,19 @@ private:
     struct Hash {
         std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
     };
-    struct Request;
 
-    /// Sends `request` and calls `handle` with the answer's header; false if there is none.
-    template <typename Handler>
-    bool ask(Request& request, Handler&& handle);
     void query_link();
     void query_neighbour(Neighbour& neighbour);
-    void on_message(const void* header);
-    void on_link(const void* header);
-    void on_neighbour(const void* header);
+    void on_message(const nlmsghdr& message);
+    void on_link(const nlmsghdr& message);
+    void on_neighbour(const nlmsghdr& message);
     void forget();
 
     unsigned interface_;
     SocketAddress local_;
-    FileDescriptor requests_;
-    FileDescriptor events_;
-    std::uint32_t sequence_ = 0;
+    NetlinkSocket requests_;
+    NetlinkSocket announcements_;
+    RouteQuery routes_;
     std::uint32_t generation_ = 1;
     bool link_up_ = false;
     bool link_is_ethernet_ = false;

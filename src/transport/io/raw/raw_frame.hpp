@@ -20,10 +20,9 @@
 
 #include "io/core/ip_header.hpp"
 #include "io/core/packet_io.hpp"
+#include "io/host/mac_address.hpp"
 
 namespace srd {
-
-using MacAddress = std::array<std::uint8_t, 6>;
 
 inline constexpr std::uint32_t ethernet_header = 14;
 

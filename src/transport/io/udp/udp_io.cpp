@@ -29,26 +29,22 @@ namespace srd {
 
 namespace {
 
-constexpr std::uint16_t gso_segments = 64;
-
 enum EpollTag : std::uint32_t { tag_packets, tag_notify, tag_probe };
 
 /// Says once per process and direction that the kernel caps socket buffers.
 void warn_capped_buffer(const UdpConfig& config, const char* direction, const char* sysctl,
                         std::uint32_t granted, std::atomic<bool>& warned)
 {
-    if (granted >= config.socket_buffer || !config.warn || warned.exchange(true)) {
+    if (granted >= config.socket_buffer || warned.exchange(true)) {
         return;
     }
-    const std::string text = std::string("the kernel limits the UDP ") + direction + " buffer to " +
-                             std::to_string(granted) + " of the wanted " +
-                             std::to_string(config.socket_buffer) + " bytes; raise it with: sysctl -w " +
-                             sysctl + "=" + std::to_string(config.socket_buffer);
-    config.warn(text.c_str());
+    config.warning(std::string("the kernel limits the UDP ") + direction + " buffer to " +
+                   std::to_string(granted) + " of the wanted " + std::to_string(config.socket_buffer) +
+                   " bytes; raise it with: sysctl -w " + sysctl + "=" + std::to_string(config.socket_buffer));
 }
 
-/// Leaves to the ring what it takes: the kernel gives every packet to both.
-bool leave_to_ring(int fd, unsigned interface, std::uint32_t max_payload) noexcept
+/// Drops at the socket what the ring receives: the kernel gives every packet to both. 0 or errno.
+int leave_to_ring(const FileDescriptor& socket, unsigned interface, std::uint32_t max_payload) noexcept
 {
     constexpr std::uint32_t udp_header = 8; // where a socket's filter sees a datagram begin
     std::array<sock_filter, 6> code{{
@@ -60,9 +56,11 @@ bool leave_to_ring(int fd, unsigned interface, std::uint32_t max_payload) noexce
         BPF_STMT(BPF_RET | BPF_K, 0),
     }};
     const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
-    // Every packet so refused counts as dropped at the socket, so that count says nothing any more.
-    return ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0 &&
-           set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 0);
+    // Every packet so refused counts as dropped at the socket: that count says nothing any more.
+    const bool done =
+        ::setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0 &&
+        set_option(socket.get(), SOL_SOCKET, SO_RXQ_OVFL, 0);
+    return done ? 0 : errno;
 }
 
 /// A sentence for errno `error` of making or binding a socket at `address`.
@@ -107,7 +105,7 @@ public:
     const SocketAddress& local_address() const noexcept override { return local_; }
     Status resolve(const SocketAddress& address, RouteId& route) override
     {
-        return routes_->resolve(address, probe_.get(), route);
+        return routes_->resolve(address, route);
     }
     const SocketAddress& route_address(RouteId route) const noexcept override
     {
@@ -139,12 +137,6 @@ private:
     int open_wait();
     bool watch_socket() noexcept;
     void size_buffers();
-    void warn(const std::string& text) const
-    {
-        if (config_.warn) {
-            config_.warn(text.c_str());
-        }
-    }
 
     const UdpConfig config_;
     Counters& counters_;
@@ -152,7 +144,6 @@ private:
     IoCaps caps_;
     UdpSender main_;
     FileDescriptor listener_;
-    FileDescriptor probe_; // asks the kernel for MTUs
     FileDescriptor epoll_;
     FileDescriptor event_;
     bool socket_watched_ = false;
@@ -172,24 +163,26 @@ int UdpIo::open(std::string& error)
     if (code == 0) {
         code = open_wait();
     }
+    caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
+    routes_.emplace(local_, caps_.max_packet, config_.max_routes);
+    if (code == 0) {
+        code = routes_->open();
+    }
     if (code != 0) {
         error = explain(code, local_);
         return code;
     }
     size_buffers();
     const bool segmentation = config_.offload && set_option(main_.socket.get(), IPPROTO_UDP, UDP_SEGMENT, 0);
-    caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
     caps_.path_count = local_.is_loopback() ? std::uint16_t{1} : config_.path_count;
-    caps_.burst_packets = segmentation ? gso_segments : std::uint16_t{1};
+    caps_.burst_packets = segmentation ? UdpTransmitter::max_segments : std::uint16_t{1};
 
     senders_ = UdpSenders::attach(local_, config_.socket_buffer);
     errors_seen_ = senders_->error_count();
-    routes_.emplace(local_, caps_.max_packet, config_.max_routes);
-    receiver_.emplace(main_.socket.get(), counters_);
-    transmitter_.emplace(
-        main_, senders_, probe_.get(), local_, *routes_, notices_, counters_,
-        UdpTransmitter::Settings{caps_.path_count, config_.socket_buffer, segmentation, config_.warn});
-    liveness_.emplace(local_, epoll_.get(), tag_probe);
+    receiver_.emplace(main_.socket, counters_);
+    transmitter_.emplace(main_, senders_, local_, *routes_, notices_, counters_, config_,
+                         UdpTransmitter::Settings{caps_.path_count, segmentation});
+    liveness_.emplace(local_, epoll_, tag_probe);
     liveness_->set_listener(std::move(listener_));
     return 0;
 }
@@ -208,27 +201,18 @@ int UdpIo::open_sockets()
             break;
         }
         if (!any_port || attempt == attempts) {
-            warn("TCP port " + local_.text() +
-                 " is in use by another program: peers cannot tell whether this process is stopped or dead");
+            config_.warning(
+                "TCP port " + local_.text() +
+                " is in use by another program: peers cannot tell whether this process is stopped or dead");
             break;
         }
         local_.set_port(0);
     }
-    prepare_sending_socket(main_.socket.get(), local_.family(), Fragmentation::forbidden);
-    UdpReceiver::prepare_socket(main_.socket.get(), local_, config_.offload);
-    if (config_.ring_interface != 0 &&
-        !leave_to_ring(main_.socket.get(), config_.ring_interface, config_.ring_packet)) {
-        return errno;
-    }
-
-    probe_ = FileDescriptor(::socket(local_.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (!probe_.valid()) {
-        return errno;
-    }
-    SocketAddress source = local_;
-    source.set_port(0);
-    set_option(probe_.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    return ::bind(probe_.get(), source.get(), source.size()) == 0 ? 0 : errno;
+    prepare_sending_socket(main_.socket, local_.family(), Fragmentation::forbidden);
+    UdpReceiver::prepare_socket(main_.socket, local_, config_.offload);
+    return config_.ring_interface == 0
+               ? 0
+               : leave_to_ring(main_.socket, config_.ring_interface, config_.ring_packet);
 }
 
 int UdpIo::try_open_ports(bool& port_taken)
@@ -243,8 +227,8 @@ int UdpIo::try_open_ports(bool& port_taken)
     if (::bind(fd.get(), local_.get(), local_.size()) != 0) {
         return errno;
     }
-    if (!bound_address(fd.get(), local_)) {
-        return errno;
+    if (const int error = bound_address(fd, local_); error != 0) {
+        return error;
     }
     main_.socket = std::move(fd);
     int error = 0;
@@ -256,8 +240,11 @@ int UdpIo::try_open_ports(bool& port_taken)
 int UdpIo::open_wait()
 {
     epoll_ = FileDescriptor(::epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll_.valid()) {
+        return errno;
+    }
     event_ = FileDescriptor(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    if (!epoll_.valid() || !event_.valid()) {
+    if (!event_.valid()) {
         return errno;
     }
     epoll_event event{};
@@ -301,8 +288,8 @@ std::size_t UdpIo::poll_notices(std::span<RouteNotice> notices, Time now)
     return notices_.empty() ? 0 : notices_.take(notices);
 }
 
-/// Puts the socket under the wait descriptor when somebody sleeps for the first time. Who only polls
-/// is spared the kernel's notification, which the sender of every packet would have to make.
+/// Adds the socket to the epoll set when somebody sleeps for the first time. Without that the kernel need not
+/// wake anybody for a packet, work that on one host the sender of the packet does.
 bool UdpIo::watch_socket() noexcept
 {
     epoll_event event{};
@@ -316,11 +303,14 @@ bool UdpIo::watch_socket() noexcept
 bool UdpIo::arm_wait()
 {
     if (!watch_socket()) {
-        return false; // no more watches for this user: poll
+        return false; // the system has no room for another one (fs.epoll.max_user_watches): poll instead
     }
     bool idle = !receiver_->holding();
     std::array<epoll_event, 8> events{};
     const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
+    if (count < 0) {
+        return false;
+    }
     for (int i = 0; i < count; ++i) {
         const epoll_event& event = events[static_cast<std::size_t>(i)];
         switch (event.data.u32) {
@@ -342,8 +332,8 @@ bool UdpIo::arm_wait()
             break;
         }
     }
-    // After the read: a notify() in between is lost to the descriptor but not to the caller, who
-    // looks for work once more after arming. The other way round later ones would be swallowed.
+    // After the read: a notify() between the two makes this call return false. The other way round, it would
+    // leave the flag set with the descriptor cleared, and later ones would do nothing.
     if (notified_.exchange(false, std::memory_order_acq_rel)) {
         idle = false;
     }
@@ -361,6 +351,11 @@ void UdpIo::notify() noexcept
 }
 
 } // namespace
+
+void forget_udp_sockets() noexcept
+{
+    UdpSenders::forget_all();
+}
 
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                 std::string& error)

@@ -23,8 +23,8 @@ namespace srd {
 /// `path_count` are source ports; on a loopback address there is always one. `socket_buffer` is what the
 /// kernel is asked for, to receive and to send.
 struct UdpConfig : IoOptions {
-    /// A backend with rings of its own takes our port's datagrams of up to `ring_packet` payload bytes that
-    /// come in by this interface; the socket takes all others. 0: nobody else does.
+    /// A raw backend's ring receives this port's datagrams of up to `ring_packet` payload bytes that arrive
+    /// on this interface; the socket receives all others. 0: there is no ring.
     unsigned ring_interface = 0;
     std::uint32_t ring_packet = 0;
     bool offload = true; ///< batch with UDP_SEGMENT and UDP_GRO where the kernel can
@@ -35,5 +35,9 @@ struct UdpConfig : IoOptions {
 /// EAFNOSUPPORT, ENOMEM. `counters` must outlive the result. Any thread.
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                 std::string& error);
+
+/// In a child of fork(), after close_inherited_descriptors(): endpoints made later open sockets of their own
+/// instead of sharing the parent's, which are closed. Async-signal-safe but for its allocation.
+void forget_udp_sockets() noexcept;
 
 } // namespace srd

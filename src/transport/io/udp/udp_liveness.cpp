@@ -70,7 +70,9 @@ void UdpLiveness::probe(RouteId route, const SocketAddress& address, NoticeQueue
         return;
     }
     const linger reset{1, 0};
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    if (::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) != 0) {
+        return; // the probe's end would leave a connection behind
+    }
     set_option(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     SocketAddress source = local_;
     source.set_port(0);
@@ -88,7 +90,8 @@ void UdpLiveness::probe(RouteId route, const SocketAddress& address, NoticeQueue
     epoll_event event{};
     event.events = EPOLLOUT;
     event.data.u32 = epoll_tag_;
-    ::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd.get(), &event);
+    // Best effort: without it the answer wakes nobody, but whoever polls finds it.
+    (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event);
     Probe& added = probes_[probe_count_++];
     added.socket = std::move(fd);
     added.route = route;
@@ -131,7 +134,7 @@ void UdpLiveness::check(NoticeQueue& notices, Time now)
             remove(i);
         }
     }
-    drain_listener();
+    close_strangers();
     next_check_ = now + (probe_count_ != 0 ? probe_interval : idle_interval);
 }
 
@@ -144,12 +147,13 @@ void UdpLiveness::remove(std::size_t index) noexcept
     }
 }
 
-void UdpLiveness::drain_listener() noexcept
+void UdpLiveness::close_strangers() noexcept
 {
     if (!listener_.valid()) {
         return;
     }
-    for (int i = 0; i < 64; ++i) {
+    constexpr int most = 64; // the rest waits for the next time: somebody may be connecting without end
+    for (int i = 0; i < most; ++i) {
         const FileDescriptor stranger(
             ::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (!stranger.valid()) {

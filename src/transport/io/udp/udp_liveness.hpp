@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Does a silent peer's process still exist? UDP cannot say: a stopped process
-// and a dead one are equally silent. TCP can, and the kernel answers for the
-// process: every endpoint listens on the TCP port of its UDP port's number, and
-// whoever wonders connects to it. Accepted: the process holds the port, even if
-// it is stopped. Reset: nobody does. No answer at all says nothing (a firewall,
-// a dead host), so nothing is reported.
+// and a dead one are equally silent. TCP can, because the kernel answers for the
+// process: every endpoint listens on the TCP port of the same number as its UDP
+// port, and a probe connects to that. Accepted: the process holds the port, even
+// if it is stopped. Reset: nobody does. No answer says nothing (a firewall, a
+// dead host), so nothing is reported.
 //
 // No data is ever exchanged. Probes close with a reset, and the listener defers
 // accepting until data would come, so that neither side keeps any state of
@@ -28,8 +28,9 @@ FileDescriptor open_liveness_listener(const SocketAddress& address, int& error);
 
 class UdpLiveness {
 public:
-    /// `local`: where probes come from. `epoll`: gets every pending probe, with `epoll_tag`.
-    UdpLiveness(const SocketAddress& local, int epoll, std::uint32_t epoll_tag) noexcept
+    /// `local`: where probes come from. `epoll`, which must outlive this: every pending probe is added to it,
+    /// with `epoll_tag`.
+    UdpLiveness(const SocketAddress& local, const FileDescriptor& epoll, std::uint32_t epoll_tag) noexcept
         : local_(local), epoll_(epoll), epoll_tag_(epoll_tag)
     {
     }
@@ -40,7 +41,7 @@ public:
     void probe(RouteId route, const SocketAddress& address, NoticeQueue& notices, Time now);
 
     /// Cheap when nothing is due; otherwise collects answers, ends probes without one, and closes
-    /// whatever strangers connected to the listener.
+    /// connections to the listener that are no probes.
     void poll(NoticeQueue& notices, Time now)
     {
         if (now >= next_check_) {
@@ -64,13 +65,13 @@ private:
 
     void check(NoticeQueue& notices, Time now);
     void remove(std::size_t index) noexcept;
-    void drain_listener() noexcept;
+    void close_strangers() noexcept;
 
     SocketAddress local_;
-    int epoll_;
+    const FileDescriptor& epoll_;
     std::uint32_t epoll_tag_;
     FileDescriptor listener_;
-    std::array<Probe, 64> probes_;
+    std::array<Probe, 64> probes_; // more peers than fall silent at once; the engine asks again
     std::size_t probe_count_ = 0;
     Time next_check_{};
 };

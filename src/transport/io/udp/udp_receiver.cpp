@@ -31,8 +31,8 @@ T read_control(const cmsghdr& item) noexcept
 
 } // namespace
 
-UdpReceiver::UdpReceiver(int fd, Counters& counters)
-    : fd_(fd), counters_(counters),
+UdpReceiver::UdpReceiver(const FileDescriptor& socket, Counters& counters)
+    : socket_(socket), counters_(counters),
       memory_(std::make_unique_for_overwrite<std::byte[]>(max_messages * buffer_stride))
 {
     for (std::size_t i = 0; i < max_messages; ++i) {
@@ -45,8 +45,11 @@ UdpReceiver::UdpReceiver(int fd, Counters& counters)
     }
 }
 
-void UdpReceiver::prepare_socket(int fd, const SocketAddress& local, bool offload) noexcept
+void UdpReceiver::prepare_socket(const FileDescriptor& socket, const SocketAddress& local,
+                                 bool offload) noexcept
 {
+    // Best effort: an old or restricted kernel may refuse any of these, and the socket works without.
+    const int fd = socket.get();
     // Not on loopback: nobody marks packets there, and to be told so takes a quarter of a microsecond each
     // time.
     if (!local.is_loopback()) {
@@ -54,7 +57,7 @@ void UdpReceiver::prepare_socket(int fd, const SocketAddress& local, bool offloa
         set_option(fd, ipv4 ? IPPROTO_IP : IPPROTO_IPV6, ipv4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
     }
     timespec stamp{};
-    ::ioctl(fd, SIOCGSTAMPNS, &stamp); // from now on the kernel remembers when packets came
+    (void)::ioctl(fd, SIOCGSTAMPNS, &stamp); // from now on the kernel remembers when packets came
     set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
     if (offload) {
         set_option(fd, IPPROTO_UDP, UDP_GRO, 1);
@@ -90,17 +93,21 @@ std::size_t UdpReceiver::rx_burst(std::span<RxPacket> packets, Time now, bool& s
 bool UdpReceiver::receive(Time now, bool& socket_error)
 {
     int got = 0;
+    int error = 0;
     if (offered_ == 1) {
-        const ssize_t length = ::recvmsg(fd_, &messages_[0].msg_hdr, MSG_DONTWAIT);
+        const ssize_t length = ::recvmsg(socket_.get(), &messages_[0].msg_hdr, MSG_DONTWAIT);
+        error = errno;
         got = length < 0 ? -1 : 1;
         messages_[0].msg_len = length < 0 ? 0 : static_cast<unsigned>(length);
     } else {
-        got = ::recvmmsg(fd_, messages_.data(), static_cast<unsigned>(offered_), MSG_DONTWAIT, nullptr);
+        got = ::recvmmsg(socket_.get(), messages_.data(), static_cast<unsigned>(offered_), MSG_DONTWAIT,
+                         nullptr);
+        error = errno;
     }
     if (got <= 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        if (error == EAGAIN || error == EWOULDBLOCK) {
             drained_at_ = now;
-        } else if (errno != EINTR) {
+        } else if (error != EINTR) {
             socket_error = true;
         }
         offered_ = 1;
@@ -152,7 +159,7 @@ void UdpReceiver::describe(std::size_t index, std::size_t length, Time arrived)
 Time UdpReceiver::arrival_time(Time now) const noexcept
 {
     timespec stamp{};
-    if (::ioctl(fd_, SIOCGSTAMPNS, &stamp) != 0) {
+    if (::ioctl(socket_.get(), SIOCGSTAMPNS, &stamp) != 0) {
         return now;
     }
     const std::int64_t stamp_ns = static_cast<std::int64_t>(stamp.tv_sec) * 1'000'000'000 + stamp.tv_nsec;

@@ -34,11 +34,12 @@ namespace srd {
 
 class UdpReceiver {
 public:
-    /// `fd` stays the caller's.
-    UdpReceiver(int fd, Counters& counters);
+    /// Both must outlive the receiver.
+    UdpReceiver(const FileDescriptor& socket, Counters& counters);
 
     /// Options that a receiving socket needs. `offload`: ask for UDP_GRO.
-    static void prepare_socket(int fd, const SocketAddress& local, bool offload) noexcept;
+    static void prepare_socket(const FileDescriptor& socket, const SocketAddress& local,
+                               bool offload) noexcept;
 
     /// As PacketIo::rx_burst. `socket_error` becomes true if the kernel reported an asynchronous error
     /// (read the error queue).
@@ -50,7 +51,7 @@ public:
 private:
     static constexpr std::size_t max_messages = 16;
     static constexpr std::size_t buffer_size = 65536; // the largest datagram or GRO batch
-    // Not a power of two: the headers of neighbouring buffers shall not meet in one cache set.
+    // Not a power of two, so that the packet headers in different buffers do not share one cache set.
     static constexpr std::size_t buffer_stride = buffer_size + 192;
     static constexpr std::size_t control_size = 256; // TOS, GRO size, drop count
 
@@ -70,7 +71,7 @@ private:
     Time arrival_time(Time now) const noexcept;
     void count_drops(std::uint32_t total);
 
-    int fd_;
+    const FileDescriptor& socket_;
     Counters& counters_;
     std::unique_ptr<std::byte[]> memory_;
     std::array<Buffer, max_messages> buffers_{};

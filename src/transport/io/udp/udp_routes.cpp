@@ -3,25 +3,15 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
-#include <netinet/in.h>
 #include <sys/socket.h>
+
+#include "io/core/ip_header.hpp"
 
 namespace srd {
 
-namespace {
-
-/// Only an address of this host can be bound to.
-bool is_own_address(SocketAddress address) noexcept
-{
-    const FileDescriptor socket(::socket(address.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    address.set_port(0);
-    return socket.valid() && ::bind(socket.get(), address.get(), address.size()) == 0;
-}
-
-} // namespace
-
-Status UdpRoutes::resolve(const SocketAddress& wanted, int probe, RouteId& route)
+Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
 {
     if (wanted.family() != local_.family() || !wanted.is_unicast() || wanted.port() == 0) {
         return Status::invalid;
@@ -39,24 +29,24 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, int probe, RouteId& route
     if (routes_.size() >= max_routes_) {
         return Status::no_memory;
     }
-    const std::uint32_t mtu = query_mtu(address, probe);
-    if (mtu == 0) {
-        return Status::unreachable;
-    }
-    const RouteId added{static_cast<std::uint32_t>(routes_.size())};
     try {
-        routes_.push_back({address, mtu, is_own_address(address)});
-        try {
-            by_address_.emplace(address, added);
-        } catch (const std::bad_alloc&) {
-            routes_.pop_back();
-            return Status::no_memory;
+        HostRoute found;
+        if (query_.find(address, local_, found) != 0) {
+            return Status::unreachable;
         }
+        const RouteId added{static_cast<std::uint32_t>(routes_.size())};
+        by_address_.emplace(address, added);
+        try {
+            routes_.push_back({address, payload_of(found.mtu), found.mtu, found.to_this_host});
+        } catch (const std::bad_alloc&) {
+            by_address_.erase(address);
+            throw;
+        }
+        route = added;
+        return Status::ok;
     } catch (const std::bad_alloc&) {
         return Status::no_memory;
     }
-    route = added;
-    return Status::ok;
 }
 
 RouteId UdpRoutes::find(const SocketAddress& address) const noexcept
@@ -65,32 +55,32 @@ RouteId UdpRoutes::find(const SocketAddress& address) const noexcept
     return found == by_address_.end() ? no_id<RouteId> : found->second;
 }
 
-bool UdpRoutes::refresh_mtu(RouteId route, int probe) noexcept
+bool UdpRoutes::refresh_mtu(RouteId route, std::uint32_t sender_limit) noexcept
 {
     Route& entry = routes_[index_of(route)];
-    const std::uint32_t mtu = query_mtu(entry.address, probe);
-    if (mtu == 0 || mtu == entry.mtu) {
-        return false; // no way at the moment: keep the last answer
+    try {
+        HostRoute found;
+        query_.forget_links();
+        if (query_.find(entry.address, local_, found) ==
+            0) { // else there is no way now: the last answer stays
+            if (entry.route_mtu != found.mtu) {
+                entry.route_mtu = found.mtu;
+                entry.sender_limit = no_limit; // it belonged to the way as it was
+            }
+        }
+    } catch (const std::bad_alloc&) { // likewise
     }
-    entry.mtu = mtu;
-    return true;
+    if (sender_limit != 0) {
+        entry.sender_limit = sender_limit;
+    }
+    const std::uint32_t mtu = payload_of(std::min(entry.route_mtu, entry.sender_limit));
+    return std::exchange(entry.mtu, mtu) != mtu;
 }
 
-std::uint32_t UdpRoutes::query_mtu(const SocketAddress& address, int probe) const noexcept
+std::uint32_t UdpRoutes::payload_of(std::uint32_t ip_mtu) const noexcept
 {
-    // Connecting a datagram socket sends nothing: it looks the route up and keeps it, MTU included.
-    if (::connect(probe, address.get(), address.size()) != 0) {
-        return 0;
-    }
-    const bool ipv4 = address.family() == AF_INET;
-    int mtu = 0;
-    socklen_t length = sizeof(mtu);
-    if (::getsockopt(probe, ipv4 ? IPPROTO_IP : IPPROTO_IPV6, ipv4 ? IP_MTU : IPV6_MTU, &mtu, &length) != 0) {
-        return 0;
-    }
-    const std::uint32_t overhead = udp_overhead(address.family());
-    const std::uint32_t link = static_cast<std::uint32_t>(std::max(mtu, 576));
-    return std::min(link - overhead, max_packet_);
+    constexpr std::uint32_t least = 576; // what every host can take in (RFC 1122)
+    return std::min(std::max(ip_mtu, least) - udp_overhead(local_.family()), max_packet_);
 }
 
 } // namespace srd

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <span>
 #include <unordered_map>
 
@@ -14,7 +15,7 @@
 
 #include "io/core/notice_queue.hpp"
 #include "io/core/packet_io.hpp"
-#include "io/udp/udp_socket.hpp"
+#include "io/host/route_query.hpp"
 
 namespace srd {
 
@@ -25,34 +26,43 @@ public:
     {
     }
 
-    /// As PacketIo::resolve. `probe`: a datagram socket of the same family to ask the kernel with.
-    Status resolve(const SocketAddress& wanted, int probe, RouteId& route);
+    /// Opens what the kernel is asked with: 0 or errno.
+    int open() noexcept { return query_.open(); }
+
+    /// As PacketIo::resolve.
+    Status resolve(const SocketAddress& wanted, RouteId& route);
     /// The route to `address`, or no_id<RouteId>.
     RouteId find(const SocketAddress& address) const noexcept;
     const SocketAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
     std::uint32_t mtu(RouteId route) const noexcept { return routes_[index_of(route)].mtu; }
     /// True if the peer is on this host: the way there is loopback, whatever the address.
     bool on_this_host(RouteId route) const noexcept { return routes_[index_of(route)].on_this_host; }
-    /// Asks the kernel for the route's MTU again; true if it changed.
-    bool refresh_mtu(RouteId route, int probe) noexcept;
+    /// Asks the kernel for the route's MTU again; true if it changed. `sender_limit`: the longest IP packet
+    /// that this host itself has just let through (encryption, say, needs room beside it); 0: unknown.
+    bool refresh_mtu(RouteId route, std::uint32_t sender_limit = 0) noexcept;
     bool contains(RouteId route) const noexcept { return index_of(route) < routes_.size(); }
 
 private:
+    static constexpr std::uint32_t no_limit = std::numeric_limits<std::uint32_t>::max();
+
     struct Route {
         SocketAddress address;
-        std::uint32_t mtu = 0;
+        std::uint32_t mtu = 0;       // payload bytes of the longest unfragmented datagram
+        std::uint32_t route_mtu = 0; // the longest IP packet, as the kernel's tables have it,
         bool on_this_host = false;
+        std::uint32_t sender_limit = no_limit; // and as the kernel says when it refuses one
     };
     struct Hash {
         std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
     };
 
-    /// Payload bytes of the largest unfragmented datagram to `address`; 0 if there is no way to it.
-    std::uint32_t query_mtu(const SocketAddress& address, int probe) const noexcept;
+    /// Payload bytes of the longest datagram in an IP packet of `ip_mtu` bytes.
+    std::uint32_t payload_of(std::uint32_t ip_mtu) const noexcept;
 
     SocketAddress local_;
     std::uint32_t max_packet_;
     std::uint32_t max_routes_;
+    RouteQuery query_;
     std::deque<Route> routes_; // a deque, because references to addresses must stay valid
     std::unordered_map<SocketAddress, RouteId, Hash> by_address_;
 };

@@ -49,7 +49,7 @@ void UdpSenders::forget_all() noexcept
     registry.store(new Registry); // NOLINT(bugprone-unhandled-exception-at-new)
 }
 
-UdpSender* UdpSenders::open(std::size_t path, const Warn& warn)
+UdpSender* UdpSenders::open(std::size_t path, const IoOptions& options)
 {
     std::string warning;
     UdpSender* result = nullptr;
@@ -71,20 +71,16 @@ UdpSender* UdpSenders::open(std::size_t path, const Warn& warn)
             if (!exhausted_.exchange(true, std::memory_order_relaxed)) {
                 warning = "only " + std::to_string(opened_ + 1) + " of the wanted network paths from " +
                           local_.text() + " can be used (" + std::strerror(error) +
-                          "); raise the limit of open files (ulimit -n) or lower FI_SRD_PATHS";
+                          "); raise the limit of open files (ulimit -n) or lower " + options.path_setting;
             }
-            if (opened_ == 0) {
-                result = nullptr;
-            } else {
-                result = &senders_[path % opened_];
-            }
+            result = opened_ == 0 ? nullptr : &senders_[path % opened_];
         }
         if (result != nullptr) {
             by_path_[path].store(result, std::memory_order_release);
         }
     }
-    if (!warning.empty() && warn) {
-        warn(warning.c_str());
+    if (!warning.empty()) {
+        options.warning(warning); // without the lock: who is called is unknown here
     }
     return result;
 }
@@ -94,7 +90,7 @@ bool UdpSenders::collect_errors(UdpSender& sender)
     bool any = false;
     const std::lock_guard lock(mutex_);
     SocketError error;
-    while (read_error_queue(sender.socket.get(), error)) {
+    while (read_error_queue(sender.socket, error)) {
         const std::uint64_t count = error_count_.load(std::memory_order_relaxed);
         errors_[count % errors_.size()] = error;
         error_count_.store(count + 1, std::memory_order_release);

@@ -7,8 +7,8 @@
 // Each socket is opened by the first packet that takes its path. When the
 // descriptors run out, the remaining paths share those that exist.
 //
-// What a shared socket's error queue says may concern any of its users, so
-// reports go to a board that all of them read.
+// What a shared socket's error queue says may concern any of its users, so the
+// errors go to a log that all of them read.
 #pragma once
 
 #include <array>
@@ -18,13 +18,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <string>
 
+#include <srd/limits.hpp>
+
+#include "io/core/io_options.hpp"
 #include "io/udp/udp_socket.hpp"
 
 namespace srd {
-
-inline constexpr std::size_t max_udp_paths = max_paths;
 
 /// A socket that packets leave through. `segmentation` turns false for good when the kernel or the NIC
 /// refuses UDP_SEGMENT on it.
@@ -36,8 +36,6 @@ struct UdpSender {
 /// Thread-safe.
 class UdpSenders {
 public:
-    using Warn = std::function<void(const char*)>;
-
     /// The set of `local` (its port does not matter), made if nobody in this process has it.
     static std::shared_ptr<UdpSenders> attach(const SocketAddress& local, std::uint32_t socket_buffer);
 
@@ -50,34 +48,35 @@ public:
     }
 
     /// The sender of `path` (1..63); nullptr if there is none, then the caller's own socket serves.
-    /// `warn` is called once per set, when descriptors or ports run out.
-    UdpSender* sender(std::size_t path, const Warn& warn)
+    /// Warns through `options` once per set, when descriptors or ports run out.
+    UdpSender* sender(std::size_t path, const IoOptions& options)
     {
         UdpSender* known = by_path_[path].load(std::memory_order_acquire);
-        return known != nullptr ? known : open(path, warn);
+        return known != nullptr ? known : open(path, options);
     }
 
-    /// Moves what the error queue of `sender` holds to the board. True if there was anything.
+    /// Moves what the error queue of `sender` holds to the log. True if there was anything.
     bool collect_errors(UdpSender& sender);
 
-    /// The board's length so far. Cheap.
+    /// Errors logged so far. Cheap.
     std::uint64_t error_count() const noexcept { return error_count_.load(std::memory_order_acquire); }
-    /// Calls `visit(error)` for the entries since `seen` (those that are still kept) and advances `seen`.
+    /// Visits the errors logged since `seen`, unless more recent ones have taken their place, and advances
+    /// `seen`.
     void read_errors(std::uint64_t& seen, const std::function<void(const SocketError&)>& visit);
 
 private:
-    UdpSender* open(std::size_t path, const Warn& warn);
+    UdpSender* open(std::size_t path, const IoOptions& options);
 
     const SocketAddress local_;
     const std::uint32_t socket_buffer_;
-    std::array<std::atomic<UdpSender*>, max_udp_paths> by_path_{};
+    std::array<std::atomic<UdpSender*>, max_paths> by_path_{};
     std::atomic<std::uint64_t> error_count_{0};
     std::atomic<bool> exhausted_{false};
 
     std::mutex mutex_; // guards what follows; never held while another lock is taken
-    std::array<UdpSender, max_udp_paths> senders_;
+    std::array<UdpSender, max_paths> senders_;
     std::size_t opened_ = 0;
-    std::array<SocketError, 64> errors_;
+    std::array<SocketError, 64> errors_; // a ring; an error that is lost is raised again by the next packet
 };
 
 } // namespace srd

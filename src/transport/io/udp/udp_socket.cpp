@@ -40,17 +40,20 @@ bool classify(const sock_extended_err& error, RouteNotice::Kind& kind) noexcept
 
 } // namespace
 
-bool bound_address(int fd, SocketAddress& address) noexcept
+int bound_address(const FileDescriptor& socket, SocketAddress& address) noexcept
 {
     sockaddr_storage storage{};
     socklen_t length = sizeof(storage);
-    return ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length) == 0 &&
-           SocketAddress::parse(&storage, sizeof(storage), address);
+    if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&storage), &length) != 0) {
+        return errno;
+    }
+    return SocketAddress::parse(&storage, sizeof(storage), address) ? 0 : EAFNOSUPPORT;
 }
 
-void prepare_sending_socket(int fd, int family, Fragmentation fragmentation) noexcept
+void prepare_sending_socket(const FileDescriptor& socket, int family, Fragmentation fragmentation) noexcept
 {
-    // Each of these may be refused by an old or restricted kernel; the socket works without.
+    // Best effort: an old or restricted kernel may refuse any of these, and the socket works without.
+    const int fd = socket.get();
     const bool forbidden = fragmentation == Fragmentation::forbidden;
     if (family == AF_INET) {
         set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, forbidden ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
@@ -73,7 +76,7 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
     if (local.family() == AF_INET6) {
         set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
-    prepare_sending_socket(fd.get(), local.family(), Fragmentation::forbidden);
+    prepare_sending_socket(fd, local.family(), Fragmentation::forbidden);
     set_socket_buffer(fd.get(), SO_SNDBUF, SO_SNDBUFFORCE, socket_buffer);
     set_option(fd.get(), SOL_SOCKET, SO_RCVBUF, 0); // the kernel's minimum: nobody reads it
     if (::bind(fd.get(), local.get(), local.size()) != 0) {
@@ -83,7 +86,7 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
     return fd;
 }
 
-bool read_error_queue(int fd, SocketError& error) noexcept
+bool read_error_queue(const FileDescriptor& socket, SocketError& error) noexcept
 {
     for (;;) {
         sockaddr_storage destination{};
@@ -97,7 +100,7 @@ bool read_error_queue(int fd, SocketError& error) noexcept
         message.msg_iovlen = 1;
         message.msg_control = control.data();
         message.msg_controllen = control.size();
-        if (::recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
+        if (::recvmsg(socket.get(), &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
             return false;
         }
         for (cmsghdr* item = CMSG_FIRSTHDR(&message); item != nullptr; item = CMSG_NXTHDR(&message, item)) {
@@ -108,6 +111,9 @@ bool read_error_queue(int fd, SocketError& error) noexcept
             }
             sock_extended_err detail{};
             std::memcpy(&detail, CMSG_DATA(item), sizeof(detail));
+            // A router's word is not taken for this: what it says of the path is in the kernel's route.
+            error.mtu =
+                detail.ee_origin == SO_EE_ORIGIN_LOCAL && detail.ee_errno == EMSGSIZE ? detail.ee_info : 0;
             if (classify(detail, error.kind) &&
                 SocketAddress::parse(std::as_bytes(std::span(&destination, 1)), error.destination)) {
                 return true;

@@ -20,13 +20,13 @@
 
 namespace srd {
 
-/// The address that `fd` is bound to; false if the kernel does not say.
-bool bound_address(int fd, SocketAddress& address) noexcept;
+/// The address that `socket` is bound to: 0 or errno.
+int bound_address(const FileDescriptor& socket, SocketAddress& address) noexcept;
 
 enum class Fragmentation : std::uint8_t { forbidden, allowed };
 
 /// Options of every socket that sends: ECT(0), DF or not, an error queue, a non-blocking descriptor.
-void prepare_sending_socket(int fd, int family, Fragmentation fragmentation) noexcept;
+void prepare_sending_socket(const FileDescriptor& socket, int family, Fragmentation fragmentation) noexcept;
 
 /// A socket bound to `local` that only sends, unfragmented; if it is not valid, `error` is errno.
 FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error);
@@ -35,9 +35,10 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
 struct SocketError {
     SocketAddress destination;
     RouteNotice::Kind kind{};
+    std::uint32_t mtu = 0; ///< mtu_changed: the longest IP packet that this host lets through; 0: not told
 };
 
-/// Takes the next meaningful entry from the error queue of `fd`; false if there is none.
-bool read_error_queue(int fd, SocketError& error) noexcept;
+/// Takes the next entry that means something from the error queue of `socket`; false if there is none.
+bool read_error_queue(const FileDescriptor& socket, SocketError& error) noexcept;
 
 } // namespace srd

@@ -43,13 +43,13 @@ ssize_t send_message(int fd, const msghdr& header) noexcept
 
 } // namespace
 
-UdpTransmitter::UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe,
+UdpTransmitter::UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others,
                                const SocketAddress& local, UdpRoutes& routes, NoticeQueue& notices,
-                               Counters& counters, Settings settings)
-    : main_(main), others_(std::move(others)), probe_(probe), local_(local), routes_(routes),
-      notices_(notices), counters_(counters), settings_(std::move(settings))
+                               Counters& counters, const IoOptions& options, Settings settings)
+    : main_(main), others_(std::move(others)), local_(local), routes_(routes), notices_(notices),
+      counters_(counters), options_(options), settings_(settings)
 {
-    SRD_CHECK(settings_.path_count >= 1 && settings_.path_count <= max_udp_paths);
+    SRD_CHECK(settings_.path_count >= 1 && settings_.path_count <= max_paths);
 }
 
 std::size_t UdpTransmitter::tx_burst(std::span<const TxPacket> packets)
@@ -75,7 +75,7 @@ UdpSender& UdpTransmitter::sender_of(PathId path)
     if (index == 0 || index >= settings_.path_count) {
         return main_;
     }
-    UdpSender* other = others_->sender(index, settings_.warn);
+    UdpSender* other = others_->sender(index, options_);
     return other != nullptr ? *other : main_;
 }
 
@@ -85,7 +85,7 @@ std::size_t UdpTransmitter::run_length(std::span<const TxPacket> packets, bool s
     if (!segmentation || first.length == 0) {
         return 1;
     }
-    const std::size_t fitting = std::min<std::size_t>(max_segments, max_batch_bytes / first.length);
+    const std::size_t fitting = std::min<std::size_t>(max_segments, max_udp_payload / first.length);
     const std::size_t limit = std::min(packets.size(), fitting);
     std::size_t count = 1;
     std::size_t bytes = first.length;
@@ -101,8 +101,8 @@ std::size_t UdpTransmitter::run_length(std::span<const TxPacket> packets, bool s
             break; // only the last may be shorter
         }
     }
-    // A virtual device brings the batch to the other side as one frame, where a program before the kernel's
-    // stack (generic XDP) can tell it from a packet by nothing but that it is too long for one.
+    // A virtual device delivers the whole message as one frame, which a program before the kernel's stack
+    // (generic XDP) at the other side would take for one packet, were it not too long for that.
     const bool could_be_a_packet = !routes_.on_this_host(first.route) && bytes <= routes_.mtu(first.route);
     return could_be_a_packet ? 1 : count;
 }
@@ -189,14 +189,14 @@ UdpSender& UdpTransmitter::prefer_connected(UdpSender& sender, const TxPacket& p
     return connected_;
 }
 
-/// Always a fresh socket: another path must have another source port, or a dead one would stay dead.
+/// Always a new socket: another path must have another source port, or a blackholed one would stay so.
 bool UdpTransmitter::connect_to(RouteId route, PathId path)
 {
     connected_route_ = no_id<RouteId>;
     int error = 0;
     SocketAddress source = local_;
     source.set_port(0);
-    connected_.socket = open_sending_socket(source, settings_.socket_buffer, error);
+    connected_.socket = open_sending_socket(source, options_.socket_buffer, error);
     const SocketAddress& address = routes_.address(route);
     if (!connected_.socket.valid() ||
         ::connect(connected_.socket.get(), address.get(), address.size()) != 0) {
@@ -220,15 +220,16 @@ std::size_t UdpTransmitter::flush(std::span<const TxPacket> packets, UdpSender& 
                 accepted += message_packets_[message++];
             }
             if (message < message_count_) {
-                // sendmmsg keeps the reason of a partial success to itself. A lasting one comes again
-                // with the next call; an asynchronous report is used up and only its queue tells.
+                // sendmmsg does not say why it stopped. If the reason persists the next call fails with it;
+                // if it was an asynchronous error, that is reported now, and only the error queue has it.
                 collect_errors(sender);
             }
             attempts = 0;
             continue;
         }
+        const int error = errno;
         const std::size_t count = message_packets_[message];
-        Verdict verdict = judge(errno, packets[accepted], count > 1, sender);
+        Verdict verdict = judge(error, packets[accepted], count > 1, sender);
         if (verdict == Verdict::retry && ++attempts >= max_attempts) {
             verdict = Verdict::lost;
         }
@@ -266,7 +267,7 @@ UdpTransmitter::Verdict UdpTransmitter::judge(int error, const TxPacket& packet,
         return Verdict::retry;
     case EMSGSIZE:
         collect_errors(sender);
-        routes_.refresh_mtu(packet.route, probe_);
+        routes_.refresh_mtu(packet.route);
         notices_.push(packet.route, RouteNotice::Kind::mtu_changed);
         return Verdict::one_by_one;
     case EIO:    // the device cannot do the checksums that segmentation needs
@@ -334,7 +335,7 @@ bool UdpTransmitter::send_fragmented(const TxPacket& packet)
         if (!fd.valid() || ::bind(fd.get(), address.get(), address.size()) != 0) {
             return false;
         }
-        prepare_sending_socket(fd.get(), local_.family(), Fragmentation::allowed);
+        prepare_sending_socket(fd, local_.family(), Fragmentation::allowed);
         fragmenting_ = std::move(fd);
     }
     const msghdr header = single_message(packet, routes_.address(packet.route));
@@ -343,7 +344,7 @@ bool UdpTransmitter::send_fragmented(const TxPacket& packet)
     }
     SocketError error;
     bool any = false;
-    while (read_error_queue(fragmenting_.get(), error)) {
+    while (read_error_queue(fragmenting_, error)) {
         report(error);
         any = true;
     }
@@ -357,7 +358,7 @@ bool UdpTransmitter::collect_errors(UdpSender& sender)
     }
     bool any = false;
     SocketError error;
-    while (read_error_queue(sender.socket.get(), error)) {
+    while (read_error_queue(sender.socket, error)) {
         report(error);
         any = true;
     }
@@ -370,7 +371,7 @@ void UdpTransmitter::report(const SocketError& error)
     if (route == no_id<RouteId>) {
         return;
     }
-    if (error.kind == RouteNotice::Kind::mtu_changed && !routes_.refresh_mtu(route, probe_)) {
+    if (error.kind == RouteNotice::Kind::mtu_changed && !routes_.refresh_mtu(route, error.mtu)) {
         return; // nothing new
     }
     notices_.push(route, error.kind);

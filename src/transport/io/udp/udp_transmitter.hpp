@@ -2,14 +2,15 @@
 //
 // The sending half of the UDP backend.
 //
-// Packets of one burst are grouped into messages: a run of equal packets (the
-// last may be shorter) to one route on one path is one UDP_SEGMENT message,
-// which crosses the stack once. Messages on one path, thus one socket, share a
-// sendmmsg call; a lone packet takes the shortest system call there is.
+// Packets of one burst are grouped into messages: a run of packets of the same
+// length (the last may be shorter) to one route on one path is one UDP_SEGMENT
+// message, which crosses the kernel's network stack once. Messages on one path,
+// thus one socket, share a sendmmsg call; a single packet takes the cheapest
+// system call there is.
 //
-// With a single path (loopback), where the source port is no entropy, the route
-// that most packets go to gets a connected socket: the kernel then keeps the
-// route instead of looking it up, a tenth of a small packet's whole cost.
+// The route and path that most packets take get a connected socket: the kernel
+// then keeps the route instead of looking it up, a tenth of the whole cost of a
+// small packet.
 //
 // What the kernel says about a packet it does not take:
 //   no room now             the burst ends there; the engine offers the packet again
@@ -30,6 +31,7 @@
 
 #include <srd/counters.hpp>
 
+#include "io/core/io_options.hpp"
 #include "io/core/packet_io.hpp"
 #include "io/udp/udp_routes.hpp"
 #include "io/udp/udp_senders.hpp"
@@ -38,17 +40,18 @@ namespace srd {
 
 class UdpTransmitter {
 public:
+    /// Packets in one UDP_SEGMENT message: the kernel's UDP_MAX_SEGMENTS, which newer kernels have raised.
+    static constexpr std::uint16_t max_segments = 64;
+
     struct Settings {
         std::size_t path_count = 1;
-        std::uint32_t socket_buffer = 0; // bytes
-        bool offload = true;
-        UdpSenders::Warn warn;
+        bool offload = true; // UDP_SEGMENT may be tried
     };
 
     /// All references must outlive the transmitter. `main`: the endpoint's own socket, path 0.
-    /// `probe`: a socket for MTU questions.
-    UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, int probe, const SocketAddress& local,
-                   UdpRoutes& routes, NoticeQueue& notices, Counters& counters, Settings settings);
+    UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> others, const SocketAddress& local,
+                   UdpRoutes& routes, NoticeQueue& notices, Counters& counters, const IoOptions& options,
+                   Settings settings);
 
     /// As PacketIo::tx_burst.
     std::size_t tx_burst(std::span<const TxPacket> packets);
@@ -61,19 +64,17 @@ public:
 private:
     static constexpr std::size_t max_messages = 64; // per sendmmsg
     static constexpr std::size_t max_pieces = 1024; // iovecs over the messages of one sendmmsg
-    static constexpr std::size_t max_segments = 64; // per UDP_SEGMENT message, of any kernel
-    static constexpr std::uint32_t max_batch_bytes = max_udp_payload;
-    static constexpr unsigned connect_after = 64; // messages in a row to one route by one path
-    static constexpr int max_attempts = 4;        // per message: each async error report costs one
+    static constexpr unsigned connect_after = 64;   // messages in a row to one route by one path
+    static constexpr int max_attempts = 4;          // per message: each async error report costs one
 
     struct alignas(cmsghdr) Control {
         std::array<char, CMSG_SPACE(sizeof(std::uint16_t))> bytes{};
     };
     enum class Verdict : std::uint8_t {
-        retry,     // the error was about something else
+        retry,     // the error was about an earlier packet
         stop,      // no room now
         lost,      // counts as sent
-        one_by_one // this message must be taken apart
+        one_by_one // the packets of this message must be sent singly
     };
 
     UdpSender& sender_of(PathId path);
@@ -96,12 +97,12 @@ private:
 
     UdpSender& main_;
     std::shared_ptr<UdpSenders> others_;
-    int probe_;
     SocketAddress local_;
     UdpRoutes& routes_;
     NoticeQueue& notices_;
     Counters& counters_;
-    Settings settings_;
+    const IoOptions& options_;
+    const Settings settings_;
     UdpSender connected_;                      // opened when first needed
     RouteId connected_route_ = no_id<RouteId>; // where connected_ goes
     PathId connected_path_{};                  // and for which path it stands

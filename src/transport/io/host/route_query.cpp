@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "io/host/route_query.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <linux/if_link.h>
+#include <linux/ipv6.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include "io/host/netlink.hpp"
+
+namespace srd {
+
+namespace {
+
+using RouteAttributes = NetlinkAttributes<RTA_MAX>;
+
+/// The next hop that `message` names; `destination` if it is on the link.
+SocketAddress next_hop_of(const rtmsg& fixed, const RouteAttributes& attributes,
+                          const SocketAddress& destination) noexcept
+{
+    if (attributes.find(RTA_GATEWAY) != nullptr) {
+        return SocketAddress::of_host(fixed.rtm_family, attributes.bytes(RTA_GATEWAY));
+    }
+    const std::span<const std::byte> via = attributes.bytes(RTA_VIA); // a router of the other family
+    if (via.size() > sizeof(rtvia)) {
+        rtvia header{};
+        std::memcpy(&header, via.data(), sizeof(header));
+        return SocketAddress::of_host(header.rtvia_family, via.subspan(sizeof(header)));
+    }
+    return SocketAddress::of_host(destination.family(), destination.host());
+}
+
+/// What the route itself, or an ICMP message about the path, allows; 0: the link decides.
+std::uint32_t mtu_of(const RouteAttributes& attributes) noexcept
+{
+    const nlattr* const metrics = attributes.find(RTA_METRICS);
+    return metrics == nullptr ? 0 : NetlinkAttributes<RTAX_MAX>::inside(*metrics).number(RTAX_MTU);
+}
+
+} // namespace
+
+int RouteQuery::find(const SocketAddress& destination, const SocketAddress& source, HostRoute& route)
+{
+    rtmsg fixed{};
+    fixed.rtm_family = static_cast<unsigned char>(destination.family());
+    fixed.rtm_dst_len = static_cast<unsigned char>(destination.host().size() * 8);
+    fixed.rtm_src_len = source.empty() ? std::uint8_t{0} : fixed.rtm_dst_len;
+    NetlinkRequest request(RTM_GETROUTE, fixed);
+    request.add(RTA_DST, destination.host());
+    if (!source.empty()) {
+        request.add(RTA_SRC, source.host());
+    }
+    if (destination.is_link_local()) {
+        request.add(RTA_OIF, destination.scope_id());
+    }
+    unsigned type = RTN_UNREACHABLE;
+    const int error = socket_.ask(request, [&](const nlmsghdr& message) {
+        const auto answer = fixed_part<rtmsg>(message);
+        const auto attributes = RouteAttributes::of<rtmsg>(message);
+        type = answer.rtm_type;
+        route.interface = attributes.number(RTA_OIF);
+        route.next_hop = next_hop_of(answer, attributes, destination);
+        route.source = SocketAddress::of_host(destination.family(), attributes.bytes(RTA_PREFSRC));
+        route.source.set_scope_id(route.interface);
+        route.mtu = mtu_of(attributes);
+    });
+    if (error != 0) {
+        return error;
+    }
+    // An anycast address of IPv6 is one of ours: packets to it come back, too.
+    route.to_this_host = type == RTN_LOCAL || type == RTN_ANYCAST;
+    if (!route.to_this_host && type != RTN_UNICAST) {
+        return EHOSTUNREACH;
+    }
+    if (route.mtu == 0) {
+        const Link& link = link_of(route.interface);
+        route.mtu = destination.family() == AF_INET6 && link.mtu_ipv6 != 0 ? link.mtu_ipv6 : link.mtu;
+    }
+    return route.mtu == 0 ? ENODEV : 0;
+}
+
+const RouteQuery::Link& RouteQuery::link_of(unsigned interface)
+{
+    const auto [place, is_new] = links_.try_emplace(interface);
+    if (is_new) {
+        ifinfomsg fixed{};
+        fixed.ifi_index = static_cast<int>(interface);
+        NetlinkRequest request(RTM_GETLINK, fixed);
+        Link& link = place->second;
+        socket_.ask(request, [&link](const nlmsghdr& message) {
+            const auto attributes = NetlinkAttributes<IFLA_MAX>::of<ifinfomsg>(message);
+            link.mtu = attributes.number(IFLA_MTU);
+            const nlattr* const families = attributes.find(IFLA_AF_SPEC);
+            const nlattr* const ipv6 =
+                families == nullptr ? nullptr : NetlinkAttributes<AF_INET6>::inside(*families).find(AF_INET6);
+            if (ipv6 == nullptr) {
+                return;
+            }
+            const auto settings = NetlinkAttributes<IFLA_INET6_MAX>::inside(*ipv6).bytes(IFLA_INET6_CONF);
+            constexpr std::size_t at = DEVCONF_MTU6 * sizeof(std::int32_t);
+            if (settings.size() >= at + sizeof(std::int32_t)) {
+                std::memcpy(&link.mtu_ipv6, &settings[at], sizeof(link.mtu_ipv6));
+            }
+        });
+    }
+    return place->second;
+}
+
+SocketAddress source_towards(const SocketAddress& destination)
+{
+    RouteQuery query;
+    HostRoute route;
+    if (query.open() != 0 || query.find(destination, {}, route) != 0) {
+        return {};
+    }
+    return route.source.empty() && route.to_this_host ? route.next_hop : route.source;
+}
+
+bool is_host_address(const SocketAddress& address)
+{
+    RouteQuery query;
+    HostRoute route;
+    return query.open() == 0 && query.find(address, {}, route) == 0 && route.to_this_host;
+}
+
+std::set<unsigned> default_route_interfaces()
+{
+    std::set<unsigned> found;
+    NetlinkSocket socket;
+    if (socket.open() != 0) {
+        return found;
+    }
+    for (const int family : {AF_INET, AF_INET6}) {
+        rtmsg fixed{};
+        fixed.rtm_family = static_cast<unsigned char>(family);
+        NetlinkRequest request(RTM_GETROUTE, fixed, NLM_F_DUMP);
+        socket.ask(request, [&found](const nlmsghdr& message) {
+            const auto route = fixed_part<rtmsg>(message);
+            const auto attributes = RouteAttributes::of<rtmsg>(message);
+            const std::uint32_t table =
+                attributes.find(RTA_TABLE) != nullptr ? attributes.number(RTA_TABLE) : route.rtm_table;
+            if (route.rtm_dst_len != 0 || route.rtm_type != RTN_UNICAST || table != RT_TABLE_MAIN) {
+                return;
+            }
+            if (attributes.find(RTA_OIF) != nullptr) {
+                found.insert(attributes.number(RTA_OIF));
+            }
+            std::span<const std::byte> hops = attributes.bytes(RTA_MULTIPATH);
+            while (hops.size() >= sizeof(rtnexthop)) {
+                rtnexthop hop{};
+                std::memcpy(&hop, hops.data(), sizeof(hop));
+                if (hop.rtnh_len < sizeof(hop) || hop.rtnh_len > hops.size()) {
+                    break;
+                }
+                found.insert(static_cast<unsigned>(hop.rtnh_ifindex));
+                hops = hops.subspan(std::min<std::size_t>(RTNH_ALIGN(hop.rtnh_len), hops.size()));
+            }
+        });
+    }
+    return found;
+}
+
+} // namespace srd

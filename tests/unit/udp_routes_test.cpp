@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What the UDP backend knows about the way to a peer: is it this host, and how long a packet may be.
+#include <memory>
+#include <string>
+
+#include "io/udp/udp_io.hpp"
+
+#include "support/catch.hpp"
+#include "support/io_harness.hpp"
+#include "support/net_world.hpp"
+
+using namespace srd;
+using namespace srd::test;
+
+namespace {
+
+constexpr unsigned mtu = 1500;
+
+/// An endpoint of host 0 and its routes, made and asked in that host's namespace.
+struct End {
+    explicit End(const NetWorld& world, bool ipv6) : ns(world.fd(0))
+    {
+        const InsideNamespace inside(ns);
+        opened = open_udp(make_address(NetWorld::address(0, ipv6)));
+        REQUIRE(opened->code == 0);
+    }
+    ~End()
+    {
+        const InsideNamespace inside(ns);
+        opened.reset();
+    }
+
+    RouteId to(const char* text) const
+    {
+        const InsideNamespace inside(ns);
+        RouteId route{};
+        REQUIRE(opened->io->resolve(make_address(text, 7000), route) == Status::ok);
+        return route;
+    }
+
+    int ns;
+    std::unique_ptr<Opened> opened;
+};
+
+} // namespace
+
+TEST_CASE("udp: packets to other hosts are spread where any address can be bound (ip_nonlocal_bind)")
+{
+    const auto world = NetWorld::make(mtu);
+    if (world == nullptr) {
+        return;
+    }
+    if (!world->run(0, "echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind && "
+                       "echo 1 > /proc/sys/net/ipv6/ip_nonlocal_bind")) {
+        WARN("SKIPPED: ip_nonlocal_bind cannot be set here");
+        return;
+    }
+    for (const bool ipv6 : {false, true}) {
+        INFO((ipv6 ? "IPv6" : "IPv4"));
+        const End end(*world, ipv6);
+        const RouteId other = end.to(NetWorld::address(1, ipv6));
+        CHECK(end.opened->io->route_paths(other) == end.opened->io->caps().path_count);
+        CHECK(end.opened->io->route_paths(other) > 1);
+        CHECK(end.opened->io->route_paths(end.to(NetWorld::address(0, ipv6))) == 1);
+    }
+}
+
+TEST_CASE("udp: a route's packet size is the link's, or what the route allows")
+{
+    const auto world = NetWorld::make(mtu);
+    if (world == nullptr) {
+        return;
+    }
+    REQUIRE(world->run(0, "ip route add 10.97.0.0/24 via 10.96.0.2 && "
+                          "ip route add 10.98.0.0/24 via 10.96.0.2 mtu 1300 && "
+                          "ip -6 route add fd97::/64 via fd96::2 && "
+                          "ip -6 route add fd98::/64 via fd96::2 mtu 1300"));
+    for (const bool ipv6 : {false, true}) {
+        INFO((ipv6 ? "IPv6" : "IPv4"));
+        const End end(*world, ipv6);
+        const PacketIo& io = *end.opened->io;
+        const std::uint32_t headers = ipv6 ? 48 : 28;
+        CHECK(io.route_mtu(end.to(NetWorld::address(1, ipv6))) == mtu - headers);
+        CHECK(io.route_mtu(end.to(ipv6 ? "fd97::1" : "10.97.0.1")) == mtu - headers);
+        CHECK(io.route_mtu(end.to(ipv6 ? "fd98::1" : "10.98.0.1")) == 1300 - headers);
+        CHECK(io.route_mtu(end.to(NetWorld::address(0, ipv6))) == io.caps().max_packet - (ipv6 ? 19 : 0));
+        const InsideNamespace inside(end.ns);
+        RouteId route{};
+        CHECK(end.opened->io->resolve(make_address(ipv6 ? "2001:db8::1" : "192.0.2.1", 7000), route) ==
+              Status::unreachable);
+    }
+}
+
+TEST_CASE("udp: a smaller MTU further along the path is noticed and kept")
+{
+    const auto world = NetWorld::make(mtu);
+    if (world == nullptr) {
+        return;
+    }
+    if (!world->run(1, "echo 1 > /proc/sys/net/ipv4/ip_forward && "
+                       "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")) {
+        WARN("SKIPPED: forwarding cannot be switched on here");
+        return;
+    }
+    REQUIRE(world->run(1, "ip link add far0 mtu 1400 type veth peer name far1 mtu 1400 && "
+                          "ip link set far1 up && ip link set far0 up && "
+                          "ip addr add 10.99.0.1/24 dev far0 && ip addr add fd99::1/64 dev far0 nodad"));
+    REQUIRE(world->run(0, "ip route add 10.99.0.0/24 via 10.96.0.2 && "
+                          "ip -6 route add fd99::/64 via fd96::2"));
+    for (const bool ipv6 : {false, true}) {
+        INFO((ipv6 ? "IPv6" : "IPv4"));
+        const End end(*world, ipv6);
+        PacketIo& io = *end.opened->io;
+        const std::uint32_t headers = ipv6 ? 48 : 28;
+        const RouteId far = end.to(ipv6 ? "fd99::77" : "10.99.0.77");
+        REQUIRE(io.route_mtu(far) == mtu - headers);
+        const InsideNamespace inside(end.ns);
+        TestPacket packet(1, mtu - headers);
+        const TxPacket sent = packet.to(far, PathId{0});
+        CHECK(noticed(io, far, RouteNotice::Kind::mtu_changed, [&] { io.tx_burst({&sent, 1}); }));
+        CHECK(io.route_mtu(far) == 1400 - headers);
+    }
+}
