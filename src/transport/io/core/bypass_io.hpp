@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// What all backends share that bypass the sockets: a faster way to some peers (rings of an interface, queue
-// pairs of a device, shared memory) beside a base backend that reaches everybody and does everything else:
-// it owns the address and the port, knows the routes, answers liveness probes, hears of errors.
+// The common base of backends that bypass the sockets: a faster way to some peers (rings of an interface,
+// queue pairs of a device, shared memory) beside a base backend that reaches everybody and does everything
+// else. The base backend owns the address and the port, knows the routes, answers liveness probes and reports
+// errors.
 //
 // Laws:
-//  - A packet that the bypass cannot carry takes the base backend, and those behind it to the same peer in
-//    the same burst with it: what stops one mostly stops all, and few and large batches are cheap.
-//  - What the bypass could carry but has no room for now is not accepted: the engine offers it again.
-//  - Where packets come by the bypass, the base backend, each poll of which is a system call, is polled only
-//    now and then (PollBackoff), but always before a notice of it is acted on and before a sleep.
-//  - The memory of the packets of one burst is given back to each of the two once.
+//  - A packet that the bypass cannot carry takes the base backend, together with those directly behind it to
+//  the
+//    same peer: what stops one usually stops all, and one large batch is cheaper than several small ones.
+//  - A packet that the bypass could carry but has no room for now is not accepted; the engine offers it
+//  again.
+//  - Each poll of the base backend is a system call. While packets come by the bypass it is polled only now
+//    and then (PollBackoff), but always before one of its notices is acted on and before a sleep.
+//  - rx_release() gives the memory of one burst back to each of the two at most once.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -114,7 +118,6 @@ protected:
         return kept;
     }
     const PollBackoff& base_polls() const noexcept { return base_polls_; }
-    bool holds_base_packets() const noexcept { return base_held_; }
 
     std::size_t poll_base_notices(std::span<RouteNotice> notices, Time now)
     {

@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Which peers can be reached by a bypass, and how that is found out: the same for every kind of bypass.
+// Which peers can be reached by a bypass, and how that is found out: the same for every kind of bypass. A
+// route is in one of five stages:
 //
-//            traffic, no answer: ask again    traffic, no answer: ask again
-//                 +-------+                       +-------+
-//                 v       |                       v       |
-//   unknown -> asking ----+----- answer ----> proving ----+---- answer ----> open
-//     ^  ^       |                            |     |                          |
-//     |  |       +----> refused <-------------+     |                          |
-//     |  |    "no", or no answer at all             | no answer, where it may  |
-//     |  |                                          | work another day         |
-//     |  +------------------------------------------+                          |
-//     +------------- suspected: the peer is silent, or has gone ---------------+  (from every stage)
+//   unknown --- a packet wants to go ---> asking --- answer ---> proving --- answer ---> open
+//
+//   asking, proving --- refusal, or no answer to the last question ---> refused
+//   proving         --- no answer, where that may change by itself  ---> asking
+//   any stage       --- suspicion: the peer is silent, or has gone  ---> unknown
 //
 // Laws:
-//  - Who has packets for a peer asks, for its own direction; without packets nothing is asked.
-//  - The first question finds out what the peer has. The second proves the bypass itself: only a way that
-//    has been seen to work is used.
-//  - Only the answer to the question asked last counts, known by a nonce that nobody can guess.
-//  - Suspicion is no verdict: the bypass has to prove itself again, and packets take the base backend
-//    meanwhile, as they do before it is open and when it is refused.
+//  - An endpoint asks while it has packets for the peer, and for its own sending direction; without packets
+//    nothing is asked. Questions are repeated with doubled waits.
+//  - The first question (asking) finds out what the peer has. The second (proving) goes through the bypass,
+//  or
+//    names a resource that the peer must find there: only a way that has been seen to work is used.
+//  - Only the answer to the question asked last counts, recognized by a nonce that nobody can guess.
+//  - Suspicion is not a verdict: the bypass has to prove itself again. Meanwhile packets take the base
+//    backend, as they do before the route is open and while it is refused.
 #pragma once
 
 #include <cstddef>

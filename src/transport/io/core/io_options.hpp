@@ -43,6 +43,19 @@ struct IoOptions : IoLog {
     std::uint32_t socket_buffer = 8U << 20;
     std::uint32_t max_packet = max_udp_payload; ///< upper bound of every route's MTU, payload bytes
     std::uint32_t max_routes = Limits{}.max_routes;
+
+    /// What is wrong with them, as a sentence; empty: nothing.
+    std::string fault() const
+    {
+        if (local_address.empty() || !local_address.is_unicast()) {
+            return "an endpoint needs one IPv4 or IPv6 address of this host, neither a wildcard nor a "
+                   "multicast address";
+        }
+        if (path_count < 1 || path_count > max_paths) {
+            return path_setting + " must be between 1 and " + std::to_string(max_paths);
+        }
+        return {};
+    }
 };
 
 } // namespace srd

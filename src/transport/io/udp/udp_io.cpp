@@ -360,13 +360,8 @@ void forget_udp_sockets() noexcept
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                 std::string& error)
 {
-    if (config.local_address.empty() || !config.local_address.is_unicast()) {
-        error = "an endpoint needs one IPv4 or IPv6 address of this host, neither a wildcard nor a multicast "
-                "address";
-        return EINVAL;
-    }
-    if (config.path_count < 1 || config.path_count > max_paths) {
-        error = config.path_setting + " must be between 1 and " + std::to_string(max_paths);
+    if (std::string fault = config.fault(); !fault.empty()) {
+        error = std::move(fault);
         return EINVAL;
     }
     try {

@@ -324,12 +324,8 @@ int open_all(const VerbsConfig& config, Counters& counters, std::unique_ptr<Pack
 int make_verbs_io(const VerbsConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,
                   std::string& error)
 {
-    if (config.local_address.empty()) {
-        error = "an endpoint needs one IPv4 or IPv6 address of this host";
-        return EINVAL;
-    }
-    if (config.path_count < 1 || config.path_count > max_paths) {
-        error = "the number of paths must be between 1 and " + std::to_string(max_paths);
+    if (std::string fault = config.fault(); !fault.empty()) {
+        error = std::move(fault);
         return EINVAL;
     }
     try {
