@@ -74,13 +74,6 @@ bool may_enter(const Room& from, const Room& room, const std::string& target)
     return sees(room.place + "/*") || (sees(room.place) && is_door);
 }
 
-bool is_excepted(const std::string& path, const std::string& target)
-{
-    return std::any_of(exceptions().begin(), exceptions().end(), [&](const Exception& exception) {
-        return starts_with(path, exception.from) && starts_with(target, exception.to);
-    });
-}
-
 /// What is wrong with one include, in a sentence; empty: nothing.
 std::string fault_of(const std::string& path, const Include& include)
 {
@@ -111,7 +104,7 @@ std::vector<std::string> include_faults(const std::string& path, const std::stri
     std::vector<std::string> faults;
     for (const Include& include : includes_of(code)) {
         const std::string fault = fault_of(path, include);
-        if (!fault.empty() && !is_excepted(path, target_of(path, include))) {
+        if (!fault.empty()) {
             faults.push_back(path + " includes " + include.name + ": " + fault);
         }
     }
@@ -260,22 +253,10 @@ TEST_CASE("layers: no include leads back to where it came from")
     CHECK(way.empty());
 }
 
-TEST_CASE("layers: the table is ordered from the ground up, and no exception outlives its reason")
+TEST_CASE("layers: the table is ordered from the ground up")
 {
     for (const std::string& fault : table_faults(rooms())) {
         FAIL_CHECK(fault);
-    }
-    const Graph graph = include_graph(product_files());
-    for (const Exception& exception : exceptions()) {
-        const bool used = std::any_of(graph.begin(), graph.end(), [&](const auto& node) {
-            return starts_with(node.first, exception.from) &&
-                   std::any_of(node.second.begin(), node.second.end(),
-                               [&](const std::string& target) { return starts_with(target, exception.to); });
-        });
-        if (!used) {
-            WARN("not needed any more: the exception for " << exception.from << " -> " << exception.to << " ("
-                                                           << exception.why << ")");
-        }
     }
 }
 

@@ -20,13 +20,6 @@ struct Room {
     std::vector<std::string> doors = {};
 };
 
-/// What does not hold yet: includes from one path to another, by how the two begin. To be empty.
-struct Exception {
-    std::string from;
-    std::string to;
-    std::string why;
-};
-
 namespace place {
 
 inline const std::string transport = "src/transport";
@@ -137,12 +130,5 @@ inline constexpr const char* passed_in =
 inline constexpr const char* locks =
     R"(\b(mutex|shared_mutex|recursive_mutex|lock_guard|unique_lock|)"
     R"(scoped_lock|pthread_mutex_\w+|pthread_spin_\w+|condition_variable)\b)";
-
-/// The rework is under way: what each line allows is gone when its part of the house is finished.
-inline const std::vector<Exception>& exceptions()
-{
-    static const std::vector<Exception> list{};
-    return list;
-}
 
 } // namespace srd::test
