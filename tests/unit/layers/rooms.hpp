@@ -53,16 +53,21 @@ inline const std::string calls = prov + "/calls", provider = prov + "/provider";
 
 } // namespace place
 
-inline const std::vector<Room>& rooms()
+inline std::vector<Room> ground_rooms()
 {
     using namespace place;
-    static const std::vector<Room> table{
+    return {
         {base, {}},
         {"include/rdma", {}},
         {"src", {base}},
         {mr, {base}},
+    };
+}
 
-        // Backends
+inline std::vector<Room> backend_rooms()
+{
+    using namespace place;
+    return {
         {packet_io, {base}},
         {core, {base, packet_io}},
         {host, {base, core}},
@@ -72,8 +77,14 @@ inline const std::vector<Room>& rooms()
         {xdp, {base, packet_io, core, host, udp, raw + "/*"}, {"xdp_io.hpp"}},
         {verbs, {base, packet_io, core, udp}, {"verbs_ud_io.hpp"}},
         {shm, {base, packet_io, core}, {"shm_io.hpp"}},
+    };
+}
 
-        // Engine: the state of a connection, each part by itself ...
+inline std::vector<Room> engine_rooms()
+{
+    using namespace place;
+    return {
+        // The state of a connection, each part by itself ...
         {operation, {base}},
         {wire, {base, operation}},
         {timing_wheel, {base}},
@@ -103,8 +114,13 @@ inline const std::vector<Room>& rooms()
           submission, ack_handler, transmitter, inbound},
          {"engine.hpp"}},
         {progress, {base, packet_io, engine}},
+    };
+}
 
-        // Provider
+inline std::vector<Room> provider_rooms()
+{
+    using namespace place;
+    return {
         {common, {base, operation, engine}},
         {entry, {base, mr, packet_io, core, host, udp, packet, xdp, verbs, shm, common}},
         {loop, {base, mr, common, entry}},
@@ -119,6 +135,18 @@ inline const std::vector<Room>& rooms()
         {calls, {base, common, loop, objects, completion, memory, trigger, endpoint}},
         {provider, {base, common, entry, loop, objects, completion, memory, trigger, endpoint, calls}},
     };
+}
+
+/// From the ground up.
+inline const std::vector<Room>& rooms()
+{
+    static const std::vector<Room> table = [] {
+        std::vector<Room> all;
+        for (const auto& floor : {ground_rooms(), backend_rooms(), engine_rooms(), provider_rooms()}) {
+            all.insert(all.end(), floor.begin(), floor.end());
+        }
+        return all;
+    }();
     return table;
 }
 
