@@ -40,6 +40,8 @@
 #include <cmath>
 #include <utility>
 
+#include <srd/windowed_min.hpp>
+
 #include "cc/congestion.hpp"
 
 namespace srd {
@@ -112,7 +114,6 @@ private:
     static constexpr unsigned ring_size = 16;
     static constexpr std::uint32_t loss_round_packets = 32;
     static constexpr unsigned max_clean_rounds = 15;
-    static constexpr std::int64_t base_half_window_ns = 5'000'000'000;
     static constexpr PathId no_path = no_id<PathId>;
 
     // The ring holds at most one of a run of samples from one path: a burst on
@@ -120,13 +121,7 @@ private:
     void note_rtt(const AckSample& ack) noexcept
     {
         const auto rtt = static_cast<std::uint32_t>(std::min<std::int64_t>(ack.rtt.count(), max_ns));
-        const std::int64_t since_base = (ack.now - base_start_).count();
-        if (since_base >= base_half_window_ns) {
-            base_previous_ = since_base >= 2 * base_half_window_ns ? max_ns : base_current_;
-            base_current_ = max_ns;
-            base_start_ = ack.now;
-        }
-        base_current_ = std::min(base_current_, rtt);
+        base_.add(rtt, ack.now);
         if (smoothed_ == 0) {
             smoothed_ = rtt;
         } else {
@@ -154,7 +149,7 @@ private:
         // Counting bits is a call on processors of the baseline, and almost always there are none.
         return mask != 0 && static_cast<unsigned>(std::popcount(mask)) * 2 > count_;
     }
-    std::uint32_t base() const noexcept { return std::min(base_current_, base_previous_); }
+    std::uint32_t base() const noexcept { return base_.value(); }
 
     // The median less the base. The samples in use are the last count_ of the ring, ending at head_.
     std::uint32_t delay() const noexcept
@@ -272,9 +267,7 @@ private:
     double threshold_;         // bytes: below, the window doubles every rtt
     std::uint32_t target_ = 0; // ns above base, with scaling
     std::uint32_t smoothed_ = 0;
-    std::uint32_t base_current_ = max_ns;
-    std::uint32_t base_previous_ = max_ns;
-    Time base_start_{};
+    WindowedMin base_;
     Time decrease_after_{};
     Time round_start_{};
     std::uint32_t acked_ = 0; // bytes in this loss round

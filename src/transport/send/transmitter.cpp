@@ -15,8 +15,6 @@ constexpr std::uint16_t turn_packets = 64;
 /// How long a peer on this host is left alone that did not take a packet. Others must not wait for it
 /// meanwhile.
 constexpr Duration same_host_retry = std::chrono::microseconds(4);
-/// The most bytes the kernel takes as one batch (UDP over IPv4: 65535 - 20 - 8).
-constexpr std::uint32_t batch_bytes = 65507;
 
 } // namespace
 
@@ -174,8 +172,9 @@ PathId Transmitter::choose_path(Peer& peer, const TxSlot& slot, Time now)
         return connection.recovery.is_fruitless() ? connection.paths.any(s_.random.next())
                                                   : connection.paths.next_avoiding(slot.path, now);
     }
+    // What the kernel takes as one batch is at most a datagram.
     const std::uint32_t train =
-        slot.piece ? std::min<std::uint32_t>(s_.caps.burst_packets, batch_bytes / slot.wire_bytes()) : 1;
+        slot.piece ? std::min<std::uint32_t>(s_.caps.burst_packets, max_udp_payload / slot.wire_bytes()) : 1;
     return connection.paths.next(slot.piece, train, !connection.window.any_in_flight(), now);
 }
 
