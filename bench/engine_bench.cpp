@@ -191,7 +191,7 @@ struct Host {
     std::uint64_t sent = 0;      ///< sends complete
     std::span<std::byte> target; ///< where messages are placed; empty: nowhere
 
-    void handle(const Event& event, Time now)
+    void handle(const Event& event)
     {
         SRD_CHECK(event.cause == Cause::none);
         if (event.kind == Event::Kind::message) {
@@ -287,7 +287,7 @@ private:
     bool pass(Host& host)
     {
         return progress_once(host.engine, host.io, now_,
-                             [&](Engine&, const Event& event) { host.handle(event, now_); });
+                             [&](Engine&, const Event& event) { host.handle(event); });
     }
 
     void pass_both()

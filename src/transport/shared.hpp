@@ -45,7 +45,7 @@ struct Shared {
 
     std::uint32_t refusing_peers = 0; ///< peers whose messages we refuse (Receiver::refusing)
     bool closing = false;             ///< the endpoint goes away: no new connections
-    bool revocation_due = false;      ///< memory of packets under way may be another's soon (PacketIo::revoke)
+    bool revocation_due = false; ///< memory of packets under way may be another's soon (PacketIo::revoke)
 };
 
 } // namespace srd

@@ -160,25 +160,25 @@ EngineHost::EngineHost(std::uint8_t name, std::uint32_t max_packet, bool same_ho
 
 void EngineHost::pass(Time now)
 {
-    progress_once(engine, io, now, [&](Engine&, const Event& event) { on_event(event, now); });
+    progress_once(engine, io, now, [&](Engine&, const Event& event) { on_event(event); });
 }
 
-void EngineHost::on_event(const Event& event, Time now)
+void EngineHost::on_event(const Event& event)
 {
     switch (event.kind) {
     case Event::Kind::message:
-        return take(event, now);
+        return take(event);
     case Event::Kind::write:
     case Event::Kind::read:
     case Event::Kind::atomic:
-        return access(event, now);
+        return access(event);
     default:
         withdrawn_first = withdrawn_first || (event.cause != Cause::none && io.own_epoch != 1);
         done.push_back(event);
     }
 }
 
-void EngineHost::take(const Event& event, Time now)
+void EngineHost::take(const Event& event)
 {
     sender = event.peer;
     if (buffer.empty()) {
@@ -194,7 +194,7 @@ void EngineHost::take(const Event& event, Time now)
     }
 }
 
-void EngineHost::access(const Event& event, Time now)
+void EngineHost::access(const Event& event)
 {
     const RemoteRange& range = event.ranges.front();
     if (range.key != region) {
@@ -205,7 +205,7 @@ void EngineHost::access(const Event& event, Time now)
     }
     const iovec target{memory.data() + range.address, range.length};
     if (event.kind == Event::Kind::atomic) {
-        return execute(event, now);
+        return execute(event);
     }
     if (event.kind == Event::Kind::read) {
         ++reads_begun;
@@ -222,7 +222,7 @@ void EngineHost::access(const Event& event, Time now)
 }
 
 /// All atomics are sums of 64 bits.
-void EngineHost::execute(const Event& event, Time now)
+void EngineHost::execute(const Event& event)
 {
     std::byte* const at = memory.data() + event.ranges.front().address;
     std::uint64_t old = 0;

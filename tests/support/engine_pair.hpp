@@ -107,10 +107,10 @@ public:
     bool withdrawn_first = false; ///< a failure was reported, and buffers had been taken back before
 
 private:
-    void on_event(const Event& event, Time now);
-    void take(const Event& event, Time now);
-    void access(const Event& event, Time now);
-    void execute(const Event& event, Time now);
+    void on_event(const Event& event);
+    void take(const Event& event);
+    void access(const Event& event);
+    void execute(const Event& event);
 };
 
 class EnginePair {

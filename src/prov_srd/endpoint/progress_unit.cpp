@@ -107,16 +107,15 @@ void ProgressUnit::stop() noexcept
 bool ProgressUnit::pass(Time now) noexcept
 {
     passed_at_ = now;
-    return progress_once(*engine_, *io_, now, [this, now](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS {
-        on_event(event, now);
-    });
+    return progress_once(*engine_, *io_, now,
+                         [this](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS { on_event(event); });
 }
 
-void ProgressUnit::on_event(const Event& event, Time now) noexcept
+void ProgressUnit::on_event(const Event& event) noexcept
 {
     switch (event.kind) {
     case Event::Kind::message:
-        receive_.on_message(event, now);
+        receive_.on_message(event);
         break;
     case Event::Kind::receive_done:
         receive_.on_receive_done(event);
@@ -128,13 +127,13 @@ void ProgressUnit::on_event(const Event& event, Time now) noexcept
         receive_.on_message_lost(event);
         break;
     case Event::Kind::write:
-        target_.on_write(event, now);
+        target_.on_write(event);
         break;
     case Event::Kind::read:
-        target_.on_read(event, now);
+        target_.on_read(event);
         break;
     case Event::Kind::atomic:
-        target_.on_atomic(event, now);
+        target_.on_atomic(event);
         break;
     case Event::Kind::read_served:
         target_.on_read_served(event);
@@ -204,7 +203,6 @@ void ProgressUnit::revoke(std::uint64_t key) noexcept
 {
     const UnitGuard guard(*this);
     if (enabled()) {
-        const Time now = clock_now();
         engine_->revoke(key);
         if (engine_->take_revocation()) {
             io_->revoke();

@@ -96,7 +96,7 @@ private:
     friend class UnitGuard;
     friend class CallGuard;
 
-    void on_event(const Event& event, Time now) noexcept SRD_REQUIRES(endpoint_lock);
+    void on_event(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
     void wake_sleepers() noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressLock lock_;

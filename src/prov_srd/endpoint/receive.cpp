@@ -21,7 +21,7 @@ void Receive::start(std::uint32_t messages)
 
 // -- Events -------------------------------------------------------------------
 
-void Receive::on_message(const Event& event, Time now) noexcept
+void Receive::on_message(const Event& event) noexcept
 {
     const Arrival arrival{.tag = event.flags.tagged ? event.tag : 0,
                           .data = event.data,
@@ -30,7 +30,7 @@ void Receive::on_message(const Event& event, Time now) noexcept
                           .has_data = event.flags.has_data};
     const std::uint32_t index = matcher_->find_posted(event.flags.tagged, arrival.tag, arrival.from);
     if (index != no_index) {
-        if (!deliver(index, event.message, arrival, now)) {
+        if (!deliver(index, event.message, arrival)) {
             unit_.engine().refuse(event.message);
         }
         return;
@@ -153,13 +153,12 @@ ssize_t Receive::match(const ReceiveArguments& arguments, RouteId source, std::s
         matcher_->post(index);
         return 0;
     }
-    const Time now = clock_now();
     if (!matcher_->receives[index].multi_receive) {
-        take_unexpected(index, found, now);
+        take_unexpected(index, found);
     } else {
         matcher_->post(index);
         while (found != no_index && matcher_->receives[index].posted) {
-            if (!take_unexpected(index, found, now)) {
+            if (!take_unexpected(index, found)) {
                 break; // no record for its share now; later messages wait behind it
             }
             found = matcher_->receives.live(index)
@@ -219,10 +218,10 @@ Receive::Arrival Receive::arrival_of(const UnexpectedRecord& record) noexcept
 }
 
 /// Gives message `found` to receive `index`. False: not now, it stays where it is.
-bool Receive::take_unexpected(std::uint32_t index, std::uint32_t found, Time now) noexcept
+bool Receive::take_unexpected(std::uint32_t index, std::uint32_t found) noexcept
 {
     const UnexpectedRecord record = matcher_->unexpected[found];
-    if (!deliver(index, record.message, arrival_of(record), now)) {
+    if (!deliver(index, record.message, arrival_of(record))) {
         return false;
     }
     matcher_->remove_unexpected(found);
@@ -232,11 +231,11 @@ bool Receive::take_unexpected(std::uint32_t index, std::uint32_t found, Time now
 
 /// Places a message into a receive, which is posted, or is not yet and takes a parked message.
 /// False: nothing has changed, the message must be refused (or stay parked).
-bool Receive::deliver(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
+bool Receive::deliver(std::uint32_t index, MessageId message, const Arrival& arrival) noexcept
 {
     ReceiveRecord& record = matcher_->receives[index];
     if (record.multi_receive) {
-        return deliver_share(index, message, arrival, now);
+        return deliver_share(index, message, arrival);
     }
     Accepted outcome{};
     const std::span<const iovec> iov(record.iov.data(), record.iov_count);
@@ -256,7 +255,7 @@ bool Receive::deliver(std::uint32_t index, MessageId message, const Arrival& arr
     return true;
 }
 
-bool Receive::deliver_share(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
+bool Receive::deliver_share(std::uint32_t index, MessageId message, const Arrival& arrival) noexcept
 {
     const std::uint32_t share_index = matcher_->receives.alloc();
     if (share_index == no_index) {
@@ -277,8 +276,7 @@ bool Receive::deliver_share(std::uint32_t index, MessageId message, const Arriva
     share.from = arrival.from;
     share.has_data = arrival.has_data;
     Accepted outcome{};
-    if (unit_.engine().accept(message, std::span(share.iov).first(1), share_index, outcome) !=
-        Status::ok) {
+    if (unit_.engine().accept(message, std::span(share.iov).first(1), share_index, outcome) != Status::ok) {
         matcher_->receives.release(share_index);
         return false;
     }

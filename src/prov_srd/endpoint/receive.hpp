@@ -56,7 +56,7 @@ public:
 
     // -- For the progress unit ---------------------------------------------------
 
-    void on_message(const Event& event, Time now) noexcept SRD_REQUIRES(endpoint_lock);
+    void on_message(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
     /// The engine has already discarded the message. If a receive had been promised it
     /// (FI_CLAIM), the promise is answered with the cause.
     void on_message_lost(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
@@ -92,11 +92,10 @@ private:
     std::uint32_t new_receive(const ReceiveArguments& arguments, RouteId source,
                               std::size_t capacity) noexcept SRD_REQUIRES(endpoint_lock);
     static Arrival arrival_of(const UnexpectedRecord& record) noexcept;
-    bool take_unexpected(std::uint32_t index, std::uint32_t found, Time now) noexcept
+    bool take_unexpected(std::uint32_t index, std::uint32_t found) noexcept SRD_REQUIRES(endpoint_lock);
+    bool deliver(std::uint32_t index, MessageId message, const Arrival& arrival) noexcept
         SRD_REQUIRES(endpoint_lock);
-    bool deliver(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
-        SRD_REQUIRES(endpoint_lock);
-    bool deliver_share(std::uint32_t index, MessageId message, const Arrival& arrival, Time now) noexcept
+    bool deliver_share(std::uint32_t index, MessageId message, const Arrival& arrival) noexcept
         SRD_REQUIRES(endpoint_lock);
     void complete(std::uint32_t index, Cause cause, std::uint64_t length) noexcept
         SRD_REQUIRES(endpoint_lock);

@@ -100,7 +100,7 @@ ssize_t Receive::retrieve_claimed(const ReceiveArguments& arguments, std::size_t
             return -FI_EAGAIN;
         }
         // accept() of a parked message does not fail
-        SRD_CHECK(deliver(index, record.message, arrival_of(record), now));
+        SRD_CHECK(deliver(index, record.message, arrival_of(record)));
     } else if (record.cause == Cause::none) {
         unit_.engine().discard(record.message);
         report_message(arguments, record);

@@ -81,7 +81,7 @@ void Target::count_access(std::span<const void* const> regions, Access access) n
     }
 }
 
-void Target::on_write(const Event& event, Time now) noexcept
+void Target::on_write(const Event& event) noexcept
 {
     const Resolved found = find_memory(event.ranges[0], Access::remote_write, event.peer);
     if (found.cause != Cause::none) [[unlikely]] {
@@ -104,7 +104,7 @@ void Target::on_write(const Event& event, Time now) noexcept
     }
 }
 
-void Target::on_read(const Event& event, Time now) noexcept
+void Target::on_read(const Event& event) noexcept
 {
     const RemoteRange& range = event.ranges[0];
     const Resolved found = find_memory(range, Access::remote_read, event.peer);
@@ -124,7 +124,7 @@ void Target::on_read_served(const Event& event) noexcept
     count_access({&found.owner, found.owner != nullptr ? 1U : 0U}, Access::remote_read);
 }
 
-void Target::on_atomic(const Event& event, Time now) noexcept
+void Target::on_atomic(const Event& event) noexcept
 {
     const AtomicForm form = form_of(event);
     const Access access = access_of(form, event.operation);

@@ -31,10 +31,10 @@ public:
     {
     }
 
-    void on_write(const Event& event, Time now) noexcept SRD_REQUIRES(endpoint_lock);
-    void on_read(const Event& event, Time now) noexcept SRD_REQUIRES(endpoint_lock);
+    void on_write(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
+    void on_read(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
     void on_read_served(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
-    void on_atomic(const Event& event, Time now) noexcept SRD_REQUIRES(endpoint_lock);
+    void on_atomic(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
 
 private:
     /// The memory that `peer` names, if it may have that access. Else `cause` is for reject(), and the log

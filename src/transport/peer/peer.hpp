@@ -35,13 +35,13 @@ namespace srd {
 
 struct Connection {
     // Sender.
-    SendQueue queue;               ///< operations, in order
-    PacketWindow window;           ///< their packets
-    CongestionWindow congestion;   ///< how much may go
-    PathChoice paths;              ///< where it goes
-    ReceiverNotReady refusal;      ///< the peer takes no messages for now
+    SendQueue queue;             ///< operations, in order
+    PacketWindow window;         ///< their packets
+    CongestionWindow congestion; ///< how much may go
+    PathChoice paths;            ///< where it goes
+    ReceiverNotReady refusal;    ///< the peer takes no messages for now
     AckClock ack_clock;
-    Recovery recovery;             ///< what is sent again
+    Recovery recovery; ///< what is sent again
     // Receiver.
     Receiver receiver;
     bool unreadable = false; ///< the system does not let us read the peer's memory
@@ -87,7 +87,7 @@ struct Peer {
     Liveness liveness;
     Connection connection;
     SendTurn turn;
-    IncomingPool::All incoming;        ///< records of what came from it
+    IncomingPool::All incoming;         ///< records of what came from it
     std::uint32_t successor = no_index; ///< of a restarted process that has not proved itself
     bool is_successor = false;          ///< it waits beside the peer it may replace
     bool pinned = false;                ///< the application named it: its PeerId stays

@@ -100,8 +100,8 @@ public:
 
     // -- Timers
 
-    /// Keeps one timer per peer, at or before the earliest of its deadlines. A deadline that has moved back is
-    /// noticed when the timer fires.
+    /// Keeps one timer per peer, at or before the earliest of its deadlines. A deadline that has moved back
+    /// is noticed when the timer fires.
     void arm(std::uint32_t peer) noexcept
     {
         const Time deadline = peers_[peer].deadline();

@@ -105,7 +105,8 @@ void IncomingPool::erase(std::uint32_t index) noexcept
 bool IncomingPool::store(RxMessage& message, std::uint64_t offset,
                          std::span<const std::byte> payload) noexcept
 {
-    SRD_DCHECK(offset + payload.size() <= message.total && payload.size() <= message.total - message.received);
+    SRD_DCHECK(offset + payload.size() <= message.total &&
+               payload.size() <= message.total - message.received);
     if (message.total != 0 && message.chunk.index == no_index) {
         const PayloadPool::Chunk chunk = payloads_.alloc(message.total);
         if (chunk.index == no_index) {

@@ -133,8 +133,8 @@ public:
     const RxMessage& operator[](std::uint32_t index) const noexcept { return messages_[index]; }
     bool live(std::uint32_t index) const noexcept { return messages_.live(index); }
 
-    /// A record on the list `of_peer`; no_index if there are too many. With `reserve` an eighth of all records
-    /// is left for those that have a buffer, so that unexpected ones can never keep those out.
+    /// A record on the list `of_peer`; no_index if there are too many. With `reserve` an eighth of all
+    /// records is left for those that have a buffer, so that unexpected ones can never keep those out.
     std::uint32_t create(All& of_peer, std::uint32_t peer, std::uint32_t sequence, bool reserve) noexcept;
     bool has_room(std::uint32_t records) const noexcept
     {

@@ -83,7 +83,8 @@ public:
     bool next_frame() noexcept
     {
         SRD_DCHECK(open_ && !at_end());
-        return contents_agree() && wire::decode(reader_, packet_.remote != nullptr, packet_.remote_length, frame_);
+        return contents_agree() &&
+               wire::decode(reader_, packet_.remote != nullptr, packet_.remote_length, frame_);
     }
     /// The frame read last.
     const wire::Frame& frame() const noexcept { return frame_; }
@@ -96,8 +97,8 @@ public:
     /// Write, read and fault frames of the packet up to and with this one.
     std::uint32_t rma_frames() const noexcept { return rma_frames_; }
 
-    /// Copies a frame's bytes to `into` from `offset` on; what lies beyond its end is dropped. False: they lie
-    /// with the sender and cannot be had any more, the packet counts as lost.
+    /// Copies a frame's bytes to `into` from `offset` on; what lies beyond its end is dropped. False: they
+    /// lie with the sender and cannot be had any more, the packet counts as lost.
     bool copy_payload(const wire::Payload& payload, std::span<const iovec> into,
                       std::uint64_t offset) const noexcept
     {
@@ -115,7 +116,7 @@ public:
     Question question() const noexcept { return question_; }
     /// The record that holds it; no_index: it is frame(), whose bytes lie in the packet.
     std::uint32_t record() const noexcept { return record_; }
-    std::uint32_t peer() const noexcept { return peer_; } ///< of whom the question is
+    std::uint32_t peer() const noexcept { return peer_; }                 ///< of whom the question is
     std::span<RemoteRange, max_iov> ranges() noexcept { return ranges_; } ///< an access's
     void ask(Question question, std::uint32_t peer, std::uint32_t record) noexcept
     {

@@ -5,7 +5,8 @@
 //
 // Laws:
 //  - a packet counts as received once all its frames are taken; until then a copy of it is taken anew;
-//  - an acknowledgement tells of every packet received, and echoes the latest one, so that the sender learns a
+//  - an acknowledgement tells of every packet received, and echoes the latest one, so that the sender learns
+//  a
 //    round trip; a duplicate is not echoed: that would vouch for a copy that was not the first to arrive;
 //  - an acknowledgement is due at once when asked for, or after ack_every_packets or ack_every_bytes, or
 //    else after Tuning::ack_delay, riding on data if there is any.
@@ -109,7 +110,10 @@ public:
 
     // -- The order of messages
 
-    std::uint32_t message_next() const noexcept { return message_next_; } ///< sequence of the next to announce
+    std::uint32_t message_next() const noexcept
+    {
+        return message_next_;
+    } ///< sequence of the next to announce
     /// How far a message is ahead of its turn; negative: it was announced before.
     std::int32_t ahead(std::uint32_t sequence) const noexcept
     {

@@ -232,8 +232,8 @@ bool RmaInitiator::frame_reads(std::uint32_t record)
     Peer& peer = s_.peers[message.peer];
     const RemoteRanges& remote = s_.outgoing.ranges(s_.outgoing[read.operation].as<ReadSend>()->ranges);
     do {
-        std::byte* out = peer.connection.window.frame_space(
-            s_.packets, message.peer, sizeof(wire::ReadFrame), capacity(peer), wire::Contents::rma);
+        std::byte* out = peer.connection.window.frame_space(s_.packets, message.peer, sizeof(wire::ReadFrame),
+                                                            capacity(peer), wire::Contents::rma);
         if (out == nullptr) {
             return false;
         }

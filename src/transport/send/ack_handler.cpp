@@ -126,11 +126,9 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, const wire::
 void AckHandler::detect_losses(std::uint32_t index, Time now)
 {
     Connection& connection = s_.peers[index].connection;
-    const LossSample sample =
-        connection.recovery.detect(connection.window, s_.packets, connection.refusal.blocked(), now,
-                                   [&](PathId path) {
-                                       connection.paths.on_bad(path, PathOutcome::lost, s_.count, now);
-                                   });
+    const LossSample sample = connection.recovery.detect(
+        connection.window, s_.packets, connection.refusal.blocked(), now,
+        [&](PathId path) { connection.paths.on_bad(path, PathOutcome::lost, s_.count, now); });
     if (sample.lost_bytes != 0) {
         connection.congestion.on_loss(sample);
         s_.peers.activate(index);

@@ -70,7 +70,8 @@ public:
     }
     void on_sent(std::uint32_t bytes, Time now) noexcept
     {
-        const Duration gap = std::visit([&](const auto& policy) { return policy.pacing_gap(bytes); }, policy_);
+        const Duration gap =
+            std::visit([&](const auto& policy) { return policy.pacing_gap(bytes); }, policy_);
         if (gap != Duration{}) {
             pace_at_ = std::max(pace_at_, now) + gap;
         }

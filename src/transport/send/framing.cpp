@@ -141,8 +141,7 @@ bool Framing::frame_request(std::uint32_t index, std::uint32_t record)
 {
     Peer& peer = s_.peers[index];
     const TxMessage& message = s_.outgoing[record];
-    const bool readable =
-        peer.route.same_host() && s_.caps.memory != nullptr && message.total <= read_limit;
+    const bool readable = peer.route.same_host() && s_.caps.memory != nullptr && message.total <= read_limit;
     const std::span<const iovec> source = readable ? message.pieces() : std::span<const iovec>{};
     std::byte* out = peer.connection.window.frame_space(
         s_.packets, index, wire::request_size(message.envelope.flags, source.size()),
@@ -207,8 +206,8 @@ std::byte* Framing::put_piece(const TxSlot& slot, std::byte* out) const noexcept
     frame.offset = slot.offset;
     if (const ReadResponse* response = message.as<ReadResponse>()) {
         if (response->revoked) {
-            return wire::put_failure(out, {Cause::region_closed, true, true, message.sequence,
-                                           response->remote_handle, 0});
+            return wire::put_failure(
+                out, {Cause::region_closed, true, true, message.sequence, response->remote_handle, 0});
         }
         frame.flags = wire::data_flag::answers_read;
         frame.receiver_handle = response->remote_handle;

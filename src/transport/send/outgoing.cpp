@@ -166,7 +166,8 @@ void OutgoingPool::framed(SendQueue& queue, std::uint32_t index, std::uint64_t b
 void OutgoingPool::requested(SendQueue& queue, std::uint32_t index) noexcept
 {
     TxMessage& message = messages_[index];
-    SRD_DCHECK(message.state == TxMessage::State::queued && (message.is<RequestedSend>() || message.is<ReadSend>()));
+    SRD_DCHECK(message.state == TxMessage::State::queued &&
+               (message.is<RequestedSend>() || message.is<ReadSend>()));
     queue.waiting_.erase(messages_, index);
     message.state = TxMessage::State::waiting;
 }

@@ -38,8 +38,8 @@ public:
 
     State state() const noexcept { return state_; }
     std::uint32_t psn() const noexcept { return psn_; }
-    Time sent_at() const noexcept { return sent_at_; }   ///< of the latest transmission
-    Repair repair() const noexcept { return repair_; }   ///< why it is sent again
+    Time sent_at() const noexcept { return sent_at_; } ///< of the latest transmission
+    Repair repair() const noexcept { return repair_; } ///< why it is sent again
     std::uint8_t attempt() const noexcept { return attempt_; }
     bool is_generated() const noexcept { return piece && chunk == no_index; }
     /// Bytes that count against the congestion window.
@@ -48,15 +48,15 @@ public:
         return length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
     }
 
-    std::uint64_t offset = 0;       ///< generated: where in the message the payload starts
+    std::uint64_t offset = 0; ///< generated: where in the message the payload starts
     std::uint32_t peer = no_index;
     std::uint32_t length = 0;       ///< bytes of frames and payload, without header and acknowledgement block
     std::uint32_t chunk = no_index; ///< the memory that holds the frames; no_index: generated
     std::uint32_t message = no_index; ///< piece: its message; else the head of the messages complete in this
                                       ///< packet, chained by TxMessage::queue
     PathId path{};                    ///< of the latest transmission
-    bool piece = false; ///< one frame with a piece of `message`; without a chunk it is generated from the
-                        ///< message whenever it is sent, and its payload is in the user's memory
+    bool piece = false;   ///< one frame with a piece of `message`; without a chunk it is generated from the
+                          ///< message whenever it is sent, and its payload is in the user's memory
     bool control = false; ///< grants and delivered frames only: goes out even while the peer refuses messages
     wire::Contents contents = wire::Contents::neutral;
     std::uint8_t rma_frames = 0;
@@ -64,7 +64,7 @@ public:
 private:
     friend class PacketWindow;
 
-    Link link_;      ///< on the window's ready, in_flight or lost list
+    Link link_; ///< on the window's ready, in_flight or lost list
     Time sent_at_{};
     std::uint32_t psn_ = 0;
     std::uint8_t attempt_ = 0;

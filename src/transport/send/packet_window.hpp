@@ -86,7 +86,8 @@ public:
     /// is in the oldest packet and anything else it can only refuse again.
     void resend_all(PacketPool& pool) noexcept;
 
-    /// The unacknowledged packet with that psn, if it has been sent; no_index otherwise. una() <= psn < next().
+    /// The unacknowledged packet with that psn, if it has been sent; no_index otherwise. una() <= psn <
+    /// next().
     std::uint32_t find_sent(const PacketPool& pool, std::uint32_t psn) const noexcept;
     /// The packet is acknowledged: it leaves the window and is the caller's to finish and to give back.
     /// no_index: it was released before, or never sent (a forged acknowledgement).

@@ -114,7 +114,7 @@ private:
     using Policy = std::variant<AdaptivePaths, RoundRobinPaths, SinglePath>;
     static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && PathSelector<SinglePath>);
 
-    bool proven_ = false;          ///< the last thing heard of burst_path_ was an acknowledgement
+    bool proven_ = false; ///< the last thing heard of burst_path_ was an acknowledgement
     PathId burst_path_{};
     std::uint16_t burst_left_ = 0; ///< packets the current burst may still put on burst_path_
     Policy policy_{SinglePath(1, 0)};

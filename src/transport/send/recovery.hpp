@@ -130,8 +130,8 @@ private:
     /// time, and then the higher psn was sent later (RFC 8985, 6.2).
     bool sent_after_rack(const TxSlot& slot) const noexcept;
 
-    Time rack_sent_at_{};        ///< latest sent_at of any acknowledged packet
-    std::uint32_t rack_psn_ = 0; ///< the highest of those sent then
+    Time rack_sent_at_{};          ///< latest sent_at of any acknowledged packet
+    std::uint32_t rack_psn_ = 0;   ///< the highest of those sent then
     std::uint8_t probe_count_ = 0; ///< probes and timeouts since the last progress
     std::uint8_t reorder_factor_ = 1;
     std::uint16_t reorder_rounds_ = 0;

@@ -46,8 +46,8 @@ bool Submission::is_valid(const Operation& operation, std::uint64_t total) const
         return false;
     }
     const Route& route = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))].route;
-    return !is_atomic || RmaInitiator::atomic_frame_size(operation, total) <=
-                             std::min(route.frame_capacity(), chunk_size);
+    return !is_atomic ||
+           RmaInitiator::atomic_frame_size(operation, total) <= std::min(route.frame_capacity(), chunk_size);
 }
 
 Status Submission::submit(const Operation& operation, Time now)

@@ -55,8 +55,8 @@ struct RequestedMessage : Envelope {
     std::uint32_t sequence = 0;
     std::uint32_t handle = 0; ///< the sender's name for the message
     std::uint64_t total = 0;
-    std::uint32_t source_epoch = 0;      ///< if source_count != 0
-    std::uint8_t source_count = 0;       ///< pieces of `source`; 0: the sender does not say where the bytes are
+    std::uint32_t source_epoch = 0; ///< if source_count != 0
+    std::uint8_t source_count = 0;  ///< pieces of `source`; 0: the sender does not say where the bytes are
     std::array<iovec, max_iov> source{}; ///< addresses of the sender's process: never dereferenced here
 };
 
@@ -103,9 +103,8 @@ struct AccessFailure {
     std::uint16_t faults = 0; ///< fault: fault frames made so far
 };
 
-using Frame = std::variant<EagerFrame, RequestedMessage, GrantFrame, DataPiece, DeliveredFrame,
-                           HelloFrame, CloseFrame, WritePiece, ReadFrame, AtomicRequest, AtomicResult,
-                           AccessFailure>;
+using Frame = std::variant<EagerFrame, RequestedMessage, GrantFrame, DataPiece, DeliveredFrame, HelloFrame,
+                           CloseFrame, WritePiece, ReadFrame, AtomicRequest, AtomicResult, AccessFailure>;
 
 /// Room that every packet keeps in front of its frames for the header and an acknowledgement block with so
 /// many bitmap words, so that acknowledgements can ride on what is framed already.
@@ -138,9 +137,9 @@ constexpr Contents contents_of(FrameType type) noexcept
     }
 }
 
-/// Reads the next frame of a packet that has one into `frame`. `remote_length`: bytes of the packet's end that
-/// are with the sender, if `has_remote`. Never reads past the end. False: it is malformed: of no known type,
-/// cut off, or against the rules of its layout.
+/// Reads the next frame of a packet that has one into `frame`. `remote_length`: bytes of the packet's end
+/// that are with the sender, if `has_remote`. Never reads past the end. False: it is malformed: of no known
+/// type, cut off, or against the rules of its layout.
 bool decode(Reader& reader, bool has_remote, std::uint32_t remote_length, Frame& frame) noexcept;
 
 /// Bytes of the optional fields of message, part and write frames.
@@ -151,7 +150,7 @@ constexpr std::size_t optional_size(const MessageFlags& flags, bool want_deliver
 
 /// What the header of a write frame says.
 struct WriteHeader {
-    RemoteRange range; ///< its length is not sent
+    RemoteRange range;        ///< its length is not sent
     std::uint64_t length = 0; ///< bytes of the piece
     std::uint64_t total = 0;
     std::uint64_t data = 0;

@@ -8,8 +8,8 @@
 #include "io/host/route_query.hpp"
 
 #include "support/catch.hpp"
-#include "support/io_harness.hpp"
-#include "support/net_world.hpp"
+#include "support/io/io_harness.hpp"
+#include "support/io/net_world.hpp"
 
 using namespace srd;
 using namespace srd::test;

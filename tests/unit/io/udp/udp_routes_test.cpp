@@ -7,8 +7,8 @@
 #include "io/udp/udp_io.hpp"
 
 #include "support/catch.hpp"
-#include "support/io_harness.hpp"
-#include "support/net_world.hpp"
+#include "support/io/io_harness.hpp"
+#include "support/io/net_world.hpp"
 
 using namespace srd;
 using namespace srd::test;
