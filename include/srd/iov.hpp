@@ -42,15 +42,45 @@ void for_each_piece(std::span<const iovec> iov, std::uint64_t offset, std::uint6
     }
 }
 
-/// Copies bytes [offset, offset + length) of `iov` to `out`; returns the first byte behind them.
-inline std::byte* copy_range(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length,
-                             std::byte* out) noexcept
+namespace detail {
+
+inline std::byte* copy_pieces(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length,
+                              std::byte* out) noexcept
 {
     for_each_piece(iov, offset, length, [&out](const std::byte* from, std::size_t size) {
         std::memcpy(out, from, size);
         out += size;
     });
     return out;
+}
+
+inline void scatter_pieces(std::span<const iovec> iov, std::uint64_t offset,
+                           std::span<const std::byte> bytes) noexcept
+{
+    const std::byte* from = bytes.data();
+    for_each_piece(iov, offset, bytes.size(), [&from](std::byte* to, std::size_t size) {
+        std::memcpy(to, from, size);
+        from += size;
+    });
+}
+
+/// True if `length` bytes, at least one, from `offset` on lie in one piece; nearly always.
+inline bool is_one_piece(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length) noexcept
+{
+    return iov.size() == 1 && length != 0 && offset + length <= iov[0].iov_len;
+}
+
+} // namespace detail
+
+/// Copies bytes [offset, offset + length) of `iov` to `out`; returns the first byte behind them.
+inline std::byte* copy_range(std::span<const iovec> iov, std::uint64_t offset, std::uint64_t length,
+                             std::byte* out) noexcept
+{
+    if (!detail::is_one_piece(iov, offset, length)) [[unlikely]] {
+        return detail::copy_pieces(iov, offset, length, out);
+    }
+    std::memcpy(out, static_cast<const std::byte*>(iov[0].iov_base) + offset, length);
+    return out + length;
 }
 
 /// Puts these pieces into `pieces`, which has room for them; returns their number.
@@ -68,11 +98,11 @@ inline std::size_t slice(std::span<const iovec> iov, std::uint64_t offset, std::
 inline void scatter(std::span<const iovec> iov, std::uint64_t offset,
                     std::span<const std::byte> bytes) noexcept
 {
-    const std::byte* from = bytes.data();
-    for_each_piece(iov, offset, bytes.size(), [&from](std::byte* to, std::size_t size) {
-        std::memcpy(to, from, size);
-        from += size;
-    });
+    if (!detail::is_one_piece(iov, offset, bytes.size())) [[unlikely]] {
+        detail::scatter_pieces(iov, offset, bytes);
+        return;
+    }
+    std::memcpy(static_cast<std::byte*>(iov[0].iov_base) + offset, bytes.data(), bytes.size());
 }
 
 } // namespace srd

@@ -44,7 +44,22 @@ void Inbound::on_packet(const RxPacket& packet)
         s_.count.rx_malformed.add();
         return;
     }
-    PacketNote note;
+    if (peer != no_index) {
+        if (s_.peers[peer].handshake.knows_remote()) {
+            heard(peer); // else it is met by its hello, or refuses ours
+        }
+        if (packet.marked) {
+            s_.count.rx_marked.add();
+        }
+        if (!sequenced && (header->flags & wire::packet_flag::ack_requested) != 0) {
+            s_.peers[peer].connection.receiver.request_ack();
+            s_.peers.activate(peer);
+        }
+    }
+    if (!sequenced && reader.remaining() == 0) {
+        return;
+    }
+    PacketNote& note = s_.reader.note();
     note.frames = {reader.position(), reader.remaining()};
     note.arrived = packet.arrived;
     note.peer = peer;
@@ -57,22 +72,7 @@ void Inbound::on_packet(const RxPacket& packet)
     note.remote_length = packet.remote_length;
     note.mapping_id = packet.mapping_id;
     note.remote = packet.remote;
-    if (peer != no_index) {
-        note.connection = s_.peers[peer].handshake.rx_connection();
-        if (s_.peers[peer].handshake.knows_remote()) {
-            heard(peer); // else it is met by its hello, or refuses ours
-        }
-        if (packet.marked) {
-            s_.count.rx_marked.add();
-        }
-        if (!sequenced && note.ack_requested) {
-            s_.peers[peer].connection.receiver.request_ack();
-            s_.peers.activate(peer);
-        }
-    }
-    if (sequenced || !note.frames.empty()) {
-        s_.reader.note(note);
-    }
+    note.connection = peer != no_index ? s_.peers[peer].handshake.rx_connection() : 0;
 }
 
 /// The acknowledgement block acts at once. False: it is malformed.

@@ -58,7 +58,9 @@ public:
         notes_.clear();
         next_ = 0;
     }
-    void note(const PacketNote& packet) { notes_.push_back(packet); }
+    /// One more packet, for the caller to describe. (In place: the fields are written by the byte and would
+    /// be copied by the word, and the copy waits for the writes.)
+    PacketNote& note() { return notes_.emplace_back(); }
     /// The next packet, not open yet; nullptr if there is none.
     const PacketNote* take_note() noexcept { return next_ < notes_.size() ? &notes_[next_++] : nullptr; }
 
@@ -69,14 +71,15 @@ public:
     {
         SRD_DCHECK(!open_ && question_ == Question::none);
         open_ = true;
-        packet_ = packet;
+        packet_ = &packet;
         reader_ = wire::Reader(packet.frames);
         contents_ = wire::Contents::neutral;
         rma_frames_ = 0;
     }
     /// No more of it is read.
     void close() noexcept { open_ = false; }
-    const PacketNote& packet() const noexcept { return packet_; }
+    /// The packet opened last; valid until the next burst.
+    const PacketNote& packet() const noexcept { return *packet_; }
     bool at_end() const noexcept { return reader_.remaining() == 0; }
 
     /// Reads the next frame. False: the packet is malformed.
@@ -84,7 +87,7 @@ public:
     {
         SRD_DCHECK(open_ && !at_end());
         return contents_agree() &&
-               wire::decode(reader_, packet_.remote != nullptr, packet_.remote_length, frame_);
+               wire::decode(reader_, packet_->remote != nullptr, packet_->remote_length, frame_);
     }
     /// The frame read last.
     const wire::Frame& frame() const noexcept { return frame_; }
@@ -108,7 +111,7 @@ public:
         }
         std::array<iovec, max_iov> pieces;
         const std::size_t used = slice(into, offset, payload.size, pieces);
-        return used == 0 || packet_.remote->fetch(packet_.mapping_id, std::span(pieces).first(used));
+        return used == 0 || packet_->remote->fetch(packet_->mapping_id, std::span(pieces).first(used));
     }
 
     // -- The event that awaits an answer
@@ -141,7 +144,7 @@ public:
     /// The peer's connection has ended: nothing of it is read any more, and no answer is awaited.
     void forget(std::uint32_t peer) noexcept
     {
-        if (open_ && packet_.peer == peer) {
+        if (open_ && packet_->peer == peer) {
             open_ = false;
         }
         if (question_ != Question::none && peer_ == peer) {
@@ -177,7 +180,7 @@ private:
     std::uint32_t record_ = no_index;
     std::uint32_t peer_ = no_index;
     std::uint32_t turn_of_ = no_index;
-    PacketNote packet_;
+    const PacketNote* packet_ = nullptr;
     wire::Reader reader_{{}};
     wire::Frame frame_;
     std::array<RemoteRange, max_iov> ranges_{};

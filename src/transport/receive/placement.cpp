@@ -47,7 +47,7 @@ FrameResult Placement::on_first(const wire::EagerFrame& frame, Event& event)
 {
     const std::uint32_t peer = s_.reader.packet().peer;
     const std::int32_t ahead = s_.peers[peer].connection.receiver.ahead(frame.sequence);
-    if (ahead == 0) {
+    if (ahead == 0) [[likely]] {
         announce(peer, no_index, frame, frame.total, event);
         return FrameResult::event;
     }

@@ -97,6 +97,27 @@ private:
     Shared& s_;
 };
 
+inline void Placement::accept_again(std::uint32_t peer)
+{
+    if (s_.peers[peer].connection.receiver.accept_again()) [[unlikely]] {
+        SRD_DCHECK(s_.refusing_peers != 0);
+        --s_.refusing_peers;
+        s_.peers.activate(peer);
+    }
+}
+
+inline void Placement::finish_turn()
+{
+    const std::uint32_t peer = s_.reader.peer();
+    Receiver& receiver = s_.peers[peer].connection.receiver;
+    receiver.announced();
+    if (receiver.held() != 0) {
+        s_.reader.set_turn_of(peer);
+    }
+    s_.reader.answered();
+    accept_again(peer);
+}
+
 template <typename Fill>
 FrameResult Placement::hold(std::uint32_t peer, std::uint32_t sequence, std::uint64_t bytes, Fill&& fill)
 {

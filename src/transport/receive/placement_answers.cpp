@@ -10,27 +10,6 @@
 
 namespace srd {
 
-void Placement::finish_turn()
-{
-    const std::uint32_t peer = s_.reader.peer();
-    Receiver& receiver = s_.peers[peer].connection.receiver;
-    receiver.announced();
-    if (receiver.held() != 0) {
-        s_.reader.set_turn_of(peer);
-    }
-    s_.reader.answered();
-    accept_again(peer);
-}
-
-void Placement::accept_again(std::uint32_t peer)
-{
-    if (s_.peers[peer].connection.receiver.accept_again()) {
-        SRD_DCHECK(s_.refusing_peers != 0);
-        --s_.refusing_peers;
-        s_.peers.activate(peer);
-    }
-}
-
 Status Placement::accept(MessageId id, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
 {
     SRD_CHECK(iov.size() <= max_iov);

@@ -49,7 +49,7 @@ bool Framing::frame_message(const Operation& operation, std::uint32_t record, st
     if (out == nullptr) {
         return false;
     }
-    out = wire::put_eager(out, operation, peer.connection.queue.message_next(), handle, 0, total, total);
+    out = wire::put_message(out, operation, peer.connection.queue.message_next(), handle, total);
     copy_range(operation.iov, 0, total, out);
     if (record != no_index) {
         s_.outgoing.framed_at_once(record);

@@ -68,10 +68,12 @@ std::uint32_t OutgoingPool::create(const Operation& operation, std::uint64_t tot
 void OutgoingPool::release(std::uint32_t record) noexcept
 {
     const TxMessage& message = messages_[record];
-    if (const WriteSend* write = message.as<WriteSend>()) {
-        ranges_.release(write->ranges);
-    } else if (const ReadSend* read = message.as<ReadSend>()) {
-        ranges_.release(read->ranges);
+    if (!message.is<EagerSend>()) {
+        if (const WriteSend* write = message.as<WriteSend>()) {
+            ranges_.release(write->ranges);
+        } else if (const ReadSend* read = message.as<ReadSend>()) {
+            ranges_.release(read->ranges);
+        }
     }
     messages_.release(record);
 }

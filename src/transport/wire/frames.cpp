@@ -352,39 +352,21 @@ bool decode(Reader& reader, bool has_remote, std::uint32_t remote_length, Frame&
 
 // ---------------------------------------------------------------------------
 
-namespace {
-
-std::uint8_t flags_on_wire(const MessageFlags& flags, bool want_delivered) noexcept
-{
-    return static_cast<std::uint8_t>((flags.tagged ? frame_flag::tagged : 0) |
-                                     (flags.has_data ? frame_flag::has_data : 0) |
-                                     (want_delivered ? frame_flag::want_delivered : 0));
-}
-
-} // namespace
-
 std::byte* put_eager(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
                      std::uint64_t offset, std::uint64_t length, std::uint64_t total) noexcept
 {
-    const bool want_delivered = handle != no_handle;
-    const std::uint8_t flags = flags_on_wire(envelope.flags, want_delivered);
     if (length == total) {
-        MessageFrame frame;
-        frame.flags = flags;
-        frame.length = static_cast<std::uint16_t>(length);
-        frame.sequence = sequence;
-        frame.tag = envelope.tag;
-        out = put(out, frame);
-    } else {
-        PartFrame frame;
-        frame.flags = flags;
-        frame.length = static_cast<std::uint16_t>(length);
-        frame.sequence = sequence;
-        frame.tag = envelope.tag;
-        frame.offset = static_cast<std::uint32_t>(offset);
-        frame.total = static_cast<std::uint32_t>(total);
-        out = put(out, frame);
+        return put_message(out, envelope, sequence, handle, length);
     }
+    const bool want_delivered = handle != no_handle;
+    PartFrame frame;
+    frame.flags = flags_on_wire(envelope.flags, want_delivered);
+    frame.length = static_cast<std::uint16_t>(length);
+    frame.sequence = sequence;
+    frame.tag = envelope.tag;
+    frame.offset = static_cast<std::uint32_t>(offset);
+    frame.total = static_cast<std::uint32_t>(total);
+    out = put(out, frame);
     if (envelope.flags.has_data) {
         out = put(out, MessageData{envelope.data});
     }

@@ -40,9 +40,9 @@ struct Payload {
 
 /// message: a whole message; part: a piece of one that is sent without asking.
 struct EagerFrame : Envelope {
+    bool want_delivered = false;
     std::uint32_t sequence = 0;
     std::uint32_t handle = 0; ///< the sender's name for the message, if want_delivered
-    bool want_delivered = false;
     std::uint64_t offset = 0;
     std::uint64_t total = 0; ///< bytes of the whole message; 1 .. 2^32-1 in a part
     std::span<const std::byte> payload;
@@ -174,6 +174,27 @@ std::byte* put(std::byte* out, const T& value) noexcept
 
 // The headers of frames with a payload: the first byte behind is returned, where the payload belongs.
 
+inline std::uint8_t flags_on_wire(const MessageFlags& flags, bool want_delivered) noexcept
+{
+    return static_cast<std::uint8_t>((flags.tagged ? frame_flag::tagged : 0) |
+                                     (flags.has_data ? frame_flag::has_data : 0) |
+                                     (want_delivered ? frame_flag::want_delivered : 0));
+}
+/// A whole message of `length` bytes. `handle` no_handle: no delivered frame is wanted.
+inline std::byte* put_message(std::byte* out, const Envelope& envelope, std::uint32_t sequence,
+                              std::uint32_t handle, std::uint64_t length) noexcept
+{
+    MessageFrame frame;
+    frame.flags = flags_on_wire(envelope.flags, handle != no_handle);
+    frame.length = static_cast<std::uint16_t>(length);
+    frame.sequence = sequence;
+    frame.tag = envelope.tag;
+    out = put(out, frame);
+    if (envelope.flags.has_data) {
+        out = put(out, MessageData{envelope.data});
+    }
+    return handle != no_handle ? put(out, MessageHandle{handle}) : out;
+}
 /// message if `length` == `total`, else part. `handle` no_handle: no delivered frame is wanted.
 std::byte* put_eager(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
                      std::uint64_t offset, std::uint64_t length, std::uint64_t total) noexcept;
