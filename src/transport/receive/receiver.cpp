@@ -49,25 +49,26 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, Time now) noexc
     const std::size_t max_words =
         std::min((room - sizeof(wire::AckBlock)) / sizeof(std::uint64_t), words.size());
     const unsigned used = window_.export_words(std::span(words).first(max_words));
-    wire::AckBlock block;
+    auto& block = wire::append<wire::AckBlock>(out);
     block.cumulative = window_.cumulative();
     block.message_next = message_next_;
     block.duplicates = duplicates_;
     block.faults = faults_made_;
     block.words = static_cast<std::uint8_t>(used);
+    std::uint8_t flags = 0;
     if (echo_valid_) {
         const Duration hold = std::clamp<Duration>(now - echo_.arrived, Duration{}, Duration(0xffffffff));
-        block.flags |= wire::ack_flag::echo;
-        block.flags |= echo_.marked ? wire::ack_flag::marked : std::uint8_t{0};
+        flags |= wire::ack_flag::echo;
+        flags |= echo_.marked ? wire::ack_flag::marked : std::uint8_t{0};
         block.echo_psn = echo_.psn;
         block.echo_attempt = echo_.attempt;
         block.echo_path = echo_.path;
         block.hold_ns = static_cast<std::uint32_t>(hold.count());
     }
     if (refusing_) {
-        block.flags |= wire::ack_flag::receiver_not_ready;
+        flags |= wire::ack_flag::receiver_not_ready;
     }
-    out = wire::put(out, block);
+    block.flags = flags;
     std::memcpy(out, words.data(), used * sizeof(std::uint64_t));
     ack_now_ = false;
     unacked_packets_ = 0;

@@ -233,14 +233,14 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
                                                         connection.window.bytes_in_flight(), mtu);
     book_sent(peer, slot_index, now);
 
-    wire::PacketHeader header;
+    std::byte* out = start;
+    auto& header = wire::append<wire::PacketHeader>(out);
     header.flags = static_cast<std::uint8_t>(wire::packet_flag::sequenced |
                                              (request ? wire::packet_flag::ack_requested : 0));
     header.path = static_cast<std::uint8_t>(index_of(slot.path));
     header.attempt = slot.attempt();
     header.psn = slot.psn();
     header.connection = peer.handshake.tx_connection();
-    std::byte* out = start + sizeof(header);
     const std::size_t frame_room =
         generated ? sizeof(wire::WriteFrame) + sizeof(wire::WriteTotal) + sizeof(wire::MessageData) : 0;
     const std::size_t fixed = sizeof(header) + slot.length + frame_room;
@@ -248,7 +248,6 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         header.flags |= wire::packet_flag::has_ack;
         out = connection.receiver.write_ack(out, mtu - fixed, now);
     }
-    wire::put(start, header);
     add_frames(slot, start, out, packet);
     finish(packet);
     return true;

@@ -13,8 +13,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <variant>
 
 #include <sys/uio.h>
@@ -164,6 +166,17 @@ struct WriteHeader {
     }
 };
 
+/// A layout at `out`, to be filled in there; `out` moves behind it. (Filled in elsewhere it would be written
+/// by the field and copied by the word, and the copy waits for the writes.)
+template <typename Layout>
+Layout& append(std::byte*& out) noexcept
+{
+    static_assert(alignof(Layout) == 1 && std::is_trivially_copyable_v<Layout>);
+    Layout* const layout = ::new (static_cast<void*>(out)) Layout;
+    out += sizeof(Layout);
+    return *layout;
+}
+
 /// Writes `value` at `out`; returns the first byte behind it.
 template <typename T>
 std::byte* put(std::byte* out, const T& value) noexcept
@@ -184,12 +197,11 @@ inline std::uint8_t flags_on_wire(const MessageFlags& flags, bool want_delivered
 inline std::byte* put_message(std::byte* out, const Envelope& envelope, std::uint32_t sequence,
                               std::uint32_t handle, std::uint64_t length) noexcept
 {
-    MessageFrame frame;
+    auto& frame = append<MessageFrame>(out);
     frame.flags = flags_on_wire(envelope.flags, handle != no_handle);
     frame.length = static_cast<std::uint16_t>(length);
     frame.sequence = sequence;
     frame.tag = envelope.tag;
-    out = put(out, frame);
     if (envelope.flags.has_data) {
         out = put(out, MessageData{envelope.data});
     }
