@@ -81,6 +81,7 @@ struct PartsWorld {
     /// An introduction, which is accepted.
     void introduce(std::uint32_t route, const wire::HelloFrame& frame)
     {
+        shared.reader.close();
         PacketNote note;
         shared.reader.open(note);
         REQUIRE(lifecycle.on_hello(frame, event, now) == FrameResult::event);
