@@ -98,7 +98,7 @@ TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connect
     CHECK(world.peer(peer).route.mtu() == 1300);
     CHECK(world.peer(peer).liveness.heard());
     CHECK(world.count.handshakes.value() == 2); // one by the world itself
-    CHECK(world.receiver(peer).ack_now()); // tells it that its answer has come
+    CHECK(world.receiver(peer).ack_now());      // tells it that its answer has come
     CHECK(world.receiver(peer).check(700) == Receiver::Window::fresh);
     CHECK(world.receiver(peer).check(699) == Receiver::Window::duplicate);
     Receiver quiet;

@@ -124,7 +124,7 @@ TEST_CASE("PeerTable: identifiers that meet in one place are told apart, also wh
     for (std::uint32_t gone = 0; gone < 6; ++gone) {
         Table world;
         std::vector<std::uint64_t> connections;
-        for (const std::uint64_t home : {15, 15, 15, 0, 1, 15}) { // around the end of the table
+        for (const std::uint64_t home : {15U, 15U, 15U, 0U, 1U, 15U}) { // around the end of the table
             connections.push_back(home + places * (connections.size() + 1));
             world.add(static_cast<std::uint32_t>(connections.size()), connections.back());
         }

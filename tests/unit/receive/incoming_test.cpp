@@ -82,12 +82,14 @@ TEST_CASE("IncomingPool: records are found by peer and number, those of one buck
     incoming.pool.erase(records[2]); // from the middle
     incoming.pool.erase(records[2]); // it is not in
     CHECK(all_found({true, true, false, true}));
+    incoming.pool.erase(records[1]); // its neighbour
+    CHECK(all_found({true, false, false, true}));
     incoming.pool.erase(records[3]); // the head
-    CHECK(all_found({true, true, false, false}));
-    incoming.pool.release(incoming.all, records[0]); // the end, and the record with it
-    CHECK(all_found({false, true, false, false}));
+    CHECK(all_found({true, false, false, false}));
+    incoming.pool.release(incoming.all, records[0]); // the last, and the record with it
+    CHECK(all_found({false, false, false, false}));
     incoming.pool.insert(records[2]);
-    CHECK(all_found({false, true, true, false}));
+    CHECK(all_found({false, false, true, false}));
 }
 
 TEST_CASE("IncomingPool: the numbers of writes are others than those of messages, and of other peers")

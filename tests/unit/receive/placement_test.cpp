@@ -230,6 +230,20 @@ TEST_CASE("Placement: a requested message comes as far as it is granted")
     CHECK(world.buffer == filler(10000));
 }
 
+TEST_CASE("Placement: more bytes than were granted are malformed, wherever they belong")
+{
+    World world;
+    world.take(world.a, request(0, 5000));
+    REQUIRE(world.accept(current_message, 5000) == Status::ok);
+    const std::uint32_t record = world.first_record();
+    CHECK(world.message(record).limit == 5000);
+    for (int i = 0; i < 4; ++i) {
+        CHECK(world.take(world.a, data(0, record, 5000, 0, 1000)) == FrameResult::next);
+    }
+    CHECK(world.take(world.a, data(0, record, 5000, 0, 1400)) == FrameResult::malformed);
+    CHECK(world.message(record).received == 4000);
+}
+
 TEST_CASE("Placement: data for something else is ignored")
 {
     World world;

@@ -311,6 +311,15 @@ TEST_CASE("OutgoingPool: an eager message asked to be delivered waits for word o
     }
 }
 
+TEST_CASE("OutgoingPool: an acknowledged write is a delivered one")
+{
+    Sender sender;
+    const std::uint32_t record = sender.submit(OperationKind::write, 100, CompletionLevel::delivery);
+    sender.pool.framed(sender.queue, record, 100, 100);
+    sender.pool.packet_acked(sender.queue, sender.piece_of(record));
+    CHECK(sender.state(record) == State::done);
+}
+
 TEST_CASE("OutgoingPool: a handle from the wire names an operation of that peer and number, or none")
 {
     Sender sender;

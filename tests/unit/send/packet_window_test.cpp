@@ -172,6 +172,15 @@ TEST_CASE("PacketWindow: the end of our operations, which answers do not move")
     CHECK(parts.window.outstanding_before(102));
 }
 
+TEST_CASE("PacketWindow: without operations nothing is outstanding before their end, wherever psns begin")
+{
+    SenderParts parts(0xfffffffe);
+    for (int i = 0; i < 4; ++i) {
+        parts.window.sent(parts.pool, parts.add(false), start);
+    }
+    CHECK_FALSE(parts.window.outstanding_before(parts.window.operations_end()));
+}
+
 TEST_CASE("PacketWindow: those in flight are in the order of their latest transmission")
 {
     SenderParts parts;

@@ -90,7 +90,7 @@ TEST_CASE("ReceiverNotReady: given up when refused for rnr_timeout, counted from
     sender.tuning.rnr_timeout = 100ms;
     unsigned rounds = 0;
     Due due = Due::resend;
-    for (; due == Due::resend; ++rounds) {
+    for (; due == Due::resend && rounds < 1000; ++rounds) {
         sender.refused();
         due = sender.wait();
     }
