@@ -27,7 +27,9 @@ Ack ack_of(Receiver& receiver, Time now, std::size_t room = 1000)
     std::memcpy(&ack.block, bytes.data(), sizeof(ack.block));
     ack.words.resize(ack.block.words);
     const std::size_t size = ack.words.size() * sizeof(std::uint64_t);
-    std::memcpy(ack.words.data(), bytes.data() + sizeof(ack.block), size);
+    if (size != 0) {
+        std::memcpy(ack.words.data(), bytes.data() + sizeof(ack.block), size);
+    }
     REQUIRE(end == bytes.data() + sizeof(ack.block) + size);
     REQUIRE(sizeof(ack.block) + size <= room);
     return ack;
