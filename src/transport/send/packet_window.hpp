@@ -30,7 +30,10 @@ namespace srd {
 
 class PacketWindow {
 public:
-    explicit PacketWindow(std::uint32_t first_psn = 0) noexcept : next_(first_psn), una_(first_psn) {}
+    explicit PacketWindow(std::uint32_t first_psn = 0) noexcept
+        : next_(first_psn), una_(first_psn), operations_end_(first_psn)
+    {
+    }
 
     std::uint32_t next() const noexcept { return next_; } ///< psn of the next new packet
     std::uint32_t una() const noexcept { return una_; }   ///< lowest psn not acknowledged
@@ -122,7 +125,7 @@ private:
 
     std::uint32_t next_;
     std::uint32_t una_;
-    std::uint32_t operations_end_ = 0;
+    std::uint32_t operations_end_;
     std::uint32_t map_ = no_index; ///< of the pool's PsnMaps; taken while anything is unacknowledged
     std::uint32_t open_ = no_index;
     std::uint32_t bytes_in_flight_ = 0;

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include <array>
+#include <cstring>
+
+#include "peer/handshake.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+using namespace srd;
+using namespace std::chrono_literals;
+using State = Handshake::State;
+using Judgment = Handshake::Judgment;
+
+const Time start{Duration(1h)};
+
+Identity identity()
+{
+    Identity self;
+    self.address.fill(std::byte{7});
+    self.address_length = 5;
+    self.incarnation = 99;
+    self.max_packet = 1500;
+    self.rx_buffer = 4096;
+    return self;
+}
+
+wire::HelloFrame written(Handshake& handshake)
+{
+    std::array<std::byte, sizeof(wire::HelloFrame)> bytes{};
+    CHECK(handshake.write_hello(bytes.data(), identity(), 1234) == bytes.data() + bytes.size());
+    wire::HelloFrame frame;
+    std::memcpy(&frame, bytes.data(), sizeof(frame));
+    return frame;
+}
+
+wire::HelloFrame remote(std::uint64_t connection, std::uint64_t incarnation)
+{
+    wire::HelloFrame hello;
+    hello.connection = connection;
+    hello.incarnation = incarnation;
+    return hello;
+}
+
+} // namespace
+
+TEST_CASE("Handshake: a hello says who we are and what we want to be called")
+{
+    Handshake handshake(55);
+    CHECK(handshake.state() == State::idle);
+    CHECK(handshake.rx_connection() == 55);
+    CHECK_FALSE(handshake.hello_due());
+    handshake.greet(start);
+    CHECK(handshake.greeting());
+    CHECK(handshake.hello_due());
+    const wire::HelloFrame hello = written(handshake);
+    CHECK_FALSE(handshake.hello_due());
+    CHECK(hello.flags == wire::hello_flag::answer_wanted);
+    CHECK(hello.connection == 55);
+    CHECK(hello.incarnation == 99);
+    CHECK(hello.first_psn == 1234);
+    CHECK(hello.max_packet == 1500);
+    CHECK(hello.rx_buffer == 4096);
+    CHECK(hello.address_length == 5);
+    CHECK(hello.address == identity().address);
+}
+
+TEST_CASE("Handshake: an introduction is repeated, ever more seldom, until both know each other")
+{
+    Handshake handshake(55);
+    CHECK(handshake.next_timeout() == time_never);
+    handshake.greet(start);
+    Time now = start;
+    for (const Duration wait : {1ms, 2ms, 4ms, 8ms, 16ms, 32ms, 64ms, 128ms, 200ms, 200ms}) {
+        written(handshake);
+        CHECK(handshake.next_timeout() - now == wait);
+        CHECK_FALSE(handshake.on_timeout(now + wait - 1ns));
+        CHECK_FALSE(handshake.hello_due());
+        now += wait;
+        CHECK(handshake.on_timeout(now));
+        CHECK(handshake.hello_due());
+    }
+    for (int i = 0; i < 100; ++i) {
+        now = handshake.next_timeout();
+        REQUIRE(handshake.on_timeout(now));
+        REQUIRE(handshake.next_timeout() - now == Handshake::interval_max);
+    }
+    handshake.learn(remote(66, 77));
+    CHECK(handshake.greeting());
+    CHECK(handshake.establish());
+    CHECK(handshake.established());
+    CHECK(handshake.next_timeout() == time_never);
+    CHECK_FALSE(handshake.on_timeout(now + 1h));
+    CHECK_FALSE(handshake.establish()); // only once from now on
+}
+
+TEST_CASE("Handshake: the remote may be first")
+{
+    Handshake handshake(55);
+    CHECK_FALSE(handshake.knows_remote());
+    CHECK(handshake.tx_connection() == 0);
+    handshake.learn(remote(66, 77));
+    CHECK(handshake.knows_remote());
+    CHECK(handshake.tx_connection() == 66);
+    CHECK(handshake.remote_incarnation() == 77);
+    CHECK(handshake.establish());
+    handshake.reply();
+    CHECK(handshake.hello_due());
+    CHECK(written(handshake).flags == 0); // an answer asks for none
+    handshake.reply();
+    handshake.ask(); // a question serves as an answer, too
+    CHECK(written(handshake).flags == wire::hello_flag::answer_wanted);
+}
+
+TEST_CASE("Handshake: what an answer means for a remote that is known")
+{
+    Handshake handshake(55);
+    handshake.learn(remote(66, 77));
+    CHECK(handshake.judge(remote(66, 77)) == Judgment::same);
+    CHECK(handshake.judge(remote(67, 77)) == Judgment::gave_up);
+    CHECK(handshake.judge(remote(66, 78)) == Judgment::restarted);
+    CHECK(handshake.judge(remote(67, 78)) == Judgment::restarted);
+}
+
+TEST_CASE("Handshake: no room is why a peer is not met only while we introduce ourselves")
+{
+    Handshake handshake(55);
+    handshake.on_no_room();
+    CHECK_FALSE(handshake.refused());
+    handshake.greet(start);
+    handshake.on_no_room();
+    CHECK(handshake.refused());
+    CHECK(handshake.greeting());
+    CHECK(handshake.next_timeout() == start + Handshake::interval_first); // we go on asking
+    handshake.learn(remote(66, 77));
+    handshake.establish();
+    handshake.on_no_room();
+    CHECK_FALSE(handshake.refused());
+}
+
+TEST_CASE("Handshake: the news that nobody is there counts when it is heard again after another question")
+{
+    Handshake handshake(55);
+    CHECK(handshake.on_gone_news()); // idle: no doubt
+    handshake.greet(start);
+    written(handshake);
+    CHECK_FALSE(handshake.on_gone_news()); // perhaps about the process before
+    CHECK_FALSE(handshake.on_gone_news()); // heard twice, of one question
+    handshake.on_timeout(start + 1ms);
+    written(handshake);
+    CHECK(handshake.on_gone_news());
+    CHECK(handshake.on_gone_news());
+    handshake.learn(remote(66, 77));
+    handshake.establish();
+    CHECK(handshake.on_gone_news());
+}
+
+TEST_CASE("Handshake: questions without bad news leave the first news doubtful")
+{
+    Handshake handshake(55);
+    handshake.greet(start);
+    for (int i = 0; i < 5; ++i) {
+        handshake.ask();
+        written(handshake);
+    }
+    CHECK_FALSE(handshake.on_gone_news());
+}
+
+TEST_CASE("Handshake: a farewell goes to the remote's record of us")
+{
+    Handshake ended(55);
+    ended.learn(remote(66, 77));
+    Handshake next(56);
+    next.address_farewell(ended);
+    CHECK(next.tx_connection() == 66);
+    CHECK(next.rx_connection() == 56);
+    CHECK(next.state() == State::idle);
+}

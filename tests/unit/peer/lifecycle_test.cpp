@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// How connections begin and end.
+#include <algorithm>
+#include <vector>
+
+#include "unit/receive/placement_world.hpp"
+
+namespace {
+
+using namespace srd;
+using namespace srd::test;
+using namespace std::chrono_literals;
+using State = Handshake::State;
+using World = PlacementWorld;
+
+/// An operation that waits for the peer.
+std::uint32_t submit(World& world, std::uint32_t peer)
+{
+    Operation operation;
+    operation.peer = PeerId{peer};
+    operation.cookie = 77;
+    SendQueue& queue = world.peer(peer).connection.queue;
+    const std::uint32_t record = world.shared.outgoing.create(operation, 10, queue.message_next());
+    world.shared.outgoing.submit_waiting(queue, record, 100);
+    queue.count_message();
+    return record;
+}
+/// The cause of the only operation that has ended.
+Cause ended(World& world)
+{
+    bool wanted = false;
+    REQUIRE(world.shared.outgoing.poll_done(world.event, wanted));
+    CHECK(world.event.cookie == 77);
+    CHECK_FALSE(world.shared.outgoing.any_done());
+    return world.event.cause;
+}
+/// A hello in a packet that bears our identifier.
+FrameResult answer(World& world, std::uint32_t peer, const wire::HelloFrame& hello)
+{
+    world.shared.reader.close();
+    PacketNote note;
+    note.peer = peer;
+    world.shared.reader.open(note);
+    return world.lifecycle.on_hello(hello, world.event, world.now);
+}
+FrameResult close(World& world, std::uint32_t peer)
+{
+    world.shared.reader.close();
+    PacketNote note;
+    note.peer = peer;
+    world.shared.reader.open(note);
+    const FrameResult result = world.lifecycle.on_close(world.now);
+    world.shared.reader.close();
+    return result;
+}
+wire::HelloFrame reply(std::uint64_t connection, std::uint64_t incarnation)
+{
+    wire::HelloFrame hello = World::hello(connection, incarnation);
+    hello.flags = 0;
+    return hello;
+}
+
+} // namespace
+
+TEST_CASE("PeerLifecycle: a peer is made on first use, with identifiers of its own")
+{
+    World world;
+    const std::uint32_t one = world.lifecycle.open(RouteId{5}, 1400, 99, world.now);
+    CHECK(world.lifecycle.open(RouteId{5}, 1400, 99, world.now) == one);
+    CHECK(world.peer(one).route.paths() == 4); // as many as the backend has
+    CHECK(world.peer(one).route.largest_packet() == 1400);
+    CHECK(world.peer(one).handshake.state() == State::idle);
+    const std::uint32_t two = world.lifecycle.open(RouteId{6}, 1400, 0, world.now);
+    CHECK(world.peer(two).route.paths() == 1);
+    const std::uint64_t connection = world.peer(one).handshake.rx_connection();
+    CHECK(world.shared.peers.of_connection(connection) == one);
+    CHECK(connection != world.peer(two).handshake.rx_connection());
+    CHECK(world.peer(one).connection.window.next() != world.peer(two).connection.window.next());
+    CHECK_FALSE(world.shared.peers.any_active());
+    world.lifecycle.greet(one, world.now);
+    CHECK(world.peer(one).handshake.hello_due());
+    CHECK(world.shared.peers.first_active() == one);
+    CHECK(world.shared.peers.next_timeout() <= world.now + Handshake::interval_first + 5us);
+}
+
+TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connection")
+{
+    World world;
+    const std::uint32_t peer = world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+    world.lifecycle.greet(peer, world.now);
+    wire::HelloFrame hello = reply(66, 77);
+    hello.max_packet = 1300;
+    CHECK(answer(world, peer, hello) == FrameResult::stop);
+    CHECK_FALSE(world.shared.reader.is_open());
+    CHECK(world.peer(peer).handshake.established());
+    CHECK(world.peer(peer).handshake.tx_connection() == 66);
+    CHECK(world.peer(peer).route.mtu() == 1300);
+    CHECK(world.peer(peer).liveness.heard());
+    CHECK(world.count.handshakes.value() == 2); // one by the world itself
+    CHECK(world.receiver(peer).ack_now());      // tells it that its answer has come
+    CHECK(world.receiver(peer).check(700) == Receiver::Window::fresh);
+    CHECK(world.receiver(peer).check(699) == Receiver::Window::duplicate);
+    Receiver quiet;
+    quiet.start(700);
+    world.receiver(peer) = quiet;
+    answer(world, peer, hello);
+    CHECK_FALSE(world.receiver(peer).ack_now());
+    CHECK(world.count.handshakes.value() == 2);
+    answer(world, peer, World::hello(66, 77)); // a question
+    CHECK(world.receiver(peer).questioned());
+}
+
+TEST_CASE("PeerLifecycle: an answer of another process, or of another connection, ends ours")
+{
+    World world;
+    submit(world, world.a);
+    answer(world, world.a, reply(1000, 2));
+    CHECK(ended(world) == Cause::restarted);
+    const std::uint32_t b = world.meet(1);
+    submit(world, b);
+    answer(world, b, reply(9999, 1));
+    CHECK(ended(world) == Cause::stopped_answering);
+    CHECK(world.count.peer_failures.value() == 2);
+    CHECK(world.peer(b).handshake.state() == State::idle);
+}
+
+TEST_CASE("PeerLifecycle: a peer without room is not met, and asked on")
+{
+    World world;
+    const std::uint32_t peer = world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+    world.lifecycle.greet(peer, world.now);
+    wire::HelloFrame hello = reply(66, 77);
+    hello.flags = wire::hello_flag::no_room;
+    answer(world, peer, hello);
+    CHECK(world.peer(peer).handshake.greeting());
+    CHECK_FALSE(world.peer(peer).handshake.knows_remote());
+    CHECK(world.peer(peer).handshake.refused());
+    CHECK(world.count.rx_no_room.value() == 1);
+}
+
+TEST_CASE("PeerLifecycle: a stranger's introduction is answered, also while we introduce ourselves")
+{
+    World world;
+    const std::uint32_t greeting = world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+    world.lifecycle.greet(greeting, world.now);
+    for (const std::uint32_t route : {5U, 6U}) {
+        world.introduce(route, World::hello(66, 77));
+        const std::uint32_t peer = world.shared.peers.of_route(RouteId{route});
+        REQUIRE(peer != no_index);
+        CHECK(world.peer(peer).handshake.established());
+        CHECK(world.peer(peer).handshake.hello_due());
+        CHECK(world.peer(peer).connection.window.empty());
+    }
+    CHECK(world.shared.peers.of_route(RouteId{5}) == greeting);
+    const std::uint64_t handshakes = world.count.handshakes.value();
+    world.introduce(6, World::hello(66, 77)); // our answer was lost
+    CHECK(world.count.handshakes.value() == handshakes);
+    CHECK(world.peer(world.shared.peers.of_route(RouteId{6})).successor == no_index);
+    // An answer to nothing.
+    CHECK(answer(world, no_index, reply(66, 77)) == FrameResult::stop);
+    CHECK(world.count.rx_unknown_connection.value() == 1);
+    world.lifecycle.accept_hello(RouteId{9}, 1400, 1, world.now); // of no introduction
+    CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
+}
+
+TEST_CASE(
+    "PeerLifecycle: another process at the address replaces a connection only when it has proved itself")
+{
+    World world;
+    world.take(world.a, eager(0, 100));
+    const std::uint32_t parked = world.park();
+    world.take(world.a, eager(1, 100, 0, 30));
+    world.park(); // incomplete
+    submit(world, world.a);
+    const std::uint64_t before = world.peer(world.a).handshake.rx_connection();
+    wire::HelloFrame hello = World::hello(66, 77);
+    hello.max_packet = 1300;
+    hello.first_psn = 4000;
+    world.introduce(0, hello);
+    const std::uint32_t successor = world.peer(world.a).successor;
+    REQUIRE(successor != no_index);
+    world.introduce(0, hello); // again
+    CHECK(world.peer(world.a).successor == successor);
+    CHECK(world.peer(successor).is_successor);
+    CHECK(world.peer(successor).handshake.hello_due());
+    const std::uint64_t after = world.peer(successor).handshake.rx_connection();
+    const std::uint32_t psn = world.peer(successor).connection.window.next();
+    CHECK(world.lifecycle.prove(world.a, world.now) == world.a); // the old one lives
+    CHECK(world.shared.peers.of_connection(before) == world.a);
+    CHECK_FALSE(world.shared.outgoing.any_done());
+
+    world.now += 1s;
+    CHECK(world.lifecycle.prove(successor, world.now) == world.a);
+    const Peer& peer = world.peer(world.a);
+    CHECK_FALSE(world.shared.peers.live(successor));
+    CHECK(peer.successor == no_index);
+    CHECK_FALSE(peer.is_successor);
+    CHECK(peer.handshake.established());
+    CHECK(peer.handshake.rx_connection() == after);
+    CHECK(peer.handshake.tx_connection() == 66);
+    CHECK(peer.handshake.remote_incarnation() == 77);
+    CHECK(peer.route.mtu() == 1300);
+    CHECK(peer.connection.window.next() == psn);
+    CHECK(world.receiver(world.a).check(4000) == Receiver::Window::fresh);
+    CHECK(world.receiver(world.a).message_next() == 0);
+    CHECK_FALSE(peer.liveness.is_silent(world.now));
+    CHECK(world.shared.peers.of_connection(before) == no_index);
+    CHECK(world.shared.peers.of_connection(after) == world.a);
+    CHECK(world.shared.peers.of_route(RouteId{0}) == world.a);
+    CHECK(ended(world) == Cause::restarted);
+    REQUIRE(world.placement.poll_done(world.event));
+    CHECK(world.event.kind == Event::Kind::message_lost);
+    CHECK(world.records(world.a) == 1); // the whole one is the application's
+    REQUIRE(world.accept(MessageId{parked}, 100) == Status::ok);
+    CHECK(world.buffer == filler(100));
+}
+
+TEST_CASE("PeerLifecycle: the same process with another connection has given up ours")
+{
+    World world;
+    submit(world, world.a);
+    world.introduce(0, World::hello(66, 1));
+    world.lifecycle.prove(world.peer(world.a).successor, world.now);
+    CHECK(ended(world) == Cause::stopped_answering);
+}
+
+TEST_CASE(
+    "PeerLifecycle: the latest to introduce itself is the successor; one that proves nothing is dropped")
+{
+    World world;
+    world.introduce(0, World::hello(66, 77));
+    const std::uint64_t first = world.peer(world.peer(world.a).successor).handshake.rx_connection();
+    world.introduce(0, World::hello(67, 78));
+    const std::uint32_t successor = world.peer(world.a).successor;
+    CHECK(world.peer(successor).handshake.tx_connection() == 67);
+    CHECK(world.shared.peers.of_connection(first) == no_index);
+    CHECK_FALSE(world.lifecycle.on_timeout(successor, world.now + Liveness::interval - 1ns));
+    CHECK(world.shared.peers.live(successor));
+    CHECK_FALSE(world.lifecycle.on_timeout(successor, world.now + Liveness::interval));
+    CHECK_FALSE(world.shared.peers.live(successor));
+    CHECK(world.peer(world.a).successor == no_index);
+    CHECK(world.shared.peers.of_route(RouteId{0}) == world.a);
+    CHECK(world.peer(world.a).handshake.established());
+}
+
+TEST_CASE("PeerLifecycle: a connection's end leaves nothing but the route")
+{
+    World world;
+    const std::uint64_t before = world.peer(world.a).handshake.rx_connection();
+    submit(world, world.a);
+    world.peer(world.a).route.set_same_host(true);
+    world.peer(world.a).connection.window.sent(
+        world.shared.packets,
+        [&] {
+            world.peer(world.a).connection.window.add_piece(world.shared.packets, world.a, 0, 0, 10, true);
+            world.shared.outgoing.framed(world.peer(world.a).connection.queue, 0, 10, 10);
+            return world.peer(world.a).connection.window.first_ready();
+        }(),
+        world.now);
+    world.lifecycle.fail(world.a, Cause::unreachable, world.now);
+    CHECK(ended(world) == Cause::unreachable);
+    const Peer& peer = world.peer(world.a);
+    CHECK(world.shared.revocation_due);
+    CHECK(world.shared.packets.in_use() == 0);
+    CHECK(peer.handshake.state() == State::idle);
+    CHECK(peer.handshake.rx_connection() != before);
+    CHECK(world.shared.peers.of_connection(before) == no_index);
+    CHECK_FALSE(peer.liveness.heard());
+    CHECK(peer.route.mtu() == Route::unmet_max_packet);
+    CHECK(peer.route.same_host());
+    CHECK(peer.drained());
+    world.shared.revocation_due = false;
+    world.lifecycle.reset(world.a, Cause::removed, world.now);
+    CHECK_FALSE(world.shared.revocation_due); // nothing was under way
+    CHECK(world.count.peer_failures.value() == 1);
+}
+
+TEST_CASE("PeerLifecycle: a farewell fails what is owed, and is no failure otherwise")
+{
+    World world;
+    CHECK(close(world, world.a) == FrameResult::stop);
+    CHECK(world.count.peer_failures.value() == 0);
+    CHECK(world.peer(world.a).handshake.state() == State::idle);
+    const std::uint32_t b = world.meet(1);
+    submit(world, b);
+    CHECK(close(world, b) == FrameResult::stop);
+    CHECK(ended(world) == Cause::closed);
+    CHECK(world.count.peer_failures.value() == 1);
+    CHECK(close(world, no_index) == FrameResult::malformed);
+}
+
+TEST_CASE("PeerLifecycle: room is made of peers that have gone and left nothing")
+{
+    World world;
+    for (std::uint32_t route = 1; route < 4; ++route) {
+        world.meet(route);
+    }
+    REQUIRE(world.shared.peers.full());
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) == no_index); // all are there
+    world.take(1, eager(0, 100));
+    world.park();
+    world.peer(2).pinned = true;
+    for (const std::uint32_t peer : {1U, 2U}) {
+        close(world, peer);
+    }
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) == no_index); // what stays is somebody's
+    submit(world, 3);
+    close(world, 3);
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) == no_index); // its event names it
+    CHECK(ended(world) == Cause::closed);
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) == 3);
+    CHECK(world.shared.peers.of_route(RouteId{3}) == no_index);
+    CHECK(world.count.peer_evictions.value() == 1);
+}
+
+TEST_CASE(
+    "PeerLifecycle: silent peers are asked for a proof when room is wanted, and are room if they give none")
+{
+    World world;
+    for (std::uint32_t route = 1; route < 4; ++route) {
+        world.meet(route);
+    }
+    const Time wanted = world.now + Liveness::interval;
+    world.peer(1).liveness.on_heard(wanted);
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, wanted) == no_index);
+    std::vector<std::uint32_t> dead;
+    for (Time now = wanted; now < wanted + 10s; now += 100ms) {
+        world.shared.questions.on_rx_drained(now);
+        for (RouteId route{}; world.shared.questions.take(route);) {
+        }
+        for (std::uint32_t peer = 0; peer < 4; ++peer) {
+            const bool was = world.peer(peer).handshake.established();
+            world.lifecycle.check_silence(peer, now);
+            if (was && !world.peer(peer).handshake.established()) {
+                dead.push_back(peer);
+            }
+        }
+    }
+    CHECK(dead == std::vector<std::uint32_t>{0, 2, 3}); // not the one that was heard
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) != no_index);
+}
+
+TEST_CASE("PeerLifecycle: whoever introduces itself while there is no room is told so")
+{
+    World world;
+    for (std::uint32_t route = 1; route < 4; ++route) {
+        world.meet(route);
+    }
+    CHECK_FALSE(world.lifecycle.any_refusal());
+    for (std::uint64_t i = 0; i < 20; ++i) {
+        world.introduce(9, World::hello(500 + i, 77));
+    }
+    CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
+    CHECK(world.count.tx_no_room.value() == 16); // the others come again
+    std::vector<std::uint64_t> told;
+    PeerLifecycle::Refusal refusal;
+    while (world.lifecycle.take_refusal(refusal)) {
+        CHECK(refusal.route == RouteId{9});
+        told.push_back(refusal.connection);
+    }
+    std::sort(told.begin(), told.end());
+    CHECK(told.size() == 16);
+    CHECK(told.front() == 500);
+    CHECK(told.back() == 515);
+    // A successor needs a record as well.
+    world.introduce(0, World::hello(66, 77));
+    CHECK(world.peer(0).successor == no_index);
+    CHECK(world.peer(0).handshake.established());
+}
+
+TEST_CASE("PeerLifecycle: a closing endpoint ends everything, and tells those it knows")
+{
+    World world;
+    const std::uint32_t idle = world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+    submit(world, world.a);
+    world.take(world.a, eager(0, 10));
+    REQUIRE(world.accept(current_message, 10) == Status::ok);
+    const std::uint64_t connection = world.peer(world.a).handshake.tx_connection();
+    world.lifecycle.close(world.now);
+    CHECK(ended(world) == Cause::removed);
+    CHECK(world.peer(world.a).farewell_due);
+    CHECK(world.peer(world.a).handshake.tx_connection() == connection);
+    CHECK(world.receiver(world.a).message_next() == 1); // its last word
+    CHECK(world.shared.peers.first_active() == world.a);
+    CHECK_FALSE(world.peer(idle).farewell_due);
+    world.introduce(9, World::hello(66, 77));
+    CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
+}
+
+TEST_CASE("PeerLifecycle: what the backend learns of a route")
+{
+    World world;
+    using Kind = RouteNotice::Kind;
+    const auto notice = [&](Kind kind, std::uint32_t mtu = 0) {
+        world.lifecycle.on_route_notice({RouteId{0}, kind}, mtu, world.now);
+    };
+    notice(Kind::mtu_changed, 1100);
+    CHECK(world.peer(world.a).route.mtu() == 1100);
+    notice(Kind::same_host);
+    CHECK(world.peer(world.a).route.same_host());
+    notice(Kind::network);
+    CHECK_FALSE(world.peer(world.a).route.same_host());
+    world.lifecycle.on_route_notice({RouteId{9}, Kind::unreachable}, 0, world.now); // of nobody
+    submit(world, world.a);
+    notice(Kind::unreachable);
+    CHECK(world.peer(world.a).handshake.established()); // heard a moment ago
+    world.now += world.shared.tuning.peer_timeout;
+    notice(Kind::process_alive);
+    notice(Kind::unreachable);
+    CHECK_FALSE(world.shared.outgoing.any_done());
+    world.now += world.shared.tuning.peer_timeout;
+    notice(Kind::unreachable);
+    CHECK(ended(world) == Cause::unreachable);
+}
+
+TEST_CASE("PeerLifecycle: a process that is gone ends its connection after its last words")
+{
+    World world;
+    const std::uint32_t b = world.meet(1);
+    submit(world, world.a);
+    for (const std::uint32_t route : {0U, 1U}) {
+        world.lifecycle.on_route_notice({RouteId{route}, RouteNotice::Kind::process_gone}, 0, world.now);
+    }
+    CHECK(world.lifecycle.on_timeout(world.a, world.now + Liveness::last_words_time - 1ns));
+    CHECK(world.shared.peers.next_timeout() <= world.now + Liveness::last_words_time + 5us);
+    CHECK_FALSE(world.lifecycle.on_timeout(world.a, world.now + Liveness::last_words_time));
+    CHECK(ended(world) == Cause::refused);
+    CHECK_FALSE(world.lifecycle.on_timeout(b, world.now + Liveness::last_words_time));
+    CHECK(world.peer(b).handshake.state() == State::idle);
+    CHECK(world.count.peer_failures.value() == 1); // it owed nothing
+}
+
+TEST_CASE("PeerLifecycle: the cause of a silent peer's end says what was known of it")
+{
+    for (const Cause cause : {Cause::stopped_answering, Cause::never_answered, Cause::peer_full}) {
+        World world;
+        const std::uint32_t peer = cause == Cause::stopped_answering
+                                       ? world.a
+                                       : world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+        submit(world, peer);
+        if (cause != Cause::stopped_answering) {
+            world.lifecycle.greet(peer, world.now);
+        }
+        if (cause == Cause::peer_full) {
+            wire::HelloFrame hello = reply(66, 77);
+            hello.flags = wire::hello_flag::no_room;
+            answer(world, peer, hello);
+        }
+        for (Time now = world.now; !world.shared.outgoing.any_done(); now += 100ms) {
+            REQUIRE(now - world.now < 40s);
+            world.shared.questions.on_rx_drained(now);
+            for (RouteId route{}; world.shared.questions.take(route);) {
+            }
+            world.lifecycle.check_silence(peer, now);
+        }
+        CHECK(ended(world) == cause);
+    }
+}

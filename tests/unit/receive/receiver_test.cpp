@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "receive/receiver.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+using namespace srd;
+using namespace std::chrono_literals;
+
+const Time start{Duration(1h)};
+constexpr Duration ack_delay = 25us;
+
+struct Ack {
+    wire::AckBlock block;
+    std::vector<std::uint64_t> words;
+};
+
+Ack ack_of(Receiver& receiver, Time now, std::size_t room = 1000)
+{
+    std::array<std::byte, 1000> bytes{};
+    const std::byte* const end = receiver.write_ack(bytes.data(), room, now);
+    Ack ack;
+    std::memcpy(&ack.block, bytes.data(), sizeof(ack.block));
+    ack.words.resize(ack.block.words);
+    const std::size_t size = ack.words.size() * sizeof(std::uint64_t);
+    if (size != 0) {
+        std::memcpy(ack.words.data(), bytes.data() + sizeof(ack.block), size);
+    }
+    REQUIRE(end == bytes.data() + sizeof(ack.block) + size);
+    REQUIRE(sizeof(ack.block) + size <= room);
+    return ack;
+}
+
+Receiver::Echo echo_of(std::uint32_t psn, Time arrived = start)
+{
+    Receiver::Echo echo;
+    echo.psn = psn;
+    echo.attempt = 2;
+    echo.path = 9;
+    echo.arrived = arrived;
+    return echo;
+}
+
+/// A packet of `bytes`. True: the delayed acknowledgement's timer has been set.
+bool receive(Receiver& receiver, std::uint32_t psn, std::uint32_t bytes = 100, bool requested = false)
+{
+    return receiver.on_received(echo_of(psn), bytes, requested, ack_delay, start);
+}
+
+} // namespace
+
+TEST_CASE("Receiver: an acknowledgement waits for company, but not for ever")
+{
+    Receiver receiver;
+    CHECK_FALSE(receiver.ack_pending());
+    CHECK(receive(receiver, 0));
+    CHECK(receiver.ack_pending());
+    CHECK_FALSE(receiver.ack_now());
+    CHECK(receiver.next_timeout() == start + ack_delay);
+    CHECK_FALSE(receiver.on_received(echo_of(1), 100, false, ack_delay, start + 20us)); // the timer runs
+    CHECK(receiver.next_timeout() == start + ack_delay);
+    CHECK_FALSE(receiver.on_timeout(start + ack_delay - 1ns));
+    CHECK_FALSE(receiver.ack_now());
+    CHECK(receiver.on_timeout(start + ack_delay));
+    CHECK(receiver.ack_now());
+    CHECK(receiver.next_timeout() == time_never);
+    ack_of(receiver, start);
+    CHECK_FALSE(receiver.ack_pending());
+    CHECK(receive(receiver, 2)); // and the next one waits again
+    ack_of(receiver, start);
+    CHECK(receiver.next_timeout() == time_never);
+}
+
+TEST_CASE("Receiver: an acknowledgement is due at once when asked for, or after so much")
+{
+    Receiver receiver;
+    CHECK_FALSE(receive(receiver, 0, 100, true));
+    CHECK(receiver.ack_now());
+    ack_of(receiver, start);
+    for (int round = 0; round < 2; ++round) {
+        for (std::uint32_t i = 1; i < Receiver::ack_every_packets; ++i) {
+            receive(receiver, receiver.highest());
+            REQUIRE_FALSE(receiver.ack_now());
+        }
+        receive(receiver, receiver.highest());
+        CHECK(receiver.ack_now());
+        ack_of(receiver, start);
+    }
+    for (int round = 0; round < 2; ++round) {
+        receive(receiver, receiver.highest(), Receiver::ack_every_bytes - 1);
+        CHECK_FALSE(receiver.ack_now());
+        receive(receiver, receiver.highest(), 1);
+        CHECK(receiver.ack_now());
+        ack_of(receiver, start);
+    }
+    receiver.request_ack();
+    CHECK(receiver.ack_now());
+}
+
+TEST_CASE("Receiver: the latest packet is echoed, with the time for which it lay here")
+{
+    Receiver receiver;
+    receiver.start(50);
+    CHECK((ack_of(receiver, start).block.flags & wire::ack_flag::echo) == 0);
+    receive(receiver, 51);
+    Receiver::Echo echo = echo_of(50, start + 1us);
+    echo.attempt = 3;
+    echo.path = 7;
+    echo.marked = true;
+    receiver.on_received(echo, 100, false, ack_delay, start + 1us);
+    const wire::AckBlock block = ack_of(receiver, start + 5us).block;
+    CHECK(block.flags == (wire::ack_flag::echo | wire::ack_flag::marked));
+    CHECK(block.echo_psn == 50);
+    CHECK(block.echo_attempt == 3);
+    CHECK(block.echo_path == 7);
+    CHECK(block.hold_ns == 4000);
+    CHECK(ack_of(receiver, start).block.hold_ns == 0); // clocks of packets may be ahead of ours
+    CHECK(ack_of(receiver, start + 10s).block.hold_ns == 0xffffffff);
+    receive(receiver, 52);
+    CHECK(ack_of(receiver, start).block.flags == wire::ack_flag::echo);
+}
+
+TEST_CASE("Receiver: a duplicate is told of at once, and not echoed")
+{
+    Receiver receiver;
+    receive(receiver, 0);
+    receive(receiver, 1);
+    ack_of(receiver, start);
+    CHECK(receiver.check(0) == Receiver::Window::duplicate);
+    receiver.on_duplicate();
+    CHECK(receiver.ack_now());
+    const wire::AckBlock block = ack_of(receiver, start).block;
+    CHECK(block.duplicates == 1);
+    CHECK(block.echo_psn == 1);
+    for (int i = 0; i < 0xffff; ++i) {
+        receiver.on_duplicate();
+    }
+    CHECK(ack_of(receiver, start).block.duplicates == 0); // wraps
+}
+
+TEST_CASE("Receiver: what has arrived, in as many words as there is room for")
+{
+    Receiver receiver;
+    receiver.start(0xfffffff0);
+    CHECK(receiver.check(0xfffffff0) == Receiver::Window::fresh);
+    CHECK(ack_of(receiver, start).block.cumulative == 0xfffffff0);
+    for (const std::uint32_t offset : {0U, 1U, 3U, 66U, 200U, packet_window - 1}) {
+        receive(receiver, 0xfffffff0 + offset);
+    }
+    CHECK(receiver.highest() == 0xfffffff0 + packet_window);
+    const Ack all = ack_of(receiver, start);
+    CHECK(all.block.cumulative == 0xfffffff2);
+    REQUIRE(all.words.size() == wire::max_ack_words);
+    for (std::uint32_t i = 0; i < packet_window; ++i) {
+        const bool arrived = i == 1 || i == 64 || i == 198 || i == packet_window - 3;
+        REQUIRE(((all.words[i / 64] >> (i % 64)) & 1) == (arrived ? 1U : 0U));
+    }
+    for (std::size_t words = 0; words < 4; ++words) {
+        const Ack some = ack_of(receiver, start, sizeof(wire::AckBlock) + words * 8 + 7);
+        CHECK(some.block.cumulative == 0xfffffff2);
+        CHECK(some.words == std::vector(all.words.begin(), all.words.begin() + static_cast<int>(words)));
+    }
+    receive(receiver, 0xfffffff2);
+    CHECK(ack_of(receiver, start).block.cumulative == 0xfffffff4);
+}
+
+TEST_CASE("Receiver: no words without gaps")
+{
+    Receiver receiver;
+    receive(receiver, 0);
+    CHECK(ack_of(receiver, start).words.empty());
+    receive(receiver, 2);
+    CHECK(ack_of(receiver, start).words == std::vector<std::uint64_t>{2});
+}
+
+TEST_CASE("Receiver: refusals are told of at once, and that they are over")
+{
+    Receiver receiver;
+    CHECK_FALSE(receiver.accept_again());
+    CHECK(receiver.refuse());
+    CHECK(receiver.refusing());
+    CHECK(receiver.ack_now());
+    CHECK(ack_of(receiver, start).block.flags == wire::ack_flag::receiver_not_ready);
+    CHECK_FALSE(receiver.refuse()); // not from now on
+    CHECK(receiver.ack_now());
+    ack_of(receiver, start);
+    CHECK(receiver.accept_again());
+    CHECK(receiver.ack_now());
+    CHECK(ack_of(receiver, start).block.flags == 0);
+    CHECK_FALSE(receiver.accept_again());
+}
+
+TEST_CASE("Receiver: a question is answered at once, and once over any path")
+{
+    Receiver receiver;
+    CHECK_FALSE(receiver.take_question());
+    receiver.on_question();
+    CHECK(receiver.ack_now());
+    CHECK(receiver.questioned());
+    CHECK(receiver.take_question());
+    CHECK_FALSE(receiver.questioned());
+    CHECK_FALSE(receiver.take_question());
+}
+
+TEST_CASE("Receiver: the order of messages is told, and the faults made")
+{
+    Receiver receiver;
+    CHECK(receiver.ahead(0) == 0);
+    CHECK(receiver.ahead(5) == 5);
+    CHECK(receiver.ahead(0xffffffff) == -1);
+    receiver.announced();
+    receiver.announced();
+    CHECK(receiver.ahead(1) == -1);
+    CHECK(receiver.message_next() == 2);
+    receiver.on_fault_owed();
+    receiver.on_held();
+    CHECK(receiver.held() == 1);
+    receiver.on_unheld();
+    CHECK(receiver.held() == 0);
+    const wire::AckBlock block = ack_of(receiver, start).block;
+    CHECK(block.message_next == 2);
+    CHECK(block.faults == 1);
+}
+
+TEST_CASE("Receiver: the last word acknowledges all that was received, and says nothing else")
+{
+    Receiver receiver;
+    receive(receiver, 0);
+    receive(receiver, 2, 100, true);
+    receiver.announced();
+    receiver.on_duplicate();
+    receiver.on_fault_owed();
+    receiver.refuse();
+    receiver.on_question();
+    Receiver word = receiver.last_word();
+    CHECK_FALSE(word.ack_pending());
+    CHECK_FALSE(word.questioned());
+    CHECK_FALSE(word.refusing());
+    CHECK(word.next_timeout() == time_never);
+    const Ack ack = ack_of(word, start);
+    CHECK(ack.block.flags == 0);
+    CHECK(ack.block.cumulative == 1);
+    CHECK(ack.words == std::vector<std::uint64_t>{2});
+    CHECK(ack.block.message_next == 1);
+    CHECK(ack.block.duplicates == 1);
+    CHECK(ack.block.faults == 1);
+}
+
+TEST_CASE("Receiver: who has something to say says it in turn, and once")
+{
+    Receiver receiver;
+    IncomingPool pool(8, 4096);
+    IncomingPool::All all;
+    std::array<std::uint32_t, 3> records{};
+    for (std::uint32_t& record : records) {
+        record = pool.create(all, 0, 0, false);
+        receiver.owe(pool, record);
+    }
+    receiver.owe(pool, records[0]); // listed already
+    CHECK(receiver.any_control());
+    CHECK(receiver.first_control() == records[0]);
+    receiver.settle(pool, records[1]);
+    receiver.settle(pool, records[1]);
+    receiver.settle(pool, records[0]);
+    CHECK(receiver.first_control() == records[2]);
+    receiver.owe(pool, records[0]);
+    receiver.settle(pool, records[2]);
+    CHECK(receiver.first_control() == records[0]);
+    receiver.settle(pool, records[0]);
+    CHECK_FALSE(receiver.any_control());
+}
