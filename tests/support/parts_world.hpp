@@ -78,11 +78,13 @@ struct PartsWorld {
         shared.peers.deactivate(peer);
         return peer;
     }
+    PacketNote note; ///< of the open packet
+
     /// An introduction, which is accepted.
     void introduce(std::uint32_t route, const wire::HelloFrame& frame)
     {
         shared.reader.close();
-        PacketNote note;
+        note = PacketNote{};
         shared.reader.open(note);
         REQUIRE(lifecycle.on_hello(frame, event, now) == FrameResult::event);
         lifecycle.accept_hello(RouteId{route}, parts_mtu, 1, now);
@@ -94,7 +96,7 @@ struct PartsWorld {
     {
         shared.reader.close();
         packet_ = bytes;
-        PacketNote note;
+        note = PacketNote{};
         note.frames = packet_;
         note.peer = peer;
         note.sequenced = true;

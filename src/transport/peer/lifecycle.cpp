@@ -273,7 +273,11 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
     Peer& peer = s_.peers[index];
     if ((hello.flags & wire::hello_flag::no_room) != 0) {
         s_.count.rx_no_room.add();
-        peer.handshake.on_no_room();
+        if (!peer.handshake.knows_remote()) {
+            peer.handshake.on_no_room();
+        } else if (peer.handshake.remote_incarnation() != hello.incarnation) {
+            fail(index, Cause::restarted, now); // who lives there now does not know us, and has no room
+        }                                       // else it is late: we have been met since
         return;
     }
     if (!peer.handshake.knows_remote()) {

@@ -67,6 +67,7 @@ public:
     // -- The open packet
 
     bool is_open() const noexcept { return open_; }
+    /// `packet` must stay where it is until the next burst.
     void open(const PacketNote& packet) noexcept
     {
         SRD_DCHECK(!open_ && question_ == Question::none);
@@ -78,7 +79,7 @@ public:
     }
     /// No more of it is read.
     void close() noexcept { open_ = false; }
-    /// The packet opened last; valid until the next burst.
+    /// The packet opened last. Its note is the caller's, or of this burst.
     const PacketNote& packet() const noexcept { return *packet_; }
     bool at_end() const noexcept { return reader_.remaining() == 0; }
 

@@ -39,17 +39,17 @@ Cause ended(World& world)
 FrameResult answer(World& world, std::uint32_t peer, const wire::HelloFrame& hello)
 {
     world.shared.reader.close();
-    PacketNote note;
-    note.peer = peer;
-    world.shared.reader.open(note);
+    world.note = PacketNote{};
+    world.note.peer = peer;
+    world.shared.reader.open(world.note);
     return world.lifecycle.on_hello(hello, world.event, world.now);
 }
 FrameResult close(World& world, std::uint32_t peer)
 {
     world.shared.reader.close();
-    PacketNote note;
-    note.peer = peer;
-    world.shared.reader.open(note);
+    world.note = PacketNote{};
+    world.note.peer = peer;
+    world.shared.reader.open(world.note);
     const FrameResult result = world.lifecycle.on_close(world.now);
     world.shared.reader.close();
     return result;
@@ -137,6 +137,21 @@ TEST_CASE("PeerLifecycle: a peer without room is not met, and asked on")
     CHECK_FALSE(world.peer(peer).handshake.knows_remote());
     CHECK(world.peer(peer).handshake.refused());
     CHECK(world.count.rx_no_room.value() == 1);
+}
+
+TEST_CASE("PeerLifecycle: a restarted peer without room ends the connection, a late refusal does not")
+{
+    World world;
+    submit(world, world.a);
+    wire::HelloFrame hello = reply(1000, world.peer(world.a).handshake.remote_incarnation());
+    hello.flags = wire::hello_flag::no_room;
+    answer(world, world.a, hello);
+    CHECK(world.peer(world.a).handshake.established());
+    CHECK_FALSE(world.shared.outgoing.any_done());
+    hello.incarnation = hello.incarnation + 1;
+    answer(world, world.a, hello);
+    CHECK(ended(world) == Cause::restarted);
+    CHECK(world.peer(world.a).handshake.state() == State::idle);
 }
 
 TEST_CASE("PeerLifecycle: a stranger's introduction is answered, also while we introduce ourselves")

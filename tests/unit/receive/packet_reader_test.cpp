@@ -89,9 +89,7 @@ TEST_CASE("PacketReader: a burst is read packet by packet, in order")
     CHECK(reader.take_note() == nullptr);
     reader.begin_burst();
     for (std::uint32_t i = 0; i < 3; ++i) {
-        PacketNote note;
-        note.psn = i;
-        reader.note(note);
+        reader.note().psn = i;
     }
     for (std::uint32_t i = 0; i < 3; ++i) {
         CHECK_FALSE(reader.drained());
