@@ -172,6 +172,8 @@ public:
 
 private:
     void on_peer_timeout(std::uint32_t peer, Time now);
+    /// In debug builds, after every entry: check_invariants(). Where there is much to look at, after so many
+    /// entries that it costs each about as much.
     void check() const;
 
     // In the order in which they build upon each other.
@@ -185,6 +187,7 @@ private:
     AckHandler acks_;
     Transmitter transmit_;
     Inbound inbound_;
+    mutable std::uint32_t entries_unchecked_ = 0; ///< still to pass before the next check()
 };
 
 } // namespace srd

@@ -132,6 +132,7 @@ public:
     RxMessage& operator[](std::uint32_t index) noexcept { return messages_[index]; }
     const RxMessage& operator[](std::uint32_t index) const noexcept { return messages_[index]; }
     bool live(std::uint32_t index) const noexcept { return messages_.live(index); }
+    std::uint32_t in_use() const noexcept { return messages_.in_use(); }
 
     /// A record on the list `of_peer`; no_index if there are too many. With `reserve` an eighth of all
     /// records is left for those that have a buffer, so that unexpected ones can never keep those out.

@@ -272,6 +272,8 @@ public:
     bool poll_done(Event& event, bool& wanted) noexcept;
     /// Every submitted operation has been reported.
     bool drained() const noexcept { return messages_.in_use() == 0; }
+    /// One more than the largest record ever in use.
+    std::uint32_t watermark() const noexcept { return messages_.watermark(); }
 
     /// Aborts if a law is broken. `queue_of(peer)` is the SendQueue of that peer.
     template <typename QueueOf>
