@@ -21,6 +21,8 @@ inline constexpr std::size_t rx_burst_bytes = 512U << 10;
 /// Of so many bursts when a timer is due.
 inline constexpr int max_rx_bursts = 8;
 inline constexpr std::size_t tx_burst_size = 128;
+/// Of so many bursts in a pass: then what has come is looked at again.
+inline constexpr int max_tx_bursts = 4;
 
 /// Room for a burst, not cleared first: clearing these arrays would cost a pass with
 /// one packet, or none, more than everything else it does. Who fills a burst sets every member.
@@ -41,7 +43,7 @@ inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
     BurstMemory<TxPacket, tx_burst_size> memory;
     const std::span<TxPacket> packets = memory.items();
     std::size_t total = 0;
-    for (int round = 0; round < 4; ++round) {
+    for (int round = 0; round < max_tx_bursts; ++round) {
         const std::size_t built = engine.poll_transmit(packets, now);
         if (built == 0) {
             break;

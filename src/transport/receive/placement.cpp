@@ -10,36 +10,26 @@ namespace srd {
 
 // -- Frames -----------------------------------------------------------------------
 
-std::uint32_t Placement::create(std::uint32_t peer, const wire::EagerFrame& frame, bool reserve)
+void Placement::describe(RxMessage& message, const wire::EagerFrame& frame) noexcept
 {
-    const std::uint32_t record = s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
-    if (record != no_index) {
-        RxMessage& message = s_.incoming[record];
-        message.total = frame.total;
-        message.envelope.tag = frame.tag;
-        message.envelope.data = frame.data;
-        message.envelope.flags = frame.flags;
-        message.sender_handle = frame.handle;
-        message.want_delivered = frame.want_delivered;
-    }
-    return record;
+    message.total = frame.total;
+    message.envelope.tag = frame.tag;
+    message.envelope.data = frame.data;
+    message.envelope.flags = frame.flags;
+    message.sender_handle = frame.handle;
+    message.want_delivered = frame.want_delivered;
 }
 
-std::uint32_t Placement::create(std::uint32_t peer, const wire::RequestedMessage& frame, bool reserve)
+void Placement::describe(RxMessage& message, const wire::RequestedMessage& frame) noexcept
 {
-    const std::uint32_t record = s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
-    if (record != no_index) {
-        RxMessage& message = s_.incoming[record];
-        message.kind = GrantedReceive{frame.source_epoch};
-        message.total = frame.total;
-        message.envelope.tag = frame.tag;
-        message.envelope.data = frame.data;
-        message.envelope.flags = frame.flags;
-        message.sender_handle = frame.handle;
-        message.iov_count = frame.source_count;
-        std::copy_n(frame.source.begin(), frame.source_count, message.iov.begin());
-    }
-    return record;
+    message.kind = GrantedReceive{frame.source_epoch};
+    message.total = frame.total;
+    message.envelope.tag = frame.tag;
+    message.envelope.data = frame.data;
+    message.envelope.flags = frame.flags;
+    message.sender_handle = frame.handle;
+    message.iov_count = frame.source_count;
+    std::copy_n(frame.source.begin(), frame.source_count, message.iov.begin());
 }
 
 /// The first bytes of a message.
@@ -56,10 +46,7 @@ FrameResult Placement::on_first(const wire::EagerFrame& frame, Event& event)
     }
     return hold(peer, frame.sequence, frame.total, [&](std::uint32_t record) {
         RxMessage& message = s_.incoming[record];
-        message.total = frame.total;
-        message.envelope = frame;
-        message.sender_handle = frame.handle;
-        message.want_delivered = frame.want_delivered;
+        describe(message, frame);
         return s_.incoming.store(message, frame.offset, frame.payload);
     });
 }
@@ -102,13 +89,7 @@ FrameResult Placement::on_request(const wire::RequestedMessage& frame, Event& ev
         return FrameResult::next;
     }
     return hold(peer, frame.sequence, 0, [&](std::uint32_t record) {
-        RxMessage& message = s_.incoming[record];
-        message.kind = GrantedReceive{frame.source_epoch};
-        message.total = frame.total;
-        message.envelope = frame;
-        message.sender_handle = frame.handle;
-        message.iov_count = frame.source_count;
-        std::copy_n(frame.source.begin(), frame.source_count, message.iov.begin());
+        describe(s_.incoming[record], frame);
         return true;
     });
 }

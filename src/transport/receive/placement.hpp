@@ -80,8 +80,19 @@ public:
     void abandon(std::uint32_t peer, Cause cause);
 
 private:
-    std::uint32_t create(std::uint32_t peer, const wire::EagerFrame& frame, bool reserve);
-    std::uint32_t create(std::uint32_t peer, const wire::RequestedMessage& frame, bool reserve);
+    static void describe(RxMessage& message, const wire::EagerFrame& frame) noexcept;
+    static void describe(RxMessage& message, const wire::RequestedMessage& frame) noexcept;
+    /// A record of the message that begins with `frame`; no_index if there are too many.
+    template <typename Frame>
+    std::uint32_t create(std::uint32_t peer, const Frame& frame, bool reserve)
+    {
+        const std::uint32_t record =
+            s_.incoming.create(s_.peers[peer].incoming, peer, frame.sequence, reserve);
+        if (record != no_index) {
+            describe(s_.incoming[record], frame);
+        }
+        return record;
+    }
     void announce(std::uint32_t peer, std::uint32_t record, const Envelope& envelope, std::uint64_t total,
                   Event& event);
     FrameResult on_first(const wire::EagerFrame& frame, Event& event);
