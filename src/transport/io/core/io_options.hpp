@@ -20,6 +20,8 @@ struct IoLog {
     Sink warn; ///< what is wrong, and what to do about it
     Sink tell; ///< what runs
 
+    /// The log alone, of options that contain it.
+    const IoLog& log() const noexcept { return *this; }
     void warning(const std::string& text) const { write(warn, text); }
     void information(const std::string& text) const { write(tell, text); }
 
@@ -44,6 +46,8 @@ struct IoOptions : IoLog {
     std::uint32_t max_packet = max_udp_payload; ///< upper bound of every route's MTU, payload bytes
     std::uint32_t max_routes = Limits{}.max_routes;
 
+    /// What all backends have in common, of the options of one.
+    const IoOptions& common() const noexcept { return *this; }
     /// What is wrong with them, as a sentence; empty: nothing.
     std::string fault() const
     {

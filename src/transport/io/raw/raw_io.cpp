@@ -264,7 +264,7 @@ int make_raw_io(const RawConfig& config, bool taps, const MakeRing& make_ring, C
     plan.max_frame = probe.link_mtu() + ethernet_header;
     try {
         UdpConfig udp_config;
-        static_cast<IoOptions&>(udp_config) = config;
+        static_cast<IoOptions&>(udp_config) = config.common();
         if (taps) {
             udp_config.ring_interface = plan.index;
             udp_config.ring_packet = plan.max_frame - raw_overhead(config.local_address.family());

@@ -101,7 +101,8 @@ VerbsIo::VerbsIo(const VerbsConfig& config, const VerbsSetup& setup, std::unique
                  std::unique_ptr<VerbsQueues> queues, Counters& counters)
     : BypassIo(std::move(udp)), config_(config), counters_(counters), port_(setup.port),
       labels_(setup.labels), software_(setup.software), queues_(std::move(queues)),
-      routes_({setup.port, setup.labels, setup.key, config}, inner(), *queues_), port_mtu_(setup.port_mtu)
+      routes_({setup.port, setup.labels, setup.key, config.log()}, inner(), *queues_),
+      port_mtu_(setup.port_mtu)
 {
     caps_ = IoCaps{};
     caps_.max_packet = std::min(config.max_packet, VerbsQueues::max_payload);
@@ -262,7 +263,7 @@ int open_base(const VerbsConfig& config, Counters& counters, std::unique_ptr<Pac
               std::string& error)
 {
     UdpConfig udp_config;
-    static_cast<IoOptions&>(udp_config) = config;
+    static_cast<IoOptions&>(udp_config) = config.common();
     return make_udp_io(udp_config, counters, udp, error);
 }
 
@@ -283,7 +284,8 @@ int open_queues(const VerbsConfig& config, Counters& counters, VerbsSetup& setup
     setup.key =
         static_cast<std::uint32_t>(system_random()) & 0x7fffffffU; // the uppermost bit asks for privileges
     queues = std::make_unique<VerbsQueues>(
-        VerbsQueues::Config{setup.port, setup.senders, config.socket_buffer, setup.key, config}, counters);
+        VerbsQueues::Config{setup.port, setup.senders, config.socket_buffer, setup.key, config.log()},
+        counters);
     if (const int code = queues->open(error); code != 0) {
         return code;
     }

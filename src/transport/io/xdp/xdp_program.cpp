@@ -232,7 +232,7 @@ int XdpProgram::attach(const XdpLibrary& library, unsigned index, const std::str
             break;
         }
         if (code != EBUSY || attempt == attempts) {
-            error = "cannot attach to " + interface + ": " + error;
+            error.insert(0, "cannot attach to " + interface + ": ");
             return code;
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(25)); // without the lock
