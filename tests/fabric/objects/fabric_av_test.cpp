@@ -248,9 +248,9 @@ TEST_CASE("av: who looks an address up while others insert and remove gets it wh
     Handle<fid_av> av;
     REQUIRE(fi_av_open(domain.domain.get(), &attr, av.out(), nullptr) == 0);
     std::atomic<bool> stop{false};
-    std::thread changer([&] {
+    std::thread changer([&, address = make_ipv4("127.0.0.1", 1)]() mutable { // no REQUIRE in a thread
         for (std::uint16_t port = 1; !stop; port = static_cast<std::uint16_t>(port % 60000 + 1)) {
-            const sockaddr_in address = make_ipv4("127.0.0.1", port);
+            address.sin_port = htons(port);
             fi_addr_t fi_addr = FI_ADDR_NOTAVAIL;
             if (fi_av_insert(av.get(), &address, 1, &fi_addr, 0, nullptr) != 1 ||
                 fi_av_remove(av.get(), &fi_addr, 1, 0) != 0) {
