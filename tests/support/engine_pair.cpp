@@ -173,7 +173,7 @@ void EngineHost::on_event(const Event& event)
     case Event::Kind::atomic:
         return access(event);
     default:
-        withdrawn_first = withdrawn_first || (event.cause != Cause::none && io.own_epoch != 1);
+        revoked_first = revoked_first || (event.cause != Cause::none && io.own_epoch != 1);
         done.push_back(event);
     }
 }

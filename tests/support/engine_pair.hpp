@@ -104,7 +104,7 @@ public:
     std::size_t remote_writes = 0;
     std::size_t reads_begun = 0;  ///< of `memory`
     bool revoke_at_serve = false; ///< the region closes when a read of it has begun
-    bool withdrawn_first = false; ///< a failure was reported, and buffers had been taken back before
+    bool revoked_first = false;   ///< a failure was reported, and buffers had been taken back before
 
 private:
     void on_event(const Event& event);

@@ -242,18 +242,13 @@ int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* con
             return -FI_ENOSYS;
         }
         Domain& owner = domain_from(domain);
-        WaitSet* const set = wait_obj == FI_WAIT_SET ? wait_set_of(attr->wait_set, owner.fabric) : nullptr;
-        if (wait_obj == FI_WAIT_SET && set == nullptr) {
-            return -FI_EINVAL;
-        }
         auto counter =
             std::make_unique<CompletionCounter>(owner, static_cast<fi_wait_obj>(wait_obj), context);
-        if (wait_obj == FI_WAIT_FD || set != nullptr) {
-            if (const int error = open_wait(counter->fid.fid, counter->group, set, cntr_trywait);
-                error != 0) {
-                return error;
-            }
-            counter->wait_set = set;
+        if (const int error = open_wait(counter->fid.fid, counter->group, wait_obj,
+                                        attr != nullptr ? attr->wait_set : nullptr, owner.fabric,
+                                        cntr_trywait, counter->wait_set);
+            error != 0) {
+            return error;
         }
         counter->fid.fid.ops = &cntr_fid_ops;
         counter->fid.ops = &cntr_ops;

@@ -431,16 +431,11 @@ int cq_open(fid_domain* domain, fi_cq_attr* attr, fid_cq** cq, void* context) no
             return -FI_ENOSYS;
         }
         Domain& owner = domain_from(domain);
-        WaitSet* const set = wait_obj == FI_WAIT_SET ? wait_set_of(attr->wait_set, owner.fabric) : nullptr;
-        if (wait_obj == FI_WAIT_SET && set == nullptr) {
-            return -FI_EINVAL;
-        }
         auto queue = std::make_unique<CompletionQueue>(owner, *attr, bytes, context);
-        if (wait_obj == FI_WAIT_FD || set != nullptr) {
-            if (const int error = open_wait(queue->fid.fid, queue->group, set, cq_trywait); error != 0) {
-                return error;
-            }
-            queue->wait_set = set;
+        if (const int error = open_wait(queue->fid.fid, queue->group, wait_obj, attr->wait_set, owner.fabric,
+                                        cq_trywait, queue->wait_set);
+            error != 0) {
+            return error;
         }
         queue->fid.fid.ops = &cq_fid_ops;
         queue->fid.ops = &cq_ops;

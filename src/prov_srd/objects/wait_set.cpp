@@ -60,10 +60,22 @@ std::size_t WaitSet::size() noexcept
     return members_.size();
 }
 
-int open_wait(::fid& object, ProgressGroup& group, WaitSet* set, WaitSet::TryWait object_try_wait)
+int open_wait(::fid& object, ProgressGroup& group, unsigned wait_obj, fid_wait* wanted, const Fabric& fabric,
+              WaitSet::TryWait object_try_wait, WaitSet*& set)
 {
-    const int error = group.open_descriptors();
-    return error == 0 && set != nullptr ? set->add(object, group.fd(), object_try_wait) : error;
+    if (wait_obj != FI_WAIT_FD && wait_obj != FI_WAIT_SET) {
+        return 0;
+    }
+    WaitSet* const found = wait_obj == FI_WAIT_SET ? wait_set_of(wanted, fabric) : nullptr;
+    if (wait_obj == FI_WAIT_SET && found == nullptr) {
+        return -FI_EINVAL;
+    }
+    if (const int error = group.open_descriptors(); error != 0 || found == nullptr) {
+        return error;
+    }
+    const int error = found->add(object, group.fd(), object_try_wait);
+    set = error == 0 ? found : nullptr;
+    return error;
 }
 
 int WaitSet::try_wait() noexcept

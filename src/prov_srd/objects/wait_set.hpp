@@ -62,9 +62,11 @@ int wait_set_trywait(fid* set) noexcept;
 /// The wait set that `object` is; null, with a line, if it is none of `fabric`.
 WaitSet* wait_set_of(fid_wait* object, const Fabric& fabric) noexcept;
 
-/// Makes the descriptor of a queue or counter and, unless `set` is null, puts it into the set.
-/// 0 or a negative fi_errno.
-int open_wait(fid& object, ProgressGroup& group, WaitSet* set, WaitSet::TryWait object_try_wait);
+/// Makes a queue or counter one that can be waited on as `wait_obj` (an enum fi_wait_obj, already checked)
+/// says: FI_WAIT_FD and FI_WAIT_SET get a descriptor, and the latter puts it into the set `wanted`, which is
+/// then `set`. 0 or a negative fi_errno.
+int open_wait(fid& object, ProgressGroup& group, unsigned wait_obj, fid_wait* wanted, const Fabric& fabric,
+              WaitSet::TryWait object_try_wait, WaitSet*& set);
 
 /// FI_GETWAIT and FI_GETWAITOBJ of fi_control() for any object that can be waited on; -FI_ENOSYS for other
 /// commands. `descriptor` is what the application may sleep on, -1 without.

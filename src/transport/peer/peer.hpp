@@ -12,6 +12,7 @@
 // Each part is a class that owns its law; its header is where to read it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -74,6 +75,8 @@ struct Peer {
         return connection.window.empty() && !connection.queue.any_operation() &&
                !connection.queue.any_granted() && !connection.receiver.any_control();
     }
+    /// Bytes of copied frames that fit one packet to it.
+    std::uint32_t frame_capacity() const noexcept { return std::min(route.frame_capacity(), chunk_size); }
     /// When a timer of one of the parts is due.
     Time deadline() const noexcept
     {

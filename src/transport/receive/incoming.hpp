@@ -17,13 +17,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <variant>
 
 #include <sys/uio.h>
 
 #include <srd/intrusive_list.hpp>
 #include <srd/lazy_array.hpp>
 #include <srd/limits.hpp>
+#include <srd/one_of.hpp>
 #include <srd/slab.hpp>
 #include <srd/status.hpp>
 
@@ -65,7 +65,7 @@ struct ListedLink : Link {
     bool listed = false;
 };
 
-struct RxMessage {
+struct RxMessage : OneOf<EagerReceive, GrantedReceive, ReadReceive, WriteReceive, AtomicReceive, Answer> {
     /// A message's (EagerReceive, GrantedReceive; an atomic's: held or receiving).
     enum class Stage : std::uint8_t {
         held,      ///< arrived before its turn
@@ -76,21 +76,6 @@ struct RxMessage {
 
     RxMessage() noexcept {} // leaves `iov` alone
 
-    template <typename Kind>
-    Kind* as() noexcept
-    {
-        return std::get_if<Kind>(&kind);
-    }
-    template <typename Kind>
-    const Kind* as() const noexcept
-    {
-        return std::get_if<Kind>(&kind);
-    }
-    template <typename Kind>
-    bool is() const noexcept
-    {
-        return std::holds_alternative<Kind>(kind);
-    }
     /// Bytes come only as far as `limit` allows.
     bool is_granted() const noexcept { return is<GrantedReceive>() || is<ReadReceive>(); }
     bool complete() const noexcept { return received >= total; }
@@ -120,7 +105,6 @@ struct RxMessage {
     bool silent = false;         ///< discarded: nobody waits for it
     bool delivered_due = false;
     bool grant_due = false;
-    std::variant<EagerReceive, GrantedReceive, ReadReceive, WriteReceive, AtomicReceive, Answer> kind;
 };
 
 class IncomingPool {

@@ -28,11 +28,6 @@ bool is_awaited(CompletionLevel level) noexcept
 
 } // namespace
 
-std::size_t RmaInitiator::capacity(const Peer& peer) const noexcept
-{
-    return std::min(peer.route.frame_capacity(), chunk_size);
-}
-
 // -- Fences -------------------------------------------------------------------------
 
 bool RmaInitiator::quiet(std::uint32_t peer) const noexcept
@@ -58,7 +53,7 @@ bool RmaInitiator::write_fits_frame(const Operation& operation, std::uint64_t to
 {
     const Peer& peer = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))];
     return operation.remote.size() == 1 &&
-           header_of(operation, no_index, total).size() + total <= capacity(peer);
+           header_of(operation, no_index, total).size() + total <= peer.frame_capacity();
 }
 
 bool RmaInitiator::frame_write(const Operation& operation, std::uint32_t record, std::uint64_t total)
@@ -71,8 +66,8 @@ bool RmaInitiator::frame_write(const Operation& operation, std::uint32_t record,
     PacketWindow& window = peer.connection.window;
     const bool awaited = is_awaited(operation.level);
     const wire::WriteHeader header = header_of(operation, awaited ? record : no_index, total);
-    std::byte* out =
-        window.frame_space(s_.packets, index, header.size() + total, capacity(peer), wire::Contents::rma);
+    std::byte* out = window.frame_space(s_.packets, index, header.size() + total, peer.frame_capacity(),
+                                        wire::Contents::rma);
     if (out == nullptr) {
         return false;
     }
@@ -96,7 +91,7 @@ bool RmaInitiator::frame_write_pieces(const Operation& operation, std::uint32_t 
     const RemoteRanges& remote = s_.outgoing.ranges(s_.outgoing[record].as<WriteSend>()->ranges);
     wire::WriteHeader header = header_of(operation, record, total);
     header.whole = false;
-    const std::uint64_t room = capacity(peer) - header.size();
+    const std::uint64_t room = peer.frame_capacity() - header.size();
     const auto most = static_cast<std::uint32_t>(total / room + remote.count + 1);
     if (!window.has_room(s_.packets, most)) {
         return false;
@@ -106,8 +101,8 @@ bool RmaInitiator::frame_write_pieces(const Operation& operation, std::uint32_t 
     do {
         header.range = remote.from(offset);
         header.length = std::min({room, total - offset, header.range.length});
-        std::byte* out = window.frame_space(s_.packets, index, header.size() + header.length, capacity(peer),
-                                            wire::Contents::rma);
+        std::byte* out = window.frame_space(s_.packets, index, header.size() + header.length,
+                                            peer.frame_capacity(), wire::Contents::rma);
         SRD_CHECK(out != nullptr);
         copy_range(operation.iov, offset, header.length, wire::put_write(out, header));
         s_.outgoing.add_copied_piece(s_.packets[window.open_slot()], record);
@@ -149,7 +144,7 @@ bool RmaInitiator::frame_atomic(const Operation& operation, std::uint32_t record
     PacketWindow& window = peer.connection.window;
     const AtomicOperation& atomic = operation.atomic;
     std::byte* out = window.frame_space(s_.packets, index, atomic_frame_size(operation, total),
-                                        capacity(peer), wire::Contents::messages);
+                                        peer.frame_capacity(), wire::Contents::messages);
     if (out == nullptr) {
         return false;
     }
@@ -233,7 +228,7 @@ bool RmaInitiator::frame_reads(std::uint32_t record)
     const RemoteRanges& remote = s_.outgoing.ranges(s_.outgoing[read.operation].as<ReadSend>()->ranges);
     do {
         std::byte* out = peer.connection.window.frame_space(s_.packets, message.peer, sizeof(wire::ReadFrame),
-                                                            capacity(peer), wire::Contents::rma);
+                                                            peer.frame_capacity(), wire::Contents::rma);
         if (out == nullptr) {
             return false;
         }

@@ -64,7 +64,6 @@ private:
     bool frame_write_pieces(const Operation& operation, std::uint32_t record, std::uint64_t total);
     void on_fault(const wire::AccessFailure& frame);
     void on_denied(const wire::AccessFailure& frame);
-    std::size_t capacity(const Peer& peer) const noexcept;
 
     Shared& s_;
     Placement& placement_;

@@ -323,8 +323,7 @@ bool RmaTarget::frame_answer(std::uint32_t record)
     std::byte* out = peer.connection.window.frame_space(
         s_.packets, message.peer,
         (is_result ? sizeof(wire::ResultFrame) : sizeof(wire::FaultFrame)) + answer.length,
-        std::min(peer.route.frame_capacity(), chunk_size),
-        is_fault ? wire::Contents::rma : wire::Contents::neutral);
+        peer.frame_capacity(), is_fault ? wire::Contents::rma : wire::Contents::neutral);
     if (out == nullptr) {
         return false;
     }

@@ -39,7 +39,7 @@ bool Framing::frame_message(const Operation& operation, std::uint32_t record, st
     Peer& peer = s_.peers[index];
     PacketWindow& window = peer.connection.window;
     const std::uint32_t handle = operation.level == CompletionLevel::delivery ? record : no_index;
-    const std::size_t capacity = std::min(peer.route.frame_capacity(), chunk_size);
+    const std::size_t capacity = peer.frame_capacity();
     const std::size_t size =
         sizeof(wire::MessageFrame) + wire::optional_size(operation.flags, handle != no_index) + total;
     if (size > capacity) {
@@ -69,7 +69,7 @@ bool Framing::frame_parts(const Operation& operation, std::uint32_t record, std:
     const std::uint32_t handle = operation.level == CompletionLevel::delivery ? record : no_index;
     const std::size_t header =
         sizeof(wire::PartFrame) + wire::optional_size(operation.flags, handle != no_index);
-    const std::size_t capacity = std::min(peer.route.frame_capacity(), chunk_size);
+    const std::size_t capacity = peer.frame_capacity();
     const std::uint64_t piece = capacity - header;
     const auto needed = static_cast<std::uint32_t>((total + piece - 1) / piece);
     if (!window.has_room(s_.packets, needed + 1)) {
@@ -144,8 +144,8 @@ bool Framing::frame_request(std::uint32_t index, std::uint32_t record)
     const bool readable = peer.route.same_host() && s_.caps.memory != nullptr && message.total <= read_limit;
     const std::span<const iovec> source = readable ? message.pieces() : std::span<const iovec>{};
     std::byte* out = peer.connection.window.frame_space(
-        s_.packets, index, wire::request_size(message.envelope.flags, source.size()),
-        std::min(peer.route.frame_capacity(), chunk_size), wire::Contents::messages);
+        s_.packets, index, wire::request_size(message.envelope.flags, source.size()), peer.frame_capacity(),
+        wire::Contents::messages);
     if (out == nullptr) {
         return false;
     }
@@ -255,9 +255,8 @@ bool Framing::frame_record(std::uint32_t index, std::uint32_t record)
     }
     SRD_DCHECK(message.grant_due || message.delivered_due);
     const std::size_t bytes = message.grant_due ? sizeof(wire::GrantFrame) : sizeof(wire::DeliveredFrame);
-    std::byte* out = connection.window.frame_space(
-        s_.packets, index, bytes, std::min(s_.peers[index].route.frame_capacity(), chunk_size),
-        wire::Contents::neutral);
+    std::byte* out = connection.window.frame_space(s_.packets, index, bytes, s_.peers[index].frame_capacity(),
+                                                   wire::Contents::neutral);
     if (out == nullptr) {
         return false;
     }

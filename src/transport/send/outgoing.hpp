@@ -16,13 +16,13 @@
 #include <array>
 #include <cstdint>
 #include <span>
-#include <variant>
 
 #include <sys/uio.h>
 
 #include <srd/check.hpp>
 #include <srd/intrusive_list.hpp>
 #include <srd/limits.hpp>
+#include <srd/one_of.hpp>
 #include <srd/slab.hpp>
 #include <srd/status.hpp>
 
@@ -77,7 +77,7 @@ struct ReadResponse {
     bool revoked = false;                   ///< the memory must not be touched any more
 };
 
-struct TxMessage {
+struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSend, ReadResponse> {
     enum class State : std::uint8_t {
         queued,  ///< on SendQueue::waiting, not (entirely) framed
         waiting, ///< requested, waiting for a grant; a read, waiting for its bytes
@@ -90,21 +90,6 @@ struct TxMessage {
 
     TxMessage() noexcept {} // leaves `iov` alone: one is made for every message
 
-    template <typename Kind>
-    Kind* as() noexcept
-    {
-        return std::get_if<Kind>(&kind);
-    }
-    template <typename Kind>
-    const Kind* as() const noexcept
-    {
-        return std::get_if<Kind>(&kind);
-    }
-    template <typename Kind>
-    bool is() const noexcept
-    {
-        return std::holds_alternative<Kind>(kind);
-    }
     bool is_message() const noexcept { return is<EagerSend>() || is<RequestedSend>(); }
     bool fetches() const noexcept { return is<AtomicSend>() && as<AtomicSend>()->fetch; }
     bool is_revoked() const noexcept { return is<ReadResponse>() && as<ReadResponse>()->revoked; }
@@ -129,7 +114,6 @@ struct TxMessage {
     CompletionLevel level = CompletionLevel::none;
     Cause cause = Cause::none;
     bool fence = false;
-    std::variant<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSend, ReadResponse> kind;
 };
 
 class OutgoingPool;

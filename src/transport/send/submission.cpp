@@ -45,9 +45,8 @@ bool Submission::is_valid(const Operation& operation, std::uint64_t total) const
         has_ranges == operation.remote.empty() || (goes_at_once(operation) && total > copy_limit)) {
         return false;
     }
-    const Route& route = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))].route;
-    return !is_atomic ||
-           RmaInitiator::atomic_frame_size(operation, total) <= std::min(route.frame_capacity(), chunk_size);
+    const Peer& peer = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))];
+    return !is_atomic || RmaInitiator::atomic_frame_size(operation, total) <= peer.frame_capacity();
 }
 
 Status Submission::submit(const Operation& operation, Time now)

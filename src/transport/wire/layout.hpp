@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // The wire format, version 1. docs/protocol.md specifies it in full; a new
-// frame type needs: its struct here, a case in Engine's receive.cpp, a builder
-// in transmit.cpp, a row in docs/protocol.md and a seed in tests/fuzz/corpus.
+// frame type needs: its struct here, its value in frames.hpp, an owner, a row in
+// docs/protocol.md and a seed in tests/fuzz/corpus (CONTRIBUTING has the recipe).
 //
 // All integers are little-endian and unaligned. A packet is
 //

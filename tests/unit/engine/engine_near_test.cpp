@@ -201,7 +201,7 @@ TEST_CASE("near: buffers are taken back before a failure is reported")
     world.run(1);
     REQUIRE(world.a.done.size() == 1);
     CHECK(world.a.done[0].cause != Cause::none);
-    CHECK(world.a.withdrawn_first);
+    CHECK(world.a.revoked_first);
 }
 
 TEST_CASE("near: the way stays near when a connection over it ends and another begins")
