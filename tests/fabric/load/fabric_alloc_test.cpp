@@ -91,21 +91,20 @@ TEST_CASE("alloc: the data path does not allocate once it is warm")
 TEST_CASE("alloc: a completion queue without memory to grow is overrun, and says so for good")
 {
     Pair pair;
-    std::vector<std::uint8_t> out(8);
-    std::vector<std::uint8_t> in(8);
+    std::vector<std::uint8_t> out(60000);
+    std::vector<std::uint8_t> in(60000);
     traffic(pair, out, in, 300);
     constexpr int room = 1024; // of a queue without a size of its own
     constexpr int sends = room + 100;
     for (int i = 0; i < sends; ++i) {
         const auto tag = static_cast<std::uint64_t>(i);
-        REQUIRE(fi_trecv(pair.b.ep.get(), in.data(), in.size(), nullptr, FI_ADDR_UNSPEC, tag, 0, nullptr) ==
-                0);
+        REQUIRE(fi_trecv(pair.b.ep.get(), in.data(), 8, nullptr, FI_ADDR_UNSPEC, tag, 0, nullptr) == 0);
     }
     {
         const srd::sim::AllocationFailure failing(0);
         for (int i = 0; i < sends; ++i) {
             const auto tag = static_cast<std::uint64_t>(i);
-            while (fi_tsend(pair.a.ep.get(), out.data(), out.size(), nullptr, pair.b_at_a, tag, &pair) != 0) {
+            while (fi_tsend(pair.a.ep.get(), out.data(), 8, nullptr, pair.b_at_a, tag, &pair) != 0) {
                 fi_cq_read(pair.a.cq.get(), nullptr, 0); // progress alone
                 fi_cq_read(pair.b.cq.get(), nullptr, 0);
             }
