@@ -47,6 +47,14 @@ void DomainProgress::admit(ProgressMember& member, int io_fd)
     }
 }
 
+/// Groups that admitted it before it was enabled do not watch it yet.
+void DomainProgress::announce(const ProgressMember& member) noexcept
+{
+    for (ProgressGroup* group : groups_) {
+        group->member_enabled(member);
+    }
+}
+
 void DomainProgress::remove(ProgressMember& member, int io_fd) noexcept
 {
     const std::lock_guard guard(mutex_);

@@ -63,6 +63,7 @@ public:
         admit(member, io_fd);
         enable();
         members_.push_back(&member); // admit() made room
+        announce(member);
     }
     /// On return nobody touches `member` through this object.
     void remove(ProgressMember& member, int io_fd) noexcept;
@@ -91,6 +92,7 @@ public:
 
 private:
     void admit(ProgressMember& member, int io_fd);
+    void announce(const ProgressMember& member) noexcept;
 
     const std::string name_;
     const fi_threading threading_;

@@ -3,8 +3,10 @@
 // What remote access tells the applications of both sides: completions, remote CQ data, counters.
 #include "fabric/rma_support.hpp"
 
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 using namespace fabric_test;
 
@@ -151,4 +153,36 @@ TEST_CASE("rma: counters of both sides, of the endpoint and of the region")
     }
     CHECK(mr.close() == 0);
     CHECK(region_writes.close() == 0);
+}
+
+TEST_CASE(
+    "rma: the counter of a region wakes for an endpoint that is enabled after its descriptors were made")
+{
+    Options options = rma_options();
+    options.caps |= FI_RMA_EVENT;
+    OpenDomain domain("127.0.0.1", hints_for(options));
+    TestEndpoint first(domain, options);
+    Handle<fid_cntr> writes = open_counter(domain, FI_WAIT_FD);
+    std::vector<std::uint8_t> memory(64);
+    Handle<fid_mr> mr;
+    REQUIRE(fi_mr_reg(domain.domain.get(), memory.data(), memory.size(), all_access, 0, 7, FI_RMA_EVENT,
+                      mr.out(), nullptr) == 0);
+    REQUIRE(fi_mr_bind(mr.get(), &writes->fid, FI_REMOTE_WRITE) == 0);
+    TestEndpoint second(domain, options);
+
+    Options peer_options = options;
+    peer_options.progress = FI_PROGRESS_AUTO;
+    OpenDomain peer_domain("127.0.0.1", hints_for(peer_options));
+    TestEndpoint peer(peer_domain, peer_options);
+    const fi_addr_t second_at_peer = peer.insert(second);
+    const std::uint64_t word = 1;
+    std::thread helper([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50)); // until this thread is asleep
+        fi_write(peer.ep.get(), &word, sizeof(word), nullptr, second_at_peer, 0, 7, nullptr);
+    });
+    const auto start = std::chrono::steady_clock::now();
+    CHECK(fi_cntr_wait(writes.get(), 1, 20000) == 0);
+    // One that is not woken looks again when its time is over.
+    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+    helper.join();
 }
