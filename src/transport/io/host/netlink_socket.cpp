@@ -81,8 +81,8 @@ int NetlinkSocket::ask(NetlinkRequest& request, const Visitor& visit)
             return errno;
         }
         const int more = run(answer, length, sequence_, visit);
-        if (more < 0 && errno == ESRCH) {
-            continue; // the rest of an earlier answer
+        if (more < 0 && errno == EPROTO) {
+            continue; // libmnl's word for another sequence number: the rest of an earlier answer
         }
         if (more < 0) {
             return errno;

@@ -55,6 +55,9 @@ int RouteQuery::find(const SocketAddress& destination, const SocketAddress& sour
         request.add(RTA_SRC, source.host());
     }
     if (destination.is_link_local()) {
+        if (destination.scope_id() == 0) {
+            return EINVAL; // the kernel would choose some link
+        }
         request.add(RTA_OIF, destination.scope_id());
     }
     unsigned type = RTN_UNREACHABLE;

@@ -30,7 +30,8 @@ public:
     int open() noexcept { return socket_.open(); }
 
     /// The way from `source` (empty: any address of this host) to `destination`; their ports do not matter.
-    /// 0, or errno: ENETUNREACH, EHOSTUNREACH (no route), or that of the question.
+    /// 0, or errno: EINVAL (a link-local address without its link), ENETUNREACH, EHOSTUNREACH (no route), or
+    /// that of the question.
     int find(const SocketAddress& destination, const SocketAddress& source, HostRoute& route);
 
     /// The MTUs of links are asked for once. After this they are asked for again.

@@ -76,6 +76,25 @@ TEST_CASE("route query: a neighbour, a router, this host, and nobody")
     CHECK(route.next_hop == host("fd96::2"));
 }
 
+TEST_CASE("route query: a link-local address is found on its own link, and nowhere without one")
+{
+    const auto world = NetWorld::make(1500);
+    if (world == nullptr) {
+        return;
+    }
+    const InsideNamespace inside(world->fd(0));
+    RouteQuery query;
+    REQUIRE(query.open() == 0);
+    HostRoute route;
+    SocketAddress peer = host("fe80::77");
+    CHECK(query.find(peer, {}, route) == EINVAL);
+    CHECK(source_towards(peer).empty());
+    CHECK_FALSE(is_host_address(peer));
+    peer.set_scope_id(::if_nametoindex("veth0"));
+    CHECK(query.find(peer, {}, route) == 0);
+    CHECK(route.interface == ::if_nametoindex("veth0"));
+}
+
 TEST_CASE("route query: a link's changed MTU is read again")
 {
     const auto world = NetWorld::make(1500);
