@@ -88,9 +88,9 @@ public:
             idle = !hear_notices() && idle;
         }
         if (!idle) {
-            RouteId probe{};
-            while (engine_.poll_liveness_probe(probe)) {
-                io_.probe_liveness(probe, now_);
+            LivenessQuestions::Question question;
+            while (engine_.poll_liveness_question(question)) {
+                io_.probe_liveness(question.route, question.probe, now_);
             }
             work_ += flush_transmit(engine_, io_, now_);
         }
@@ -157,17 +157,19 @@ private:
 
     /// A notice that a peer is gone was caused after everything that the peer has sent: its last
     /// acknowledgement and its goodbye may still be in the socket, or have come there since the burst, so
-    /// the socket is emptied between hearing the notice and acting on it. False: there are none.
+    /// the socket is emptied between hearing the notice and acting on it, as far as one that is flooded can
+    /// be. False: there are none.
     bool hear_notices()
     {
         BurstMemory<RouteNotice, 128> notice_memory;
         const std::span<RouteNotice> notices = notice_memory.items();
         const std::size_t noticed = io_.poll_notices(notices, now_);
         if (noticed != 0) {
+            int burst = 0;
             do {
                 take_packets();
                 finish_packets();
-            } while (received_ == packets_.size());
+            } while (received_ == packets_.size() && ++burst < max_rx_bursts);
             for (const RouteNotice& notice : notices.first(noticed)) {
                 engine_.on_route_notice(notice, io_.route_mtu(notice.route), now_);
             }

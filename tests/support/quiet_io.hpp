@@ -12,7 +12,7 @@ public:
     std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
     std::size_t rx_burst(std::span<RxPacket>, Time) override { return 0; }
     void rx_release() noexcept override {}
-    void probe_liveness(RouteId, Time) override {}
+    void probe_liveness(RouteId, LivenessProbe, Time) override {}
     std::size_t poll_notices(std::span<RouteNotice>, Time) override { return 0; }
     int wait_fd() const noexcept override { return -1; }
     bool arm_wait() override { return true; }

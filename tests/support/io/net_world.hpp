@@ -62,10 +62,10 @@ public:
         const InsideNamespace inside(fd_);
         return inner().tx_burst(packets);
     }
-    void probe_liveness(RouteId route, Time now) override
+    void probe_liveness(RouteId route, LivenessProbe probe, Time now) override
     {
         const InsideNamespace inside(fd_);
-        inner().probe_liveness(route, now);
+        inner().probe_liveness(route, probe, now);
     }
 
 private:

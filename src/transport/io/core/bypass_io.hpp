@@ -49,10 +49,10 @@ public:
         }
         release_bypass();
     }
-    void probe_liveness(RouteId route, Time now) final
+    void probe_liveness(RouteId route, LivenessProbe probe, Time now) final
     {
         suspect(route);
-        inner().probe_liveness(route, now);
+        inner().probe_liveness(route, probe, now);
     }
 
 protected:

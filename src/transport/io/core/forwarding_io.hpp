@@ -35,7 +35,10 @@ public:
     void rx_release() noexcept override { inner_->rx_release(); }
     std::size_t tx_burst(std::span<const TxPacket> packets) override { return inner_->tx_burst(packets); }
     void revoke() noexcept override { inner_->revoke(); }
-    void probe_liveness(RouteId route, Time now) override { inner_->probe_liveness(route, now); }
+    void probe_liveness(RouteId route, LivenessProbe probe, Time now) override
+    {
+        inner_->probe_liveness(route, probe, now);
+    }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override
     {
         return inner_->poll_notices(notices, now);

@@ -15,17 +15,18 @@ bool tells_the_way(RouteNotice::Kind kind) noexcept
 
 } // namespace
 
-void NoticeQueue::push(RouteId route, RouteNotice::Kind kind) noexcept
+void NoticeQueue::push(RouteId route, RouteNotice::Kind kind, Time since) noexcept
 {
     for (RouteNotice& notice : std::span(notices_.data(), count_)) {
         if (notice.route == route &&
             (notice.kind == kind || (tells_the_way(notice.kind) && tells_the_way(kind)))) {
             notice.kind = kind;
+            notice.since = since;
             return;
         }
     }
     if (count_ < notices_.size()) {
-        notices_[count_++] = {route, kind};
+        notices_[count_++] = {route, kind, since};
     }
 }
 

@@ -13,7 +13,7 @@ namespace srd {
 /// raised again by its cause (the next oversized packet, the next ICMP message, the next probe).
 class NoticeQueue {
 public:
-    void push(RouteId route, RouteNotice::Kind kind) noexcept;
+    void push(RouteId route, RouteNotice::Kind kind, Time since = {}) noexcept;
     std::size_t take(std::span<RouteNotice> notices) noexcept;
     bool empty() const noexcept { return count_ == 0; }
 

@@ -98,17 +98,30 @@ struct TxPacket {
 /// What a backend learns about a route outside of packets.
 struct RouteNotice {
     enum class Kind : std::uint8_t {
-        mtu_changed,   ///< read route_mtu() again
-        process_gone,  ///< the peer's host says that nobody has that address (ICMP port unreachable, TCP
-                       ///< reset)
-        process_alive, ///< the peer's process exists, though it may be stopped (answer to probe_liveness)
-        unreachable,   ///< no route, or the peer's host does not answer the network
+        mtu_changed, ///< read route_mtu() again
+        // Hints, which may be about an earlier process, speak of one path of many, or be forged.
+        port_unreachable, ///< ICMP says that nobody has that address
+        host_unreachable, ///< ICMP, or this host, knows no way there
+        // Answers to probe_liveness.
+        process_gone,  ///< the peer's host says that nobody has that address
+        process_alive, ///< somebody has it, though it may be stopped
+        process_reads, ///< LivenessProbe::reads: the process is reading what comes for it
+        process_busy,  ///< LivenessProbe::reads: it has not read for a while, and may do so later
+        unreachable,   ///< the network knows no way there
+        // The way.
         same_host,     ///< from now on packets go through shared memory, whose round trip is so short that a
                        ///< few packets now are better than many in one burst later
         network,       ///< packets go through the network again
     };
     RouteId route{};
     Kind kind{};
+    Time since{}; ///< of an answer: when it was asked for. It says nothing about the time before
+};
+
+/// What to find out about a process.
+enum class LivenessProbe : std::uint8_t {
+    exists, ///< cheap, and answered for a stopped process too
+    reads,  ///< whether it reads what comes for it
 };
 
 class PacketIo {
@@ -156,9 +169,9 @@ public:
     /// the return. A receiver that still reads them must notice that and treat the packet as lost.
     virtual void revoke() noexcept {}
 
-    /// Asks, without blocking, whether the process behind `route` still exists.
+    /// Asks, without blocking, about the process behind `route`.
     /// The answer, if any, comes through poll_notices. A backend that cannot tell does nothing.
-    virtual void probe_liveness(RouteId route, Time now) = 0;
+    virtual void probe_liveness(RouteId route, LivenessProbe probe, Time now) = 0;
 
     /// Fills a prefix of `notices`; returns how many. Cheap when there are none.
     virtual std::size_t poll_notices(std::span<RouteNotice> notices, Time now) = 0;

@@ -21,7 +21,7 @@ bool classify(const sock_extended_err& error, RouteNotice::Kind& kind) noexcept
 {
     switch (error.ee_errno) {
     case ECONNREFUSED: // port unreachable
-        kind = RouteNotice::Kind::process_gone;
+        kind = RouteNotice::Kind::port_unreachable;
         return true;
     case EMSGSIZE: // a router or this host knows a smaller MTU
         kind = RouteNotice::Kind::mtu_changed;
@@ -31,7 +31,7 @@ bool classify(const sock_extended_err& error, RouteNotice::Kind& kind) noexcept
     case EHOSTDOWN:
     case ENETDOWN:
     case EACCES: // administratively prohibited
-        kind = RouteNotice::Kind::unreachable;
+        kind = RouteNotice::Kind::host_unreachable;
         return true;
     default:
         return false;

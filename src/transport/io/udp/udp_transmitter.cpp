@@ -291,7 +291,7 @@ UdpTransmitter::Verdict UdpTransmitter::judge(int error, const TxPacket& packet,
         if (collect_errors(sender) || error == ECONNREFUSED || error == EPROTO) {
             return Verdict::retry;
         }
-        notices_.push(packet.route, RouteNotice::Kind::unreachable);
+        notices_.push(packet.route, RouteNotice::Kind::host_unreachable);
         return Verdict::lost;
     default: // EPERM: a packet filter, for example
         return Verdict::lost;

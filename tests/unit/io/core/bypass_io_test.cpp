@@ -55,7 +55,7 @@ public:
         }
         return count;
     }
-    void probe_liveness(RouteId, Time) override { ++log_.probes; }
+    void probe_liveness(RouteId, LivenessProbe, Time) override { ++log_.probes; }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time) override
     {
         const std::size_t count = std::min(std::exchange(log_.notices, 0), notices.size());
@@ -238,7 +238,7 @@ TEST_CASE("bypass: who asks whether a peer lives suspects its bypass")
 {
     Log log;
     Bypass io(log);
-    io.probe_liveness(RouteId{2}, Time{});
+    io.probe_liveness(RouteId{2}, LivenessProbe::exists, Time{});
     CHECK(io.suspicions == 1);
     CHECK(log.probes == 1);
     CHECK(io.caps().max_packet == 1000);

@@ -467,7 +467,7 @@ TEST_CASE("io: a probe tells an existing endpoint from one that is gone")
                 return;
             }
             const auto answer = [&](RouteNotice::Kind wanted) {
-                pair.a.io->probe_liveness(pair.a_to_b, clock_now());
+                pair.a.io->probe_liveness(pair.a_to_b, LivenessProbe::exists, clock_now());
                 std::array<RouteNotice, 4> notices;
                 return eventually([&] {
                     const std::size_t count = pair.a.io->poll_notices(notices, clock_now());

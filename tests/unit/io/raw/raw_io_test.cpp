@@ -264,7 +264,7 @@ TEST_CASE("raw: the kernel's traffic goes on beside ours")
         Pair udp(Kind::udp);
         CHECK(udp.reaches());
         CHECK(raw.reaches());
-        raw.a->io->probe_liveness(raw.route, clock_now()); // TCP
+        raw.a->io->probe_liveness(raw.route, LivenessProbe::exists, clock_now()); // TCP
         std::array<RouteNotice, 4> notices;
         std::size_t count = 0;
         CHECK(eventually([&] {

@@ -64,7 +64,7 @@ public:
         }
         return count;
     }
-    void probe_liveness(RouteId, Time) override { ++probes; }
+    void probe_liveness(RouteId, LivenessProbe, Time) override { ++probes; }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time) override
     {
         ++notice_looks;
@@ -269,14 +269,14 @@ TEST_CASE("shm wire: who goes to sleep says so, and does not if something is the
     CHECK(two.b.look(two.now) == Numbers{2});
     CHECK(two.b.io->arm_wait());
     CHECK(two.a.io->arm_wait());
-    two.a.io->probe_liveness(two.b.route, two.now); // that the way is far now is news for the engine
+    two.a.io->probe_liveness(two.b.route, LivenessProbe::exists, two.now); // that the way is far now is news for the engine
     CHECK_FALSE(two.a.io->arm_wait());
 }
 
 TEST_CASE("shm wire: silence closes a way until it is proved, and the end of a process closes it")
 {
     Two two;
-    two.a.io->probe_liveness(two.b.route, two.now);
+    two.a.io->probe_liveness(two.b.route, LivenessProbe::exists, two.now);
     CHECK(two.a.wire->probes == 1);
     CHECK(two.a.notices(two.now) == std::vector{Kind::network});
     open_way(two.a, two.b, two.now);

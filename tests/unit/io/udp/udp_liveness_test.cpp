@@ -90,13 +90,13 @@ TEST_CASE("udp: a stopped process is alive, a killed one is gone")
     child.signal(SIGSTOP);
     // More often than the accept queue is long: probes must leave nothing behind at a stopped process.
     for (int i = 0; i < 2000 && alive; ++i) {
-        opened->io->probe_liveness(route, clock_now());
+        opened->io->probe_liveness(route, LivenessProbe::exists, clock_now());
         alive =
             noticed(*opened->io, route, RouteNotice::Kind::process_alive, [&] { opened->io->arm_wait(); });
     }
     child.kill();
     CHECK(alive);
-    opened->io->probe_liveness(route, clock_now());
+    opened->io->probe_liveness(route, LivenessProbe::exists, clock_now());
     CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [] {}));
 }
 
@@ -107,7 +107,7 @@ TEST_CASE("udp: an answer to a probe wakes a sleeper")
     REQUIRE(a->code == 0);
     REQUIRE(b->code == 0);
     const RouteId route = route_to(*a->io, *b->io);
-    a->io->probe_liveness(route, clock_now());
+    a->io->probe_liveness(route, LivenessProbe::exists, clock_now());
     pollfd polled{a->io->wait_fd(), POLLIN, 0};
     CHECK(::poll(&polled, 1, 5000) == 1);
     CHECK_FALSE(a->io->arm_wait());

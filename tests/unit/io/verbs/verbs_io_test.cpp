@@ -103,7 +103,7 @@ bool arrives(Host& from, Host& to, std::size_t length)
 /// As an engine does that hears nothing for long.
 void grow_silent(Host& host)
 {
-    host.io->probe_liveness(host.peer, clock_now());
+    host.io->probe_liveness(host.peer, LivenessProbe::exists, clock_now());
 }
 
 void poll(Host& host)
