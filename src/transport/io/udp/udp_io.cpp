@@ -135,6 +135,7 @@ private:
     int open_sockets();
     int try_open_ports(bool& port_taken);
     int open_wait();
+    int open_routes();
     bool watch_socket() noexcept;
     void size_buffers();
 
@@ -163,10 +164,8 @@ int UdpIo::open(std::string& error)
     if (code == 0) {
         code = open_wait();
     }
-    caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
-    routes_.emplace(local_, caps_.max_packet, config_.max_routes);
     if (code == 0) {
-        code = routes_->open();
+        code = open_routes();
     }
     if (code != 0) {
         error = explain(code, local_);
@@ -253,6 +252,24 @@ int UdpIo::open_wait()
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) == 0 ? 0 : errno;
 }
 
+int UdpIo::open_routes()
+{
+    RouteQuery query;
+    if (const int error = query.open(); error != 0) {
+        return error;
+    }
+    SocketAddress any_port = local_;
+    any_port.set_port(0);
+    int error = 0;
+    FileDescriptor mtu_socket = open_sending_socket(any_port, 0, error);
+    if (!mtu_socket.valid()) {
+        return error;
+    }
+    caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
+    routes_.emplace(local_, caps_.max_packet, config_.max_routes, std::move(query), std::move(mtu_socket));
+    return 0;
+}
+
 void UdpIo::size_buffers()
 {
     static std::atomic<bool> warned_rx{false};
@@ -281,6 +298,9 @@ std::size_t UdpIo::rx_burst(std::span<RxPacket> packets, Time now)
 std::size_t UdpIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
     liveness_->poll(notices_, now);
+    if (const RouteId route = routes_->review_mtu(now); route != no_id<RouteId>) [[unlikely]] {
+        notices_.push(route, RouteNotice::Kind::mtu_changed);
+    }
     if (senders_->error_count() != errors_seen_) [[unlikely]] {
         senders_->read_errors(errors_seen_,
                               [this](const SocketError& error) { transmitter_->report(error); });
