@@ -91,6 +91,22 @@ std::string explain(int error, const SocketAddress& address)
     }
 }
 
+/// The same for making the socket that the kernel is asked about routes with.
+std::string explain_query(int error, const SocketAddress& address)
+{
+    switch (error) {
+    case EACCES:
+    case EPERM:
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+        return std::string("this process may not ask the kernel for routes (") + std::strerror(error) +
+               "); let it use netlink sockets: a filter of system calls (a container's seccomp profile, "
+               "RestrictAddressFamilies= of its systemd unit) must allow AF_NETLINK";
+    default:
+        return explain(error, address);
+    }
+}
+
 class UdpIo final : public PacketIo {
 public:
     UdpIo(const UdpConfig& config, const SocketAddress& wanted, Counters& counters)
@@ -135,7 +151,7 @@ private:
     int open_sockets();
     int try_open_ports(bool& port_taken);
     int open_wait();
-    int open_routes();
+    int open_routes(std::string& error);
     bool watch_socket() noexcept;
     void size_buffers();
 
@@ -164,11 +180,11 @@ int UdpIo::open(std::string& error)
     if (code == 0) {
         code = open_wait();
     }
-    if (code == 0) {
-        code = open_routes();
-    }
     if (code != 0) {
         error = explain(code, local_);
+        return code;
+    }
+    if (code = open_routes(error); code != 0) {
         return code;
     }
     size_buffers();
@@ -252,18 +268,20 @@ int UdpIo::open_wait()
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) == 0 ? 0 : errno;
 }
 
-int UdpIo::open_routes()
+int UdpIo::open_routes(std::string& error)
 {
     RouteQuery query;
-    if (const int error = query.open(); error != 0) {
-        return error;
+    int code = query.open();
+    if (code != 0) {
+        error = explain_query(code, local_);
+        return code;
     }
     SocketAddress any_port = local_;
     any_port.set_port(0);
-    int error = 0;
-    FileDescriptor mtu_socket = open_sending_socket(any_port, 0, error);
+    FileDescriptor mtu_socket = open_sending_socket(any_port, 0, code);
     if (!mtu_socket.valid()) {
-        return error;
+        error = explain(code, any_port);
+        return code;
     }
     caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
     routes_.emplace(local_, caps_.max_packet, config_.max_routes, std::move(query), std::move(mtu_socket));
