@@ -31,11 +31,11 @@ namespace {
 
 enum EpollTag : std::uint32_t { tag_packets, tag_notify, tag_probe };
 
-/// Says once per process and direction that the kernel caps socket buffers.
+/// Says once per process and direction that the kernel caps socket buffers, to the first who listens.
 void warn_capped_buffer(const UdpConfig& config, const char* direction, const char* sysctl,
                         std::uint32_t granted, std::atomic<bool>& warned)
 {
-    if (granted >= config.socket_buffer || warned.exchange(true)) {
+    if (granted >= config.socket_buffer || !config.warn || warned.exchange(true)) {
         return;
     }
     config.warning(std::string("the kernel limits the UDP ") + direction + " buffer to " +
