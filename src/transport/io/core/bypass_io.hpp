@@ -6,9 +6,9 @@
 // errors.
 //
 // Laws:
-//  - A packet that the bypass cannot carry takes the base backend, together with those directly behind it to
-//  the
-//    same peer: what stops one usually stops all, and one large batch is cheaper than several small ones.
+//  - A packet that the bypass cannot carry takes the base backend, in one burst with those directly behind it
+//    that it cannot carry either, to whatever peer, or that go to the same peer: what stops one usually stops
+//    all, and one large batch is cheaper than several small ones.
 //  - A packet that the bypass could carry but has no room for now is not accepted; the engine offers it
 //  again.
 //  - Each poll of the base backend is a system call. While packets come by the bypass it is polled only now
@@ -67,9 +67,10 @@ protected:
         std::size_t bypassed = 0; ///< of these, by the bypass
     };
 
-    /// Sends a prefix of `packets`: `offer` is called with each that may take the bypass, in order.
-    template <typename Offer>
-    Sent send(std::span<const TxPacket> packets, Offer&& offer)
+    /// Sends a prefix of `packets`: `offer` is called with each that may take the bypass, in order. `carries`
+    /// tells whether one behind a packet that has to take the base backend may.
+    template <typename Offer, typename Carries>
+    Sent send(std::span<const TxPacket> packets, Offer&& offer, Carries&& carries)
     {
         Sent sent;
         while (sent.accepted < packets.size()) {
@@ -83,7 +84,8 @@ protected:
                 continue;
             }
             std::size_t end = sent.accepted + 1;
-            while (end < packets.size() && packets[end].route == packets[sent.accepted].route) {
+            while (end < packets.size() &&
+                   (packets[end].route == packets[end - 1].route || !carries(packets[end]))) {
                 ++end;
             }
             sent.accepted += inner().tx_burst(packets.subspan(sent.accepted, end - sent.accepted));

@@ -161,7 +161,9 @@ RawIo::Offered RawIo::offer(const TxPacket& packet)
 
 std::size_t RawIo::tx_burst(std::span<const TxPacket> packets)
 {
-    const Sent sent = send(packets, [this](const TxPacket& packet) { return offer(packet); });
+    const Sent sent = send(
+        packets, [this](const TxPacket& packet) { return offer(packet); },
+        [this](const TxPacket& packet) { return ring_route(packet) != nullptr; });
     ring_->tx_flush();
     return sent.accepted;
 }

@@ -38,6 +38,11 @@ private:
 
     void release_bypass() noexcept override;
     void suspect(RouteId route) noexcept override { routes_.suspect(route); }
+    /// Null: the packet has to take the base backend.
+    ShmWay* open_way(const TxPacket& packet)
+    {
+        return packet.length <= max_shm_packet ? routes_.open(packet.route, now_) : nullptr;
+    }
     Offered offer(const TxPacket& packet);
     void flush();
     std::size_t receive_others(std::span<RxPacket> packets, Time now);
@@ -116,7 +121,7 @@ void ShmIo::release_bypass() noexcept
 
 ShmIo::Offered ShmIo::offer(const TxPacket& packet)
 {
-    ShmWay* const way = packet.length <= max_shm_packet ? routes_.open(packet.route, now_) : nullptr;
+    ShmWay* const way = open_way(packet);
     if (way == nullptr) {
         return Offered::not_carried;
     }
@@ -141,7 +146,9 @@ void ShmIo::flush()
 
 std::size_t ShmIo::tx_burst(std::span<const TxPacket> packets)
 {
-    const Sent sent = send(packets, [this](const TxPacket& packet) { return offer(packet); });
+    const Sent sent = send(
+        packets, [this](const TxPacket& packet) { return offer(packet); },
+        [this](const TxPacket& packet) { return open_way(packet) != nullptr; });
     if (touched_count_ != 0) {
         flush();
     }

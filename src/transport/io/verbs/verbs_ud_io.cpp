@@ -71,6 +71,9 @@ private:
     std::size_t receive_queues(std::span<RxPacket> packets, Time now);
     void release_bypass() noexcept override;
     void suspect(RouteId route) noexcept override { routes_.suspect(route); }
+    /// True with the target if the queue pairs can carry the packet.
+    bool find_target(const TxPacket& packet, VerbsTarget& target);
+    std::size_t sender_of(const TxPacket& packet) const noexcept { return index_of(packet.path) / labels_; }
     Offered offer(const TxPacket& packet);
     void yield_to_device(Time now) noexcept;
     void read_events();
@@ -167,30 +170,37 @@ void VerbsIo::release_bypass() noexcept
     }
 }
 
-VerbsIo::Offered VerbsIo::offer(const TxPacket& packet)
+bool VerbsIo::find_target(const TxPacket& packet, VerbsTarget& target)
 {
-    if (port_mtu_ == 0 || device_lost_) {
-        return Offered::not_carried;
-    }
-    const std::size_t sender = index_of(packet.path) / labels_;
-    VerbsTarget target;
-    if (!routes_.open(packet.route, index_of(packet.path) % labels_, now_, target)) {
-        return Offered::not_carried;
+    if (port_mtu_ == 0 || device_lost_ ||
+        !routes_.open(packet.route, index_of(packet.path) % labels_, now_, target)) {
+        return false;
     }
     if (packet.length > port_mtu_) { // the device would drop it silently
         notices_.push(packet.route, RouteNotice::Kind::mtu_changed);
+        return false;
+    }
+    return queues_->tx_works(sender_of(packet), now_);
+}
+
+VerbsIo::Offered VerbsIo::offer(const TxPacket& packet)
+{
+    VerbsTarget target;
+    if (!find_target(packet, target)) {
         return Offered::not_carried;
     }
-    if (!queues_->tx_works(sender, now_)) {
-        return Offered::not_carried;
-    }
-    return queues_->tx_push(packet, target, sender) ? Offered::sent : Offered::no_room;
+    return queues_->tx_push(packet, target, sender_of(packet)) ? Offered::sent : Offered::no_room;
 }
 
 std::size_t VerbsIo::tx_burst(std::span<const TxPacket> packets)
 {
     queues_->tx_collect(now_);
-    const Sent sent = send(packets, [this](const TxPacket& packet) { return offer(packet); });
+    const Sent sent = send(
+        packets, [this](const TxPacket& packet) { return offer(packet); },
+        [this](const TxPacket& packet) {
+            VerbsTarget target;
+            return find_target(packet, target);
+        });
     queues_->tx_flush();
     counters_.io_rdma_packets.add(sent.bypassed);
     return sent.accepted;
