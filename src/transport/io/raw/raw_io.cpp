@@ -175,6 +175,9 @@ std::size_t RawIo::receive_ring(std::span<RxPacket> packets, Time now)
         frame_count_ = ring_->rx_burst(std::span(frames_).first(wanted), now);
         next_frame_ = 0;
     }
+    if (frame_count_ != 0) {
+        hold_bypass();
+    }
     std::size_t count = 0;
     while (next_frame_ < frame_count_ && count < packets.size()) {
         const RxFrame& frame = frames_[next_frame_];
@@ -205,7 +208,7 @@ std::size_t RawIo::rx_burst(std::span<RxPacket> packets, Time now)
     ring_->tx_flush(); // what the kernel could not take at once
     std::size_t count = 0;
     if (base_polls().due(now)) {
-        count = receive_base(packets, now, [](const RxPacket& /*packet*/) { return false; });
+        count = receive_base(packets, now);
     }
     if (count < packets.size()) {
         count += receive_ring(packets.subspan(count), now);
@@ -218,7 +221,7 @@ std::size_t RawIo::rx_burst(std::span<RxPacket> packets, Time now)
 
 void RawIo::release_bypass() noexcept
 {
-    if (frame_count_ != 0 && next_frame_ == frame_count_) {
+    if (next_frame_ == frame_count_) {
         ring_->rx_release();
         frame_count_ = 0;
         next_frame_ = 0;

@@ -57,7 +57,6 @@ private:
     Counters& counters_;
     ShmRoutes routes_;
     PollBackoff notice_polls_{base_interval};
-    bool rings_held_ = false; // packets in rings are the caller's until rx_release()
     bool base_first_ = false;
     bool asleep_ = false;
     Time now_{}; // of the last pass
@@ -68,12 +67,13 @@ private:
 /// Packets from the base backend.
 std::size_t ShmIo::receive_others(std::span<RxPacket> packets, Time now)
 {
-    return receive_base(packets, now, [&](const RxPacket& packet) { return routes_.take(packet, now); });
+    return keep_packets(packets.first(receive_base(packets, now)),
+                        [&](const RxPacket& packet) { return routes_.take(packet, now); });
 }
 
 std::size_t ShmIo::receive_rings(ShmReceiver& rings, std::span<RxPacket> packets, Time now)
 {
-    rings_held_ = true;
+    hold_bypass();
     const std::size_t count = rings.receive(packets, now);
     if (const std::uint64_t malformed = rings.take_malformed(); malformed != 0) [[unlikely]] {
         counters_.io_rx_dropped.add(malformed);
@@ -83,7 +83,6 @@ std::size_t ShmIo::receive_rings(ShmReceiver& rings, std::span<RxPacket> packets
 
 std::size_t ShmIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
-    SRD_DCHECK(!rings_held_);
     now_ = now;
     if (asleep_) [[unlikely]] {
         asleep_ = false;
@@ -113,10 +112,7 @@ std::size_t ShmIo::rx_burst(std::span<RxPacket> packets, Time now)
 
 void ShmIo::release_bypass() noexcept
 {
-    if (rings_held_) {
-        routes_.receiver()->release();
-        rings_held_ = false;
-    }
+    routes_.receiver()->release();
 }
 
 ShmIo::Offered ShmIo::offer(const TxPacket& packet)

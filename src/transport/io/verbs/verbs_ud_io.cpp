@@ -69,6 +69,12 @@ public:
 
 private:
     std::size_t receive_queues(std::span<RxPacket> packets, Time now);
+    /// Packets from the base backend.
+    std::size_t receive_others(std::span<RxPacket> packets, Time now);
+    std::size_t without_messages(std::span<RxPacket> packets, Time now)
+    {
+        return keep_packets(packets, [&](const RxPacket& packet) { return routes_.take(packet, now); });
+    }
     void release_bypass() noexcept override;
     void suspect(RouteId route) noexcept override { routes_.suspect(route); }
     /// True with the target if the queue pairs can carry the packet.
@@ -93,8 +99,7 @@ private:
     std::uint32_t port_mtu_; // 0: the port is down
     bool device_lost_ = false;
     bool watched_ = false;
-    bool queues_held_ = false; // packets of the queue pairs are the caller's until rx_release()
-    Time now_{};               // of the last pass
+    Time now_{}; // of the last pass
     Time patient_until_{};
     Time events_due_{};
     Time port_due_{};
@@ -121,29 +126,30 @@ int VerbsIo::open_wait()
 
 std::size_t VerbsIo::receive_queues(std::span<RxPacket> packets, Time now)
 {
-    queues_held_ = true;
-    const std::size_t count = queues_->rx_burst(packets, now);
-    return keep_packets(packets.first(count),
-                        [&](const RxPacket& packet) { return routes_.take(packet, now); });
+    hold_bypass();
+    return without_messages(packets.first(queues_->rx_burst(packets, now)), now);
+}
+
+std::size_t VerbsIo::receive_others(std::span<RxPacket> packets, Time now)
+{
+    return without_messages(packets.first(receive_base(packets, now)), now);
 }
 
 std::size_t VerbsIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
-    SRD_DCHECK(!queues_held_);
     now_ = now;
     if (packets.empty()) {
         return 0;
     }
-    const auto is_message = [&](const RxPacket& packet) { return routes_.take(packet, now); };
     // While packets come from queue pairs the socket is polled after them, but not too late.
     const bool base_due = base_polls().due(now);
     const bool base_first = base_polls().overdue(now, base_interval_busy);
-    std::size_t count = base_first ? receive_base(packets, now, is_message) : 0;
+    std::size_t count = base_first ? receive_others(packets, now) : 0;
     if (count < packets.size()) {
         count += receive_queues(packets.subspan(count), now);
     }
     if (count == 0 && base_due && !base_first) {
-        count = receive_base(packets, now, is_message);
+        count = receive_others(packets, now);
     }
     if (count == 0) {
         rx_release(); // the caller releases only what it got
@@ -164,10 +170,7 @@ void VerbsIo::yield_to_device(Time now) noexcept
 
 void VerbsIo::release_bypass() noexcept
 {
-    if (queues_held_) {
-        queues_->rx_release();
-        queues_held_ = false;
-    }
+    queues_->rx_release();
 }
 
 bool VerbsIo::find_target(const TxPacket& packet, VerbsTarget& target)
