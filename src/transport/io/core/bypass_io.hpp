@@ -9,8 +9,8 @@
 //  - A packet that the bypass cannot carry takes the base backend, in one burst with those directly behind it
 //    that it cannot carry either, to whatever peer, or that go to the same peer: what stops one usually stops
 //    all, and one large batch is cheaper than several small ones.
-//  - A packet that the bypass could carry but has no room for now is not accepted; the engine offers it
-//  again.
+//  - A packet that the bypass could carry but has no room for now is not accepted; the engine will offer it
+//    again.
 //  - Each poll of the base backend is a system call. While packets come by the bypass it is polled only now
 //    and then (PollBackoff), but always before one of its notices is acted on and before a sleep.
 //  - rx_release() gives the memory of one burst back to each of the two at most once.
