@@ -43,7 +43,6 @@ public:
 private:
     void on_packet(const RxPacket& packet);
     bool take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived);
-    void heard(std::uint32_t peer);
     bool poll_done(Event& event);
     bool poll_held(Event& event);
     bool open_next();
