@@ -21,8 +21,7 @@ const char* to_string(Cause cause) noexcept
 {
     static constexpr std::array texts{
         "no error",
-        "the peer has never answered (is it running, with the same version of srd, and does a firewall let "
-        "UDP through?)",
+        "nothing has ever answered at the peer's address (is its program running? is the address right?)",
         "the peer stopped answering",
         "the peer's process was replaced by another one at the same address",
         "nobody listens at the peer's address any more (its process has exited)",
@@ -39,6 +38,8 @@ const char* to_string(Cause cause) noexcept
         "the target does not serve this atomic operation on this datatype",
         "the target closed the memory region while it was being read",
         "the peer refused us: all its records of peers are in use (raise FI_SRD_MAX_PEERS there)",
+        "the peer has never answered over UDP, though its host does over TCP: a firewall drops UDP (or the "
+        "peer's process is stopped, or has another version of srd)",
     };
     static_assert(texts.size() == static_cast<std::size_t>(Cause::count_));
     const auto index = static_cast<std::size_t>(cause);

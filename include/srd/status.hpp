@@ -36,6 +36,7 @@ enum class Cause : std::uint8_t {
     bad_operation,      ///< the target does not serve this atomic operation or datatype
     region_closed,      ///< the target closed the memory region while it was being read
     peer_full,          ///< the peer answered that it has no record left for another endpoint
+    not_heard,          ///< no packet has ever come back, though the peer's host answers over TCP
     count_              ///< number of causes; not a cause
 };
 

@@ -247,9 +247,9 @@ void Engine::on_rx_drained(Time now) noexcept
     shared_.questions.on_rx_drained(now);
 }
 
-bool Engine::poll_liveness_probe(RouteId& route)
+bool Engine::poll_liveness_question(LivenessQuestions::Question& question)
 {
-    return shared_.questions.take(route);
+    return shared_.questions.take(question);
 }
 
 bool Engine::idle(Time now) const noexcept

@@ -147,8 +147,8 @@ public:
     /// Everything that had come by `now` has been handed over, notices included. Peers are given up only
     /// after that: what they said may have waited unread.
     void on_rx_drained(Time now) noexcept;
-    /// A route whose silent peer the backend should look for (PacketIo::probe_liveness).
-    bool poll_liveness_probe(RouteId& route);
+    /// What the backend should find out about a peer (PacketIo::probe_liveness).
+    bool poll_liveness_question(LivenessQuestions::Question& question);
     /// True if nothing is to be reported or sent, and no timer is due: a pass without packets and notices
     /// would change nothing.
     bool idle(Time now) const noexcept;

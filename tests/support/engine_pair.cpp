@@ -116,7 +116,7 @@ std::size_t WireIo::tx_burst(std::span<const TxPacket> packets)
     return packets.size();
 }
 
-std::size_t WireIo::poll_notices(std::span<RouteNotice> notices, Time)
+std::size_t WireIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
     if (news.empty()) {
         return 0;
@@ -124,8 +124,8 @@ std::size_t WireIo::poll_notices(std::span<RouteNotice> notices, Time)
     std::move(last_words.begin(), last_words.end(), std::back_inserter(incoming));
     last_words.clear();
     SRD_CHECK(news.size() <= notices.size());
-    std::transform(news.begin(), news.end(), notices.begin(), [](RouteNotice::Kind kind) {
-        return RouteNotice{RouteId{0}, kind};
+    std::transform(news.begin(), news.end(), notices.begin(), [now](RouteNotice::Kind kind) {
+        return RouteNotice{RouteId{0}, kind, now};
     });
     return std::exchange(news, {}).size();
 }

@@ -64,6 +64,7 @@ int error_of(Cause cause) noexcept
     case Cause::none:
         return 0;
     case Cause::never_answered:
+    case Cause::not_heard:
     case Cause::stopped_answering:
         return FI_ETIMEDOUT;
     case Cause::restarted:

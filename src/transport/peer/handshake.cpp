@@ -11,9 +11,6 @@ std::byte* Handshake::write_hello(std::byte* out, const Identity& identity, std:
     frame.first_psn = first_psn;
     frame.connection = rx_connection_;
     hello_due_ = false;
-    if (gone_news_ == GoneNews::heard) {
-        gone_news_ = GoneNews::doubted;
-    }
     return wire::put(out, frame);
 }
 

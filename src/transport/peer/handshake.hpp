@@ -82,7 +82,6 @@ public:
         state_ = State::greeting;
         ask();
         hello_count_ = 0;
-        gone_news_ = GoneNews::none;
         hello_at_ = now + interval_first;
     }
     /// The remote introduces itself.
@@ -153,28 +152,13 @@ public:
         return true;
     }
 
-    /// The system says that nobody has the address. While we introduce ourselves that may be about the
-    /// process before the one to be met: it counts when it is heard again after another question. True: it
-    /// counts.
-    bool on_gone_news() noexcept
-    {
-        if (state_ == State::greeting && gone_news_ != GoneNews::doubted) {
-            gone_news_ = GoneNews::heard;
-            return false;
-        }
-        return true;
-    }
-
 private:
-    enum class GoneNews : std::uint8_t { none, heard, doubted };
-
     State state_ = State::idle;
     bool hello_due_ = false;
     bool is_reply_ = false;
     bool questioning_ = false;
     bool refused_ = false;         ///< the latest answer to an introduction said that there is no room
     std::uint8_t hello_count_ = 0; ///< introductions repeated
-    GoneNews gone_news_ = GoneNews::none;
     std::uint64_t rx_connection_ = 0;
     std::uint64_t tx_connection_ = 0;
     std::uint64_t remote_incarnation_ = 0;

@@ -397,25 +397,27 @@ void PeerLifecycle::on_route_notice(const RouteNotice& notice, std::uint32_t mtu
     case RouteNotice::Kind::mtu_changed:
         peer.route.set_mtu(mtu);
         break;
-    case RouteNotice::Kind::process_alive:
-        peer.liveness.on_process_alive(now);
+    case RouteNotice::Kind::port_unreachable:
+        peer.liveness.on_port_unreachable(now);
+        break;
+    case RouteNotice::Kind::host_unreachable:
+        peer.liveness.on_host_unreachable(now);
         break;
     case RouteNotice::Kind::process_gone:
-        if (peer.handshake.on_gone_news()) {
-            peer.liveness.on_process_gone(now);
-            s_.peers.arm(index);
-        }
-        break;
+    case RouteNotice::Kind::process_alive:
+    case RouteNotice::Kind::process_reads:
+    case RouteNotice::Kind::process_busy:
     case RouteNotice::Kind::unreachable:
-        if (peer.liveness.believes_unreachable(s_.tuning, now) && peer.awaits_answer()) {
+        if (peer.liveness.on_answer(notice.kind, notice.since, now) && peer.awaits_answer()) {
             fail(index, Cause::unreachable, now);
         }
         break;
     case RouteNotice::Kind::same_host:
     case RouteNotice::Kind::network:
         peer.route.set_same_host(notice.kind == RouteNotice::Kind::same_host);
-        break;
+        return;
     }
+    s_.peers.arm(index);
 }
 
 // -- Timers ---------------------------------------------------------------------------------
@@ -459,11 +461,7 @@ void PeerLifecycle::check_silence(std::uint32_t index, Time now)
         s_.peers.activate(index);
         break;
     case Liveness::Verdict::dead:
-        fail(index,
-             peer.liveness.heard()      ? Cause::stopped_answering
-             : peer.handshake.refused() ? Cause::peer_full
-                                        : Cause::never_answered,
-             now);
+        fail(index, peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause(), now);
         break;
     }
 }

@@ -3,10 +3,48 @@
 
 namespace srd {
 
+bool Liveness::on_answer(RouteNotice::Kind kind, Time since, Time now) noexcept
+{
+    using Kind = RouteNotice::Kind;
+    if (since < heard_at_) {
+        return false;
+    }
+    switch (kind) {
+    case Kind::process_gone:
+        evidence_.gone = true;
+        believe_gone(now);
+        return false;
+    case Kind::process_alive:
+        forget_evidence();
+        evidence_.exists = true;
+        alive_at_ = now;
+        return false;
+    case Kind::process_reads:
+    case Kind::process_busy:
+        evidence_.is_busy = kind == Kind::process_busy;
+        evidence_.busy_known = true;
+        return false;
+    default:
+        evidence_.host_unreachable = true;
+        return !heard_;
+    }
+}
+
+/// The peer is silent for as long as the bound. Is there a reason to wait for it?
+bool Liveness::may_yet_answer(Duration silence, Duration bound, Time asked_at, const Tuning& tuning,
+                              Time now) const noexcept
+{
+    if (silence >= tuning.stopped_timeout) {
+        return false;
+    }
+    return heard_ ? alive_at_ != Time{} && (now - alive_at_ < bound || alive_at_ >= asked_at)
+                  : evidence_.busy_known && evidence_.is_busy;
+}
+
 Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, LivenessQuestions& questions,
                                   const Tuning& tuning, Counters& count, Time now) noexcept
 {
-    if (!unanswered && !owed && !proof_wanted_) {
+    if (!unanswered && !owed && !proof_wanted_ && !evidence_.hint) {
         check_at_ = time_never;
         return Verdict::wait;
     }
@@ -15,22 +53,30 @@ Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, Liv
     }
     const Duration silence = now - std::max(heard_at_, waiting_since_);
     const Duration bound = heard_ ? tuning.peer_timeout : tuning.connect_timeout;
-    if (last_call_ && silence >= bound && questions.drained_at() < check_at_) {
+    const bool overdue = silence >= bound;
+    if (last_call_ && overdue && questions.drained_at() < check_at_) {
         return Verdict::wait; // stays due: the next pass judges, or the one after that
     }
-    if (silence >= interval) {
-        if (!questions.add(route, now)) {
+    const Time asked_at = check_at_ - interval; // the time before this
+    const bool patient = overdue && may_yet_answer(silence, bound, asked_at, tuning, now);
+    if (silence >= interval || evidence_.hint) {
+        const LivenessProbe probe = !heard_ && overdue ? LivenessProbe::reads : LivenessProbe::exists;
+        if (!questions.add({route, probe}, now)) {
             return Verdict::wait; // likewise
         }
         count.liveness_probes.add();
+        evidence_.busy_known = false;
     }
-    const Time asked_at = check_at_ - interval; // the time before this
     check_at_ = now + interval;
-    if (silence < bound) {
+    if (evidence_.hint) {
+        evidence_.hint = false;
+        hint_after_ = now + interval;
+        return Verdict::ask;
+    }
+    if (!overdue) {
         return unanswered ? Verdict::wait : Verdict::ask;
     }
-    const bool exists = alive_at_ != Time{} && (now - alive_at_ < bound || alive_at_ >= asked_at);
-    if (exists && silence < tuning.stopped_timeout) {
+    if (patient) {
         count.liveness_extensions.add();
         return Verdict::ask;
     }
@@ -39,6 +85,20 @@ Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, Liv
         return Verdict::ask;
     }
     return Verdict::dead;
+}
+
+Cause Liveness::cause() const noexcept
+{
+    if (evidence_.gone) {
+        return Cause::refused;
+    }
+    if (heard_) {
+        return evidence_.host_unreachable ? Cause::unreachable : Cause::stopped_answering;
+    }
+    if (evidence_.exists) {
+        return Cause::not_heard;
+    }
+    return evidence_.host_unreachable ? Cause::unreachable : Cause::never_answered;
 }
 
 } // namespace srd

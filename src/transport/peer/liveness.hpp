@@ -2,13 +2,20 @@
 //
 // When a silent peer is dead.
 //
-// Only silence for the stated time ends a connection (Tuning::peer_timeout, or
-// connect_timeout for an address that never answered); what routers and the
-// system say is a hint. A process that is stopped, or computes without making
-// progress, is silent too: as long as the backend sees that it exists, it gets
-// Tuning::stopped_timeout. It may also be us who were stopped, with the peer's
-// answers unread: so nobody is given up before a last question has gone
-// unanswered for a whole interval, and before everything that has come is read.
+// Silence for the stated time ends a connection: Tuning::peer_timeout, or
+// connect_timeout for an address that has never answered. Three things change that:
+//
+//  - ICMP messages are hints: they may be forged, late, or speak of one path of many. Each makes us
+//    ask at once: the peer for a sign of life, and the backend whether the process exists. Only if
+//    that confirms it, nobody being there is a fact. Any sign of life clears all suspicion, and an
+//    answer to a question that was asked before it is history.
+//  - A process that is stopped, or computes without making progress, is silent too. As long as the
+//    backend sees that it exists, it gets Tuning::stopped_timeout.
+//  - From one that was never heard, existing is not enough: a firewall may drop all that we send. It
+//    gets that time only while it says itself that it has not read what came for it.
+//
+// It may also be us who were stopped, with the peer's answers unread: so nobody is given up before a
+// last question has gone unanswered for a whole interval, and before everything that has come is read.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +25,11 @@
 
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
+#include <srd/status.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
+
+#include "io/core/packet_io.hpp"
 
 namespace srd {
 
@@ -27,22 +37,27 @@ namespace srd {
 /// a time: the backend has no room for all peers' answers at once.
 class LivenessQuestions {
 public:
+    struct Question {
+        RouteId route{};
+        LivenessProbe probe{};
+    };
+
     /// False: no room; ask again when what has come is read.
-    bool add(RouteId route, Time now) noexcept
+    bool add(const Question& question, Time now) noexcept
     {
-        const bool room = count_ == 0 ? drained_at_ > asked_at_ : count_ < routes_.size();
+        const bool room = count_ == 0 ? drained_at_ > asked_at_ : count_ < questions_.size();
         if (room) {
-            routes_[count_++] = route;
+            questions_[count_++] = question;
             asked_at_ = now;
         }
         return room;
     }
-    bool take(RouteId& route) noexcept
+    bool take(Question& question) noexcept
     {
         if (count_ == 0) {
             return false;
         }
-        route = routes_[--count_];
+        question = questions_[--count_];
         return true;
     }
     bool empty() const noexcept { return count_ == 0; }
@@ -52,7 +67,7 @@ public:
     Time drained_at() const noexcept { return drained_at_; }
 
 private:
-    std::array<RouteId, 64> routes_{};
+    std::array<Question, 64> questions_{};
     std::size_t count_ = 0;
     Time asked_at_{}; ///< the latest of them
     Time drained_at_{};
@@ -75,14 +90,14 @@ public:
     /// We begin to introduce ourselves.
     void on_greeting(Time now) noexcept
     {
-        gone_at_ = time_never;
+        forget_evidence();
         waiting_since_ = now;
         heard_at_ = std::max(heard_at_, now);
         check_at_ = now + interval;
     }
     void on_established(Time now) noexcept
     {
-        gone_at_ = time_never; // that was about an earlier process at this address
+        forget_evidence(); // that was about an earlier process at this address
         waiting_since_ = now;
     }
     /// A valid packet has come.
@@ -91,6 +106,7 @@ public:
         heard_ = true;
         last_call_ = false;
         proof_wanted_ = false;
+        forget_evidence();
         heard_at_ = now;
         waiting_since_ = now;
         check_at_ = now + interval;
@@ -113,16 +129,26 @@ public:
         check_at_ = std::min(check_at_, now + interval);
     }
 
-    /// The backend has seen that the process exists.
-    void on_process_alive(Time now) noexcept { alive_at_ = now; }
-    /// The system says that nobody has the address.
-    void on_process_gone(Time now) noexcept { gone_at_ = std::min(gone_at_, now + last_words_time); }
-    /// Does a router's "unreachable" count? It may speak of one path while the others work (RFC 1122,
-    /// 4.2.3.9: a hint, not a verdict).
-    bool believes_unreachable(const Tuning& tuning, Time now) const noexcept
+    // -- What the backend learns. Call arm() after each.
+
+    /// ICMP says that nobody has the address.
+    void on_port_unreachable(Time now) noexcept
     {
-        return !heard_ || now - std::max({heard_at_, waiting_since_, alive_at_}) >= tuning.peer_timeout;
+        evidence_.port_unreachable = true;
+        on_hint(now);
+        believe_gone(now);
     }
+    /// ICMP says that there is no way to the address (RFC 1122, 4.2.3.9: a hint, not a verdict).
+    void on_host_unreachable(Time now) noexcept
+    {
+        evidence_.host_unreachable = true;
+        on_hint(now);
+    }
+    /// The answer to a question that was asked at `since`. True: the peer, never heard, is not to be had.
+    bool on_answer(RouteNotice::Kind kind, Time since, Time now) noexcept;
+
+    /// Why the peer is given up, if it is.
+    Cause cause() const noexcept;
 
     Time next_timeout() const noexcept { return std::min(check_at_, gone_at_); }
     bool check_due(Time now) const noexcept { return check_at_ <= now; }
@@ -147,12 +173,47 @@ public:
                   const Tuning& tuning, Counters& count, Time now) noexcept;
 
 private:
+    /// What was learned since the last sign of life.
+    struct Evidence {
+        bool hint = false; ///< something was heard that is to be asked about
+        bool port_unreachable = false;
+        bool host_unreachable = false;
+        bool gone = false;       ///< the backend was told that nobody has the address
+        bool exists = false;     ///< ... that somebody has
+        bool is_busy = false;    ///< the process says that it has not read what came for it
+        bool busy_known = false; ///< it has said so, or the contrary, since it was last asked
+    };
+
+    void on_hint(Time now) noexcept
+    {
+        if (now >= hint_after_) { // each question may bring another one
+            evidence_.hint = true;
+            check_at_ = std::min(check_at_, now);
+        }
+    }
+    /// Both say so: somebody who forges the one cannot forge the other.
+    void believe_gone(Time now) noexcept
+    {
+        if (evidence_.port_unreachable && evidence_.gone) {
+            gone_at_ = std::min(gone_at_, now + last_words_time);
+        }
+    }
+    void forget_evidence() noexcept
+    {
+        evidence_ = Evidence{};
+        gone_at_ = time_never;
+    }
+    bool may_yet_answer(Duration silence, Duration bound, Time asked_at, const Tuning& tuning,
+                        Time now) const noexcept;
+
     bool heard_ = false;
     bool proof_wanted_ = false;
     bool last_call_ = false;     ///< silent for too long; one last question is out
+    Evidence evidence_;
     Time heard_at_{};            ///< last valid packet
     Time waiting_since_{};       ///< since when something is outstanding without a sign of life
     Time alive_at_{};            ///< last evidence that the process exists
+    Time hint_after_{};          ///< earlier hints cause no question: one is out
     Time check_at_ = time_never; ///< next look
     Time gone_at_ = time_never;  ///< the news that the process is gone counts from then on
 };

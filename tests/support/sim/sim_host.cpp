@@ -62,6 +62,14 @@ void SimHost::kill(ProcessState afterwards)
     io_.reset();
 }
 
+ProcessState SimHost::process_state() const
+{
+    if (!running()) {
+        return dead_state_;
+    }
+    return now() < stopped_until_ ? ProcessState::busy : ProcessState::reading;
+}
+
 void SimHost::stop(Time until)
 {
     stopped_until_ = until;
@@ -86,7 +94,7 @@ void SimHost::deliver(SimPacket* packet)
 void SimHost::on_unreachable_port(std::uint32_t peer)
 {
     if (running()) {
-        io_->push_notice(peer, RouteNotice::Kind::process_gone, now() + std::chrono::microseconds(10));
+        io_->push_notice(peer, RouteNotice::Kind::port_unreachable, now() + std::chrono::microseconds(10));
         wake(now() + std::chrono::microseconds(10));
     }
 }

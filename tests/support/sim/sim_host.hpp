@@ -97,7 +97,7 @@ public:
     void fire(std::uint32_t what, std::uint64_t value) override;
     void deliver(SimPacket* packet) override;
     void on_unreachable_port(std::uint32_t peer) override;
-    ProcessState process_state() const override { return running() ? ProcessState::alive : dead_state_; }
+    ProcessState process_state() const override;
     ProcessMemory* process_memory() override { return running() ? io_.get() : nullptr; }
     void between_entries() override;
 

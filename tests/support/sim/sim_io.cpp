@@ -249,7 +249,7 @@ std::size_t SimIo::tx_burst(std::span<const TxPacket> packets)
     return accepted;
 }
 
-void SimIo::probe_liveness(RouteId route, Time now)
+void SimIo::probe_liveness(RouteId route, LivenessProbe probe, Time now)
 {
     const AllocationPermit permit;
     if (!options_.answers_liveness) {
@@ -260,24 +260,29 @@ void SimIo::probe_liveness(RouteId route, Time now)
         push_notice(about, RouteNotice::Kind::network, now);
         push_notice(about, RouteNotice::Kind::same_host, now + options_.liveness_delay);
     }
-    switch (network_.port(about)->process_state()) {
-    case ProcessState::alive:
-        return push_notice(about, RouteNotice::Kind::process_alive, now + options_.liveness_delay);
-    case ProcessState::gone:
-        return push_notice(about, RouteNotice::Kind::process_gone, now + options_.liveness_delay);
-    case ProcessState::silent:
-        return;
+    const auto answer = [&](RouteNotice::Kind kind) {
+        push_notice(about, kind, now + options_.liveness_delay, now);
+    };
+    const ProcessState state = network_.port(about)->process_state();
+    if (state == ProcessState::gone) {
+        answer(RouteNotice::Kind::process_gone);
+    } else if (state != ProcessState::silent) {
+        answer(RouteNotice::Kind::process_alive);
+        if (probe == LivenessProbe::reads) {
+            answer(state == ProcessState::busy ? RouteNotice::Kind::process_busy
+                                               : RouteNotice::Kind::process_reads);
+        }
     }
 }
 
-void SimIo::push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due)
+void SimIo::push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due, Time since)
 {
     const auto place = routes_.find(about_host);
     if (place == routes_.end() && kind == RouteNotice::Kind::mtu_changed) {
         mtu_to_[about_host] = mtu_true_[about_host]; // found when the route is first used
     }
     if (place != routes_.end()) {
-        notices_.push_back({due, {place->second, kind}});
+        notices_.push_back({due, {place->second, kind, since}});
     }
 }
 

@@ -53,7 +53,7 @@ public:
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
-    void probe_liveness(RouteId route, Time now) override;
+    void probe_liveness(RouteId route, LivenessProbe probe, Time now) override;
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     int wait_fd() const noexcept override { return -1; }
     bool arm_wait() override { return rx_queue_.empty(); }
@@ -67,7 +67,8 @@ public:
 
     /// Queues an arrived datagram, or drops it (checksum, longer than this host takes, full socket).
     void deliver(SimPacket* packet);
-    void push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due);
+    /// `since`: RouteNotice::since.
+    void push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time due, Time since = {});
     /// Changes the MTU towards `host`. Packets that are too long are lost until the backend finds out
     /// and tells the engine; then those that were built before go as fragments.
     void set_mtu(std::uint32_t host, std::uint32_t mtu, Time now);

@@ -175,14 +175,15 @@ void LossyNet::pass_down(SimPacket* packet)
 void LossyNet::finish(SimPacket* packet)
 {
     SimPort* const receiver = port(packet->destination);
-    if (receiver->process_state() == ProcessState::alive) {
+    const ProcessState state = receiver->process_state();
+    if (state == ProcessState::reading || state == ProcessState::busy) {
         ++totals_.delivered;
         packet->arrived = clock_.now();
         tell("arrived", *packet);
         receiver->deliver(packet);
         return;
     }
-    if (receiver->process_state() == ProcessState::gone) {
+    if (state == ProcessState::gone) {
         port(packet->source)->on_unreachable_port(packet->destination);
     }
     release(packet);

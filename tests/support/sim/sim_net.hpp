@@ -72,7 +72,8 @@ private:
 
 /// Whether a host's process can be found.
 enum class ProcessState : std::uint8_t {
-    alive,  ///< running or stopped
+    reading,
+    busy,   ///< with something else for now
     gone,   ///< its host says that nobody has the address
     silent, ///< nothing answers
 };

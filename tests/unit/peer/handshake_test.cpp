@@ -138,32 +138,20 @@ TEST_CASE("Handshake: no room is why a peer is not met only while we introduce o
     CHECK_FALSE(handshake.refused());
 }
 
-TEST_CASE("Handshake: the news that nobody is there counts when it is heard again after another question")
+TEST_CASE("Handshake: questions to a peer that is met count as such until it is heard")
 {
     Handshake handshake(55);
-    CHECK(handshake.on_gone_news()); // idle: no doubt
     handshake.greet(start);
-    written(handshake);
-    CHECK_FALSE(handshake.on_gone_news()); // perhaps about the process before
-    CHECK_FALSE(handshake.on_gone_news()); // heard twice, of one question
-    handshake.on_timeout(start + 1ms);
-    written(handshake);
-    CHECK(handshake.on_gone_news());
-    CHECK(handshake.on_gone_news());
+    CHECK_FALSE(handshake.questioning()); // an introduction
     handshake.learn(remote(66, 77));
     handshake.establish();
-    CHECK(handshake.on_gone_news());
-}
-
-TEST_CASE("Handshake: questions without bad news leave the first news doubtful")
-{
-    Handshake handshake(55);
-    handshake.greet(start);
-    for (int i = 0; i < 5; ++i) {
-        handshake.ask();
-        written(handshake);
-    }
-    CHECK_FALSE(handshake.on_gone_news());
+    CHECK_FALSE(handshake.questioning());
+    handshake.ask();
+    CHECK(handshake.questioning());
+    written(handshake);
+    CHECK(handshake.questioning());
+    handshake.on_heard();
+    CHECK_FALSE(handshake.questioning());
 }
 
 TEST_CASE("Handshake: a farewell goes to the remote's record of us")

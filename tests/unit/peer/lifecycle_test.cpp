@@ -278,7 +278,7 @@ TEST_CASE("PeerLifecycle: what the backend learns of a route")
     World world;
     using Kind = RouteNotice::Kind;
     const auto notice = [&](Kind kind, std::uint32_t mtu = 0) {
-        world.lifecycle.on_route_notice({RouteId{0}, kind}, mtu, world.now);
+        world.lifecycle.on_route_notice({RouteId{0}, kind, world.now}, mtu, world.now);
     };
     notice(Kind::mtu_changed, 1100);
     CHECK(world.peer(world.a).route.mtu() == 1100);
@@ -286,16 +286,16 @@ TEST_CASE("PeerLifecycle: what the backend learns of a route")
     CHECK(world.peer(world.a).route.same_host());
     notice(Kind::network);
     CHECK_FALSE(world.peer(world.a).route.same_host());
-    world.lifecycle.on_route_notice({RouteId{9}, Kind::unreachable}, 0, world.now); // of nobody
+    world.lifecycle.on_route_notice({RouteId{9}, Kind::unreachable, world.now}, 0, world.now); // of nobody
     submit(world, world.a);
     notice(Kind::unreachable);
-    CHECK(world.peer(world.a).handshake.established()); // heard a moment ago
-    world.now += world.shared.tuning.peer_timeout;
-    notice(Kind::process_alive);
-    notice(Kind::unreachable);
+    CHECK(world.peer(world.a).handshake.established()); // it may be one path of many
+    const std::uint32_t stranger = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
+    submit(world, stranger);
+    world.lifecycle.greet(stranger, world.now);
+    world.lifecycle.on_route_notice({RouteId{5}, Kind::host_unreachable}, 0, world.now); // a hint
     CHECK_FALSE(world.shared.outgoing.any_done());
-    world.now += world.shared.tuning.peer_timeout;
-    notice(Kind::unreachable);
+    world.lifecycle.on_route_notice({RouteId{5}, Kind::unreachable, world.now}, 0, world.now);
     CHECK(ended(world) == Cause::unreachable);
 }
 
@@ -305,7 +305,9 @@ TEST_CASE("PeerLifecycle: a process that is gone ends its connection after its l
     const std::uint32_t b = world.meet(1);
     submit(world, world.a);
     for (const std::uint32_t route : {0U, 1U}) {
-        world.lifecycle.on_route_notice({RouteId{route}, RouteNotice::Kind::process_gone}, 0, world.now);
+        for (const auto kind : {RouteNotice::Kind::port_unreachable, RouteNotice::Kind::process_gone}) {
+            world.lifecycle.on_route_notice({RouteId{route}, kind, world.now}, 0, world.now);
+        }
     }
     CHECK(world.lifecycle.on_timeout(world.a, world.now + Liveness::last_words_time - 1ns));
     CHECK(world.shared.peers.next_timeout() <= world.now + Liveness::last_words_time + 5us);

@@ -6,6 +6,7 @@ namespace {
 
 using namespace srd;
 using namespace std::chrono_literals;
+using Kind = RouteNotice::Kind;
 using Verdict = Liveness::Verdict;
 
 const Time start{Duration(1h)};
@@ -17,8 +18,9 @@ struct Watch {
         now = liveness.next_timeout();
         questions.on_rx_drained(now);
         const Verdict verdict = liveness.check(unanswered, owed, RouteId{4}, questions, tuning, count, now);
-        for (RouteId route{}; questions.take(route);) {
-            CHECK(route == RouteId{4});
+        for (LivenessQuestions::Question question; questions.take(question);) {
+            CHECK(question.route == RouteId{4});
+            asked = question.probe;
         }
         return verdict;
     }
@@ -37,6 +39,7 @@ struct Watch {
     Liveness liveness{start};
     Time now = start;
     Verdict latest = Verdict::wait;
+    LivenessProbe asked{}; ///< last
 };
 
 /// Of a peer that was heard at the start, and owes us something since then.
@@ -79,6 +82,43 @@ TEST_CASE("Liveness: an address that never answered gets longer")
     CHECK(watch.while_it_says(Verdict::wait) == watch.tuning.connect_timeout);
     CHECK(watch.latest == Verdict::ask);
     CHECK(watch.look() == Verdict::dead);
+    CHECK(watch.liveness.cause() == Cause::never_answered);
+}
+
+TEST_CASE("Liveness: of one that was never heard, that it exists is no reason to wait")
+{
+    Watch watch;
+    watch.liveness.on_greeting(start);
+    while ((watch.latest = watch.look()) != Verdict::dead) {
+        watch.liveness.on_answer(Kind::process_alive, watch.now, watch.now + 1ms);
+        if (watch.asked == LivenessProbe::reads) {
+            watch.liveness.on_answer(Kind::process_reads, watch.now, watch.now + 1ms);
+        }
+        REQUIRE(watch.now - start < 1min);
+    }
+    CHECK(watch.now - start == watch.tuning.connect_timeout + Liveness::interval);
+    CHECK(watch.asked == LivenessProbe::reads);
+    CHECK(watch.liveness.cause() == Cause::not_heard);
+}
+
+TEST_CASE("Liveness: of one that was never heard, that it has not read is")
+{
+    Watch watch;
+    watch.tuning.stopped_timeout = 2min;
+    watch.liveness.on_greeting(start);
+    const Duration until = GENERATE(Duration(50s), Duration(10min));
+    while ((watch.latest = watch.look()) != Verdict::dead) {
+        if (watch.asked == LivenessProbe::reads) {
+            watch.liveness.on_answer(
+                watch.now - start < until ? Kind::process_busy : Kind::process_reads, watch.now, watch.now);
+        }
+        REQUIRE(watch.now - start < 5min);
+    }
+    if (until == 50s) { // it begins to read, and the next question finds it so
+        CHECK(watch.now - start == until + Liveness::interval);
+    } else {
+        CHECK(watch.now - start == 2min);
+    }
 }
 
 TEST_CASE("Liveness: anything heard starts the time anew, and takes the last call back")
@@ -135,7 +175,7 @@ TEST_CASE("Liveness: a process that is seen to exist gets the time of one that i
     watch.tuning.stopped_timeout = 1min;
     Verdict verdict = Verdict::wait;
     while (verdict != Verdict::dead) {
-        watch.liveness.on_process_alive(watch.now + 1ms);
+        watch.liveness.on_answer(Kind::process_alive, watch.now + 1ms, watch.now + 1ms);
         verdict = watch.look();
         REQUIRE(watch.now - start < 2min);
     }
@@ -146,7 +186,7 @@ TEST_CASE("Liveness: a process that is seen to exist gets the time of one that i
 TEST_CASE("Liveness: existence is believed for the stated time after it was seen")
 {
     MetWatch watch;
-    watch.liveness.on_process_alive(start + 3s);
+    watch.liveness.on_answer(Kind::process_alive, start + 3s, start + 3s);
     while ((watch.latest = watch.look()) != Verdict::dead) {
         REQUIRE(watch.now - start < 1min);
     }
@@ -181,37 +221,107 @@ TEST_CASE("Liveness: who is asked for a proof owes one, until it is heard")
     }
 }
 
-TEST_CASE("Liveness: the news that a process is gone counts after its last words, once")
+TEST_CASE("Liveness: nobody is there if ICMP and the answer to a question say so; that counts after its last words")
 {
-    Liveness liveness(start);
-    CHECK_FALSE(liveness.take_gone(start));
-    liveness.on_process_gone(start);
-    liveness.on_process_gone(start + 1ms); // it stays the first
-    CHECK(liveness.next_timeout() == start + Liveness::last_words_time);
-    CHECK_FALSE(liveness.take_gone(start + Liveness::last_words_time - 1ns));
-    CHECK(liveness.take_gone(start + Liveness::last_words_time));
-    CHECK_FALSE(liveness.take_gone(start + 1s));
-    liveness.on_process_gone(start);
-    liveness.on_established(start); // that was about the one before
-    CHECK_FALSE(liveness.take_gone(start + 1s));
-    liveness.on_process_gone(start);
-    liveness.on_greeting(start);
-    CHECK_FALSE(liveness.take_gone(start + 1s));
+    MetWatch watch;
+    Liveness& liveness = watch.liveness;
+    const Time later = start + 100ms;
+    const auto gone_by = [&](Time now) { return liveness.take_gone(now); };
+    SECTION("both")
+    {
+        liveness.on_port_unreachable(later);
+        CHECK(liveness.next_timeout() == later); // asks at once
+        CHECK(watch.look() == Verdict::ask);
+        CHECK(watch.asked == LivenessProbe::exists);
+        CHECK_FALSE(gone_by(later + 1s));
+        liveness.on_answer(Kind::process_gone, later, later + 1ms);
+        CHECK_FALSE(gone_by(later + 1ms + Liveness::last_words_time - 1ns));
+        CHECK(gone_by(later + 1ms + Liveness::last_words_time));
+        CHECK_FALSE(gone_by(later + 1s)); // once
+        CHECK(liveness.cause() == Cause::refused);
+    }
+    SECTION("in the other order")
+    {
+        liveness.on_answer(Kind::process_gone, later, later);
+        CHECK_FALSE(gone_by(later + 1s));
+        liveness.on_port_unreachable(later + 1s);
+        CHECK(gone_by(later + 1s + Liveness::last_words_time));
+    }
+    SECTION("a sign of life clears both")
+    {
+        liveness.on_port_unreachable(later);
+        liveness.on_heard(later + 1ms);
+        liveness.on_answer(Kind::process_gone, later, later + 2ms); // asked before it
+        CHECK_FALSE(gone_by(later + 1s));
+        liveness.on_port_unreachable(later + 2s);
+        CHECK_FALSE(gone_by(later + 3s));
+    }
+    SECTION("a process that is seen clears both")
+    {
+        liveness.on_port_unreachable(later);
+        liveness.on_answer(Kind::process_alive, later, later);
+        liveness.on_answer(Kind::process_gone, later, later);
+        CHECK_FALSE(gone_by(later + 1s));
+    }
+    SECTION("another connection clears both")
+    {
+        liveness.on_port_unreachable(later);
+        liveness.on_answer(Kind::process_gone, later, later);
+        if (GENERATE(true, false)) {
+            liveness.on_established(later);
+        } else {
+            liveness.on_greeting(later);
+        }
+        CHECK_FALSE(gone_by(later + 1s));
+    }
 }
 
-TEST_CASE("Liveness: a router's word counts for strangers, and where there is long silence")
+TEST_CASE("Liveness: a stream of ICMP messages is one question in a while, and ends nothing by itself")
 {
-    const Tuning tuning;
-    Liveness liveness(start);
-    CHECK(liveness.believes_unreachable(tuning, start));
-    liveness.on_heard(start);
-    CHECK_FALSE(liveness.believes_unreachable(tuning, start + tuning.peer_timeout - 1ns));
-    CHECK(liveness.believes_unreachable(tuning, start + tuning.peer_timeout));
-    liveness.on_process_alive(start + 1s);
-    CHECK_FALSE(liveness.believes_unreachable(tuning, start + tuning.peer_timeout));
-    liveness.on_wait_begins(start + 2s);
-    CHECK_FALSE(liveness.believes_unreachable(tuning, start + 1s + tuning.peer_timeout));
-    CHECK(liveness.believes_unreachable(tuning, start + 2s + tuning.peer_timeout));
+    MetWatch watch;
+    unsigned questions = 0;
+    Time now = start;
+    for (; now < start + 4s; now += 1ms) {
+        watch.questions.on_rx_drained(now);
+        watch.liveness.on_port_unreachable(now);
+        watch.liveness.on_host_unreachable(now);
+        const auto verdict = watch.liveness.check(true, false, RouteId{4}, watch.questions, watch.tuning,
+                                                  watch.count, now);
+        REQUIRE(verdict != Verdict::dead);
+        REQUIRE_FALSE(watch.liveness.take_gone(now));
+        for (LivenessQuestions::Question question; watch.questions.take(question);) {
+            ++questions;
+        }
+    }
+    CHECK(questions <= 8);
+}
+
+TEST_CASE("Liveness: an idle peer that ICMP speaks of is asked once, and left in peace")
+{
+    MetWatch watch;
+    watch.look(false);
+    CHECK(watch.liveness.next_timeout() == time_never);
+    watch.liveness.on_host_unreachable(start + 10s);
+    CHECK(watch.look(false) == Verdict::ask);
+    CHECK(watch.look(false) == Verdict::wait);
+    CHECK(watch.liveness.next_timeout() == time_never);
+}
+
+TEST_CASE("Liveness: that there is no way counts at once for strangers, and names the cause of long silence")
+{
+    Liveness stranger(start);
+    stranger.on_greeting(start);
+    stranger.on_host_unreachable(start + 1ms); // a hint
+    CHECK(stranger.cause() == Cause::unreachable);
+    CHECK(stranger.on_answer(Kind::unreachable, start + 1ms, start + 2ms));
+    MetWatch watch;
+    CHECK_FALSE(watch.liveness.on_answer(Kind::unreachable, start, start + 1ms));
+    watch.while_it_says(Verdict::wait);
+    CHECK(watch.now - start == watch.tuning.peer_timeout);
+    CHECK(watch.look() == Verdict::dead);
+    CHECK(watch.liveness.cause() == Cause::unreachable);
+    watch.liveness.on_heard(watch.now);
+    CHECK(watch.liveness.cause() == Cause::stopped_answering);
 }
 
 TEST_CASE("LivenessQuestions: a batch at a time, the next when what has come is read")
@@ -220,20 +330,20 @@ TEST_CASE("LivenessQuestions: a batch at a time, the next when what has come is 
     questions.on_rx_drained(start);
     CHECK(questions.empty());
     for (std::uint32_t i = 0; i < 64; ++i) {
-        REQUIRE(questions.add(RouteId{i}, start + 1ms));
+        REQUIRE(questions.add({RouteId{i}, LivenessProbe::exists}, start + 1ms));
     }
-    CHECK_FALSE(questions.add(RouteId{64}, start + 1ms));
-    RouteId route{};
+    CHECK_FALSE(questions.add({RouteId{64}, LivenessProbe::exists}, start + 1ms));
+    LivenessQuestions::Question question;
     unsigned taken = 0;
-    while (questions.take(route)) {
+    while (questions.take(question)) {
         ++taken;
     }
     CHECK(taken == 64);
-    CHECK_FALSE(questions.add(RouteId{64}, start + 1ms)); // their answers have no room yet
+    CHECK_FALSE(questions.add({RouteId{64}, LivenessProbe::exists}, start + 1ms)); // their answers have no room yet
     questions.on_rx_drained(start + 1ms);
-    CHECK_FALSE(questions.add(RouteId{64}, start + 1ms));
+    CHECK_FALSE(questions.add({RouteId{64}, LivenessProbe::exists}, start + 1ms));
     questions.on_rx_drained(start + 1ms + 1ns);
-    CHECK(questions.add(RouteId{64}, start + 2ms));
+    CHECK(questions.add({RouteId{64}, LivenessProbe::exists}, start + 2ms));
 }
 
 TEST_CASE("Liveness: a look that finds no room for its question stays due")
@@ -242,7 +352,7 @@ TEST_CASE("Liveness: a look that finds no room for its question stays due")
     const Time due = watch.liveness.next_timeout();
     for (std::uint32_t i = 0; i < 64; ++i) {
         watch.questions.on_rx_drained(due);
-        REQUIRE(watch.questions.add(RouteId{i}, due));
+        REQUIRE(watch.questions.add({RouteId{i}, LivenessProbe::exists}, due));
     }
     CHECK(watch.liveness.check(true, false, RouteId{4}, watch.questions, watch.tuning, watch.count, due) ==
           Verdict::wait);

@@ -45,6 +45,13 @@ struct Table {
 
 using Peers = std::vector<std::uint32_t>;
 
+/// It counts 5 ms after `now`.
+void gone(Liveness& liveness, Time now)
+{
+    liveness.on_port_unreachable(now);
+    liveness.on_answer(RouteNotice::Kind::process_gone, now, now);
+}
+
 } // namespace
 
 TEST_CASE("PeerTable: peers are found by route, of which 0 is one")
@@ -164,9 +171,9 @@ TEST_CASE("PeerTable: one timer each, at the earliest of its deadlines")
     world.table.arm(one);
     CHECK(world.table.next_timeout() == time_never);
     world.table[one].handshake.greet(start);          // 1 ms
-    world.table[one].liveness.on_process_gone(start); // 5 ms
+    gone(world.table[one].liveness, start); // 5 ms
     world.table.arm(one);
-    world.table[two].liveness.on_process_gone(start + 10ms);
+    gone(world.table[two].liveness, start + 10ms);
     world.table.arm(two);
     CHECK(world.expire(start + 900us).empty());
     CHECK(world.expire(start + 1100us) == Peers{one});
@@ -188,7 +195,7 @@ TEST_CASE("PeerTable: a deadline that has moved back is noticed when the timer f
     CHECK(world.expire(start + 501ms) == Peers{peer});
     world.table.arm(peer);
     CHECK(world.expire(start + 899ms).empty());
-    world.table[peer].liveness.on_process_gone(start + 890ms); // 895 ms
+    gone(world.table[peer].liveness, start + 890ms); // 895 ms
     world.table.arm(peer);
     CHECK(world.expire(start + 900ms) == Peers{peer});
 }
