@@ -345,9 +345,7 @@ int cq_signal(fid_cq* cq)
         SRD_WARN(FI_LOG_CQ, "fi_cq_signal: the queue was opened with FI_WAIT_NONE, so nobody can wait on it");
         return -FI_EINVAL;
     }
-    if (!queue.domain.fabric.inherited()) { // in a child of fork() its descriptors are closed
-        queue.signal();
-    }
+    queue.signal();
     return 0;
 }
 
@@ -396,7 +394,7 @@ int cq_close(fid* object)
 int cq_control(fid* object, int command, void* argument)
 {
     const CompletionQueue& queue = self(object);
-    return control_wait(command, argument, queue.wait_obj,
+    return control_wait(command, argument, queue.domain.fabric, queue.wait_obj,
                         queue.wait_obj == FI_WAIT_FD ? queue.group.fd() : -1);
 }
 

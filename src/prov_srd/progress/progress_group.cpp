@@ -27,9 +27,19 @@ constexpr std::uint32_t passes_per_yield = 8;
 
 } // namespace
 
-ProgressGroup::ProgressGroup(DomainProgress& domain) noexcept
+ProgressGroup::ProgressGroup(DomainProgress& domain)
     : members_lock(domain.is_shared_by_threads()), domain_(domain)
 {
+}
+
+/// The numbers may soon name files of the child's own.
+void ProgressGroup::forked() noexcept
+{
+    members_lock.abandon(); // whoever held it does not exist here
+    is_inherited_ = true;
+    epoll_fd_.store(-1);
+    armed_.store(false);
+    fd_armed_.store(false);
 }
 
 void ProgressGroup::attach(ProgressMember& member)
@@ -127,6 +137,9 @@ int ProgressGroup::open_descriptors() noexcept
 {
     if (fd() >= 0) {
         return 0;
+    }
+    if (is_inherited_) {
+        return refuse_in_child("waiting for a completion queue or counter");
     }
     ProgressGuard guard(members_lock);
     if (fd() >= 0) {
