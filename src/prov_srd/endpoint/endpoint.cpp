@@ -78,6 +78,9 @@ int Endpoint::enable()
     if (enabled()) {
         return 0;
     }
+    if (domain.fabric.inherited()) {
+        return refuse_in_child("fi_enable");
+    }
     if (const int error = bindings_.check(); error != 0) {
         return error;
     }

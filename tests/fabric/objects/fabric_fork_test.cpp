@@ -104,6 +104,26 @@ TEST_CASE("a child that uses what it inherited is told so, and nothing goes out"
     exchange(pair);
 }
 
+TEST_CASE("a child cannot enable what it inherited, whether it was enabled before or not")
+{
+    Pair pair;
+    exchange(pair);
+    Handle<fid_ep> late;
+    REQUIRE(fi_endpoint(pair.domain.domain.get(), pair.domain.info.get(), late.out(), nullptr) == 0);
+    REQUIRE(fi_ep_bind(late.get(), &pair.a.av->fid, 0) == 0);
+    REQUIRE(fi_ep_bind(late.get(), &pair.a.cq->fid, FI_TRANSMIT | FI_RECV) == 0);
+    Child child([&] {
+        int told = 0;
+        for (fid_ep* ep : {pair.a.ep.get(), pair.b.ep.get(), late.get()}) {
+            told += fi_enable(ep) == -FI_EOPBADSTATE;
+        }
+        return told;
+    });
+    CHECK(child.wait() == 3);
+    CHECK(fi_enable(late.get()) == 0);
+    exchange(pair);
+}
+
 TEST_CASE("a child that would wait on what it inherited is told so: the descriptors are not its own")
 {
     const auto progress = GENERATE(FI_PROGRESS_MANUAL, FI_PROGRESS_AUTO);
