@@ -122,6 +122,7 @@ private:
 
     void forked() noexcept override;
     void add(ProgressMember& member, bool bound) SRD_EXCLUDES(members_lock);
+    void remove(ProgressMember& member, bool bound_too) noexcept SRD_EXCLUDES(members_lock);
     void count_bound() noexcept SRD_REQUIRES(members_lock);
     void watch(int descriptor) noexcept;
     void drain_event() noexcept;
