@@ -112,8 +112,8 @@ void Endpoint::linger() noexcept
     Time heard = clock_now();
     std::uint64_t received = unit_.counters().rx_packets.value();
     while (true) {
+        const bool busy = domain.progress.progress_all();
         const Time now = clock_now();
-        const bool busy = domain.progress.progress_all(now);
         Time deadline = time_never;
         if (unit_.is_drained(deadline)) {
             return;

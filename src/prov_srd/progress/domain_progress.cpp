@@ -6,6 +6,7 @@
 
 #include <srd/check.hpp>
 
+#include "progress/clock.hpp"
 #include "progress/progress_group.hpp"
 #include "progress/progress_thread.hpp"
 
@@ -92,10 +93,14 @@ void DomainProgress::remove_group(ProgressGroup& group) noexcept
     std::erase(groups_, &group);
 }
 
-bool DomainProgress::progress_all(Time now) noexcept
+bool DomainProgress::progress_all() noexcept
 {
+    const std::lock_guard guard(mutex_);
+    const Time now = clock_now(); // not before: whoever waited would take an old time for the present
     bool busy = false;
-    for_each([&](ProgressMember& member) { busy |= member.progress(now); });
+    for (ProgressMember* member : members_) {
+        busy |= member->progress(now);
+    }
     return busy;
 }
 

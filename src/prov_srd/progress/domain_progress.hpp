@@ -85,7 +85,7 @@ public:
     // -- Passes -------------------------------------------------------------
 
     /// One pass over every endpoint. True if anything happened.
-    bool progress_all(Time now) noexcept;
+    bool progress_all() noexcept;
     /// ProgressMember::arm_sleep() of every endpoint, or of none (then false).
     bool arm_all(Time& deadline) noexcept;
     void disarm_all() noexcept;
