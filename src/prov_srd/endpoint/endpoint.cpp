@@ -89,7 +89,7 @@ int Endpoint::enable()
     }
     const Limits& limits = params().limits;
     {
-        const UnitGuard guard(unit_);
+        const UnitGuard guard(unit_); // which nobody waits for: the endpoint is not enabled
         unit_.start(options_.shared_memory_permitted());
         peers_.start();
         transmit_.start(limits.tx_messages);

@@ -190,6 +190,9 @@ bool ProgressUnit::arm_sleep(Time& deadline) noexcept
 
 void ProgressUnit::disarm_sleep() noexcept
 {
+    if (!enabled()) { // nor is the lock waited for, which fi_enable() holds for long
+        return;
+    }
     const UnitGuard guard(*this);
     if (sleepers_ != 0) { // an endpoint may be enabled while others sleep
         --sleepers_;
