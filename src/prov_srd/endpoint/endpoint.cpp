@@ -96,7 +96,7 @@ int Endpoint::enable()
         receive_.start(limits.rx_messages);
     }
     // From here on everything may be seen by others.
-    domain.progress.add(unit_, unit_.io_fd(), [this]() noexcept { unit_.set_enabled(true); });
+    domain.progress.add(unit_, [this]() noexcept { unit_.set_enabled(true); });
     bindings_.announce();
     return 0;
 }
@@ -145,7 +145,7 @@ int Endpoint::close() noexcept
         bindings_.leave_groups();
         unit_.stop();
         // Not before: until here a region that closes must find the endpoint that may be reading it.
-        domain.progress.remove(unit_, unit_.io_fd());
+        domain.progress.remove(unit_);
         if (!params().stats.empty()) {
             write_stats();
         }
