@@ -200,7 +200,7 @@ TEST_CASE("cq: an application that polls the descriptor under manual progress ge
 TEST_CASE(
     "cq: an error entry of libfabric before 1.5, which has no err_data_size, is not written beyond its end")
 {
-    const std::uint32_t version = GENERATE(FI_VERSION(1, 4), FI_VERSION(1, 5));
+    const auto version = GENERATE(std::uint32_t{FI_VERSION(1, 4)}, std::uint32_t{FI_VERSION(1, 5)});
     OpenDomain domain("127.0.0.1", make_hints(), version);
     TestEndpoint endpoint(domain, {});
     std::array<char, 8> buffer{};
