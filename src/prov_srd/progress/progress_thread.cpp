@@ -2,13 +2,14 @@
 #include "progress/progress_thread.hpp"
 
 #include <cerrno>
-#include <csignal>
 #include <system_error>
 
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include <srd/signals_blocked.hpp>
 
 #include "common/log.hpp"
 #include "entry/backend.hpp"
@@ -37,26 +38,6 @@ void add_to_epoll(int epoll, int descriptor)
         throw std::system_error(errno, std::generic_category(), "progress thread: cannot watch a descriptor");
     }
 }
-
-/// The application's signal handlers must not run on a thread it does not know: while one lives, no signal
-/// comes to the calling thread and to those that it starts.
-class SignalsBlocked {
-public:
-    SignalsBlocked()
-    {
-        sigset_t all;
-        sigfillset(&all);
-        if (const int code = pthread_sigmask(SIG_SETMASK, &all, &before_); code != 0) {
-            throw std::system_error(code, std::generic_category(), "progress thread: pthread_sigmask");
-        }
-    }
-    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-    SignalsBlocked(const SignalsBlocked&) = delete;
-    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
-private:
-    sigset_t before_{};
-};
 
 } // namespace
 

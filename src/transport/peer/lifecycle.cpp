@@ -461,7 +461,9 @@ void PeerLifecycle::check_silence(std::uint32_t index, Time now)
         s_.peers.activate(index);
         break;
     case Liveness::Verdict::dead:
-        fail(index, peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause(), now);
+        fail(index,
+             peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause(),
+             now);
         break;
     }
 }

@@ -208,7 +208,7 @@ private:
 
     bool heard_ = false;
     bool proof_wanted_ = false;
-    bool last_call_ = false;     ///< silent for too long; one last question is out
+    bool last_call_ = false; ///< silent for too long; one last question is out
     Evidence evidence_;
     Time heard_at_{};            ///< last valid packet
     Time waiting_since_{};       ///< since when something is outstanding without a sign of life

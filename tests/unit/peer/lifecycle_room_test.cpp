@@ -49,7 +49,7 @@ TEST_CASE(
     std::vector<std::uint32_t> dead;
     for (Time now = wanted; now < wanted + 10s; now += 100ms) {
         world.shared.questions.on_rx_drained(now);
-        for (RouteId route{}; world.shared.questions.take(route);) {
+        for (LivenessQuestions::Question question; world.shared.questions.take(question);) {
         }
         for (std::uint32_t peer = 0; peer < 4; ++peer) {
             const bool was = world.peer(peer).handshake.established();

@@ -337,7 +337,7 @@ TEST_CASE("PeerLifecycle: the cause of a silent peer's end says what was known o
         for (Time now = world.now; !world.shared.outgoing.any_done(); now += 100ms) {
             REQUIRE(now - world.now < 40s);
             world.shared.questions.on_rx_drained(now);
-            for (RouteId route{}; world.shared.questions.take(route);) {
+            for (LivenessQuestions::Question question; world.shared.questions.take(question);) {
             }
             world.lifecycle.check_silence(peer, now);
         }

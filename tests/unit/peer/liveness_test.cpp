@@ -109,8 +109,8 @@ TEST_CASE("Liveness: of one that was never heard, that it has not read is")
     const Duration until = GENERATE(Duration(50s), Duration(10min));
     while ((watch.latest = watch.look()) != Verdict::dead) {
         if (watch.asked == LivenessProbe::reads) {
-            watch.liveness.on_answer(
-                watch.now - start < until ? Kind::process_busy : Kind::process_reads, watch.now, watch.now);
+            watch.liveness.on_answer(watch.now - start < until ? Kind::process_busy : Kind::process_reads,
+                                     watch.now, watch.now);
         }
         REQUIRE(watch.now - start < 5min);
     }
@@ -221,7 +221,8 @@ TEST_CASE("Liveness: who is asked for a proof owes one, until it is heard")
     }
 }
 
-TEST_CASE("Liveness: nobody is there if ICMP and the answer to a question say so; that counts after its last words")
+TEST_CASE(
+    "Liveness: nobody is there if ICMP and the answer to a question say so; that counts after its last words")
 {
     MetWatch watch;
     Liveness& liveness = watch.liveness;
@@ -285,8 +286,8 @@ TEST_CASE("Liveness: a stream of ICMP messages is one question in a while, and e
         watch.questions.on_rx_drained(now);
         watch.liveness.on_port_unreachable(now);
         watch.liveness.on_host_unreachable(now);
-        const auto verdict = watch.liveness.check(true, false, RouteId{4}, watch.questions, watch.tuning,
-                                                  watch.count, now);
+        const auto verdict =
+            watch.liveness.check(true, false, RouteId{4}, watch.questions, watch.tuning, watch.count, now);
         REQUIRE(verdict != Verdict::dead);
         REQUIRE_FALSE(watch.liveness.take_gone(now));
         for (LivenessQuestions::Question question; watch.questions.take(question);) {
@@ -339,7 +340,8 @@ TEST_CASE("LivenessQuestions: a batch at a time, the next when what has come is 
         ++taken;
     }
     CHECK(taken == 64);
-    CHECK_FALSE(questions.add({RouteId{64}, LivenessProbe::exists}, start + 1ms)); // their answers have no room yet
+    CHECK_FALSE(
+        questions.add({RouteId{64}, LivenessProbe::exists}, start + 1ms)); // their answers have no room yet
     questions.on_rx_drained(start + 1ms);
     CHECK_FALSE(questions.add({RouteId{64}, LivenessProbe::exists}, start + 1ms));
     questions.on_rx_drained(start + 1ms + 1ns);

@@ -45,13 +45,6 @@ struct Table {
 
 using Peers = std::vector<std::uint32_t>;
 
-/// It counts 5 ms after `now`.
-void gone(Liveness& liveness, Time now)
-{
-    liveness.on_port_unreachable(now);
-    liveness.on_answer(RouteNotice::Kind::process_gone, now, now);
-}
-
 } // namespace
 
 TEST_CASE("PeerTable: peers are found by route, of which 0 is one")
@@ -170,10 +163,10 @@ TEST_CASE("PeerTable: one timer each, at the earliest of its deadlines")
     const std::uint32_t two = world.add(1, 200);
     world.table.arm(one);
     CHECK(world.table.next_timeout() == time_never);
-    world.table[one].handshake.greet(start);          // 1 ms
-    gone(world.table[one].liveness, start); // 5 ms
+    world.table[one].handshake.greet(start);         // 1 ms
+    world.table[one].liveness.on_wait_begins(start); // 500 ms
     world.table.arm(one);
-    gone(world.table[two].liveness, start + 10ms);
+    world.table[two].liveness.on_wait_begins(start + 10ms);
     world.table.arm(two);
     CHECK(world.expire(start + 900us).empty());
     CHECK(world.expire(start + 1100us) == Peers{one});
@@ -195,7 +188,7 @@ TEST_CASE("PeerTable: a deadline that has moved back is noticed when the timer f
     CHECK(world.expire(start + 501ms) == Peers{peer});
     world.table.arm(peer);
     CHECK(world.expire(start + 899ms).empty());
-    gone(world.table[peer].liveness, start + 890ms); // 895 ms
+    world.table[peer].handshake.greet(start + 894ms); // 895 ms
     world.table.arm(peer);
     CHECK(world.expire(start + 900ms) == Peers{peer});
 }

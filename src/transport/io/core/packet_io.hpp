@@ -109,9 +109,9 @@ struct RouteNotice {
         process_busy,  ///< LivenessProbe::reads: it has not read for a while, and may do so later
         unreachable,   ///< the network knows no way there
         // The way.
-        same_host,     ///< from now on packets go through shared memory, whose round trip is so short that a
-                       ///< few packets now are better than many in one burst later
-        network,       ///< packets go through the network again
+        same_host, ///< from now on packets go through shared memory, whose round trip is so short that a
+                   ///< few packets now are better than many in one burst later
+        network,   ///< packets go through the network again
     };
     RouteId route{};
     Kind kind{};

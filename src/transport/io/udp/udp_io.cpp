@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include <linux/filter.h>
@@ -18,6 +19,7 @@
 
 #include <srd/check.hpp>
 
+#include "io/udp/liveness_responder.hpp"
 #include "io/udp/udp_liveness.hpp"
 #include "io/udp/udp_receiver.hpp"
 #include "io/udp/udp_routes.hpp"
@@ -138,9 +140,9 @@ public:
     {
         return transmitter_->tx_burst(packets);
     }
-    void probe_liveness(RouteId route, Time now) override
+    void probe_liveness(RouteId route, LivenessProbe probe, Time now) override
     {
-        liveness_->probe(route, routes_->address(route), notices_, now);
+        liveness_->probe(route, probe, routes_->address(route), notices_, now);
     }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     int wait_fd() const noexcept override { return epoll_.get(); }
@@ -172,6 +174,7 @@ private:
     std::optional<UdpReceiver> receiver_;
     std::optional<UdpTransmitter> transmitter_;
     std::optional<UdpLiveness> liveness_;
+    std::optional<LivenessResponder> responder_;
 };
 
 int UdpIo::open(std::string& error)
@@ -198,7 +201,15 @@ int UdpIo::open(std::string& error)
     transmitter_.emplace(main_, senders_, local_, *routes_, notices_, counters_, config_,
                          UdpTransmitter::Settings{caps_.path_count, segmentation});
     liveness_.emplace(local_, epoll_, tag_probe);
-    liveness_->set_listener(std::move(listener_));
+    if (listener_.valid()) {
+        try {
+            responder_.emplace(std::move(listener_));
+        } catch (const std::system_error& fault) {
+            error = std::string("cannot watch over the endpoint: ") + fault.what() +
+                    "; raise the limits of threads and file descriptors (ulimit -u, ulimit -n)";
+            return fault.code().value();
+        }
+    }
     return 0;
 }
 
@@ -315,6 +326,9 @@ std::size_t UdpIo::rx_burst(std::span<RxPacket> packets, Time now)
 
 std::size_t UdpIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
+    if (responder_) {
+        responder_->on_pass();
+    }
     liveness_->poll(notices_, now);
     if (const RouteId route = routes_->review_mtu(now); route != no_id<RouteId>) [[unlikely]] {
         notices_.push(route, RouteNotice::Kind::mtu_changed);
@@ -393,6 +407,7 @@ void UdpIo::notify() noexcept
 void forget_udp_sockets() noexcept
 {
     UdpSenders::forget_all();
+    LivenessResponder::forget_thread();
 }
 
 int make_udp_io(const UdpConfig& config, Counters& counters, std::unique_ptr<PacketIo>& io,

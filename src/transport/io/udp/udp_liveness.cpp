@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "io/udp/udp_liveness.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -9,6 +10,8 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+
+#include "io/udp/liveness_responder.hpp"
 
 namespace srd {
 
@@ -52,18 +55,36 @@ FileDescriptor open_liveness_listener(const SocketAddress& address, int& error)
     return FileDescriptor();
 }
 
-void UdpLiveness::probe(RouteId route, const SocketAddress& address, NoticeQueue& notices, Time now)
+bool UdpLiveness::make_room(NoticeQueue& notices, Time now)
+{
+    if (probe_count_ == probes_.size()) {
+        collect(notices); // on one host, or in one rack, the answers are there already
+    }
+    if (probe_count_ == probes_.size()) {
+        const auto oldest = std::min_element(
+            probes_.begin(), probes_.end(), [](const Probe& a, const Probe& b) { return a.since < b.since; });
+        if (now - oldest->since < probe_patience) {
+            return false;
+        }
+        remove(static_cast<std::size_t>(oldest - probes_.begin()));
+    }
+    return true;
+}
+
+void UdpLiveness::probe(RouteId route, LivenessProbe what, const SocketAddress& address, NoticeQueue& notices,
+                        Time now)
 {
     for (std::size_t i = 0; i < probe_count_; ++i) {
         if (probes_[i].route == route) {
-            return;
+            if (now - probes_[i].since < probe_patience) {
+                return;
+            }
+            remove(i);
+            break;
         }
     }
-    if (probe_count_ == probes_.size()) {
-        collect(notices); // on one host, or in one rack, the answers are there already
-        if (probe_count_ == probes_.size()) {
-            return;
-        }
+    if (!make_room(notices, now)) {
+        return;
     }
     FileDescriptor fd(::socket(local_.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd.valid()) {
@@ -83,7 +104,7 @@ void UdpLiveness::probe(RouteId route, const SocketAddress& address, NoticeQueue
     if (error != EINPROGRESS) {
         RouteNotice::Kind kind{};
         if (classify(error, kind)) {
-            notices.push(route, kind);
+            notices.push(route, kind, now);
         }
         return;
     }
@@ -95,7 +116,9 @@ void UdpLiveness::probe(RouteId route, const SocketAddress& address, NoticeQueue
     Probe& added = probes_[probe_count_++];
     added.socket = std::move(fd);
     added.route = route;
-    added.deadline = now + probe_timeout;
+    added.what = what;
+    added.asked = false;
+    added.since = now;
     next_check_ = now;
 }
 
@@ -106,36 +129,63 @@ void UdpLiveness::collect(NoticeQueue& notices)
     }
     std::array<pollfd, std::tuple_size_v<decltype(probes_)>> polled{};
     for (std::size_t i = 0; i < probe_count_; ++i) {
-        polled[i] = {probes_[i].socket.get(), POLLOUT, 0};
+        polled[i] = {probes_[i].socket.get(), static_cast<short>(probes_[i].asked ? POLLIN : POLLOUT), 0};
     }
     if (::poll(polled.data(), probe_count_, 0) <= 0) {
         return;
     }
     for (std::size_t i = probe_count_; i-- > 0;) { // backwards: remove() moves the last one here
-        if (polled[i].revents == 0) {
-            continue;
+        if (polled[i].revents != 0 && !advance(probes_[i], notices)) {
+            remove(i);
         }
-        int error = 0;
-        socklen_t length = sizeof(error);
-        RouteNotice::Kind kind{};
-        if (::getsockopt(probes_[i].socket.get(), SOL_SOCKET, SO_ERROR, &error, &length) == 0 &&
-            classify(error, kind)) {
-            notices.push(probes_[i].route, kind);
-        }
-        remove(i);
     }
+}
+
+/// The probe's socket has something to say. False: all that is to be learnt is learnt.
+bool UdpLiveness::advance(Probe& probe, NoticeQueue& notices)
+{
+    const int fd = probe.socket.get();
+    if (probe.asked) {
+        LivenessReply reply{};
+        if (::recv(fd, &reply, sizeof(reply), 0) != sizeof(reply)) {
+            return false;
+        }
+        if (reply == LivenessReply::reads || reply == LivenessReply::busy) {
+            notices.push(probe.route,
+                         reply == LivenessReply::reads ? RouteNotice::Kind::process_reads
+                                                       : RouteNotice::Kind::process_busy,
+                         probe.since);
+        }
+        return false;
+    }
+    int error = 0;
+    socklen_t length = sizeof(error);
+    RouteNotice::Kind kind{};
+    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || !classify(error, kind)) {
+        return false;
+    }
+    notices.push(probe.route, kind, probe.since);
+    if (error != 0 || probe.what == LivenessProbe::exists) {
+        return false;
+    }
+    probe.asked = ::send(fd, liveness_request.data(), liveness_request.size(), MSG_NOSIGNAL) ==
+                  static_cast<ssize_t>(liveness_request.size());
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u32 = epoll_tag_;
+    (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
+    return probe.asked;
 }
 
 void UdpLiveness::check(NoticeQueue& notices, Time now)
 {
     collect(notices);
     for (std::size_t i = probe_count_; i-- > 0;) {
-        if (probes_[i].deadline <= now) {
+        if (now - probes_[i].since >= probe_timeout) {
             remove(i);
         }
     }
-    close_strangers();
-    next_check_ = now + (probe_count_ != 0 ? probe_interval : idle_interval);
+    next_check_ = probe_count_ != 0 ? now + probe_interval : time_never;
 }
 
 void UdpLiveness::remove(std::size_t index) noexcept
@@ -144,21 +194,6 @@ void UdpLiveness::remove(std::size_t index) noexcept
     --probe_count_;
     if (index != probe_count_) {
         probes_[index] = std::move(probes_[probe_count_]);
-    }
-}
-
-void UdpLiveness::close_strangers() noexcept
-{
-    if (!listener_.valid()) {
-        return;
-    }
-    constexpr int most = 64; // the rest waits for the next time: somebody may be connecting without end
-    for (int i = 0; i < most; ++i) {
-        const FileDescriptor stranger(
-            ::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-        if (!stranger.valid()) {
-            return;
-        }
     }
 }
 

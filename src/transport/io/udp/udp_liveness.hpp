@@ -7,9 +7,10 @@
 // if it is stopped. Reset: nobody does. No answer says nothing (a firewall, a
 // dead host), so nothing is reported.
 //
-// No data is ever exchanged. Probes close with a reset, and the listener defers
-// accepting until data would come, so that neither side keeps any state of
-// them, however long the listening process is stopped.
+// Probes close with a reset, and the listener defers accepting until data comes,
+// so that neither side keeps any state of them, however long the listening process
+// is stopped. Only the rare question whether a process reads what comes for it
+// (LivenessProbe::reads) sends data; LivenessResponder answers it.
 #pragma once
 
 #include <array>
@@ -35,13 +36,11 @@ public:
     {
     }
 
-    void set_listener(FileDescriptor listener) noexcept { listener_ = std::move(listener); }
-
     /// Starts a probe of `address`. Does nothing if one is on its way, or if too many are.
-    void probe(RouteId route, const SocketAddress& address, NoticeQueue& notices, Time now);
+    void probe(RouteId route, LivenessProbe what, const SocketAddress& address, NoticeQueue& notices,
+               Time now);
 
-    /// Cheap when nothing is due; otherwise collects answers, ends probes without one, and closes
-    /// connections to the listener that are no probes.
+    /// Cheap when nothing is due; otherwise collects answers and ends probes without one.
     void poll(NoticeQueue& notices, Time now)
     {
         if (now >= next_check_) {
@@ -52,28 +51,31 @@ public:
     void collect(NoticeQueue& notices);
 
 private:
-    static constexpr Duration probe_timeout = std::chrono::seconds(1);
-    static constexpr Duration probe_interval =
-        std::chrono::milliseconds(2);                                  // between looks at pending probes
-    static constexpr Duration idle_interval = std::chrono::seconds(1); // between looks at the listener
+    /// Until the network says that the host is not there.
+    static constexpr Duration probe_timeout = std::chrono::seconds(4);
+    /// After that, one makes room for another.
+    static constexpr Duration probe_patience = std::chrono::seconds(1);
+    static constexpr Duration probe_interval = std::chrono::milliseconds(2); ///< between looks at them
 
     struct Probe {
         FileDescriptor socket;
         RouteId route{};
-        Time deadline{};
+        LivenessProbe what{};
+        bool asked = false; ///< the request is sent, the reply is awaited
+        Time since{};
     };
 
     void check(NoticeQueue& notices, Time now);
+    bool make_room(NoticeQueue& notices, Time now);
+    bool advance(Probe& probe, NoticeQueue& notices);
     void remove(std::size_t index) noexcept;
-    void close_strangers() noexcept;
 
     SocketAddress local_;
     const FileDescriptor& epoll_;
     std::uint32_t epoll_tag_;
-    FileDescriptor listener_;
     std::array<Probe, 64> probes_; // more peers than fall silent at once; the engine asks again
     std::size_t probe_count_ = 0;
-    Time next_check_{};
+    Time next_check_ = time_never;
 };
 
 } // namespace srd

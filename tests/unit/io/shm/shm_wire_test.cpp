@@ -269,7 +269,8 @@ TEST_CASE("shm wire: who goes to sleep says so, and does not if something is the
     CHECK(two.b.look(two.now) == Numbers{2});
     CHECK(two.b.io->arm_wait());
     CHECK(two.a.io->arm_wait());
-    two.a.io->probe_liveness(two.b.route, LivenessProbe::exists, two.now); // that the way is far now is news for the engine
+    two.a.io->probe_liveness(two.b.route, LivenessProbe::exists,
+                             two.now); // that the way is far now is news for the engine
     CHECK_FALSE(two.a.io->arm_wait());
 }
 

@@ -435,7 +435,7 @@ TEST_CASE("udp: lone packets in a row follow their routes, and a closed port amo
     for (int i = 0; i < 40; ++i) {
         CHECK(opened->io->tx_burst({&lone, 1}) == 1);
     }
-    CHECK(noticed(*opened->io, to_second, RouteNotice::Kind::process_gone, [&] {
+    CHECK(noticed(*opened->io, to_second, RouteNotice::Kind::port_unreachable, [&] {
         CHECK(opened->io->tx_burst({&lone, 1}) == 1);
     }));
     CHECK(opened->counters.io_tx_errors.value() == 0);

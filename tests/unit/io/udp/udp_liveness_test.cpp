@@ -4,7 +4,11 @@
 // probes that tell a stopped process from a dead one.
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <span>
+#include <vector>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -55,7 +59,7 @@ TEST_CASE("udp: a closed port is noticed by the packets sent to it, on any path"
         TestPacket packet(1, 100);
         const std::uint8_t last = static_cast<std::uint8_t>(opened->io->caps().path_count - 1);
         for (const std::uint8_t path : {std::uint8_t{0}, last}) {
-            CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [&] {
+            CHECK(noticed(*opened->io, route, RouteNotice::Kind::port_unreachable, [&] {
                 const std::array<TxPacket, 2> burst{packet.to(route, PathId{path}),
                                                     packet.to(other, PathId{path})};
                 CHECK(opened->io->tx_burst(burst) == 2);
@@ -98,6 +102,84 @@ TEST_CASE("udp: a stopped process is alive, a killed one is gone")
     CHECK(alive);
     opened->io->probe_liveness(route, LivenessProbe::exists, clock_now());
     CHECK(noticed(*opened->io, route, RouteNotice::Kind::process_gone, [] {}));
+}
+
+TEST_CASE("udp: a process says whether it reads what comes for it; a stopped one says nothing")
+{
+    const Shared<SocketAddress> address;
+    const Shared<std::atomic<bool>> reading;
+    Signpost known;
+    Child child([&]() -> int {
+        const auto opened = open_udp(make_address("127.0.0.1"));
+        *address = opened->io->local_address();
+        known.tell();
+        std::array<RouteNotice, 4> notices;
+        for (;;) {
+            if (*reading) {
+                opened->io->poll_notices(notices, clock_now());
+            }
+            ::usleep(1000);
+        }
+    });
+    known.await();
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    RouteId route{};
+    REQUIRE(opened->io->resolve(*address, route) == Status::ok);
+    const auto says = [&](RouteNotice::Kind kind) {
+        const Time asked = clock_now();
+        opened->io->probe_liveness(route, LivenessProbe::reads, asked);
+        std::array<RouteNotice, 4> notices;
+        while (clock_now() - asked < std::chrono::milliseconds(500)) {
+            const std::size_t count = opened->io->poll_notices(notices, clock_now());
+            for (const RouteNotice& notice : std::span(notices).first(count)) {
+                CHECK(notice.since == asked);
+                if (notice.kind == kind) {
+                    return true;
+                }
+            }
+            ::usleep(1000);
+        }
+        return false;
+    };
+    CHECK(says(RouteNotice::Kind::process_busy));
+    *reading = true;
+    CHECK(says(RouteNotice::Kind::process_reads));
+    child.signal(SIGSTOP);
+    CHECK_FALSE(says(RouteNotice::Kind::process_reads));
+    ::usleep(600'000); // that question makes room for the next one
+    CHECK(says(RouteNotice::Kind::process_alive));
+    child.signal(SIGCONT);
+    ::usleep(1'100'000);
+    CHECK(says(RouteNotice::Kind::process_reads));
+    child.kill();
+}
+
+TEST_CASE("udp: strangers at the liveness port get no answer, and hold nothing up")
+{
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    const auto asking = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    REQUIRE(asking->code == 0);
+    const SocketAddress& there = opened->io->local_address();
+    std::vector<FileDescriptor> strangers;
+    for (int i = 0; i < 200; ++i) {
+        FileDescriptor stranger(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        REQUIRE(stranger.valid());
+        REQUIRE((::connect(stranger.get(), there.get(), there.size()) == 0 || errno == EINPROGRESS));
+        strangers.push_back(std::move(stranger));
+    }
+    ::usleep(10'000);
+    for (std::size_t i = 0; i < strangers.size(); i += 2) {
+        static_cast<void>(::send(strangers[i].get(), "GET / HTTP/1.0\r\n\r\n", 18, MSG_NOSIGNAL));
+    }
+    const RouteId route = route_to(*asking->io, *opened->io);
+    asking->io->probe_liveness(route, LivenessProbe::reads, clock_now());
+    CHECK(noticed(*asking->io, route, RouteNotice::Kind::process_busy, [] {}));
+    for (std::size_t i = 0; i < strangers.size(); i += 2) {
+        char byte = 0;
+        CHECK(::recv(strangers[i].get(), &byte, 1, 0) <= 0);
+    }
 }
 
 TEST_CASE("udp: an answer to a probe wakes a sleeper")

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "io/udp/liveness_responder.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <srd/signals_blocked.hpp>
+
+namespace srd {
+
+namespace {
+
+constexpr int look_time = 100; // ms
+constexpr std::size_t batch = 64;
+
+FileDescriptor checked(int fd)
+{
+    if (fd < 0) {
+        throw std::system_error(errno, std::generic_category());
+    }
+    return FileDescriptor(fd);
+}
+
+void watch(const FileDescriptor& epoll, const FileDescriptor& fd)
+{
+    epoll_event interest{};
+    interest.events = EPOLLIN;
+    if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &interest) != 0) {
+        throw std::system_error(errno, std::generic_category());
+    }
+}
+
+} // namespace
+
+class LivenessResponder::Thread {
+public:
+    Thread() : epoll_(checked(::epoll_create1(EPOLL_CLOEXEC))), event_(checked(::eventfd(0, EFD_CLOEXEC)))
+    {
+        watch(epoll_, event_);
+        const SignalsBlocked blocked;
+        thread_ = std::thread([this] { run(); });
+        ::pthread_setname_np(thread_.native_handle(), "srd-liveness"); // for people only: may fail
+    }
+    ~Thread()
+    {
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof(one)); // never full
+        thread_.join();
+    }
+    Thread(const Thread&) = delete;
+    Thread& operator=(const Thread&) = delete;
+
+    void add(LivenessResponder& endpoint)
+    {
+        const std::lock_guard guard(mutex_);
+        endpoints_.push_back(&endpoint);
+        try {
+            watch(epoll_, endpoint.listener_);
+        } catch (...) {
+            endpoints_.pop_back();
+            throw;
+        }
+    }
+    void remove(const LivenessResponder& endpoint) noexcept
+    {
+        const std::lock_guard guard(mutex_);
+        std::erase(endpoints_, &endpoint);
+        std::erase_if(asked_, [&](const Question& question) { return question.endpoint == &endpoint; });
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, endpoint.listener_.get(), nullptr);
+    }
+
+private:
+    struct Question {
+        FileDescriptor connection;
+        const LivenessResponder* endpoint;
+        std::uint32_t passes; ///< of the endpoint, when it was asked
+    };
+
+    void run()
+    {
+        asked_.reserve(batch);
+        for (;;) {
+            epoll_event event{};
+            ::epoll_wait(epoll_.get(), &event, 1, -1);
+            {
+                const std::lock_guard guard(mutex_);
+                std::for_each(endpoints_.begin(), endpoints_.end(), [&](const auto* one) { accept(*one); });
+            }
+            pollfd end{event_.get(), POLLIN, 0};
+            if (::poll(&end, 1, look_time) > 0) { // also after strangers who ask nothing
+                return;
+            }
+            const std::lock_guard guard(mutex_);
+            answer();
+        }
+    }
+    void accept(const LivenessResponder& endpoint)
+    {
+        while (asked_.size() < batch) {
+            FileDescriptor connection(
+                ::accept4(endpoint.listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+            if (!connection.valid()) {
+                return;
+            }
+            std::array<char, liveness_request.size()> request{};
+            if (::recv(connection.get(), request.data(), request.size(), 0) ==
+                    static_cast<ssize_t>(request.size()) &&
+                request == liveness_request) {
+                asked_.push_back(
+                    {std::move(connection), &endpoint, endpoint.passes_.load(std::memory_order_relaxed)});
+            }
+        }
+    }
+    void answer() noexcept
+    {
+        for (const Question& question : asked_) {
+            const bool reads = question.endpoint->passes_.load(std::memory_order_relaxed) != question.passes;
+            const LivenessReply reply = reads ? LivenessReply::reads : LivenessReply::busy;
+            // If it does not go, the peer has gone.
+            (void)::send(question.connection.get(), &reply, sizeof(reply), MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+        asked_.clear();
+    }
+
+    FileDescriptor epoll_;
+    FileDescriptor event_; ///< readable when the thread is to end
+    std::mutex mutex_;     ///< guards what follows
+    std::vector<const LivenessResponder*> endpoints_;
+    std::vector<Question> asked_;
+    std::thread thread_;
+};
+
+namespace {
+
+struct Registry {
+    std::mutex mutex;
+    std::weak_ptr<void> thread; ///< a LivenessResponder::Thread
+};
+
+// Never destroyed: endpoints may be closed by atexit handlers of the application.
+std::atomic<Registry*> registry{new Registry};
+
+} // namespace
+
+LivenessResponder::LivenessResponder(FileDescriptor listener) : listener_(std::move(listener))
+{
+    Registry& known = *registry.load();
+    {
+        const std::lock_guard guard(known.mutex);
+        thread_ = std::static_pointer_cast<Thread>(known.thread.lock());
+        if (thread_ == nullptr) {
+            thread_ = std::make_shared<Thread>();
+            known.thread = thread_;
+        }
+    }
+    thread_->add(*this);
+}
+
+LivenessResponder::~LivenessResponder()
+{
+    thread_->remove(*this);
+}
+
+void LivenessResponder::forget_thread() noexcept
+{
+    registry.store(new Registry); // NOLINT(bugprone-unhandled-exception-at-new): as UdpSenders::forget_all
+}
+
+} // namespace srd
