@@ -317,9 +317,10 @@ TEST_CASE("RmaTarget: an atomic whose result fits no packet of its sender is mal
     world.peer(world.a).route.meet(wire::min_max_packet);
     wire::AtomicFrame frame;
     frame.flags = wire::atomic_flag::fetch;
-    frame.length = static_cast<std::uint16_t>(world.peer(world.a).frame_capacity());
+    const std::uint64_t length = world.peer(world.a).frame_capacity();
+    frame.length = static_cast<std::uint16_t>(length);
     frame.ranges = 1;
-    CHECK(world.take(world.a, raw(frame) + raw(wire::AtomicRange{100, frame.length, 7})) ==
+    CHECK(world.take(world.a, raw(frame) + raw(wire::AtomicRange{100, length, 7})) ==
           FrameResult::malformed);
     CHECK(world.records(world.a) == 0);
 }
