@@ -320,8 +320,7 @@ TEST_CASE("RmaTarget: an atomic whose result fits no packet of its sender is mal
     const std::uint64_t length = world.peer(world.a).frame_capacity();
     frame.length = static_cast<std::uint16_t>(length);
     frame.ranges = 1;
-    CHECK(world.take(world.a, raw(frame) + raw(wire::AtomicRange{100, length, 7})) ==
-          FrameResult::malformed);
+    CHECK(world.take(world.a, raw(frame) + raw(wire::AtomicRange{100, length, 7})) == FrameResult::malformed);
     CHECK(world.records(world.a) == 0);
 }
 
