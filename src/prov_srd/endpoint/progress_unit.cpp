@@ -6,7 +6,7 @@
 
 #include <srd/check.hpp>
 
-#include "common/log.hpp"
+#include "common/say.hpp"
 #include "endpoint/receive.hpp"
 #include "endpoint/target.hpp"
 #include "endpoint/transmit.hpp"
@@ -42,7 +42,7 @@ int ProgressUnit::open_io(const std::string& domain, const SocketAddress& addres
     std::unique_ptr<PacketIo> io;
     std::string error;
     if (const int code = open_backend(domain, address, counters_, io, error); code != 0) {
-        SRD_WARN(FI_LOG_EP_CTRL, "%s: %s", address.text().c_str(), error.c_str());
+        say("address", ("fi_enable: " + address.text() + ": " + error).c_str());
         return -code;
     }
     const UnitGuard guard(*this);
