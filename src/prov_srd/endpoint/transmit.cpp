@@ -206,7 +206,7 @@ void Transmit::on_send_done(const Event& event) noexcept
         return;
     }
     const RouteId route = unit_.engine().peer_route(event.peer);
-    peers_.warn_of(route, event.cause);
+    peers_.failed(route, event.cause);
     report_failed(record, error_of(event.cause), event.cause, route);
 }
 
