@@ -170,6 +170,25 @@ std::string Peers::text(RouteId route) const noexcept
     return text_of(address_of(route));
 }
 
+void Peers::undelivered(RouteId route, Cause cause, std::uint64_t messages,
+                        std::uint64_t bytes) const noexcept
+{
+    const std::string peer = text(route);
+    std::array<char, 64> what{};
+    std::snprintf(what.data(), what.size(), messages == 1 ? "a message" : "%llu messages",
+                  static_cast<unsigned long long>(messages));
+    const char* const remedy = remedy_of(cause);
+    std::array<char, 512> line{};
+    std::snprintf(line.data(), line.size(),
+                  "%s of %llu bytes that %s injected to %s %s not delivered: %s%s%s", what.data(),
+                  static_cast<unsigned long long>(bytes), messages == 1 ? "was" : "were", peer.c_str(),
+                  messages == 1 ? "was" : "were", to_string(cause), remedy == nullptr ? "" : "; ",
+                  remedy == nullptr ? "" : remedy);
+    std::array<char, 128> topic{}; // of its own: that operations with the peer fail may have been said
+    std::snprintf(topic.data(), topic.size(), "injected to %s", peer.c_str());
+    say_of_peer(topic.data(), line.data());
+}
+
 void Peers::failed(RouteId route, Cause cause) const noexcept
 {
     tell_failure(text(route), cause);

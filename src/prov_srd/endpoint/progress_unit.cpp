@@ -95,6 +95,9 @@ void ProgressUnit::stop() noexcept
     for (int i = 0; i < rounds; ++i) {
         Event event;
         while (engine_->poll_event(event)) {
+            if (event.kind == Event::Kind::unsent) { // has completed already, as far as anybody knows
+                transmit_.on_unsent(event);
+            }
         }
         if (flush_transmit(*engine_, *io_, now) == 0) {
             break;
@@ -137,6 +140,9 @@ void ProgressUnit::on_event(const Event& event) noexcept
         break;
     case Event::Kind::read_served:
         target_.on_read_served(event);
+        break;
+    case Event::Kind::unsent:
+        transmit_.on_unsent(event);
         break;
     case Event::Kind::hello: // served by progress_once()
         break;

@@ -3,6 +3,7 @@
 // What users are told although libfabric's log is off: each case is a child without FI_LOG_LEVEL, and its
 // output is read.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <string>
 
@@ -132,6 +133,48 @@ TEST_CASE("told: the first failure of a peer, of so many peers as one can read")
     CHECK(count(run_without_log("child: sends to nobody",
                                 "FI_SRD_QUIET=yes FI_SRD_SHM=0 FI_SRD_CONNECT_TIMEOUT_MS=300"),
                 "srd[") == 0);
+}
+
+TEST_CASE("child: injects to nobody", "[.]")
+{
+    OpenDomain domain("127.0.0.1", hints_for(Options{}));
+    TestEndpoint sender(domain, Options{});
+    const fi_addr_t to = insert(sender, deserted_address());
+    const std::array<char, 2000> bytes{};
+    REQUIRE(fi_inject(sender.ep.get(), bytes.data(), 100, to) == 0);  // goes into a packet
+    REQUIRE(fi_inject(sender.ep.get(), bytes.data(), 2000, to) == 0); // waits
+    REQUIRE(fi_send(sender.ep.get(), bytes.data(), 7, nullptr, to, nullptr) == 0);
+    while (sender.ready.empty()) {
+        sender.poll();
+    }
+    CHECK(sender.ready.front().failed);
+    for (int i = 0; i < 100; ++i) {
+        sender.poll();
+    }
+}
+
+TEST_CASE("told: what was injected and not delivered, although nothing completes")
+{
+    const std::string output =
+        run_without_log("child: injects to nobody", "FI_SRD_SHM=0 FI_SRD_CONNECT_TIMEOUT_MS=300");
+    INFO(output);
+    CHECK(count(output, "2 messages of 2100 bytes that were injected to 127.0.0.1:") == 1);
+    CHECK(count(output, "were not delivered: ") == 1);
+}
+
+TEST_CASE("child: injects to nobody and closes", "[.]")
+{
+    OpenDomain domain("127.0.0.1", hints_for(Options{}));
+    TestEndpoint sender(domain, Options{});
+    const std::array<char, 100> bytes{};
+    REQUIRE(fi_inject(sender.ep.get(), bytes.data(), bytes.size(), insert(sender, deserted_address())) == 0);
+}
+
+TEST_CASE("told: what was injected and not delivered before the endpoint was closed")
+{
+    const std::string output = run_without_log("child: injects to nobody and closes", "FI_SRD_SHM=0");
+    INFO(output);
+    CHECK(count(output, "a message of 100 bytes that was injected to 127.0.0.1:") == 1);
 }
 
 TEST_CASE("child: talks and closes", "[.]")
