@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-"""Every FI_SRD_* variable that `fi_info -e` lists stands, with its default, in the README and the man page, and
-neither document names a variable that does not exist.
+"""Every FI_SRD_* variable that `fi_info -e` lists stands, with its default, in the README and the man page, which
+has what the list says word for word; and neither document names a variable that does not exist.
 
 usage: documents_check.py SOURCE_DIR PROVIDER_DIR
 """
@@ -28,6 +28,13 @@ for name in ("README.md", "docs/fi_srd.7"):
             problems.append(f"{name} does not mention {variable}")
         elif default and default.group(1).isdigit() and not any(default.group(1) in line for line in lines):
             problems.append(f"{name} does not give the default of {variable}, {default.group(1)}")
+
+with open(os.path.join(source, "docs/fi_srd.7"), encoding="utf-8") as file:
+    manual = " ".join(file.read().split())
+for variable, description in variables.items():
+    entry = f".B {variable} {description[0].upper()}{description[1:]}"
+    if entry not in manual:
+        problems.append(f"docs/fi_srd.7 does not say of {variable} what fi_info -e says: {description}")
 
 print("\n".join(problems) or f"{len(variables)} variables, all documented")
 sys.exit(1 if problems else 0)

@@ -22,12 +22,23 @@
 
 namespace srd {
 
+/// Address space is not to be had: the process's limit, or the system's.
+class NoAddressSpace : public std::bad_alloc {
+public:
+    explicit NoAddressSpace(std::size_t bytes) noexcept : bytes_(bytes) {}
+    const char* what() const noexcept override { return "no address space"; }
+    std::size_t bytes() const noexcept { return bytes_; } ///< as many were asked for
+
+private:
+    std::size_t bytes_;
+};
+
 /// A range of zeroed, private, page-aligned memory, paid for page by page on first touch.
 class Reserve {
 public:
     Reserve() = default;
 
-    /// Throws std::bad_alloc if the address space is not to be had. Zero bytes are legal and own nothing.
+    /// Throws NoAddressSpace. Zero bytes are legal and own nothing.
     explicit Reserve(std::size_t bytes) : size_(bytes)
     {
         if (bytes == 0) {
@@ -36,7 +47,7 @@ public:
         void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) {
-            throw std::bad_alloc();
+            throw NoAddressSpace(bytes);
         }
         data_ = static_cast<std::byte*>(memory);
     }

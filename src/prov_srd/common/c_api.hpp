@@ -27,20 +27,24 @@ unsigned raw(const Enum& field) noexcept
     return value;
 }
 
-/// Runs `body` (which returns int or ssize_t) and turns what it throws into a negative fi_errno.
+/// There is no memory for `call`: says so, with what can be done about it. Returns -FI_ENOMEM.
+int out_of_memory(const char* call, const std::bad_alloc& error) noexcept;
+
+/// Runs `body` (which returns int or ssize_t) and turns what it throws into a negative fi_errno, with a line
+/// that names `call`.
 template <typename Body>
-auto guarded(Body&& body) noexcept -> std::invoke_result_t<Body>
+auto guarded(Body&& body, const char* call = __builtin_FUNCTION()) noexcept -> std::invoke_result_t<Body>
 {
     try {
         return body();
-    } catch (const std::bad_alloc&) {
-        return -FI_ENOMEM;
+    } catch (const std::bad_alloc& error) {
+        return out_of_memory(call, error);
     } catch (const std::system_error& error) {
-        SRD_WARN(FI_LOG_CORE, "%s", error.what());
+        SRD_WARN(FI_LOG_CORE, "%s: %s", call, error.what());
         const int code = error.code().value();
         return code > 0 ? -code : -FI_EOTHER;
     } catch (const std::exception& error) {
-        SRD_WARN(FI_LOG_CORE, "%s", error.what());
+        SRD_WARN(FI_LOG_CORE, "%s: %s", call, error.what());
         return -FI_EOTHER;
     }
 }

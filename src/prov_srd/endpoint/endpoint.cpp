@@ -253,7 +253,7 @@ int Endpoint::control(EndpointFace& face, int command, void* argument) noexcept
 {
     switch (command) {
     case FI_ENABLE:
-        return guarded([&] { return enable(); });
+        return guarded([&] { return enable(); }, "fi_enable");
     case FI_ALIAS:
         return argument == nullptr ? -FI_EINVAL : guarded([&] {
             return open_alias(face, *static_cast<const struct fi_alias*>(argument));

@@ -2,16 +2,72 @@
 #include "endpoint/peers.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <new>
 #include <utility>
 
 #include <rdma/fi_errno.h>
 
+#include "common/c_api.hpp"
 #include "common/log.hpp"
+#include "common/say.hpp"
 #include "endpoint/bindings.hpp"
 #include "progress/clock.hpp"
 
 namespace srd {
+namespace {
+
+/// What can be done about a peer's failure; null if the cause is none: the application did it, or one
+/// operation was wrong.
+const char* remedy_of(Cause cause) noexcept
+{
+    switch (cause) {
+    case Cause::never_answered:
+        return "FI_SRD_CONNECT_TIMEOUT_MS sets how long it is waited for";
+    case Cause::stopped_answering:
+        return "see whether its host and the network between are up; FI_SRD_PEER_TIMEOUT_MS sets how long "
+               "silence is borne";
+    case Cause::restarted:
+        return "what was under way to the old process is lost; see why it ended";
+    case Cause::refused:
+        return "see why it ended";
+    case Cause::closed:
+        return "it did so while operations with it were under way: both sides should be done before fi_close";
+    case Cause::unreachable:
+        return "see its address, and this host's routes (ip route get ADDRESS)";
+    case Cause::peer_out_of_memory:
+        return "post receives there, or raise FI_SRD_UNEXPECTED_BYTES there or FI_SRD_RNR_TIMEOUT_MS here";
+    case Cause::peer_full:
+        return "or close endpoints that are not needed";
+    default:
+        return nullptr;
+    }
+}
+
+std::string text_of(const SocketAddress& address) noexcept
+{
+    try {
+        return address.text();
+    } catch (const std::bad_alloc&) {
+        return "a peer"; // so short a text needs no memory
+    }
+}
+
+void tell_failure(const std::string& peer, Cause cause) noexcept
+{
+    const char* const remedy = remedy_of(cause);
+    if (remedy == nullptr) {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "an operation with %s failed: %s", peer.c_str(), to_string(cause));
+        return;
+    }
+    std::array<char, 512> line{};
+    std::snprintf(line.data(), line.size(), "operations with %s fail: %s; %s", peer.c_str(), to_string(cause),
+                  remedy);
+    say_of_peer(peer, line.data());
+}
+
+} // namespace
 
 void Peers::start()
 {
@@ -36,11 +92,11 @@ ssize_t Peers::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
     case Status::ok:
         break;
     case Status::unreachable:
-        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "this host has no route to the address of fi_addr_t %llu",
-                        static_cast<unsigned long long>(fi_addr));
+        tell_failure(text_of(address), Cause::unreachable);
         return -FI_EHOSTUNREACH;
     case Status::no_memory:
     case Status::again:
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "no room for another address; raise FI_SRD_MAX_PEERS");
         return -FI_ENOMEM;
     case Status::invalid:
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "the address of fi_addr_t %llu is not one of this endpoint's family",
@@ -51,8 +107,8 @@ ssize_t Peers::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
         if (fi_addr >= destinations_.size()) {
             destinations_.resize(std::max<std::size_t>(fi_addr + 1, 2 * destinations_.size()));
         }
-    } catch (const std::bad_alloc&) {
-        return -FI_ENOMEM;
+    } catch (const std::bad_alloc& error) {
+        return out_of_memory("the table of destinations", error);
     }
     destinations_[fi_addr].route = route;
     return 0;
@@ -111,16 +167,31 @@ const SocketAddress& Peers::address_of(RouteId route) const noexcept
 
 std::string Peers::text(RouteId route) const noexcept
 {
-    try {
-        return address_of(route).text();
-    } catch (const std::bad_alloc&) {
-        return "a peer"; // so short a text needs no memory
-    }
+    return text_of(address_of(route));
 }
 
-void Peers::warn_of(RouteId route, Cause cause) const noexcept
+void Peers::undelivered(RouteId route, Cause cause, std::uint64_t messages,
+                        std::uint64_t bytes) const noexcept
 {
-    SRD_WARN_SPARSE(FI_LOG_EP_DATA, "operations with %s fail: %s", text(route).c_str(), to_string(cause));
+    const std::string peer = text(route);
+    std::array<char, 64> what{};
+    std::snprintf(what.data(), what.size(), messages == 1 ? "a message" : "%llu messages",
+                  static_cast<unsigned long long>(messages));
+    const char* const remedy = remedy_of(cause);
+    std::array<char, 512> line{};
+    std::snprintf(line.data(), line.size(),
+                  "%s of %llu bytes that %s injected to %s %s not delivered: %s%s%s", what.data(),
+                  static_cast<unsigned long long>(bytes), messages == 1 ? "was" : "were", peer.c_str(),
+                  messages == 1 ? "was" : "were", to_string(cause), remedy == nullptr ? "" : "; ",
+                  remedy == nullptr ? "" : remedy);
+    std::array<char, 128> topic{}; // of its own: that operations with the peer fail may have been said
+    std::snprintf(topic.data(), topic.size(), "injected to %s", peer.c_str());
+    say_of_peer(topic.data(), line.data());
+}
+
+void Peers::failed(RouteId route, Cause cause) const noexcept
+{
+    tell_failure(text(route), cause);
 }
 
 } // namespace srd

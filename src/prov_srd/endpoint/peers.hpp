@@ -51,8 +51,13 @@ public:
     const SocketAddress& address_of(RouteId route) const noexcept SRD_REQUIRES(endpoint_lock);
     /// For people.
     std::string text(RouteId route) const noexcept SRD_REQUIRES(endpoint_lock);
-    /// One line per trouble with a peer, not per operation.
-    void warn_of(RouteId route, Cause cause) const noexcept SRD_REQUIRES(endpoint_lock);
+    /// An operation with the peer failed. That the peer did is said, once; everything else is for the log.
+    void failed(RouteId route, Cause cause) const noexcept SRD_REQUIRES(endpoint_lock);
+
+    /// The same for `messages` of `bytes` together that were injected, which have no completion that could
+    /// fail.
+    void undelivered(RouteId route, Cause cause, std::uint64_t messages, std::uint64_t bytes) const noexcept
+        SRD_REQUIRES(endpoint_lock);
 
     /// The peer itself stays until it goes: it may go on sending to us, and fi_av_remove() must not cut a
     /// conversation that does not need the vector.

@@ -6,7 +6,7 @@
 
 #include <srd/check.hpp>
 
-#include "common/log.hpp"
+#include "common/say.hpp"
 #include "endpoint/receive.hpp"
 #include "endpoint/target.hpp"
 #include "endpoint/transmit.hpp"
@@ -43,7 +43,7 @@ int ProgressUnit::open_io(const std::string& domain, const SocketAddress& addres
     std::unique_ptr<PacketIo> io;
     std::string error;
     if (const int code = open_backend(domain, address, counters_, io, error); code != 0) {
-        SRD_WARN(FI_LOG_EP_CTRL, "%s: %s", address.text().c_str(), error.c_str());
+        say("address", ("fi_enable: " + address.text() + ": " + error).c_str());
         return -code;
     }
     const UnitGuard guard(*this);
@@ -96,6 +96,9 @@ void ProgressUnit::stop() noexcept
     for (int i = 0; i < rounds; ++i) {
         Event event;
         while (engine_->poll_event(event)) {
+            if (event.kind == Event::Kind::unsent) { // has completed already, as far as anybody knows
+                transmit_.on_unsent(event);
+            }
         }
         if (flush_transmit(*engine_, *io_, now) == 0) {
             break;
@@ -138,6 +141,9 @@ void ProgressUnit::on_event(const Event& event) noexcept
         break;
     case Event::Kind::read_served:
         target_.on_read_served(event);
+        break;
+    case Event::Kind::unsent:
+        transmit_.on_unsent(event);
         break;
     case Event::Kind::hello: // served by progress_once()
         break;

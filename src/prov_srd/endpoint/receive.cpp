@@ -62,7 +62,7 @@ void Receive::on_message_lost(const Event& event) noexcept
     const std::uint32_t index = matcher_->find_message(event.message);
     SRD_CHECK(index != no_index);
     UnexpectedRecord& record = matcher_->unexpected[index];
-    peers_.warn_of(record.source, event.cause);
+    peers_.failed(record.source, event.cause);
     if (record.claimed) {
         record.cause = event.cause;
         return;
@@ -348,7 +348,7 @@ void Receive::report_receive(const ReceiveRecord& record, Completion& completion
         return;
     }
     failure.completion.length = 0;
-    peers_.warn_of(record.from, cause);
+    peers_.failed(record.from, cause);
     reports_.failure(cq, failure, record.from);
 }
 

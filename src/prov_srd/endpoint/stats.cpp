@@ -2,7 +2,7 @@
 #include "endpoint/stats.hpp"
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -10,6 +10,8 @@
 #include <srd/file_descriptor.hpp>
 
 #include "common/log.hpp"
+#include "common/say.hpp"
+#include "entry/stats_file.hpp"
 
 namespace srd {
 
@@ -30,13 +32,9 @@ std::string stats_json(const Counters& counters, std::string_view address)
     return line;
 }
 
-void stats_write(std::string target, const std::string& line)
+void stats_write(const std::string& setting, const std::string& line)
 {
-    const std::string pid = std::to_string(getpid());
-    for (std::size_t at = target.find("%p"); at != std::string::npos;
-         at = target.find("%p", at + pid.size())) {
-        target.replace(at, 2, pid);
-    }
+    const std::string target = stats_file(setting);
     const bool to_stderr = target == "-";
     const FileDescriptor opened(
         to_stderr ? -1 : open(target.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
@@ -48,7 +46,9 @@ void stats_write(std::string target, const std::string& line)
         }
     }
     if (error != 0) {
-        SRD_WARN(FI_LOG_EP_CTRL, "FI_SRD_STATS: cannot write to %s: %s", target.c_str(), strerror(error));
+        say("FI_SRD_STATS",
+            ("FI_SRD_STATS: cannot write to " + target + ": " + std::generic_category().message(error))
+                .c_str());
     }
 }
 

@@ -13,8 +13,8 @@ namespace srd {
 /// {"provider":"srd","pid":…,"address":"…","tx_packets":…,…} and a newline.
 std::string stats_json(const Counters& counters, std::string_view address);
 
-/// Appends the line to `target` ("-": standard error; "%p" in a file name: the process id) with a single
-/// write, so that lines of several processes do not mix. Failure is a warn line. Throws std::bad_alloc.
-void stats_write(std::string target, const std::string& line);
+/// Appends the line where FI_SRD_STATS says (`setting`; "-": standard error) with a single write, so that
+/// lines of several processes do not mix. Failure is said. Throws std::bad_alloc.
+void stats_write(const std::string& setting, const std::string& line);
 
 } // namespace srd

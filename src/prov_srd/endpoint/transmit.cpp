@@ -206,8 +206,14 @@ void Transmit::on_send_done(const Event& event) noexcept
         return;
     }
     const RouteId route = unit_.engine().peer_route(event.peer);
-    peers_.warn_of(route, event.cause);
+    peers_.failed(route, event.cause);
     report_failed(record, error_of(event.cause), event.cause, route);
+}
+
+/// What was injected has completed, and nobody can be told but the user.
+void Transmit::on_unsent(const Event& event) noexcept
+{
+    peers_.undelivered(unit_.engine().peer_route(event.peer), event.cause, event.cookie, event.length);
 }
 
 void Transmit::report_failed(const TransmitRecord& record, int error, Cause cause, RouteId route) noexcept

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "common/c_api.hpp"
+#include "common/say.hpp"
 #include "entry/backend.hpp"
 #include "entry/params.hpp"
 #include "entry/resolve.hpp"
@@ -344,7 +345,12 @@ int answer(const Query& query, fi_info** info)
     Answers answers(query);
     answers.find();
     if (answers.list().empty()) {
-        SRD_WARN(FI_LOG_CORE, "fi_getinfo finds nothing: %s", answers.reason().c_str());
+        const std::string text = "fi_getinfo finds nothing: " + answers.reason();
+        if (asked_by_name(query.hints)) {
+            say("fi_getinfo", text.c_str());
+        } else {
+            SRD_WARN(FI_LOG_CORE, "%s", text.c_str());
+        }
         return -FI_ENODATA;
     }
     std::unique_ptr<fi_info, decltype(&fi_freeinfo)> head(nullptr, &fi_freeinfo);

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include <rdma/fabric.h>
+
 #include <srd/limits.hpp>
 
 #include "entry/backend.hpp"
@@ -25,17 +27,21 @@ struct Params {
     std::uint32_t xdp_queues = 0;        ///< receive queues an xdp endpoint takes; 0: all that are free
     bool shm = true;                     ///< shared memory to peers on this host
     std::vector<std::string> interfaces; ///< the only interfaces to use; empty: all that are up
-    std::string stats; ///< where to write statistics when an endpoint closes; empty: nowhere
+    std::string stats;  ///< where to write statistics when an endpoint closes; empty: nowhere
+    bool quiet = false; ///< nothing goes to stderr
 };
 
 /// Announces the variables to libfabric (fi_info -e). Called once, from fi_prov_ini().
 void params_define() noexcept;
 
-/// Reads and checks them. 0, or -FI_EINVAL after one warn line per wrong variable.
-/// The first call decides for the process. Thread-safe.
+/// Reads and checks them. 0, or -FI_EINVAL after one line per wrong variable. A name that is none of ours
+/// gets a line, too: it is a misspelt one. The first call decides for the process. Thread-safe.
 int params_load() noexcept;
 
 /// The values; params_load() must have returned 0 (fi_getinfo and fi_fabric see to it).
 const Params& params() noexcept;
+
+/// FI_PROVIDER or `hints` (may be null) name srd: somebody counts on it.
+bool asked_by_name(const fi_info* hints);
 
 } // namespace srd

@@ -98,15 +98,19 @@ void PeerLifecycle::drop(std::uint32_t index, Cause cause)
     s_.peers.disconnect(peer.handshake.rx_connection());
     s_.reader.forget(index);
 
+    Unsent unsent;
+    s_.outgoing.count_unsent(connection.queue, unsent);
     // Operations first, marked with the cause; their packets then let them go.
     s_.outgoing.abandon_mark(connection.queue, cause);
     s_.revocation_due =
         s_.revocation_due || connection.window.any_outstanding() || connection.queue.any_operation();
     connection.window.abandon(s_.packets, [&](std::uint32_t slot) {
+        s_.outgoing.count_unsent(s_.packets[slot], s_.packets.frames(slot), unsent);
         s_.outgoing.packet_abandoned(connection.queue, s_.packets[slot]);
         s_.packets.release(slot);
     });
     s_.outgoing.abandon_finish(connection.queue);
+    s_.outgoing.report_unsent(index, cause, unsent);
     placement_.abandon(index, cause);
 }
 

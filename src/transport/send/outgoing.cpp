@@ -310,6 +310,70 @@ void OutgoingPool::abandon_finish(SendQueue& queue) noexcept
     SRD_DCHECK(queue.all_.empty() && queue.waiting_.empty() && queue.granted_.empty());
 }
 
+// -- What nobody would miss -----------------------------------------------------------
+
+void OutgoingPool::count_unsent(const SendQueue& queue, Unsent& unsent) const noexcept
+{
+    for (std::uint32_t at = queue.all_.front(); at != no_index; at = SendQueue::All::next(messages_, at)) {
+        if (messages_[at].level == CompletionLevel::none) {
+            ++unsent.operations;
+            unsent.bytes += messages_[at].total;
+        }
+    }
+}
+
+/// Small operations leave nothing behind but their frames. The others in the packet have a handle in their
+/// frame, or are messages in its chain.
+void OutgoingPool::count_unsent(const TxSlot& slot, std::span<const std::byte> frames,
+                                Unsent& unsent) const noexcept
+{
+    if (slot.piece) {
+        return;
+    }
+    const auto add = [&](std::uint64_t bytes) {
+        ++unsent.operations;
+        unsent.bytes += bytes;
+    };
+    wire::Reader reader(frames);
+    wire::Frame frame;
+    while (reader.remaining() != 0 && wire::decode(reader, false, 0, frame)) {
+        if (const auto* message = std::get_if<wire::EagerFrame>(&frame)) {
+            if (message->offset == 0 && !message->want_delivered) {
+                add(message->total);
+            }
+        } else if (const auto* write = std::get_if<wire::WritePiece>(&frame)) {
+            if (write->handle == wire::no_handle) {
+                add(write->total);
+            }
+        } else if (const auto* atomic = std::get_if<wire::AtomicRequest>(&frame)) {
+            if (atomic->frame.handle == wire::no_handle) {
+                add(atomic->frame.length);
+            }
+        }
+    }
+    for (std::uint32_t at = slot.message; at != no_index; at = messages_[at].queue.next) {
+        if (messages_[at].is<EagerSend>()) {
+            --unsent.operations;
+            unsent.bytes -= messages_[at].total;
+        }
+    }
+}
+
+void OutgoingPool::report_unsent(std::uint32_t peer, Cause cause, const Unsent& unsent) noexcept
+{
+    const std::uint32_t record = unsent.operations == 0 ? no_index : messages_.alloc();
+    if (record == no_index) {
+        return;
+    }
+    TxMessage& message = messages_[record];
+    message.peer = peer;
+    message.kind = UnsentNews{unsent.operations};
+    message.total = unsent.bytes;
+    message.cause = cause;
+    message.state = TxMessage::State::done;
+    done_.push_back(messages_, record);
+}
+
 bool OutgoingPool::poll_done(Event& event, bool& wanted) noexcept
 {
     const std::uint32_t at = done_.pop_front(messages_);
@@ -326,7 +390,11 @@ bool OutgoingPool::poll_done(Event& event, bool& wanted) noexcept
     event.length = message.total;
     event.flags = message.envelope.flags;
     wanted = message.level != CompletionLevel::none;
-    if (message.is<ReadResponse>()) {
+    if (const UnsentNews* news = message.as<UnsentNews>()) {
+        event.kind = Event::Kind::unsent;
+        event.cookie = news->operations;
+        wanted = true;
+    } else if (message.is<ReadResponse>()) {
         event.kind = Event::Kind::read_served;
         wanted = wanted && message.cause == Cause::none;
         --responses_;

@@ -77,7 +77,13 @@ struct ReadResponse {
     bool revoked = false;                   ///< the memory must not be touched any more
 };
 
-struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSend, ReadResponse> {
+/// No operation but the news of some: Event::Kind::unsent.
+struct UnsentNews {
+    std::uint32_t operations = 0;
+};
+
+struct TxMessage
+    : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSend, ReadResponse, UnsentNews> {
     enum class State : std::uint8_t {
         queued,  ///< on SendQueue::waiting, not (entirely) framed
         waiting, ///< requested, waiting for a grant; a read, waiting for its bytes
@@ -114,6 +120,12 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     CompletionLevel level = CompletionLevel::none;
     Cause cause = Cause::none;
     bool fence = false;
+};
+
+/// Operations that nobody would miss: without a record any more, or at CompletionLevel::none.
+struct Unsent {
+    std::uint32_t operations = 0;
+    std::uint64_t bytes = 0;
 };
 
 class OutgoingPool;
@@ -250,6 +262,12 @@ public:
     /// Two steps, for packets are abandoned in between: mark first, then finish.
     void abandon_mark(SendQueue& queue, Cause cause) noexcept;
     void abandon_finish(SendQueue& queue) noexcept;
+    /// Before that: adds the connection's operations with a record that nobody would miss.
+    void count_unsent(const SendQueue& queue, Unsent& unsent) const noexcept;
+    /// The same for what is in a packet without a record; `frames`: what the packet holds, if it was copied.
+    void count_unsent(const TxSlot& slot, std::span<const std::byte> frames, Unsent& unsent) const noexcept;
+    /// Reports them, unless there are none, or no record for it.
+    void report_unsent(std::uint32_t peer, Cause cause, const Unsent& unsent) noexcept;
 
     bool any_done() const noexcept { return !done_.empty(); }
     /// The next completion; false if there is none. `event` is valid if the application wants it (`wanted`).

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <srd/intrusive_list.hpp>
 #include <srd/lazy_array.hpp>
@@ -105,6 +106,13 @@ public:
     std::uint32_t in_use() const noexcept { return slots_.in_use(); }
 
     std::byte* chunk(std::uint32_t index) noexcept { return chunks_.data(index); }
+    /// The frames of a packet; none if it is generated.
+    std::span<const std::byte> frames(std::uint32_t slot) const noexcept
+    {
+        const TxSlot& packet = slots_[slot];
+        return packet.chunk == no_index ? std::span<const std::byte>{}
+                                        : std::span(chunks_.data(packet.chunk), packet.length);
+    }
 
     /// The packet's memory is free. It must be on no list of its window any more.
     void release(std::uint32_t slot) noexcept

@@ -50,7 +50,8 @@ TEST_CASE("every variable is listed with its default")
     has_default("FI_SRD_UNEXPECTED_BYTES", limits.unexpected_bytes);
     has_default("FI_SRD_MAX_PEERS", limits.max_peers);
     has_default("FI_SRD_MTU", limits.max_packet);
-    for (const char* name : {"CONGESTION", "PATHS", "PATH_POLICY", "SOCKET_BUFFER", "INTERFACE", "STATS"}) {
+    for (const char* name :
+         {"CONGESTION", "PATHS", "PATH_POLICY", "SOCKET_BUFFER", "INTERFACE", "STATS", "QUIET"}) {
         INFO(name);
         CHECK(help(std::string("FI_SRD_") + name).find("(default") != std::string::npos);
     }
@@ -141,11 +142,22 @@ TEST_CASE("a wrong variable is named with what is allowed, and srd is not offere
         Row{"FI_SRD_PATHS=-1", "FI_SRD_PATHS=\"-1\" is not allowed: give 1..64"},
         Row{"FI_SRD_CONGESTION=fast", "FI_SRD_CONGESTION=\"fast\" is not allowed: give swift or fixed"},
         Row{"FI_SRD_BACKEND=fast", "FI_SRD_BACKEND=\"fast\" is not allowed: give udp, packet, xdp or verbs"},
-        Row{"FI_SRD_PEER_TIMEOUT_MS=soon", "give 10..86400000 ms"},
+        Row{"FI_SRD_PEER_TIMEOUT_MS=soon", "give 10..86400000 ms (or with us, ms, s, m or h)"},
+        Row{"FI_SRD_PEER_TIMEOUT_MS=25h", "give 10..86400000 ms"},
+        Row{"FI_SRD_WINDOW=8T", "give 16384..1073741824 bytes (or with K, M or G)"},
+        Row{"FI_SRD_SHM=maybe", "give 0 or 1 (or no, yes, off, on, false, true)"},
         Row{"FI_SRD_INTERFACE=nothing0", "FI_SRD_INTERFACE names no interface"});
     const std::string output = run_child("child: finds nothing", row.variable);
     INFO(output);
     CHECK(output.find(row.text) != std::string::npos);
+}
+
+TEST_CASE("values may have units, and words any case")
+{
+    run_child("child: finds something",
+              "FI_SRD_EAGER_SIZE=8K FI_SRD_WINDOW=8MiB FI_SRD_UNEXPECTED_BYTES=1g FI_SRD_PEER_TIMEOUT_MS=5s "
+              "FI_SRD_RTO_MIN_US=1ms FI_SRD_STOPPED_TIMEOUT_MS=1h FI_SRD_SHM=yes FI_SRD_QUIET=Off "
+              "FI_SRD_PATH_POLICY=Adaptive FI_SRD_BACKEND=UDP");
 }
 
 TEST_CASE("FI_SRD_INTERFACE=lo makes loopback good for all")
