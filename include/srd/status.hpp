@@ -40,6 +40,25 @@ enum class Cause : std::uint8_t {
     count_              ///< number of causes; not a cause
 };
 
+/// The peer, its process or the way to it has failed: nothing comes from there any more. (The other causes
+/// are one operation's, or somebody's wish.)
+constexpr bool is_peer_failure(Cause cause) noexcept
+{
+    switch (cause) {
+    case Cause::never_answered:
+    case Cause::not_heard:
+    case Cause::stopped_answering:
+    case Cause::restarted:
+    case Cause::refused:
+    case Cause::unreachable:
+    case Cause::peer_out_of_memory:
+    case Cause::peer_full:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /// An English clause for `cause`, fit to follow "operation failed: ".
 const char* to_string(Cause cause) noexcept;
 

@@ -92,6 +92,12 @@ void Engine::accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint1
     check();
 }
 
+void Engine::want_sign(RouteId route, Time now)
+{
+    lifecycle_.want_sign(route, now);
+    check();
+}
+
 RouteId Engine::peer_route(PeerId peer) const
 {
     return shared_.peers[index(peer)].route.id();
@@ -254,9 +260,10 @@ bool Engine::poll_liveness_question(LivenessQuestions::Question& question)
 
 bool Engine::idle(Time now) const noexcept
 {
-    return !shared_.peers.any_active() && !lifecycle_.any_refusal() && !shared_.outgoing.any_done() &&
-           !shared_.incoming.any_done() && shared_.reader.turn_of() == no_index &&
-           shared_.questions.empty() && shared_.peers.next_timeout() > now;
+    return !shared_.peers.any_active() && !lifecycle_.any_refusal() && !lifecycle_.any_waiting() &&
+           !shared_.outgoing.any_done() && !shared_.incoming.any_done() &&
+           shared_.reader.turn_of() == no_index && shared_.questions.empty() &&
+           shared_.peers.next_timeout() > now;
 }
 
 Time Engine::next_timeout() const noexcept

@@ -73,6 +73,10 @@ public:
     /// Call before the next poll_event(). Not calling it ignores the introduction.
     void accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths = max_paths);
 
+    /// Somebody waits for messages from `route`, which may never come: if a connection is there, its peer is
+    /// looked for. Call again every Liveness::sign_interval; Event::Kind::peer_lost tells that it has gone.
+    void want_sign(RouteId route, Time now);
+
     RouteId peer_route(PeerId peer) const;
 
     /// What the backend learned about a route (RouteNotice). `mtu`: route_mtu(route) now.

@@ -17,7 +17,7 @@ namespace srd {
 
 /// When a submitted message reports send_done (fi_cq(3), completion levels).
 enum class CompletionLevel : std::uint8_t {
-    none,     ///< never: the caller wants no event (only with copy_payload), but see Event::Kind::unsent
+    none,     ///< never: the caller wants no event (only with copy_payload), but see Event::Kind::peer_lost
     inject,   ///< when the caller's buffer may be reused
     transmit, ///< when the peer has taken over responsibility: its engine acknowledged every byte
     delivery, ///< when the peer has placed every byte in a matched receive buffer
@@ -94,15 +94,18 @@ struct Event : Envelope {
         read,         ///< find the memory of `ranges[0]`: serve() or reject()
         atomic,       ///< carry it out on `ranges`, write old values to `result`: confirm() or reject()
         read_served,  ///< every byte of a peer's read has got there (Engine::serve with `tell`)
-        unsent, ///< the connection ended with `cause` before the peer acknowledged operations that have no
-                ///< send_done (any more): `cookie` of them, of `length` bytes together
+        peer_lost,    ///< the connection ended with `cause`, after what had a record was reported. `cookie`
+                      ///< operations that have no send_done (any more), of `length` bytes together, were not
+                      ///< acknowledged; if there are none, only a peer's failure is told
+        waiting,      ///< operations have waited for the peer for `length` ms, in which nothing was heard:
+                      ///< `cause` is what they may fail with. Told for one peer now and then
     };
     Kind kind{};
     PeerId peer{};
     Cause cause = Cause::none;
-    MessageId message{};                 ///< message, message_lost
-    std::uint64_t length = 0;            ///< message, receive_done: the whole message's bytes; unsent
-    std::uint64_t cookie = 0;            ///< receive_done, send_done; unsent
+    MessageId message{};      ///< message, message_lost
+    std::uint64_t length = 0; ///< message, receive_done: the whole message's bytes; peer_lost, waiting
+    std::uint64_t cookie = 0; ///< receive_done, send_done; peer_lost
     std::span<const std::byte> payload;  ///< hello: address; write: bytes, if they are here; atomic: operands
     std::span<const RemoteRange> ranges; ///< write, read: one; atomic: 1 .. max_iov
     bool last = false;          ///< write: with these bytes the operation is complete (`length`: of the whole

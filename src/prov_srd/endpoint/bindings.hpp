@@ -60,6 +60,7 @@ public:
     /// Null before one is bound.
     AddressVector* vector() const noexcept { return av_; }
     /// Null if none is bound.
+    EventQueue* event_queue() const noexcept { return event_queue_; }
     CompletionQueue* transmit_queue() const noexcept { return tx_cq_; }
     CompletionQueue* receive_queue() const noexcept { return rx_cq_; }
     /// An operation with these flags writes an entry when it succeeds (FI_SELECTIVE_COMPLETION).

@@ -25,6 +25,9 @@ const char* remedy_of(Cause cause) noexcept
     switch (cause) {
     case Cause::never_answered:
         return "FI_SRD_CONNECT_TIMEOUT_MS sets how long it is waited for";
+    case Cause::not_heard:
+        return "let UDP through between the two hosts, in both directions (nft list ruleset); "
+               "FI_SRD_CONNECT_TIMEOUT_MS sets how long it is waited for";
     case Cause::stopped_answering:
         return "see whether its host and the network between are up; FI_SRD_PEER_TIMEOUT_MS sets how long "
                "silence is borne";
@@ -187,6 +190,17 @@ void Peers::undelivered(RouteId route, Cause cause, std::uint64_t messages,
     std::array<char, 128> topic{}; // of its own: that operations with the peer fail may have been said
     std::snprintf(topic.data(), topic.size(), "injected to %s", peer.c_str());
     say_of_peer(topic.data(), line.data());
+}
+
+void Peers::waiting(RouteId route, Cause cause, std::uint64_t ms) const noexcept
+{
+    const std::string peer = text(route);
+    const char* const remedy = remedy_of(cause);
+    std::array<char, 512> line{};
+    std::snprintf(line.data(), line.size(), "waiting for %s, silent for %llu s: %s%s%s", peer.c_str(),
+                  static_cast<unsigned long long>(ms / 1000), to_string(cause), remedy == nullptr ? "" : "; ",
+                  remedy == nullptr ? "" : remedy);
+    say(line.data(), line.data()); // each is another one
 }
 
 void Peers::failed(RouteId route, Cause cause) const noexcept

@@ -59,6 +59,9 @@ public:
     void undelivered(RouteId route, Cause cause, std::uint64_t messages, std::uint64_t bytes) const noexcept
         SRD_REQUIRES(endpoint_lock);
 
+    /// Operations have waited for the peer for `ms`, and what is known of it is not that it computes.
+    void waiting(RouteId route, Cause cause, std::uint64_t ms) const noexcept SRD_REQUIRES(endpoint_lock);
+
     /// The peer itself stays until it goes: it may go on sending to us, and fi_av_remove() must not cut a
     /// conversation that does not need the vector.
     void address_removed(fi_addr_t fi_addr) noexcept override;

@@ -96,8 +96,8 @@ void ProgressUnit::stop() noexcept
     for (int i = 0; i < rounds; ++i) {
         Event event;
         while (engine_->poll_event(event)) {
-            if (event.kind == Event::Kind::unsent) { // has completed already, as far as anybody knows
-                transmit_.on_unsent(event);
+            if (event.kind == Event::Kind::peer_lost) { // what has completed already, as far as anybody knows
+                transmit_.on_peer_lost(event);
             }
         }
         if (flush_transmit(*engine_, *io_, now) == 0) {
@@ -111,6 +111,10 @@ void ProgressUnit::stop() noexcept
 bool ProgressUnit::pass(Time now) noexcept
 {
     passed_at_ = now;
+    if (now >= next_look_) [[unlikely]] {
+        next_look_ = now + Liveness::sign_interval;
+        receive_.look_for_senders(now);
+    }
     return progress_once(*engine_, *io_, now,
                          [this](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS { on_event(event); });
 }
@@ -142,8 +146,12 @@ void ProgressUnit::on_event(const Event& event) noexcept
     case Event::Kind::read_served:
         target_.on_read_served(event);
         break;
-    case Event::Kind::unsent:
-        transmit_.on_unsent(event);
+    case Event::Kind::peer_lost:
+        transmit_.on_peer_lost(event);
+        receive_.on_peer_lost(event);
+        break;
+    case Event::Kind::waiting:
+        transmit_.on_waiting(event);
         break;
     case Event::Kind::hello: // served by progress_once()
         break;
@@ -188,7 +196,8 @@ bool ProgressUnit::arm_sleep(Time& deadline) noexcept
     if (!io_->arm_wait()) {
         return false;
     }
-    const Time timeout = engine_->next_timeout();
+    const Time look = receive_.awaits_senders() ? next_look_ : time_never;
+    const Time timeout = std::min(engine_->next_timeout(), look);
     asleep_until_ = sleepers_ == 0 ? timeout : std::min(asleep_until_, timeout);
     ++sleepers_;
     deadline = std::min(deadline, timeout);

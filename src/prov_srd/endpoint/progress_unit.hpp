@@ -116,6 +116,7 @@ private:
     // Threads that sleep on io_fd() until a time.
     int sleepers_ SRD_GUARDED_BY(endpoint_lock) = 0;
     Time passed_at_ SRD_GUARDED_BY(endpoint_lock){};
+    Time next_look_ SRD_GUARDED_BY(endpoint_lock){}; ///< at those from whom messages are awaited
     Time asleep_until_ SRD_GUARDED_BY(endpoint_lock) = Time::min();
 };
 

@@ -71,6 +71,33 @@ void Receive::on_message_lost(const Event& event) noexcept
     matcher_->unexpected.release(index);
 }
 
+void Receive::on_peer_lost(const Event& event) noexcept
+{
+    if (!is_peer_failure(event.cause)) {
+        return;
+    }
+    const RouteId route = unit_.engine().peer_route(event.peer);
+    reports_.peer_lost(route, event.cause);
+    for (std::uint32_t index = 0; awaits_senders() && index < matcher_->receives.watermark(); ++index) {
+        if (!matcher_->receives.live(index) || !matcher_->receives[index].posted ||
+            matcher_->receives[index].source != route) {
+            continue;
+        }
+        peers_.failed(route, event.cause);
+        end_posted(index, event.cause);
+    }
+}
+
+void Receive::look_for_senders(Time now) noexcept
+{
+    for (std::uint32_t index = 0; awaits_senders() && index < matcher_->receives.watermark(); ++index) {
+        const ReceiveRecord& record = matcher_->receives[index];
+        if (matcher_->receives.live(index) && record.posted && record.source != any_source) {
+            unit_.engine().want_sign(record.source, now);
+        }
+    }
+}
+
 void Receive::on_receive_done(const Event& event) noexcept
 {
     complete(static_cast<std::uint32_t>(event.cookie), event.cause, event.length);
@@ -316,14 +343,14 @@ void Receive::complete(std::uint32_t index, Cause cause, std::uint64_t length) n
     SRD_DCHECK(matcher_->receives.live(record.parent) && buffer.multi_receive && buffer.shares != 0);
     --buffer.shares;
     const bool last = !buffer.posted && buffer.shares == 0;
-    const bool released = last && !buffer.canceled;
+    const bool released = last && buffer.ended_by == Cause::none;
     completion.flags |= released ? FI_MULTI_RECV : 0;
     // fi_msg(3): the release is reported also where completions are suppressed.
     report_receive(record, completion, cause, record.wants_completion || (released && !record.silent),
                    length);
     if (last) {
-        if (buffer.canceled) {
-            report_cancel(buffer);
+        if (buffer.ended_by != Cause::none) {
+            report_end(buffer, buffer.ended_by);
         }
         matcher_->receives.release(record.parent);
     }
@@ -359,13 +386,26 @@ CompletionError Receive::failed_receive(void* context, bool tagged, std::uint64_
             .cause = cause};
 }
 
-void Receive::report_cancel(const ReceiveRecord& record) noexcept
+/// A posted receive ends without a (further) message.
+void Receive::end_posted(std::uint32_t index, Cause cause) noexcept
 {
-    CompletionError failure = failed_receive(record.context, record.tagged, record.tag, Cause::canceled);
+    ReceiveRecord& record = matcher_->receives[index];
+    matcher_->remove_posted(index);
+    if (record.shares != 0) {
+        record.ended_by = cause; // reported with the last share
+    } else {
+        report_end(record, cause);
+        matcher_->receives.release(index);
+    }
+}
+
+void Receive::report_end(const ReceiveRecord& record, Cause cause) noexcept
+{
+    CompletionError failure = failed_receive(record.context, record.tagged, record.tag, cause);
     if (record.multi_receive) {
         failure.completion.flags |= FI_MULTI_RECV;
     }
-    reports_.failure(record.silent ? nullptr : bindings_.receive_queue(), failure, no_id<RouteId>);
+    reports_.failure(record.silent ? nullptr : bindings_.receive_queue(), failure, record.source);
     record.counted_by.failed();
 }
 

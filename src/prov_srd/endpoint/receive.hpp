@@ -61,6 +61,16 @@ public:
     /// (FI_CLAIM), the promise is answered with the cause.
     void on_message_lost(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
     void on_receive_done(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
+    /// FI_DIRECTED_RECV: what was to come from the peer fails with it. Whoever does not send, hears of its
+    /// end through the event queue, if there is one.
+    void on_peer_lost(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
+    /// Sees whether those are still there from whom messages are awaited (FI_DIRECTED_RECV).
+    void look_for_senders(Time now) noexcept SRD_REQUIRES(endpoint_lock);
+    /// True if there are such.
+    bool awaits_senders() const noexcept SRD_REQUIRES(endpoint_lock)
+    {
+        return matcher_ != nullptr && matcher_->directed_count() != 0;
+    }
     /// Deferred work that was started here and is not complete is going to be counted by `counter`.
     bool counts_work_by(const CompletionCounter& counter) const noexcept SRD_REQUIRES(endpoint_lock);
 
@@ -96,7 +106,8 @@ private:
         SRD_REQUIRES(endpoint_lock);
     void report_receive(const ReceiveRecord& record, Completion& completion, Cause cause, bool wanted,
                         std::uint64_t length) noexcept SRD_REQUIRES(endpoint_lock);
-    void report_cancel(const ReceiveRecord& record) noexcept SRD_REQUIRES(endpoint_lock);
+    void end_posted(std::uint32_t index, Cause cause) noexcept SRD_REQUIRES(endpoint_lock);
+    void report_end(const ReceiveRecord& record, Cause cause) noexcept SRD_REQUIRES(endpoint_lock);
     void report_unstarted(const ReceiveArguments& arguments, int error, Cause cause) noexcept
         SRD_REQUIRES(endpoint_lock);
 

@@ -26,17 +26,11 @@ int Receive::cancel(const void* context) noexcept
         if (!matcher_->receives.live(index)) {
             continue;
         }
-        ReceiveRecord& record = matcher_->receives[index];
+        const ReceiveRecord& record = matcher_->receives[index];
         if (!record.posted || record.context != context) {
             continue;
         }
-        matcher_->remove_posted(index);
-        if (record.shares != 0) {
-            record.canceled = true; // reported with the last share
-        } else {
-            report_cancel(record);
-            matcher_->receives.release(index);
-        }
+        end_posted(index, Cause::canceled);
         return 0;
     }
     return 0; // complete, or being filled: its own completion comes or has come

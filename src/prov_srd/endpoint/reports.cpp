@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "common/log.hpp"
 #include "completion/cq.hpp"
+#include "objects/eq.hpp"
 
 namespace srd {
 
@@ -35,6 +37,25 @@ void Reports::arrival(Completion& completion, RouteId from) noexcept
         failure(queue, error, from);
     } else {
         queue->write(completion);
+    }
+}
+
+void Reports::peer_lost(RouteId route, Cause cause) noexcept
+{
+    EventQueue* const queue = bindings_.event_queue();
+    if (queue == nullptr) {
+        return;
+    }
+    const std::span<const std::byte> address = peers_.address_of(route).bytes();
+    fi_eq_err_entry entry{};
+    entry.fid = &self_;
+    entry.context = self_.context;
+    entry.err = error_of(cause);
+    entry.prov_errno = entry.err;
+    entry.err_data = const_cast<std::byte*>(address.data());
+    entry.err_data_size = address.size();
+    if (queue->report_error(entry) != 0) {
+        SRD_WARN(FI_LOG_EP_CTRL, "no memory to report the failure of a peer to the event queue");
     }
 }
 

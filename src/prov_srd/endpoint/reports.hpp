@@ -7,6 +7,9 @@
 
 #include <cstdint>
 
+#include <rdma/fabric.h>
+
+#include <srd/status.hpp>
 #include <srd/types.hpp>
 
 #include "endpoint/bindings.hpp"
@@ -19,8 +22,9 @@ struct CompletionError;
 
 class Reports {
 public:
-    Reports(const Bindings& bindings, Peers& peers, std::uint64_t caps) noexcept
-        : bindings_(bindings), peers_(peers), caps_(caps)
+    /// `self`, `caps`: of the endpoint.
+    Reports(::fid& self, const Bindings& bindings, Peers& peers, std::uint64_t caps) noexcept
+        : self_(self), bindings_(bindings), peers_(peers), caps_(caps)
     {
     }
 
@@ -30,10 +34,15 @@ public:
     /// Writes a completion of the receiving side that `from` has caused, with its source.
     void arrival(Completion& completion, RouteId from) noexcept SRD_REQUIRES(endpoint_lock);
 
+    /// Writes an error event to the endpoint's event queue, if it has one: with the peer's address as
+    /// err_data.
+    void peer_lost(RouteId route, Cause cause) noexcept SRD_REQUIRES(endpoint_lock);
+
 private:
+    ::fid& self_;
     const Bindings& bindings_;
     Peers& peers_;
-    const std::uint64_t caps_; ///< of the endpoint
+    const std::uint64_t caps_;
 };
 
 } // namespace srd

@@ -211,9 +211,16 @@ void Transmit::on_send_done(const Event& event) noexcept
 }
 
 /// What was injected has completed, and nobody can be told but the user.
-void Transmit::on_unsent(const Event& event) noexcept
+void Transmit::on_peer_lost(const Event& event) noexcept
 {
-    peers_.undelivered(unit_.engine().peer_route(event.peer), event.cause, event.cookie, event.length);
+    if (event.cookie != 0) {
+        peers_.undelivered(unit_.engine().peer_route(event.peer), event.cause, event.cookie, event.length);
+    }
+}
+
+void Transmit::on_waiting(const Event& event) noexcept
+{
+    peers_.waiting(unit_.engine().peer_route(event.peer), event.cause, event.length);
 }
 
 void Transmit::report_failed(const TransmitRecord& record, int error, Cause cause, RouteId route) noexcept

@@ -39,6 +39,7 @@ void Matcher::post(std::uint32_t index) noexcept
     record.posted = true;
     record.mask_class = class_of(in, record.ignore);
     ++posted_count_;
+    directed_count_ += record.source != any_source ? 1U : 0U;
     if (record.mask_class == no_class) {
         in.masked.push_back(receives, index);
         return;
@@ -55,6 +56,7 @@ void Matcher::remove_posted(std::uint32_t index) noexcept
     Table& in = table(record.tagged);
     record.posted = false;
     --posted_count_;
+    directed_count_ -= record.source != any_source ? 1U : 0U;
     if (record.mask_class == no_class) {
         in.masked.erase(receives, index);
         return;

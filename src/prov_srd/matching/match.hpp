@@ -63,7 +63,7 @@ struct ReceiveRecord {
     // FI_MULTI_RECV: the buffer (a record with multi_receive) and its shares (records with a parent).
     std::uint32_t parent;
     std::uint32_t shares; ///< of this buffer, not complete
-    bool canceled;        ///< report FI_ECANCELED when the last share is complete
+    Cause ended_by;       ///< reported when the last share is complete
 
     // What was matched.
     std::uint64_t matched_tag;
@@ -106,6 +106,8 @@ public:
     /// The receive that gets such a message; no_index if there is none.
     std::uint32_t find_posted(bool tagged, std::uint64_t tag, RouteId source) noexcept;
     std::uint32_t posted_count() const noexcept { return posted_count_; }
+    /// Of these, receives from one source.
+    std::uint32_t directed_count() const noexcept { return directed_count_; }
 
     // -- Unexpected messages ------------------------------------------------
 
@@ -175,6 +177,7 @@ private:
     std::uint64_t next_order_ = 0;
     std::uint64_t next_arrival_ = 0;
     std::uint32_t posted_count_ = 0;
+    std::uint32_t directed_count_ = 0;
 };
 
 } // namespace srd

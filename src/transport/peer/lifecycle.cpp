@@ -110,8 +110,10 @@ void PeerLifecycle::drop(std::uint32_t index, Cause cause)
         s_.packets.release(slot);
     });
     s_.outgoing.abandon_finish(connection.queue);
-    s_.outgoing.report_unsent(index, cause, unsent);
     placement_.abandon(index, cause);
+    if (!peer.is_successor) {
+        s_.outgoing.report_end(index, cause, unsent);
+    }
 }
 
 void PeerLifecycle::fail(std::uint32_t peer, Cause cause, Time now)
@@ -424,6 +426,48 @@ void PeerLifecycle::on_route_notice(const RouteNotice& notice, std::uint32_t mtu
     s_.peers.arm(index);
 }
 
+void PeerLifecycle::want_sign(RouteId route, Time now)
+{
+    const std::uint32_t index = s_.peers.of_route(route);
+    if (index != no_index && s_.peers[index].handshake.established()) {
+        s_.peers[index].liveness.want_sign(now);
+        s_.peers.arm(index);
+    }
+}
+
+bool PeerLifecycle::poll_waiting(Event& event) noexcept
+{
+    const Waiting waiting = std::exchange(waiting_, Waiting{});
+    if (waiting.peer == no_index || !s_.peers.live(waiting.peer)) {
+        return false;
+    }
+    event = Event{};
+    event.kind = Event::Kind::waiting;
+    event.peer = PeerId{waiting.peer};
+    event.cause = cause_of_silence(waiting.peer);
+    event.length = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(waiting.silence).count());
+    return true;
+}
+
+Cause PeerLifecycle::cause_of_silence(std::uint32_t index) const noexcept
+{
+    const Peer& peer = s_.peers[index];
+    return peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause();
+}
+
+/// A process that computes is silent, too, and no reason to speak.
+void PeerLifecycle::tell_waiting(std::uint32_t index, Time now) noexcept
+{
+    const Peer& peer = s_.peers[index];
+    const Duration silence = peer.liveness.silence(now);
+    if (silence >= patience && now >= next_telling_ && peer.liveness.is_suspect(now)) {
+        waiting_ = {index, silence};
+        next_telling_ = now + telling_interval_;
+        telling_interval_ *= 2;
+    }
+}
+
 // -- Timers ---------------------------------------------------------------------------------
 
 bool PeerLifecycle::on_timeout(std::uint32_t index, Time now)
@@ -456,6 +500,9 @@ void PeerLifecycle::check_silence(std::uint32_t index, Time now)
         return;
     }
     const bool owed = peer.handshake.established() && peer.connection.queue.any_operation();
+    if (owed || peer.is_waiting()) {
+        tell_waiting(index, now);
+    }
     switch (peer.liveness.check(peer.is_waiting(), owed, peer.route.id(), s_.questions, s_.tuning, s_.count,
                                 now)) {
     case Liveness::Verdict::wait:
@@ -465,9 +512,7 @@ void PeerLifecycle::check_silence(std::uint32_t index, Time now)
         s_.peers.activate(index);
         break;
     case Liveness::Verdict::dead:
-        fail(index,
-             peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause(),
-             now);
+        fail(index, cause_of_silence(index), now);
         break;
     }
 }

@@ -17,6 +17,7 @@ bool Liveness::on_answer(RouteNotice::Kind kind, Time since, Time now) noexcept
     case Kind::process_alive:
         forget_evidence();
         evidence_.exists = true;
+        signs_missed_ = 0;
         alive_at_ = now;
         return false;
     case Kind::process_reads:
@@ -41,17 +42,38 @@ bool Liveness::may_yet_answer(Duration silence, Duration bound, Time asked_at, c
                   : evidence_.busy_known && evidence_.is_busy;
 }
 
+/// Nothing is owed, so silence alone says little: a process may compute for hours. It is dead if its host,
+/// which has answered for it before, does so no more.
+Liveness::Verdict Liveness::look_for_sign(RouteId route, LivenessQuestions& questions, Counters& count,
+                                          Time now) noexcept
+{
+    if (!sign_wanted_) {
+        check_at_ = time_never;
+        return Verdict::wait;
+    }
+    if (!questions.add({route, LivenessProbe::exists}, now)) {
+        return Verdict::wait; // stays due
+    }
+    count.liveness_probes.add();
+    sign_wanted_ = false;
+    check_at_ = time_never;
+    if (alive_at_ != Time{} && signs_missed_ >= signs_missed) {
+        return Verdict::dead;
+    }
+    signs_missed_ = static_cast<std::uint8_t>(std::min(signs_missed_ + 1, int{signs_missed}));
+    return Verdict::ask;
+}
+
 Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, LivenessQuestions& questions,
                                   const Tuning& tuning, Counters& count, Time now) noexcept
 {
     if (!unanswered && !owed && !proof_wanted_ && !evidence_.hint) {
-        check_at_ = time_never;
-        return Verdict::wait;
+        return look_for_sign(route, questions, count, now);
     }
     if (now < check_at_) {
         return Verdict::wait;
     }
-    const Duration silence = now - std::max(heard_at_, waiting_since_);
+    const Duration silence = this->silence(now);
     const Duration bound = heard_ ? tuning.peer_timeout : tuning.connect_timeout;
     const bool overdue = silence >= bound;
     if (last_call_ && overdue && questions.drained_at() < check_at_) {

@@ -77,6 +77,10 @@ class Liveness {
 public:
     /// Between two looks at a peer that owes us something.
     static constexpr Duration interval = std::chrono::milliseconds(500);
+    /// Between two looks at a peer that owes nothing, and from which messages are awaited.
+    static constexpr Duration sign_interval = std::chrono::seconds(5);
+    /// So many of these questions unanswered, by one whose host did answer before, are a death.
+    static constexpr std::uint8_t signs_missed = 3;
     /// How long packets of a process may come after the news that it is gone: another processor or another
     /// path delivers them.
     static constexpr Duration last_words_time = std::chrono::milliseconds(5);
@@ -106,6 +110,8 @@ public:
         heard_ = true;
         last_call_ = false;
         proof_wanted_ = false;
+        sign_wanted_ = false;
+        signs_missed_ = 0;
         forget_evidence();
         heard_at_ = now;
         waiting_since_ = now;
@@ -119,6 +125,24 @@ public:
             proof_wanted_ = true;
             on_wait_begins(now);
         }
+    }
+    /// Somebody waits for messages that the peer may or may not send. Call again every sign_interval, as long
+    /// as that is so.
+    void want_sign(Time now) noexcept
+    {
+        if (now - heard_at_ >= sign_interval) {
+            sign_wanted_ = true;
+            check_at_ = std::min(check_at_, now);
+        }
+    }
+    /// How long we have waited in vain, or been silent ourselves.
+    Duration silence(Time now) const noexcept { return now - std::max(heard_at_, waiting_since_); }
+    /// There is more to it than a process that computes: nothing was ever heard (and it does not say itself
+    /// that it has not read yet), it is not even seen to exist, or ICMP speaks of trouble.
+    bool is_suspect(Time now) const noexcept
+    {
+        return evidence_.port_unreachable || evidence_.host_unreachable || evidence_.gone ||
+               (heard_ ? now - alive_at_ > 4 * interval : !(evidence_.busy_known && evidence_.is_busy));
     }
     /// Nothing has come for so long that asking is worth it.
     bool is_silent(Time now) const noexcept { return now - heard_at_ >= interval; }
@@ -205,9 +229,12 @@ private:
     }
     bool may_yet_answer(Duration silence, Duration bound, Time asked_at, const Tuning& tuning,
                         Time now) const noexcept;
+    Verdict look_for_sign(RouteId route, LivenessQuestions& questions, Counters& count, Time now) noexcept;
 
     bool heard_ = false;
     bool proof_wanted_ = false;
+    bool sign_wanted_ = false;
+    std::uint8_t signs_missed_ = 0;
     bool last_call_ = false; ///< silent for too long; one last question is out
     Evidence evidence_;
     Time heard_at_{};            ///< last valid packet

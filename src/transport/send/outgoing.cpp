@@ -359,15 +359,16 @@ void OutgoingPool::count_unsent(const TxSlot& slot, std::span<const std::byte> f
     }
 }
 
-void OutgoingPool::report_unsent(std::uint32_t peer, Cause cause, const Unsent& unsent) noexcept
+void OutgoingPool::report_end(std::uint32_t peer, Cause cause, const Unsent& unsent) noexcept
 {
-    const std::uint32_t record = unsent.operations == 0 ? no_index : messages_.alloc();
+    const bool wanted = unsent.operations != 0 || is_peer_failure(cause);
+    const std::uint32_t record = wanted ? messages_.alloc() : no_index;
     if (record == no_index) {
         return;
     }
     TxMessage& message = messages_[record];
     message.peer = peer;
-    message.kind = UnsentNews{unsent.operations};
+    message.kind = EndNews{unsent.operations};
     message.total = unsent.bytes;
     message.cause = cause;
     message.state = TxMessage::State::done;
@@ -390,8 +391,8 @@ bool OutgoingPool::poll_done(Event& event, bool& wanted) noexcept
     event.length = message.total;
     event.flags = message.envelope.flags;
     wanted = message.level != CompletionLevel::none;
-    if (const UnsentNews* news = message.as<UnsentNews>()) {
-        event.kind = Event::Kind::unsent;
+    if (const EndNews* news = message.as<EndNews>()) {
+        event.kind = Event::Kind::peer_lost;
         event.cookie = news->operations;
         wanted = true;
     } else if (message.is<ReadResponse>()) {

@@ -77,13 +77,12 @@ struct ReadResponse {
     bool revoked = false;                   ///< the memory must not be touched any more
 };
 
-/// No operation but the news of some: Event::Kind::unsent.
-struct UnsentNews {
+/// No operation but the news of a connection's end: Event::Kind::peer_lost.
+struct EndNews {
     std::uint32_t operations = 0;
 };
 
-struct TxMessage
-    : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSend, ReadResponse, UnsentNews> {
+struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSend, ReadResponse, EndNews> {
     enum class State : std::uint8_t {
         queued,  ///< on SendQueue::waiting, not (entirely) framed
         waiting, ///< requested, waiting for a grant; a read, waiting for its bytes
@@ -266,8 +265,8 @@ public:
     void count_unsent(const SendQueue& queue, Unsent& unsent) const noexcept;
     /// The same for what is in a packet without a record; `frames`: what the packet holds, if it was copied.
     void count_unsent(const TxSlot& slot, std::span<const std::byte> frames, Unsent& unsent) const noexcept;
-    /// Reports them, unless there are none, or no record for it.
-    void report_unsent(std::uint32_t peer, Cause cause, const Unsent& unsent) noexcept;
+    /// Reports the connection's end if anybody may care, unless there is no record for it.
+    void report_end(std::uint32_t peer, Cause cause, const Unsent& unsent) noexcept;
 
     bool any_done() const noexcept { return !done_.empty(); }
     /// The next completion; false if there is none. `event` is valid if the application wants it (`wanted`).

@@ -43,7 +43,7 @@ struct World : EnginePair {
         run(100);
         std::vector<Event> found;
         std::copy_if(a.done.begin(), a.done.end(), std::back_inserter(found),
-                     [](const Event& event) { return event.kind == Event::Kind::unsent; });
+                     [](const Event& event) { return event.kind == Event::Kind::peer_lost; });
         return found;
     }
 };
