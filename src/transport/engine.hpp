@@ -187,6 +187,7 @@ private:
     RmaInitiator initiator_;
     Framing framing_;
     PeerLifecycle lifecycle_;
+    PeerWatch watch_;
     Submission submission_;
     AckHandler acks_;
     Transmitter transmit_;

@@ -11,6 +11,7 @@
 #include "support/catch.hpp"
 
 #include "peer/lifecycle.hpp"
+#include "peer/watch.hpp"
 #include "receive/placement.hpp"
 #include "rma/initiator.hpp"
 #include "rma/target.hpp"
@@ -211,6 +212,7 @@ struct PartsWorld {
     RmaTarget target{shared, placement};
     RmaInitiator initiator{shared, placement, target};
     PeerLifecycle lifecycle{shared, placement};
+    PeerWatch watch{shared, lifecycle};
     Event event; ///< of the latest frame that is one
 
 private:

@@ -426,48 +426,6 @@ void PeerLifecycle::on_route_notice(const RouteNotice& notice, std::uint32_t mtu
     s_.peers.arm(index);
 }
 
-void PeerLifecycle::want_sign(RouteId route, Time now)
-{
-    const std::uint32_t index = s_.peers.of_route(route);
-    if (index != no_index && s_.peers[index].handshake.established()) {
-        s_.peers[index].liveness.want_sign(now);
-        s_.peers.arm(index);
-    }
-}
-
-bool PeerLifecycle::poll_waiting(Event& event) noexcept
-{
-    const Waiting waiting = std::exchange(waiting_, Waiting{});
-    if (waiting.peer == no_index || !s_.peers.live(waiting.peer)) {
-        return false;
-    }
-    event = Event{};
-    event.kind = Event::Kind::waiting;
-    event.peer = PeerId{waiting.peer};
-    event.cause = cause_of_silence(waiting.peer);
-    event.length = static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::milliseconds>(waiting.silence).count());
-    return true;
-}
-
-Cause PeerLifecycle::cause_of_silence(std::uint32_t index) const noexcept
-{
-    const Peer& peer = s_.peers[index];
-    return peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause();
-}
-
-/// A process that computes is silent, too, and no reason to speak.
-void PeerLifecycle::tell_waiting(std::uint32_t index, Time now) noexcept
-{
-    const Peer& peer = s_.peers[index];
-    const Duration silence = peer.liveness.silence(now);
-    if (silence >= patience && now >= next_telling_ && peer.liveness.is_suspect(now)) {
-        waiting_ = {index, silence};
-        next_telling_ = now + telling_interval_;
-        telling_interval_ *= 2;
-    }
-}
-
 // -- Timers ---------------------------------------------------------------------------------
 
 bool PeerLifecycle::on_timeout(std::uint32_t index, Time now)
@@ -491,30 +449,6 @@ bool PeerLifecycle::on_timeout(std::uint32_t index, Time now)
         return false;
     }
     return true;
-}
-
-void PeerLifecycle::check_silence(std::uint32_t index, Time now)
-{
-    Peer& peer = s_.peers[index];
-    if (!peer.liveness.check_due(now)) {
-        return;
-    }
-    const bool owed = peer.handshake.established() && peer.connection.queue.any_operation();
-    if (owed || peer.is_waiting()) {
-        tell_waiting(index, now);
-    }
-    switch (peer.liveness.check(peer.is_waiting(), owed, peer.route.id(), s_.questions, s_.tuning, s_.count,
-                                now)) {
-    case Liveness::Verdict::wait:
-        break;
-    case Liveness::Verdict::ask:
-        peer.handshake.ask();
-        s_.peers.activate(index);
-        break;
-    case Liveness::Verdict::dead:
-        fail(index, cause_of_silence(index), now);
-        break;
-    }
 }
 
 } // namespace srd

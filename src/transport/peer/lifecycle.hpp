@@ -47,12 +47,6 @@ public:
     /// Tells every peer that this endpoint goes away; everything outstanding fails with Cause::removed.
     void close(Time now);
 
-    /// Somebody waits for messages of the peer behind `route`: see whether it is still there.
-    void want_sign(RouteId route, Time now);
-    /// Event::Kind::waiting; false: nothing to tell.
-    bool poll_waiting(Event& event) noexcept;
-    bool any_waiting() const noexcept { return waiting_.peer != no_index; }
-
     // -- What is heard of peers
 
     /// A valid packet has come from a peer that is met, and it is no refusal.
@@ -80,20 +74,8 @@ public:
 
     /// The peer's timer has come, and nothing else is served yet. False: nothing else is to be served.
     bool on_timeout(std::uint32_t peer, Time now);
-    /// Asks a silent peer, or gives it up.
-    void check_silence(std::uint32_t peer, Time now);
 
 private:
-    /// Before this nobody needs to know, and then it is told again after twice the time.
-    static constexpr Duration patience = std::chrono::seconds(10);
-
-    struct Waiting {
-        std::uint32_t peer = no_index;
-        Duration silence{};
-    };
-
-    void tell_waiting(std::uint32_t peer, Time now) noexcept;
-    Cause cause_of_silence(std::uint32_t peer) const noexcept;
     void begin_connection(std::uint32_t peer, Time now);
     void drop(std::uint32_t peer, Cause cause);
     void release(std::uint32_t peer);
@@ -111,9 +93,6 @@ private:
     Placement& placement_;
     wire::HelloFrame introduction_{}; ///< of the hello event being answered
     bool introduction_open_ = false;
-    Waiting waiting_;
-    Time next_telling_{};
-    Duration telling_interval_ = patience;
     std::uint32_t next_victim_ = 0;      ///< where make_room() goes on
     Time next_demand_{};                 ///< when it may next ask silent peers for a proof
     std::array<Refusal, 16> refusals_{}; ///< more are not answered: the introduction comes again

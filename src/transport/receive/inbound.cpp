@@ -123,7 +123,7 @@ bool Inbound::poll_done(Event& event)
             return true;
         }
     }
-    return placement_.poll_done(event) || lifecycle_.poll_waiting(event);
+    return placement_.poll_done(event) || watch_.poll_waiting(event);
 }
 
 /// The next held message of the peer whose turn has moved on, if it is here.

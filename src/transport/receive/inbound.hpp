@@ -18,6 +18,7 @@
 #include "io/core/packet_io.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
+#include "peer/watch.hpp"
 #include "receive/frame_result.hpp"
 #include "receive/placement.hpp"
 #include "rma/initiator.hpp"
@@ -30,10 +31,10 @@ namespace srd {
 
 class Inbound {
 public:
-    Inbound(Shared& shared, PeerLifecycle& lifecycle, AckHandler& acks, Submission& submission,
-            Placement& placement, RmaInitiator& initiator, RmaTarget& target) noexcept
-        : s_(shared), lifecycle_(lifecycle), acks_(acks), submission_(submission), placement_(placement),
-          initiator_(initiator), target_(target)
+    Inbound(Shared& shared, PeerLifecycle& lifecycle, PeerWatch& watch, AckHandler& acks,
+            Submission& submission, Placement& placement, RmaInitiator& initiator, RmaTarget& target) noexcept
+        : s_(shared), lifecycle_(lifecycle), watch_(watch), acks_(acks), submission_(submission),
+          placement_(placement), initiator_(initiator), target_(target)
     {
     }
 
@@ -53,6 +54,7 @@ private:
 
     Shared& s_;
     PeerLifecycle& lifecycle_;
+    PeerWatch& watch_;
     AckHandler& acks_;
     Submission& submission_;
     Placement& placement_;

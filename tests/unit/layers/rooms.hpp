@@ -38,6 +38,7 @@ inline const std::string target = rma + "/target", initiator = rma + "/initiator
 inline const std::string framing = send + "/framing", submission = send + "/submission";
 inline const std::string ack_handler = send + "/ack_handler", transmitter = send + "/transmitter";
 inline const std::string lifecycle = peer + "/lifecycle";
+inline const std::string watch = peer + "/watch";
 inline const std::string timing_wheel = transport + "/timing_wheel";
 inline const std::string progress = transport + "/progress";
 inline const std::string core = io + "/core", host = io + "/host", udp = io + "/udp", raw = io + "/raw";
@@ -106,14 +107,15 @@ inline std::vector<Room> engine_rooms()
         {initiator, {base, operation, receive, shared, placement, target}},
         {framing, {base, operation, shared, placement, initiator, target}},
         {lifecycle, {base, operation, receive, shared, placement}},
+        {watch, {base, operation, shared, lifecycle}},
         {submission, {base, operation, receive, shared, initiator, framing, lifecycle}},
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, shared, framing, lifecycle}},
         {inbound,
-         {base, packet_io, operation, receive, shared, placement, target, initiator, lifecycle, submission,
-          ack_handler}},
+         {base, packet_io, operation, receive, shared, placement, target, initiator, lifecycle, watch,
+          submission, ack_handler}},
         {engine,
-         {base, packet_io, operation, lb, shared, placement, target, initiator, framing, lifecycle,
+         {base, packet_io, operation, lb, shared, placement, target, initiator, framing, lifecycle, watch,
           submission, ack_handler, transmitter, inbound},
          {"engine.hpp"}},
         {progress, {base, packet_io, engine}},

@@ -53,13 +53,17 @@ TEST_CASE(
         }
         for (std::uint32_t peer = 0; peer < 4; ++peer) {
             const bool was = world.peer(peer).handshake.established();
-            world.lifecycle.check_silence(peer, now);
+            world.watch.check_silence(peer, now);
             if (was && !world.peer(peer).handshake.established()) {
                 dead.push_back(peer);
             }
         }
     }
     CHECK(dead == std::vector<std::uint32_t>{0, 2, 3}); // not the one that was heard
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) == no_index); // events name them
+    for (std::size_t i = 0; i < dead.size(); ++i) {
+        CHECK(lost(world) == Cause::stopped_answering);
+    }
     CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) != no_index);
 }
 
@@ -86,7 +90,7 @@ TEST_CASE("PeerLifecycle: however many want a record, silent peers are asked a b
     }
     const Time wanted = world.now + Liveness::interval;
     for (std::uint32_t peer = 0; peer < records; ++peer) {
-        world.lifecycle.check_silence(peer, wanted); // it owes nothing
+        world.watch.check_silence(peer, wanted); // it owes nothing
         REQUIRE(world.peer(peer).liveness.next_timeout() == time_never);
     }
     for (int stranger = 0; stranger < 10; ++stranger) {

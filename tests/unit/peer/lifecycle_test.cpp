@@ -339,7 +339,7 @@ TEST_CASE("PeerLifecycle: the cause of a silent peer's end says what was known o
             world.shared.questions.on_rx_drained(now);
             for (LivenessQuestions::Question question; world.shared.questions.take(question);) {
             }
-            world.lifecycle.check_silence(peer, now);
+            world.watch.check_silence(peer, now);
         }
         CHECK(ended(world) == cause);
     }

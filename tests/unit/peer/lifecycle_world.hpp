@@ -22,14 +22,27 @@ inline std::uint32_t submit(LifecycleWorld& world, std::uint32_t peer)
     queue.count_message();
     return record;
 }
-/// The cause of the only operation that has ended.
+/// Why the next peer was lost.
+inline Cause lost(LifecycleWorld& world)
+{
+    bool wanted = false;
+    REQUIRE(world.shared.outgoing.poll_done(world.event, wanted));
+    CHECK(world.event.kind == Event::Kind::peer_lost);
+    CHECK(world.event.cookie == 0);
+    return world.event.cause;
+}
+/// The cause of the only operation that has ended, and with it perhaps its peer.
 inline Cause ended(LifecycleWorld& world)
 {
     bool wanted = false;
     REQUIRE(world.shared.outgoing.poll_done(world.event, wanted));
     CHECK(world.event.cookie == 77);
+    const Cause cause = world.event.cause;
+    if (is_peer_failure(cause)) {
+        CHECK(lost(world) == cause);
+    }
     CHECK_FALSE(world.shared.outgoing.any_done());
-    return world.event.cause;
+    return cause;
 }
 /// A hello in a packet that bears our identifier.
 inline FrameResult answer(LifecycleWorld& world, std::uint32_t peer, const wire::HelloFrame& hello)
