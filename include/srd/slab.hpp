@@ -93,12 +93,13 @@ private:
 class IndexPool {
 public:
     static constexpr std::uint32_t none = 0xffffffffU;
+    static constexpr std::uint32_t max_capacity = 0xfffffffdU;
 
     explicit IndexPool(std::uint32_t capacity)
         : table_(std::size_t{capacity} * sizeof(std::uint32_t)), links_(table_.as<std::uint32_t>()),
           capacity_(capacity)
     {
-        SRD_CHECK(capacity < live_mark);
+        SRD_CHECK(capacity <= max_capacity);
     }
     IndexPool(const IndexPool&) = delete;
     IndexPool& operator=(const IndexPool&) = delete;
@@ -134,7 +135,7 @@ public:
     std::uint32_t watermark() const noexcept { return watermark_; }
 
 private:
-    static constexpr std::uint32_t live_mark = 0xfffffffeU;
+    static constexpr std::uint32_t live_mark = max_capacity + 1;
 
     Reserve table_;
     std::uint32_t* links_; // of a free number: the next free one; of a live number: live_mark

@@ -29,6 +29,9 @@ unsigned raw(const Enum& field) noexcept
 
 /// There is no memory for `call`: says so, with what can be done about it. Returns -FI_ENOMEM.
 int out_of_memory(const char* call, const std::bad_alloc& error) noexcept;
+/// `call` fails for something else: a line for the log; a shortage in the system is said. Returns -`code`, or
+/// -FI_EOTHER if that is none.
+int failed(const char* call, const std::exception& error, int code) noexcept;
 
 /// Runs `body` (which returns int or ssize_t) and turns what it throws into a negative fi_errno, with a line
 /// that names `call`.
@@ -40,12 +43,9 @@ auto guarded(Body&& body, const char* call = __builtin_FUNCTION()) noexcept -> s
     } catch (const std::bad_alloc& error) {
         return out_of_memory(call, error);
     } catch (const std::system_error& error) {
-        SRD_WARN(FI_LOG_CORE, "%s: %s", call, error.what());
-        const int code = error.code().value();
-        return code > 0 ? -code : -FI_EOTHER;
+        return failed(call, error, error.code().value());
     } catch (const std::exception& error) {
-        SRD_WARN(FI_LOG_CORE, "%s: %s", call, error.what());
-        return -FI_EOTHER;
+        return failed(call, error, FI_EOTHER);
     }
 }
 

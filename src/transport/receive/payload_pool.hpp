@@ -3,13 +3,16 @@
 // Memory for payload that has no buffer of the user's yet: unexpected and
 // out-of-turn eager messages. A few size classes share one bound in bytes, so
 // a flood of small messages and one of large ones are held to the same limit.
+// Each class could take all of it, so none reserves address space for that before it is used.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include <srd/check.hpp>
+#include <srd/growing_slab.hpp>
 #include <srd/intrusive_list.hpp>
 #include <srd/slab.hpp>
 
@@ -30,7 +33,8 @@ public:
         std::uint8_t size_class = 0;
     };
 
-    /// A chunk of at least `bytes`; index no_index when the bound is reached or `bytes` is over max_chunk.
+    /// A chunk of at least `bytes`; index no_index when the bound is reached, the system has no more, or
+    /// `bytes` is over max_chunk.
     Chunk alloc(std::size_t bytes) noexcept
     {
         for (std::uint8_t size_class = 0; size_class < sizes.size(); ++size_class) {
@@ -72,12 +76,13 @@ public:
     }
 
 private:
-    static ByteSlab make(std::size_t budget, std::size_t size_class)
+    static GrowingSlab make(std::size_t budget, std::size_t size_class)
     {
-        return ByteSlab(sizes[size_class], static_cast<std::uint32_t>(budget / sizes[size_class]));
+        const std::size_t count = std::min<std::size_t>(budget / sizes[size_class], IndexPool::max_capacity);
+        return {sizes[size_class], static_cast<std::uint32_t>(count)};
     }
 
-    std::array<ByteSlab, sizes.size()> classes_;
+    std::array<GrowingSlab, sizes.size()> classes_;
     std::size_t budget_;
     std::size_t used_ = 0;
 };

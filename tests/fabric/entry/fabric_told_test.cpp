@@ -4,11 +4,13 @@
 // output is read.
 #include <algorithm>
 #include <array>
-#include <chrono>
+#include <cstddef>
+#include <fstream>
 #include <string>
 
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <srd/file_descriptor.hpp>
 
@@ -207,4 +209,60 @@ TEST_CASE("told: nothing where nothing is wrong")
     INFO(output);
     CHECK(count(output, "srd[") == 0);
     CHECK(count(run_without_log("child: talks and closes", "FI_SRD_SHM=0"), "srd[") == 0);
+}
+
+// -- Memory ---------------------------------------------------------------------
+
+namespace {
+
+/// An endpoint is enabled while the process may have so many bytes of address space more than it has.
+int enable_within(std::size_t bytes)
+{
+    OpenDomain domain("127.0.0.1", hints_for(Options{}));
+    Handle<fid_av> av;
+    Handle<fid_cq> cq;
+    Handle<fid_ep> ep;
+    fi_av_attr av_attr{};
+    fi_cq_attr cq_attr{};
+    REQUIRE(fi_av_open(domain.domain.get(), &av_attr, av.out(), nullptr) == 0);
+    REQUIRE(fi_cq_open(domain.domain.get(), &cq_attr, cq.out(), nullptr) == 0);
+    REQUIRE(fi_endpoint(domain.domain.get(), domain.info.get(), ep.out(), nullptr) == 0);
+    REQUIRE(fi_ep_bind(ep.get(), &av->fid, 0) == 0);
+    REQUIRE(fi_ep_bind(ep.get(), &cq->fid, FI_TRANSMIT | FI_RECV) == 0);
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlimit limit{pages * static_cast<std::size_t>(getpagesize()) + bytes, RLIM_INFINITY};
+    REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
+    const int code = fi_enable(ep.get());
+    const rlimit none{RLIM_INFINITY, RLIM_INFINITY};
+    REQUIRE(setrlimit(RLIMIT_AS, &none) == 0);
+    return code;
+}
+
+} // namespace
+
+TEST_CASE("child: finds no memory", "[.]")
+{
+    CHECK(enable_within(std::size_t{50} << 20) == -FI_ENOMEM);
+}
+
+TEST_CASE("child: has half a gigabyte", "[.]")
+{
+    CHECK(enable_within(std::size_t{450} << 20) == 0);
+}
+
+TEST_CASE("told: which limit is too low for an endpoint, and what to lower instead")
+{
+    const std::string output = run_without_log("child: finds no memory");
+    INFO(output);
+    CHECK(count(output, "fi_enable: no address space for another ") == 1);
+    CHECK(count(output, "(ulimit -v)") == 1);
+    CHECK(count(output, "lower FI_SRD_MAX_PEERS and FI_SRD_UNEXPECTED_BYTES") == 1);
+}
+
+TEST_CASE("an endpoint has room in half a gigabyte of address space")
+{
+    const std::string output = run_without_log("child: has half a gigabyte");
+    INFO(output);
+    CHECK(count(output, "srd[") == 0);
 }

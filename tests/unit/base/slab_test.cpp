@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -6,11 +7,14 @@
 #include <vector>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <srd/growing_slab.hpp>
 #include <srd/slab.hpp>
 
 #include "support/catch.hpp"
+#include "support/child.hpp"
 
 namespace {
 
@@ -197,4 +201,69 @@ TEST_CASE("ByteSlab: chunks are aligned, apart, and keep their bytes")
         }
         CHECK(slab.alloc() == 8);
     }
+}
+
+namespace {
+
+/// Bytes of address space that the process has.
+std::size_t address_space()
+{
+    std::size_t pages = 0;
+    std::FILE* const file = std::fopen("/proc/self/statm", "r");
+    REQUIRE(file != nullptr);
+    REQUIRE(std::fscanf(file, "%zu", &pages) == 1);
+    std::fclose(file);
+    return pages * static_cast<std::size_t>(getpagesize());
+}
+
+} // namespace
+
+TEST_CASE("GrowingSlab: chunks are aligned, apart, and keep their bytes")
+{
+    for (const std::size_t size :
+         {std::size_t{1}, std::size_t{100}, std::size_t{131072}, std::size_t{3} << 20}) {
+        constexpr std::uint32_t count = 40;
+        srd::GrowingSlab slab(size, count);
+        for (std::uint32_t i = 0; i < count; ++i) {
+            REQUIRE(slab.alloc() == i);
+            REQUIRE(reinterpret_cast<std::uintptr_t>(slab.data(i)) % 64 == 0);
+            std::memset(slab.data(i), static_cast<int>(i), size);
+        }
+        CHECK(slab.alloc() == srd::GrowingSlab::none);
+        slab.release(8);
+        CHECK(slab.in_use() == count - 1);
+        for (std::uint32_t i = 0; i < count; ++i) {
+            if (i != 8) {
+                REQUIRE(slab.data(i)[0] == std::byte{static_cast<unsigned char>(i)});
+                REQUIRE(slab.data(i)[size - 1] == std::byte{static_cast<unsigned char>(i)});
+            }
+        }
+        CHECK(slab.alloc() == 8);
+    }
+}
+
+TEST_CASE("GrowingSlab: takes address space as it is used, and is exhausted where there is none")
+{
+    const std::size_t before = address_space();
+    srd::GrowingSlab slab(131072, 8192);
+    CHECK(address_space() - before < 4U << 20);
+    for (int i = 0; i < 32; ++i) {
+        REQUIRE(slab.alloc() != srd::GrowingSlab::none);
+    }
+    CHECK(address_space() - before < 16U << 20);
+    srd::test::Child limited([&] {
+        const rlim_t most = address_space() + (std::size_t{16} << 20);
+        const rlimit limit{most, RLIM_INFINITY};
+        if (setrlimit(RLIMIT_AS, &limit) != 0) {
+            return 1;
+        }
+        int taken = 0;
+        while (slab.alloc() != srd::GrowingSlab::none) {
+            ++taken;
+        }
+        const rlimit none{RLIM_INFINITY, RLIM_INFINITY};
+        const bool lifted = setrlimit(RLIMIT_AS, &none) == 0 && slab.alloc() != srd::GrowingSlab::none;
+        return taken > 0 && taken < 256 && lifted ? 0 : 2;
+    });
+    CHECK(limited.wait() == 0);
 }
