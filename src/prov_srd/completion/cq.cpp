@@ -359,7 +359,7 @@ int cq_signal(fid_cq* cq)
 /// `err_data`, if given, is the peer's socket address as fi_cq_readerr() returned it.
 const char* cq_strerror(fid_cq*, int prov_errno, const void* err_data, char* buf, size_t len)
 {
-    thread_local std::array<char, 256> own;
+    thread_local std::array<char, 512> own;
     char* const text = buf != nullptr && len != 0 ? buf : own.data();
     const std::size_t size = buf != nullptr && len != 0 ? len : own.size();
     if (prov_errno < 0 || prov_errno >= static_cast<int>(Cause::count_)) {
@@ -376,7 +376,9 @@ const char* cq_strerror(fid_cq*, int prov_errno, const void* err_data, char* buf
             std::snprintf(peer.data(), peer.size(), "peer %s: ", address.text().c_str());
         }
     }
-    std::snprintf(text, size, "%s%s", peer.data(), to_string(static_cast<Cause>(prov_errno)));
+    const auto cause = static_cast<Cause>(prov_errno);
+    std::snprintf(text, size, "%s%s%s", peer.data(), to_string(cause),
+                  is_peer_failure(cause) ? "; what was under way may have reached it" : "");
     return text;
 }
 

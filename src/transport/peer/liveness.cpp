@@ -16,7 +16,6 @@ bool Liveness::on_answer(RouteNotice::Kind kind, Time since, Time now) noexcept
         return false;
     case Kind::process_alive:
         forget_evidence();
-        evidence_.exists = true;
         signs_missed_ = 0;
         alive_at_ = now;
         return false;
@@ -109,7 +108,7 @@ Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, Liv
     return Verdict::dead;
 }
 
-Cause Liveness::cause() const noexcept
+Cause Liveness::cause(Time now) const noexcept
 {
     if (evidence_.gone) {
         return Cause::refused;
@@ -117,7 +116,7 @@ Cause Liveness::cause() const noexcept
     if (heard_) {
         return evidence_.host_unreachable ? Cause::unreachable : Cause::stopped_answering;
     }
-    if (evidence_.exists) {
+    if (is_seen(now)) {
         return Cause::not_heard;
     }
     return evidence_.host_unreachable ? Cause::unreachable : Cause::never_answered;

@@ -142,7 +142,7 @@ public:
     bool is_suspect(Time now) const noexcept
     {
         return evidence_.port_unreachable || evidence_.host_unreachable || evidence_.gone ||
-               (heard_ ? now - alive_at_ > 4 * interval : !(evidence_.busy_known && evidence_.is_busy));
+               (heard_ ? !is_seen(now) : !(evidence_.busy_known && evidence_.is_busy));
     }
     /// Nothing has come for so long that asking is worth it.
     bool is_silent(Time now) const noexcept { return now - heard_at_ >= interval; }
@@ -172,7 +172,7 @@ public:
     bool on_answer(RouteNotice::Kind kind, Time since, Time now) noexcept;
 
     /// Why the peer is given up, if it is.
-    Cause cause() const noexcept;
+    Cause cause(Time now) const noexcept;
 
     Time next_timeout() const noexcept { return std::min(check_at_, gone_at_); }
     bool check_due(Time now) const noexcept { return check_at_ <= now; }
@@ -203,11 +203,12 @@ private:
         bool port_unreachable = false;
         bool host_unreachable = false;
         bool gone = false;       ///< the backend was told that nobody has the address
-        bool exists = false;     ///< ... that somebody has
         bool is_busy = false;    ///< the process says that it has not read what came for it
         bool busy_known = false; ///< it has said so, or the contrary, since it was last asked
     };
 
+    /// The backend has seen the process lately.
+    bool is_seen(Time now) const noexcept { return alive_at_ != Time{} && now - alive_at_ <= 4 * interval; }
     void on_hint(Time now) noexcept
     {
         if (now >= hint_after_) { // each question may bring another one

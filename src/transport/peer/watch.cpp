@@ -25,7 +25,7 @@ void PeerWatch::check_silence(std::uint32_t index, Time now)
         s_.peers.activate(index);
         break;
     case Liveness::Verdict::dead:
-        lifecycle_.fail(index, cause_of_silence(index), now);
+        lifecycle_.fail(index, cause_of_silence(index, now), now);
         break;
     }
 }
@@ -39,10 +39,10 @@ void PeerWatch::want_sign(RouteId route, Time now)
     }
 }
 
-Cause PeerWatch::cause_of_silence(std::uint32_t index) const noexcept
+Cause PeerWatch::cause_of_silence(std::uint32_t index, Time now) const noexcept
 {
     const Peer& peer = s_.peers[index];
-    return peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause();
+    return peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause(now);
 }
 
 // -- Who is waited for ----------------------------------------------------------------------
@@ -53,7 +53,7 @@ void PeerWatch::tell_waiting(std::uint32_t index, Time now) noexcept
     const Peer& peer = s_.peers[index];
     const Duration silence = peer.liveness.silence(now);
     if (silence >= patience && now >= next_telling_ && peer.liveness.is_suspect(now)) {
-        waiting_ = {index, silence};
+        waiting_ = {index, silence, cause_of_silence(index, now)};
         next_telling_ = now + telling_interval_;
         telling_interval_ *= 2;
     }
@@ -68,7 +68,7 @@ bool PeerWatch::poll_waiting(Event& event) noexcept
     event = Event{};
     event.kind = Event::Kind::waiting;
     event.peer = PeerId{waiting.peer};
-    event.cause = cause_of_silence(waiting.peer);
+    event.cause = waiting.cause;
     event.length = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::milliseconds>(waiting.silence).count());
     return true;

@@ -36,10 +36,11 @@ private:
     struct Waiting {
         std::uint32_t peer = no_index;
         Duration silence{};
+        Cause cause = Cause::none;
     };
 
     void tell_waiting(std::uint32_t peer, Time now) noexcept;
-    Cause cause_of_silence(std::uint32_t peer) const noexcept;
+    Cause cause_of_silence(std::uint32_t peer, Time now) const noexcept;
 
     Shared& s_;
     PeerLifecycle& lifecycle_;

@@ -82,7 +82,7 @@ TEST_CASE("Liveness: an address that never answered gets longer")
     CHECK(watch.while_it_says(Verdict::wait) == watch.tuning.connect_timeout);
     CHECK(watch.latest == Verdict::ask);
     CHECK(watch.look() == Verdict::dead);
-    CHECK(watch.liveness.cause() == Cause::never_answered);
+    CHECK(watch.liveness.cause(watch.now) == Cause::never_answered);
 }
 
 TEST_CASE("Liveness: of one that was never heard, that it exists is no reason to wait")
@@ -98,7 +98,7 @@ TEST_CASE("Liveness: of one that was never heard, that it exists is no reason to
     }
     CHECK(watch.now - start == watch.tuning.connect_timeout + Liveness::interval);
     CHECK(watch.asked == LivenessProbe::reads);
-    CHECK(watch.liveness.cause() == Cause::not_heard);
+    CHECK(watch.liveness.cause(watch.now) == Cause::not_heard);
 }
 
 TEST_CASE("Liveness: of one that was never heard, that it has not read is")
@@ -239,7 +239,7 @@ TEST_CASE(
         CHECK_FALSE(gone_by(later + 1ms + Liveness::last_words_time - 1ns));
         CHECK(gone_by(later + 1ms + Liveness::last_words_time));
         CHECK_FALSE(gone_by(later + 1s)); // once
-        CHECK(liveness.cause() == Cause::refused);
+        CHECK(liveness.cause(later + 1s) == Cause::refused);
     }
     SECTION("in the other order")
     {
@@ -313,16 +313,16 @@ TEST_CASE("Liveness: that there is no way counts at once for strangers, and name
     Liveness stranger(start);
     stranger.on_greeting(start);
     stranger.on_host_unreachable(start + 1ms); // a hint
-    CHECK(stranger.cause() == Cause::unreachable);
+    CHECK(stranger.cause(start + 1ms) == Cause::unreachable);
     CHECK(stranger.on_answer(Kind::unreachable, start + 1ms, start + 2ms));
     MetWatch watch;
     CHECK_FALSE(watch.liveness.on_answer(Kind::unreachable, start, start + 1ms));
     watch.while_it_says(Verdict::wait);
     CHECK(watch.now - start == watch.tuning.peer_timeout);
     CHECK(watch.look() == Verdict::dead);
-    CHECK(watch.liveness.cause() == Cause::unreachable);
+    CHECK(watch.liveness.cause(watch.now) == Cause::unreachable);
     watch.liveness.on_heard(watch.now);
-    CHECK(watch.liveness.cause() == Cause::stopped_answering);
+    CHECK(watch.liveness.cause(watch.now) == Cause::stopped_answering);
 }
 
 TEST_CASE("LivenessQuestions: a batch at a time, the next when what has come is read")
