@@ -90,10 +90,10 @@ private:
 /// A domain on the first interface that `node` leads to.
 struct OpenDomain {
     explicit OpenDomain(const char* node = "127.0.0.1", InfoPtr hints = make_hints(),
-                        std::uint32_t version = FI_VERSION(1, 17))
+                        std::uint32_t version = FI_VERSION(1, 17), const char* service = nullptr)
     {
         int code = 0;
-        info = get_info(code, hints.get(), node, nullptr, FI_SOURCE, version);
+        info = get_info(code, hints.get(), node, service, FI_SOURCE, version);
         REQUIRE(code == 0);
         REQUIRE(std::string(info->fabric_attr->prov_name) == "srd");
         REQUIRE(fi_fabric(info->fabric_attr, fabric.out(), this) == 0);
