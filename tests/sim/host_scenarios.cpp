@@ -13,7 +13,8 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr CauseSet silence_causes = cause_bit(Cause::stopped_answering) | cause_bit(Cause::never_answered);
+constexpr CauseSet silence_causes =
+    cause_bit(Cause::stopped_answering) | cause_bit(Cause::never_answered) | cause_bit(Cause::not_heard);
 constexpr CauseSet death_causes = silence_causes | cause_bit(Cause::refused);
 constexpr CauseSet restart_causes = death_causes | cause_bit(Cause::restarted) | cause_bit(Cause::closed);
 constexpr CauseSet close_causes = death_causes | cause_bit(Cause::closed) | cause_bit(Cause::removed);

@@ -106,6 +106,36 @@ void blackout(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {});
 }
 
+/// Packets go one way only: both sides are heard, or neither is answered, depending on who asks.
+void one_way(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.host.tuning.peer_timeout = seconds(5);
+    config.host.io.answers_liveness = random.chance(0.5);
+    const std::uint32_t host = pick_host(config, random);
+    const Time deaf = pick_time(random, milliseconds(0), milliseconds(4));
+    config.faults.push_back({deaf, Fault::Kind::host_deaf, host});
+    config.faults.push_back(
+        {deaf + pick(random, milliseconds(1), seconds(3)), Fault::Kind::host_hears, host});
+    add_traffic(config, random, {});
+}
+
+/// Somebody forges ICMP messages all the time, before anybody has met and after.
+void false_news(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.host.io.answers_liveness = random.chance(0.5);
+    config.net.loss = random.chance(0.5) ? 0.01 : 0;
+    for (int i = 0; i < 400; ++i) {
+        const auto host = pick_host(config, random);
+        const auto other =
+            (host + 1 + static_cast<std::uint32_t>(random.between(0, config.hosts - 2))) % config.hosts;
+        config.faults.push_back({pick_time(random, microseconds(0), milliseconds(8)), Fault::Kind::false_news,
+                                 host, other, random.chance(0.5) ? 1U : 0U});
+    }
+    add_traffic(config, random, {});
+}
+
 void slow_queue(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 3, 6);
@@ -205,6 +235,8 @@ constexpr std::array table{
     Scenario{"rolling_repair", "switches are down in turn, each of them a good part of the paths",
              rolling_repair},
     Scenario{"blackout", "a host is cut off for less than peer_timeout", blackout},
+    Scenario{"one_way", "a host receives nothing for less than peer_timeout, and sends", one_way},
+    Scenario{"false_news", "forged ICMP messages say that peers are gone, and harm nobody", false_news},
     Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
     Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},

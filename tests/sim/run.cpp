@@ -194,6 +194,16 @@ void World::apply(const Fault& fault)
         return net_.set_host_cut(fault.a, true);
     case Fault::Kind::host_mend:
         return net_.set_host_cut(fault.a, false);
+    case Fault::Kind::host_deaf:
+        return net_.set_host_deaf(fault.a, true);
+    case Fault::Kind::host_hears:
+        return net_.set_host_deaf(fault.a, false);
+    case Fault::Kind::false_news:
+        hosts_[fault.a]->io().push_notice(fault.b,
+                                          fault.value != 0 ? RouteNotice::Kind::port_unreachable
+                                                           : RouteNotice::Kind::host_unreachable,
+                                          clock_.now());
+        return hosts_[fault.a]->wake(clock_.now());
     case Fault::Kind::mtu:
         hosts_[fault.a]->io().set_mtu(fault.b, static_cast<std::uint32_t>(fault.value), clock_.now());
         return hosts_[fault.a]->wake(clock_.now());

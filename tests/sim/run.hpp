@@ -26,6 +26,10 @@ struct Fault {
         host_close,   ///< a: host; it closes its endpoint in good order, and exits soon after
         host_cut,     ///< a: host; the network no longer reaches it
         host_mend,    ///< a: host
+        host_deaf,    ///< a: host; nothing reaches it any more, what it sends arrives
+        host_hears,   ///< a: host
+        false_news,   ///< a: host, b: host; somebody tells a by ICMP that nobody has b's address, or no way
+                      ///< leads there
         mtu,          ///< a: host, b: host, value: bytes, from a to b
         remove_peer,  ///< a: host, b: host; a forgets b
         calm,         ///< chance strikes no more: no loss, corruption, duplication

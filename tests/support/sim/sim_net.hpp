@@ -153,6 +153,8 @@ public:
     void set_spine_down(std::uint32_t spine, bool down) { spine_down_.at(spine) = down; }
     /// A host that is cut off neither receives nor gets anything out.
     void set_host_cut(std::uint32_t host, bool cut) { host_cut_.at(host) = cut; }
+    /// One that is deaf only does not receive.
+    void set_host_deaf(std::uint32_t host, bool deaf) { host_deaf_.at(host) = deaf; }
     SimLink& spine(std::uint32_t index) { return spines_.at(index); }
     Config& config() noexcept { return config_; }
     const Totals& totals() const noexcept { return totals_; }
@@ -178,7 +180,7 @@ private:
     Config config_;
     SimRandom random_;
     std::vector<SimLink> up_, down_, spines_;
-    std::vector<bool> spine_down_, host_cut_;
+    std::vector<bool> spine_down_, host_cut_, host_deaf_;
     std::uint32_t burst_left_ = 0;
     Totals totals_;
     Tap* tap_ = nullptr;
