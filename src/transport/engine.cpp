@@ -54,10 +54,10 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
                std::span<const std::byte> local_address, std::uint64_t seed)
     : shared_(caps, limits, tuning, counters, local_address, seed), placement_(shared_),
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
-      framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
+      framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_), search_(shared_),
       submission_(shared_, framing_, initiator_, lifecycle_), acks_(shared_),
       transmit_(shared_, framing_, lifecycle_, limits.tx_descs),
-      inbound_(shared_, lifecycle_, acks_, submission_, placement_, initiator_, target_)
+      inbound_(shared_, lifecycle_, acks_, submission_, placement_, initiator_, target_, search_)
 {
 }
 
@@ -188,7 +188,7 @@ void Engine::on_packets(std::span<const RxPacket> packets, Time now)
 
 bool Engine::poll_event(Event& event)
 {
-    const bool polled = inbound_.poll_event(event);
+    const bool polled = inbound_.poll_event(event) || (search_.any_event() && search_.poll_event(event));
     check();
     return polled;
 }
@@ -214,6 +214,7 @@ void Engine::on_peer_timeout(std::uint32_t peer, Time now)
         lifecycle_.fail(peer, Cause::peer_out_of_memory, now);
         return;
     }
+    search_.on_timeout(peer, now);
     lifecycle_.check_silence(peer, now);
     shared_.peers.arm(peer);
 }
@@ -255,7 +256,7 @@ bool Engine::poll_liveness_probe(RouteId& route)
 bool Engine::idle(Time now) const noexcept
 {
     return !shared_.peers.any_active() && !lifecycle_.any_refusal() && !shared_.outgoing.any_done() &&
-           !shared_.incoming.any_done() && shared_.reader.turn_of() == no_index &&
+           !shared_.incoming.any_done() && !search_.any_event() && shared_.reader.turn_of() == no_index &&
            shared_.questions.empty() && shared_.peers.next_timeout() > now;
 }
 

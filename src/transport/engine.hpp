@@ -34,6 +34,7 @@
 #include "lb/path_selector.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
+#include "peer/path_search.hpp"
 #include "receive/inbound.hpp"
 #include "receive/placement.hpp"
 #include "rma/initiator.hpp"
@@ -183,6 +184,7 @@ private:
     RmaInitiator initiator_;
     Framing framing_;
     PeerLifecycle lifecycle_;
+    PathSearch search_;
     Submission submission_;
     AckHandler acks_;
     Transmitter transmit_;

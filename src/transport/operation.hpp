@@ -94,6 +94,7 @@ struct Event : Envelope {
         read,         ///< find the memory of `ranges[0]`: serve() or reject()
         atomic,       ///< carry it out on `ranges`, write old values to `result`: confirm() or reject()
         read_served,  ///< every byte of a peer's read has got there (Engine::serve with `tell`)
+        mtu_found,    ///< packets to `peer` are of `length` bytes at most; the ends would take `cookie` bytes
     };
     Kind kind{};
     PeerId peer{};

@@ -27,6 +27,7 @@ struct Fault {
         host_cut,     ///< a: host; the network no longer reaches it
         host_mend,    ///< a: host
         mtu,          ///< a: host, b: host, value: bytes, from a to b
+        black_hole,   ///< a: host, b: host, value: bytes; longer packets from a to b vanish silently
         remove_peer,  ///< a: host, b: host; a forgets b
         calm,         ///< chance strikes no more: no loss, corruption, duplication
     };

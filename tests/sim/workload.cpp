@@ -161,6 +161,11 @@ void Workload::on_event(SimHost& host, const Event& event)
         return on_send_done(host, event);
     case Event::Kind::message_lost:
         return on_message_lost(event);
+    case Event::Kind::mtu_found:
+        if (event.length >= event.cookie) {
+            throw SimFailure("a path that carries what its ends take was told of as narrow");
+        }
+        return;
     default:
         break;
     }

@@ -71,6 +71,7 @@ public:
 
     /// Anything has ever come from this incarnation.
     bool heard() const noexcept { return heard_; }
+    Time heard_at() const noexcept { return heard_at_; } ///< the last valid packet came
 
     /// We begin to introduce ourselves.
     void on_greeting(Time now) noexcept

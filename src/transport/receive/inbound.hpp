@@ -18,8 +18,10 @@
 #include "io/core/packet_io.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
+#include "peer/path_search.hpp"
 #include "receive/frame_result.hpp"
 #include "receive/placement.hpp"
+#include "receive/reassembly.hpp"
 #include "rma/initiator.hpp"
 #include "rma/target.hpp"
 #include "send/ack_handler.hpp"
@@ -31,9 +33,9 @@ namespace srd {
 class Inbound {
 public:
     Inbound(Shared& shared, PeerLifecycle& lifecycle, AckHandler& acks, Submission& submission,
-            Placement& placement, RmaInitiator& initiator, RmaTarget& target) noexcept
+            Placement& placement, RmaInitiator& initiator, RmaTarget& target, PathSearch& search)
         : s_(shared), lifecycle_(lifecycle), acks_(acks), submission_(submission), placement_(placement),
-          initiator_(initiator), target_(target)
+          initiator_(initiator), target_(target), search_(search)
     {
     }
 
@@ -44,6 +46,7 @@ private:
     void on_packet(const RxPacket& packet);
     bool take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived);
     void heard(std::uint32_t peer);
+    bool take_fragment(wire::Reader& reader, const wire::PacketHeader& header, std::uint32_t peer);
     bool poll_done(Event& event);
     bool poll_held(Event& event);
     bool open_next();
@@ -59,6 +62,8 @@ private:
     Placement& placement_;
     RmaInitiator& initiator_;
     RmaTarget& target_;
+    PathSearch& search_;
+    Reassembly reassembly_;
     Time now_{}; ///< of the burst whose packets are being read
 };
 

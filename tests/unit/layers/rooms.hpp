@@ -37,7 +37,7 @@ inline const std::string placement = receive + "/placement", inbound = receive +
 inline const std::string target = rma + "/target", initiator = rma + "/initiator";
 inline const std::string framing = send + "/framing", submission = send + "/submission";
 inline const std::string ack_handler = send + "/ack_handler", transmitter = send + "/transmitter";
-inline const std::string lifecycle = peer + "/lifecycle";
+inline const std::string lifecycle = peer + "/lifecycle", path_search = peer + "/path_search";
 inline const std::string timing_wheel = transport + "/timing_wheel";
 inline const std::string progress = transport + "/progress";
 inline const std::string core = io + "/core", host = io + "/host", udp = io + "/udp", raw = io + "/raw";
@@ -104,14 +104,16 @@ inline std::vector<Room> engine_rooms()
         {framing, {base, operation, shared, placement, initiator, target}},
         {lifecycle, {base, operation, receive, shared, placement}},
         {submission, {base, operation, receive, shared, initiator, framing, lifecycle}},
+        {path_search, {base, operation, receive, shared}},
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, shared, framing, lifecycle}},
+        {transmitter + "_mtu", {base, shared, transmitter}},
         {inbound,
-         {base, packet_io, operation, receive, shared, placement, target, initiator, lifecycle, submission,
-          ack_handler}},
+         {base, packet_io, operation, receive, shared, placement, target, initiator, lifecycle, path_search,
+          submission, ack_handler}},
         {engine,
          {base, packet_io, operation, lb, shared, placement, target, initiator, framing, lifecycle,
-          submission, ack_handler, transmitter, inbound},
+          path_search, submission, ack_handler, transmitter, inbound},
          {"engine.hpp"}},
         {progress, {base, packet_io, engine}},
     };

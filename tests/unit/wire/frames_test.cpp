@@ -244,6 +244,25 @@ TEST_CASE("frames: malformed requests")
     }
 }
 
+TEST_CASE("frames: a probe of the MTU is as long as it says, its answer bears no padding")
+{
+    MtuProbeFrame frame;
+    frame.number = 7;
+    frame.size = 1472;
+    const std::size_t padding = 1472 - sizeof(PacketHeader) - sizeof(frame);
+    const Bytes probe = raw(frame) + Bytes(padding);
+    CHECK(raw(only<MtuProbeFrame>(probe)) == raw(frame));
+    CHECK(malformed(raw(frame) + Bytes(padding - 1)));
+    CHECK(malformed(raw(frame) + Bytes(padding + 1)));
+    CHECK(malformed(raw(frame) + Bytes(padding), {true, 0}));
+    CHECK(malformed(raw(frame)));
+    frame.flags = mtu_probe_flag::answer;
+    CHECK(raw(only<MtuProbeFrame>(raw(frame))) == raw(frame));
+    CHECK(malformed(raw(frame) + Bytes(1)));
+    frame.flags = 2;
+    CHECK(malformed(raw(frame)));
+}
+
 TEST_CASE("frames: grant, delivered, close and read are their layouts")
 {
     GrantFrame grant;
