@@ -40,7 +40,7 @@ std::uint32_t PathMtu::wanted() const noexcept
 void PathMtu::ask_next(Time now) noexcept
 {
     SRD_DCHECK(confirmed_ <= ceiling_ && confirmed_ < failed_ && failed_ <= ceiling_ + 1);
-    size_ = wanted();
+    size_ = size_of(wanted());
     ++number_;
     tries_ = 0;
     due_ = size_ != 0;
@@ -50,19 +50,32 @@ void PathMtu::ask_next(Time now) noexcept
 
 void PathMtu::set_ceiling(std::uint32_t bytes, Time now) noexcept
 {
-    if (bytes == ceiling_) {
+    const std::uint16_t ceiling = size_of(std::min(bytes, max_udp_payload));
+    if (ceiling == ceiling_) {
         return;
     }
-    if (bytes > ceiling_) {
-        failed_ = bytes + 1;
-        confirmed_ = std::max(confirmed_, std::min(base, bytes));
+    if (ceiling > ceiling_) {
+        failed_ = size_of(ceiling + 1U);
+        confirmed_ = std::max(confirmed_, size_of(std::min<std::uint32_t>(base, ceiling)));
     } else {
-        failed_ = std::min(failed_, bytes + 1);
-        confirmed_ = std::min(confirmed_, bytes);
+        failed_ = std::min(failed_, size_of(ceiling + 1U));
+        confirmed_ = std::min(confirmed_, ceiling);
         suspected_ = suspected_ && confirmed_ > base;
     }
-    ceiling_ = bytes;
+    ceiling_ = ceiling;
     ask_next(now);
+}
+
+PathMtu::Probe PathMtu::take(Duration rto, Time now) noexcept
+{
+    SRD_DCHECK(due_ && size_ != 0);
+    due_ = false;
+    doublings_ = tries_;
+    while (timeout() < rto && doublings_ < 6) {
+        ++doublings_;
+    }
+    timer_at_ = now + timeout();
+    return {number_, size_};
 }
 
 bool PathMtu::on_answer(const Probe& answer, Time now) noexcept
@@ -71,6 +84,7 @@ bool PathMtu::on_answer(const Probe& answer, Time now) noexcept
         return false;
     }
     suspected_ = false;
+    told_ = told_ && confirmed_ == size_;
     confirmed_ = size_;
     ask_next(now);
     return true;
@@ -78,7 +92,7 @@ bool PathMtu::on_answer(const Probe& answer, Time now) noexcept
 
 void PathMtu::suspect(Time now) noexcept
 {
-    if (running_ && !suspected_ && confirmed_ > base && now - sent_at_ >= doubt_interval) {
+    if (running_ && !suspected_ && confirmed_ > base) {
         suspected_ = true;
         ask_next(now);
     }
@@ -91,7 +105,7 @@ void PathMtu::resume(Time now) noexcept
         due_ = true;
         return;
     }
-    failed_ = ceiling_ + 1;
+    failed_ = size_of(ceiling_ + 1U);
     ask_next(now);
 }
 
@@ -100,14 +114,15 @@ PathMtu::Outcome PathMtu::on_timeout(Time heard_at, bool busy, Time now) noexcep
     if (timer_at_ > now) {
         return Outcome::nothing;
     }
+    const bool heard = heard_at > timer_at_ - timeout(); // since the try was sent, or was looked after last
     timer_at_ = time_never;
-    if (size_ == 0 || heard_at <= sent_at_) {
+    if (size_ == 0 || !heard) {
         if (!busy) {
             parked_ = true;
         } else if (size_ == 0) {
             resume(now);
         } else {
-            timer_at_ = now + timeout_min;
+            timer_at_ = now + timeout();
         }
         return Outcome::nothing;
     }
@@ -116,8 +131,9 @@ PathMtu::Outcome PathMtu::on_timeout(Time heard_at, bool busy, Time now) noexcep
         return Outcome::nothing;
     }
     failed_ = size_;
-    const bool fallen = std::exchange(suspected_, false);
+    const bool fallen = suspected_;
     if (fallen) {
+        suspected_ = told_ = false;
         confirmed_ = base;
     }
     ask_next(now);
@@ -126,10 +142,10 @@ PathMtu::Outcome PathMtu::on_timeout(Time heard_at, bool busy, Time now) noexcep
 
 bool PathMtu::take_finding() noexcept
 {
-    if (size_ != 0 || failed_ > ceiling_ || told_ == confirmed_) {
+    if (size_ != 0 || failed_ > ceiling_ || told_) {
         return false;
     }
-    told_ = confirmed_;
+    told_ = true;
     return true;
 }
 

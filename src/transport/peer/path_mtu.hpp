@@ -24,6 +24,7 @@
 #include <utility>
 
 #include <srd/check.hpp>
+#include <srd/limits.hpp>
 #include <srd/time.hpp>
 
 namespace srd {
@@ -34,21 +35,19 @@ public:
     static constexpr std::uint32_t base = 1280 - 40 - 8;
     static constexpr std::uint32_t precision = 8;
     static constexpr std::uint8_t max_tries = 3;
-    /// Of the first try; each further one waits twice as long.
+    /// An answer has at least this time; each further try has twice as long.
     static constexpr Duration timeout_min = std::chrono::milliseconds(15);
-    static constexpr Duration timeout_max = std::chrono::seconds(1);
     static constexpr Duration raise_interval = std::chrono::seconds(600);
-    /// A size that has just been asked for is not doubted: losses have other causes, too.
-    static constexpr Duration doubt_interval = std::chrono::milliseconds(100);
 
     struct Probe {
         std::uint16_t number = 0; ///< of the question, the same in all its tries
-        std::uint32_t size = 0;
+        std::uint16_t size = 0;   ///< bytes
     };
 
     PathMtu() noexcept = default;
     explicit PathMtu(std::uint32_t ceiling) noexcept
-        : confirmed_(std::min(base, ceiling)), ceiling_(ceiling), failed_(ceiling + 1)
+        : confirmed_(size_of(std::min(base, ceiling))), ceiling_(size_of(ceiling)),
+          failed_(size_of(ceiling + 1))
     {
     }
 
@@ -68,22 +67,14 @@ public:
     /// A probe or an answer is to be sent.
     bool any_due() const noexcept { return due_ || owed_.size != 0; }
     bool due() const noexcept { return due_; }
-    /// The probe is sent now. `rto`: of the peer, with so many doublings as tries() says.
-    Probe take(Time now, Duration timeout) noexcept
-    {
-        SRD_DCHECK(due_ && size_ != 0);
-        due_ = false;
-        sent_at_ = now;
-        timer_at_ = now + timeout;
-        return {number_, size_};
-    }
+    /// The probe is sent now. `rto`: after which a packet of another kind would be sent again.
+    Probe take(Duration rto, Time now) noexcept;
     /// It was not sent after all.
     void unsent() noexcept
     {
         due_ = size_ != 0;
         timer_at_ = due_ ? time_never : timer_at_;
     }
-    std::uint8_t tries() const noexcept { return tries_; } ///< in vain, of the current question
     /// False: it does not answer what was asked last.
     bool on_answer(const Probe& answer, Time now) noexcept;
     /// The peer's probe has arrived. Only the latest is answered.
@@ -115,24 +106,31 @@ public:
     bool take_finding() noexcept;
 
 private:
+    static constexpr std::uint16_t size_of(std::uint32_t bytes) noexcept
+    {
+        return static_cast<std::uint16_t>(std::min(bytes, max_udp_payload + 1));
+    }
+    Duration timeout() const noexcept { return timeout_min * (1U << doublings_); }
     std::uint32_t wanted() const noexcept;
     void ask_next(Time now) noexcept;
     void resume(Time now) noexcept;
 
-    std::uint32_t confirmed_ = 0;
-    std::uint32_t ceiling_ = 0;
-    std::uint32_t failed_ = 0; ///< the least size that has failed; ceiling + 1: none
-    std::uint32_t size_ = 0;   ///< asked for; 0: nothing is
-    std::uint32_t told_ = 0;   ///< by take_finding()
+    // Sizes are those of packets, for which 16 bits are enough: an idle peer is to be small.
+    std::uint16_t confirmed_ = 0;
+    std::uint16_t ceiling_ = 0;
+    std::uint16_t failed_ = 0; ///< the least size that has failed; ceiling + 1: none
+    std::uint16_t size_ = 0;   ///< asked for; 0: nothing is
     Probe owed_;
     std::uint16_t number_ = 0;
-    std::uint8_t tries_ = 0;
-    bool running_ = false;
-    bool due_ = false;       ///< a probe is to be sent
-    bool suspected_ = false; ///< the confirmed size is asked for
-    bool parked_ = false;    ///< the timer waits for traffic
-    Time sent_at_{};
+    std::uint8_t tries_ = 0;         ///< in vain, of the current question
+    std::uint8_t doublings_ : 3 = 0; ///< of the try's timeout
+    bool running_ : 1 = false;
+    bool due_ : 1 = false;       ///< a probe is to be sent
+    bool suspected_ : 1 = false; ///< the confirmed size is asked for
+    bool parked_ : 1 = false;    ///< the timer waits for traffic
+    bool told_ : 1 = false;      ///< take_finding() has told of the confirmed size
     Time timer_at_ = time_never; ///< of the try, or of the next search
 };
+static_assert(sizeof(PathMtu) == 24);
 
 } // namespace srd

@@ -11,7 +11,10 @@ FrameResult PathSearch::on_probe(const wire::MtuProbeFrame& frame, Time now)
     }
     Peer& peer = s_.peers[index];
     PathMtu& mtu = peer.route.path_mtu();
-    const PathMtu::Probe probe{frame.number, frame.size};
+    if (frame.size > max_udp_payload) {
+        return FrameResult::malformed;
+    }
+    const PathMtu::Probe probe{frame.number, static_cast<std::uint16_t>(std::uint32_t{frame.size})};
     if ((frame.flags & wire::mtu_probe_flag::answer) == 0) {
         mtu.owe(probe);
     } else if (mtu.on_answer(probe, now)) {

@@ -43,11 +43,11 @@ struct Connection {
     PathChoice paths;            ///< where it goes
     ReceiverNotReady refusal;    ///< the peer takes no messages for now
     AckClock ack_clock;
-    Recovery recovery;           ///< what is sent again
     Fragmentation fragmentation; ///< what is longer than the MTU by now
+    bool unreadable = false;     ///< the system does not let us read the peer's memory
+    Recovery recovery;           ///< what is sent again
     // Receiver.
     Receiver receiver;
-    bool unreadable = false; ///< the system does not let us read the peer's memory
 };
 
 /// A peer's place among those that take turns to send.

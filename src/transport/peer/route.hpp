@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <srd/check.hpp>
+#include <srd/limits.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
@@ -22,7 +23,7 @@ public:
     Route() noexcept = default;
     /// `mtu`: PacketIo::route_mtu(); `own_max_packet`: IoCaps::max_packet; `paths`: at least 1.
     Route(RouteId id, std::uint32_t mtu, std::uint32_t own_max_packet, std::uint16_t paths) noexcept
-        : id_(id), paths_(paths), own_max_packet_(own_max_packet), route_mtu_(mtu)
+        : id_(id), paths_(paths), own_max_packet_(size_of(own_max_packet)), route_mtu_(size_of(mtu))
     {
         SRD_CHECK(largest_packet() > wire::min_max_packet);
         forget_peer();
@@ -47,21 +48,21 @@ public:
         if (mtu <= wire::min_max_packet) {
             return false;
         }
-        const std::uint32_t before = std::exchange(route_mtu_, mtu);
-        path_mtu_.set_ceiling(std::min(largest_packet(), peer_max_packet_), now);
-        return mtu > before;
+        const std::uint32_t before = std::exchange(route_mtu_, size_of(mtu));
+        path_mtu_.set_ceiling(ceiling(), now);
+        return route_mtu_ > before;
     }
     /// The peer's hello names the largest packet that it takes, or that it believes can reach us.
     void meet(std::uint32_t peer_max_packet, Time now) noexcept
     {
-        peer_max_packet_ = peer_max_packet;
-        path_mtu_.set_ceiling(std::min(largest_packet(), peer_max_packet_), now);
+        peer_max_packet_ = size_of(peer_max_packet);
+        path_mtu_.set_ceiling(ceiling(), now);
     }
     /// Another process may answer there from now on.
     void forget_peer() noexcept
     {
         peer_max_packet_ = PathMtu::base;
-        path_mtu_ = PathMtu(std::min(largest_packet(), peer_max_packet_));
+        path_mtu_ = PathMtu(ceiling());
     }
     std::uint32_t peer_max_packet() const noexcept { return peer_max_packet_; }
 
@@ -70,12 +71,21 @@ public:
     void set_same_host(bool same_host) noexcept { same_host_ = same_host; }
 
 private:
+    static constexpr std::uint16_t size_of(std::uint32_t bytes) noexcept
+    {
+        return static_cast<std::uint16_t>(std::min(bytes, max_udp_payload));
+    }
+    std::uint32_t ceiling() const noexcept
+    {
+        return std::min<std::uint32_t>(largest_packet(), peer_max_packet_);
+    }
+
     RouteId id_{};
     std::uint16_t paths_ = 1;
     bool same_host_ = false;
-    std::uint32_t own_max_packet_ = 0;
-    std::uint32_t route_mtu_ = 0;
-    std::uint32_t peer_max_packet_ = PathMtu::base;
+    std::uint16_t own_max_packet_ = 0;
+    std::uint16_t route_mtu_ = 0;
+    std::uint16_t peer_max_packet_ = PathMtu::base;
     PathMtu path_mtu_;
 };
 

@@ -12,6 +12,8 @@
 #include <srd/check.hpp>
 #include <srd/wire.hpp>
 
+#include "wire/layout.hpp"
+
 namespace srd {
 
 class Fragmentation {
@@ -19,6 +21,9 @@ public:
     /// Packets before psn `end` may be longer than the MTU from now on.
     void on_mtu_fallen(std::uint32_t end) noexcept
     {
+        const std::uint32_t behind = end - psn();
+        under_way_ = under_way_ && behind <= packet_window; // else it is history
+        behind_ = static_cast<std::uint16_t>(behind);
         any_ = true;
         end_ = end;
     }
@@ -35,36 +40,34 @@ public:
     // -- The packet under way
 
     bool under_way() const noexcept { return under_way_; }
-    std::uint32_t psn() const noexcept { return psn_; }
-    std::uint32_t offset() const noexcept { return offset_; } ///< of the next fragment
+    std::uint32_t psn() const noexcept { return end_ - behind_; }
+    /// Of the next fragment.
+    std::uint32_t offset() const noexcept { return offset_ * wire::fragment_unit; }
     /// Not all of its fragments have been sent.
     bool more() const noexcept { return more_; }
     void begin(std::uint32_t psn) noexcept
     {
-        SRD_DCHECK(any_);
+        SRD_DCHECK(any_ && end_ - psn <= packet_window);
         under_way_ = more_ = true;
-        psn_ = psn;
+        behind_ = static_cast<std::uint16_t>(end_ - psn);
         offset_ = 0;
     }
-    void sent(std::uint32_t offset, bool last) noexcept
+    /// All fragments before `offset` have been sent: of some of them that may be taken back.
+    void sent_until(std::uint32_t offset) noexcept
     {
-        offset_ = offset;
-        more_ = !last;
-    }
-    /// The fragment from `offset` on was not sent after all, nor any later one.
-    void unsent(std::uint32_t offset) noexcept
-    {
-        offset_ = offset;
         more_ = true;
+        offset_ = static_cast<std::uint16_t>(offset / wire::fragment_unit) & 0x1fff;
     }
+    void sent_all() noexcept { more_ = false; }
 
 private:
-    bool any_ = false;
-    bool under_way_ = false;
-    bool more_ = false;
     std::uint32_t end_ = 0;
-    std::uint32_t psn_ = 0;
-    std::uint32_t offset_ = 0;
+    std::uint16_t behind_ = 0; ///< psn() is so far before the end
+    bool any_ : 1 = false;
+    bool under_way_ : 1 = false;
+    bool more_ : 1 = false;
+    std::uint16_t offset_ : 13 = 0; ///< in units
 };
+static_assert(sizeof(Fragmentation) == 8);
 
 } // namespace srd

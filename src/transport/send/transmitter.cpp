@@ -199,6 +199,7 @@ std::byte* Transmitter::begin(RouteId route, TxPacket& packet) noexcept
     packet.length = 0;
     packet.iov_count = 0;
     packet.stable_from = max_tx_iov;
+    packet.alone = false;
     return headers_[headers_used_++].bytes.data();
 }
 

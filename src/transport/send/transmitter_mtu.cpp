@@ -25,9 +25,9 @@ std::size_t Transmitter::emit_probes(std::uint32_t index, std::span<TxPacket> pa
         built += emit_probe(index, owed, true, packets[built]) ? 1U : 0U; // else the probe comes again
     }
     if (mtu.due() && built < packets.size()) {
-        const Duration timeout =
-            peer.connection.recovery.rtt().rto(PathMtu::timeout_min, PathMtu::timeout_max, mtu.tries());
-        if (emit_probe(index, mtu.take(now, timeout), false, packets[built])) {
+        const Duration rto =
+            peer.connection.recovery.rtt().rto(s_.tuning.rto_min, std::chrono::seconds(1), 0);
+        if (emit_probe(index, mtu.take(rto, now), false, packets[built])) {
             s_.count.mtu_probes.add();
             ++built;
         } else {
@@ -55,6 +55,7 @@ bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool ans
     const auto length = static_cast<std::size_t>(wire::put(wire::put(start, header), frame) - start);
     packet.iov[packet.iov_count++] = {start, length};
     if (!answer) {
+        packet.alone = true; // of a batch, the system may let through what it would not otherwise
         packet.iov[packet.iov_count++] = {&padding_[0], probe.size - length};
     }
     finish(packet);
@@ -153,7 +154,11 @@ bool Transmitter::emit_fragment(std::uint32_t index, std::uint32_t slot_index, T
     packet.iov_count =
         static_cast<std::uint8_t>(1 + slice(whole, offset, length, std::span(packet.iov).subspan(1)));
     packet.stable_from = max_tx_iov;
-    fragmentation.sent(static_cast<std::uint32_t>(offset + length), offset + length == total);
+    if (offset + length == total) {
+        fragmentation.sent_all();
+    } else {
+        fragmentation.sent_until(static_cast<std::uint32_t>(offset + length));
+    }
     s_.count.tx_fragments.add();
     finish(packet);
     return true;
@@ -170,7 +175,7 @@ bool Transmitter::take_back_fragment(Peer& peer, const TxPacket& packet) noexcep
     if ((header->flags & wire::packet_flag::fragment) == 0) {
         return false;
     }
-    peer.connection.fragmentation.unsent(reader.take<wire::FragmentHeader>()->offset);
+    peer.connection.fragmentation.sent_until(reader.take<wire::FragmentHeader>()->offset);
     s_.count.tx_fragments.undo();
     return true;
 }

@@ -15,7 +15,7 @@ const srd::Time now{std::chrono::hours(1)};
 void find_mtu(Route& route)
 {
     while (route.path_mtu().due()) {
-        const PathMtu::Probe probe = route.path_mtu().take(now, PathMtu::timeout_min);
+        const PathMtu::Probe probe = route.path_mtu().take(std::chrono::milliseconds(1), now);
         REQUIRE(route.path_mtu().on_answer(probe, now));
     }
 }
