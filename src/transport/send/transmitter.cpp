@@ -92,8 +92,10 @@ std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> pack
         built += emit_probes(index, packets.subspan(built), now);
     }
     while (built < packets.size()) {
-        const std::uint32_t slot =
-            connection.fragmentation.any() ? next_fitting(index, now) : next_packet(index, now);
+        std::uint32_t slot = next_packet(index, now);
+        if (connection.fragmentation.any()) {
+            slot = next_fitting(index, slot, now);
+        }
         if (slot == no_index || !emit(index, slot, packets[built], now)) {
             break;
         }
@@ -218,15 +220,15 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     Peer& peer = s_.peers[index];
     Connection& connection = peer.connection;
     TxSlot& slot = s_.packets[slot_index];
-    if (connection.fragmentation.any() && is_too_long(peer, slot)) {
-        return emit_fragment(index, slot_index, packet, now);
-    }
     std::byte* const start = begin(peer.route.id(), packet);
     if (start == nullptr) {
         return false;
     }
     packet.cookie = slot_index;
-    slot.path = choose_path(peer, slot, now);
+    const bool goes_on = slot.state() == TxSlot::State::in_flight; // with the next fragment
+    if (!goes_on) {
+        slot.path = choose_path(peer, slot, now);
+    }
     packet.path = slot.path;
 
     // Waiting for an acknowledgement would stall a full window, a repair, and every packet that ends an
@@ -243,7 +245,9 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     }
     const bool request = connection.ack_clock.on_packet(slot.length, stalls, connection.congestion.bytes(mtu),
                                                         connection.window.bytes_in_flight(), mtu);
-    book_sent(peer, slot_index, now);
+    if (!goes_on) {
+        book_sent(peer, slot_index, now);
+    }
 
     std::byte* out = start;
     auto& header = wire::append<wire::PacketHeader>(out);
@@ -261,6 +265,9 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         out = connection.receiver.write_ack(out, mtu - fixed, now);
     }
     add_frames(slot, start, out, packet);
+    if (connection.fragmentation.any() && is_too_long(peer, slot)) {
+        cut_fragment(peer, slot, goes_on, packet);
+    }
     finish(packet);
     return true;
 }

@@ -68,11 +68,11 @@ private:
     // What the search for the MTU, and its fall, ask for
     std::size_t emit_probes(std::uint32_t peer, std::span<TxPacket> packets, Time now);
     bool emit_probe(std::uint32_t peer, PathMtu::Probe probe, bool answer, TxPacket& packet);
-    std::uint32_t next_fitting(std::uint32_t peer, Time now);
+    std::uint32_t next_fitting(std::uint32_t peer, std::uint32_t slot, Time now);
     bool is_too_long(const Peer& peer, const TxSlot& slot) const noexcept;
     std::uint32_t packet_under_way(const Peer& peer) const noexcept;
     bool waits_for_fragments(const Peer& peer) const noexcept;
-    bool emit_fragment(std::uint32_t peer, std::uint32_t slot, TxPacket& packet, Time now);
+    void cut_fragment(Peer& peer, const TxSlot& slot, bool goes_on, TxPacket& packet) noexcept;
     bool take_back_fragment(Peer& peer, const TxPacket& packet) noexcept;
     void book_sent(Peer& peer, std::uint32_t slot, Time now);
     Counter& repair_counter(TxSlot::Repair repair) const noexcept;

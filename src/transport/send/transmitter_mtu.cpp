@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include <srd/iov.hpp>
 
@@ -89,15 +90,15 @@ bool Transmitter::waits_for_fragments(const Peer& peer) const noexcept
            !peer.connection.fragmentation.more();
 }
 
-/// As next_packet(), when some may be longer than the MTU.
-std::uint32_t Transmitter::next_fitting(std::uint32_t index, Time now)
+/// What goes instead of `next`, when some may be longer than the MTU.
+std::uint32_t Transmitter::next_fitting(std::uint32_t index, std::uint32_t next, Time now)
 {
     Peer& peer = s_.peers[index];
     Fragmentation& fragmentation = peer.connection.fragmentation;
     fragmentation.on_progress(peer.connection.window.una());
     const std::uint32_t under_way = packet_under_way(peer);
     if (under_way == no_index || !is_too_long(peer, s_.packets[under_way])) {
-        return next_packet(index, now);
+        return next;
     }
     const TxSlot& slot = s_.packets[under_way];
     if (!peer.connection.refusal.blocked()) {
@@ -108,51 +109,37 @@ std::uint32_t Transmitter::next_fitting(std::uint32_t index, Time now)
             return under_way;
         }
     }
-    const std::uint32_t next = next_packet(index, now);
     return next != no_index && is_too_long(peer, s_.packets[next]) ? no_index : next;
 }
 
-/// The next fragment of a packet that is too long.
-bool Transmitter::emit_fragment(std::uint32_t index, std::uint32_t slot_index, TxPacket& packet, Time now)
+/// Makes `packet`, which is too long, the next fragment of itself. `goes_on`: it is not the first.
+void Transmitter::cut_fragment(Peer& peer, const TxSlot& slot, bool goes_on, TxPacket& packet) noexcept
 {
-    Peer& peer = s_.peers[index];
     Fragmentation& fragmentation = peer.connection.fragmentation;
-    TxSlot& slot = s_.packets[slot_index];
-    std::byte* const start = begin(peer.route.id(), packet);
-    if (start == nullptr) {
-        return false;
-    }
-    if (slot.state() != TxSlot::State::in_flight) {
-        slot.path = choose_path(peer, slot, now);
-        book_sent(peer, slot_index, now);
+    if (!goes_on) {
         fragmentation.begin(slot.psn());
     }
-    packet.cookie = slot_index;
-    packet.path = slot.path;
-    constexpr std::size_t own = sizeof(wire::PacketHeader) + sizeof(wire::FragmentHeader);
-    add_frames(slot, start + own, start + own, packet);
     const std::array<iovec, max_tx_iov> pieces = packet.iov;
     const std::span<const iovec> whole = std::span(pieces).first(packet.iov_count);
-    const std::uint64_t total = total_length(whole);
-
+    const std::uint64_t total = total_length(whole) - sizeof(wire::PacketHeader);
     const std::uint32_t offset =
         fragmentation.offset() < total ? fragmentation.offset() : 0; // it may have shrunk
+
+    constexpr std::size_t own = sizeof(wire::PacketHeader) + sizeof(wire::FragmentHeader);
     const std::uint64_t room = (peer.route.mtu() - own) / wire::fragment_unit * wire::fragment_unit;
     const std::uint64_t length = std::min(room, total - offset);
+    const auto start = static_cast<std::byte*>(whole[0].iov_base);
     wire::PacketHeader header;
-    header.flags =
-        wire::packet_flag::sequenced | wire::packet_flag::fragment | wire::packet_flag::ack_requested;
-    header.path = static_cast<std::uint8_t>(index_of(slot.path));
-    header.attempt = slot.attempt();
-    header.psn = slot.psn();
-    header.connection = peer.handshake.tx_connection();
+    std::memcpy(&header, start, sizeof(header));
+    header.flags |= wire::packet_flag::fragment | wire::packet_flag::ack_requested;
     wire::FragmentHeader place;
     place.offset = offset;
     place.total = static_cast<std::uint32_t>(total);
-    wire::put(wire::put(start, header), place);
-    packet.iov[0] = {start, own};
-    packet.iov_count =
-        static_cast<std::uint8_t>(1 + slice(whole, offset, length, std::span(packet.iov).subspan(1)));
+    std::byte* const front = start + sizeof(Header) - own; // nothing of such a packet lies at the end
+    wire::put(wire::put(front, header), place);
+    packet.iov[0] = {front, own};
+    packet.iov_count = static_cast<std::uint8_t>(
+        1 + slice(whole, sizeof(header) + offset, length, std::span(packet.iov).subspan(1)));
     packet.stable_from = max_tx_iov;
     if (offset + length == total) {
         fragmentation.sent_all();
@@ -160,8 +147,6 @@ bool Transmitter::emit_fragment(std::uint32_t index, std::uint32_t slot_index, T
         fragmentation.sent_until(static_cast<std::uint32_t>(offset + length));
     }
     s_.count.tx_fragments.add();
-    finish(packet);
-    return true;
 }
 
 /// False: it is none.
