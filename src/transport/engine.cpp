@@ -65,7 +65,7 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
 
 PeerId Engine::open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths)
 {
-    const std::uint32_t peer = lifecycle_.open(route, mtu, paths, now);
+    const std::uint32_t peer = lifecycle_.open(route, mtu, paths, PeerLifecycle::Search::whole, now);
     if (peer == no_index) {
         return no_id<PeerId>;
     }

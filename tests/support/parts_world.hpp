@@ -28,11 +28,11 @@ inline IoCaps parts_caps()
     return caps;
 }
 
-inline Limits parts_limits()
+inline Limits parts_limits(std::uint32_t peers = 4)
 {
     Limits limits;
-    limits.max_peers = 4;
-    limits.max_routes = 16;
+    limits.max_peers = peers;
+    limits.max_routes = 4 * peers;
     limits.tx_slots = 256;
     limits.tx_messages = 128;
     limits.rx_messages = 256;
@@ -72,7 +72,8 @@ struct PartsWorld {
     /// The peer behind the route, with which we have a connection.
     std::uint32_t meet(std::uint32_t route, std::uint64_t incarnation = 1)
     {
-        const std::uint32_t peer = lifecycle.open(RouteId{route}, parts_mtu, 1, now);
+        const std::uint32_t peer =
+            lifecycle.open(RouteId{route}, parts_mtu, 1, PeerLifecycle::Search::bounded, now);
         REQUIRE(peer != no_index);
         introduce(route, hello(1000 + route, incarnation));
         shared.peers.deactivate(peer);

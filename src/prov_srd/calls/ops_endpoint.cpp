@@ -94,9 +94,7 @@ int endpoint_open(fid_domain* domain, fi_info* info, fid_ep** endpoint, void* co
             return -FI_EINVAL;
         }
         if (domain_from(domain).fabric.inherited()) {
-            SRD_WARN(FI_LOG_EP_CTRL,
-                     "fi_endpoint: the domain was opened before fork(); open fabric and domain in the child");
-            return -FI_EOPBADSTATE;
+            return refuse_in_child("fi_endpoint");
         }
         if (info->ep_attr != nullptr && info->ep_attr->type != FI_EP_RDM &&
             info->ep_attr->type != FI_EP_UNSPEC) {

@@ -35,8 +35,9 @@ int queue_counter_change(Domain& domain, CompletionCounter& triggering, const fi
         return -FI_EINVAL;
     }
     counter->count_for_domain();
-    return deferred_queue(domain).queue_change(*counter, work.op.cntr->value, work.op_type == FI_OP_CNTR_ADD,
-                                               triggering, work);
+    deferred_queue(domain).queue_change(*counter, work.op.cntr->value, work.op_type == FI_OP_CNTR_ADD,
+                                        triggering, work);
+    return 0;
 }
 
 /// The call that the application would have made with FI_TRIGGER.

@@ -209,7 +209,7 @@ int cntr_control(fid* object, int command, void* argument)
     case FI_SETOPSFLAG:
         return *static_cast<const uint64_t*>(argument) == 0 ? 0 : -FI_EINVAL;
     default:
-        return control_wait(command, argument, counter.wait_obj,
+        return control_wait(command, argument, counter.domain.fabric, counter.wait_obj,
                             counter.wait_obj == FI_WAIT_FD ? counter.group.fd() : -1);
     }
 }

@@ -256,15 +256,23 @@ ssize_t CompletionQueue::read_wait(void* entries, std::size_t count, fi_addr_t* 
 ssize_t CompletionQueue::read_error(fi_cq_err_entry& entry) noexcept
 {
     ProgressGuard guard(lock);
-    if (errors_.empty()) {
-        if (!overrun_ || !completions_.empty()) {
-            return -FI_EAGAIN;
-        }
-        entry = {};
-        entry.err = FI_EOVERRUN;
+    if (!errors_.empty()) {
+        fill(entry, errors_.front());
+        errors_.pop();
+        note_entries();
         return 1;
     }
-    const CompletionError& failure = errors_.front();
+    if (!overrun_ || !completions_.empty()) {
+        return -FI_EAGAIN;
+    }
+    fill(entry, {.completion = {}, .error = FI_EOVERRUN});
+    return 1;
+}
+
+/// Field by field: the application's fi_cq_err_entry has the size of its own version. err_data_size, for one,
+/// came with 1.5.
+void CompletionQueue::fill(fi_cq_err_entry& entry, const CompletionError& failure) noexcept
+{
     entry.op_context = failure.completion.context;
     entry.flags = failure.completion.flags;
     entry.len = failure.completion.length;
@@ -274,20 +282,18 @@ ssize_t CompletionQueue::read_error(fi_cq_err_entry& entry) noexcept
     entry.olen = failure.overflow;
     entry.err = failure.error;
     entry.prov_errno = static_cast<int>(failure.cause);
-    if (failure.address_size == 0) {
-        entry.err_data_size = 0;
-    } else if (entry.err_data_size == 0 || entry.err_data == nullptr ||
-               domain.api_version < FI_VERSION(1, 5)) {
+    const bool has_size = FI_VERSION_GE(domain.api_version, FI_VERSION(1, 5));
+    std::size_t size = failure.address_size;
+    if (size != 0 && has_size && entry.err_data != nullptr && entry.err_data_size != 0) {
+        size = std::min(entry.err_data_size, size);
+        std::memcpy(entry.err_data, failure.address.data(), size);
+    } else if (size != 0) {
         error_data_ = failure.address;
         entry.err_data = error_data_.data();
-        entry.err_data_size = failure.address_size;
-    } else {
-        entry.err_data_size = std::min<std::size_t>(entry.err_data_size, failure.address_size);
-        std::memcpy(entry.err_data, failure.address.data(), entry.err_data_size);
     }
-    errors_.pop();
-    note_entries();
-    return 1;
+    if (has_size) {
+        entry.err_data_size = size;
+    }
 }
 
 void CompletionQueue::signal() noexcept
@@ -345,9 +351,7 @@ int cq_signal(fid_cq* cq)
         SRD_WARN(FI_LOG_CQ, "fi_cq_signal: the queue was opened with FI_WAIT_NONE, so nobody can wait on it");
         return -FI_EINVAL;
     }
-    if (!queue.domain.fabric.inherited()) { // in a child of fork() its descriptors are closed
-        queue.signal();
-    }
+    queue.signal();
     return 0;
 }
 
@@ -396,7 +400,7 @@ int cq_close(fid* object)
 int cq_control(fid* object, int command, void* argument)
 {
     const CompletionQueue& queue = self(object);
-    return control_wait(command, argument, queue.wait_obj,
+    return control_wait(command, argument, queue.domain.fabric, queue.wait_obj,
                         queue.wait_obj == FI_WAIT_FD ? queue.group.fd() : -1);
 }
 

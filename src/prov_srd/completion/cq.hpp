@@ -3,7 +3,7 @@
 // Completion queues. A queue holds at least as many completions as were asked
 // for without allocating; when the application reads too slowly it grows. When
 // there is no memory to grow with, it is overrun (fi_cq(3)): what was written before can
-// still be read, and then every read says FI_EOVERRUN.
+// still be read, and then every read returns -FI_EAVAIL and every fi_cq_readerr() FI_EOVERRUN.
 //
 // Threading: every function may be called by any thread.
 #pragma once
@@ -138,6 +138,7 @@ struct CompletionQueue {
 
 private:
     ssize_t take(void* entries, std::size_t count, fi_addr_t* sources) SRD_REQUIRES(lock);
+    void fill(fi_cq_err_entry& entry, const CompletionError& failure) noexcept SRD_REQUIRES(lock);
     void note_entries() noexcept SRD_REQUIRES(lock);
     /// There was no memory for a completion.
     void overrun() noexcept SRD_REQUIRES(lock);

@@ -78,6 +78,9 @@ int Endpoint::enable()
     if (enabled()) {
         return 0;
     }
+    if (domain.fabric.inherited()) {
+        return refuse_in_child("fi_enable");
+    }
     if (const int error = bindings_.check(); error != 0) {
         return error;
     }
@@ -86,14 +89,14 @@ int Endpoint::enable()
     }
     const Limits& limits = params().limits;
     {
-        const UnitGuard guard(unit_);
+        const UnitGuard guard(unit_); // which nobody waits for: the endpoint is not enabled
         unit_.start(options_.shared_memory_permitted());
         peers_.start();
         transmit_.start(limits.tx_messages);
         receive_.start(limits.rx_messages);
     }
     // From here on everything may be seen by others.
-    domain.progress.add(unit_, unit_.io_fd(), [this]() noexcept { unit_.set_enabled(true); });
+    domain.progress.add(unit_, [this]() noexcept { unit_.set_enabled(true); });
     bindings_.announce();
     return 0;
 }
@@ -109,8 +112,8 @@ void Endpoint::linger() noexcept
     Time heard = clock_now();
     std::uint64_t received = unit_.counters().rx_packets.value();
     while (true) {
+        const bool busy = domain.progress.progress_all();
         const Time now = clock_now();
-        const bool busy = domain.progress.progress_all(now);
         Time deadline = time_never;
         if (unit_.is_drained(deadline)) {
             return;
@@ -142,7 +145,7 @@ int Endpoint::close() noexcept
         bindings_.leave_groups();
         unit_.stop();
         // Not before: until here a region that closes must find the endpoint that may be reading it.
-        domain.progress.remove(unit_, unit_.io_fd());
+        domain.progress.remove(unit_);
         if (!params().stats.empty()) {
             write_stats();
         }

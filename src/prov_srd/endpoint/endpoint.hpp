@@ -30,6 +30,7 @@
 
 #include <srd/address.hpp>
 
+#include "common/fork.hpp"
 #include "endpoint/bindings.hpp"
 #include "endpoint/options.hpp"
 #include "endpoint/peers.hpp"
@@ -38,7 +39,6 @@
 #include "endpoint/reports.hpp"
 #include "endpoint/target.hpp"
 #include "endpoint/transmit.hpp"
-#include "objects/fork.hpp"
 #include "trigger/requests.hpp"
 
 namespace srd {

@@ -50,6 +50,12 @@ constexpr bool is_size(int option) noexcept
     return option >= opt_max_msg_size && option <= opt_inject_atomic_size;
 }
 
+/// Of an option that is_size().
+constexpr SizeKind size_kind(int option) noexcept
+{
+    return static_cast<SizeKind>((option - opt_max_msg_size) % (opt_inject_msg_size - opt_max_msg_size));
+}
+
 template <typename T>
 int put_option(T value, void* to, std::size_t* size) noexcept
 {
@@ -148,8 +154,7 @@ int Options::get(int level, int option, void* value, std::size_t* size) const no
         return -FI_EINVAL;
     }
     if (is_size(option)) {
-        const Limits& limits = limits_[static_cast<std::size_t>(option - opt_max_msg_size) % limits_.size()];
-        return put_option((option >= opt_inject_msg_size ? limits.inject : limits.size).load(), value, size);
+        return put_option(limit(size_kind(option), option >= opt_inject_msg_size), value, size);
     }
     switch (option) {
     case opt_min_multi_recv:
@@ -178,10 +183,9 @@ int Options::set(int level, int option, const void* value, std::size_t size, boo
     }
     std::size_t bytes = 0;
     if (is_size(option)) {
-        const auto kind =
-            static_cast<SizeKind>(static_cast<std::size_t>(option - opt_max_msg_size) % limits_.size());
-        return take_option(option, value, size, bytes) ? set_limit(kind, option >= opt_inject_msg_size, bytes)
-                                                       : -FI_EINVAL;
+        return take_option(option, value, size, bytes)
+                   ? set_limit(size_kind(option), option >= opt_inject_msg_size, bytes)
+                   : -FI_EINVAL;
     }
     switch (option) {
     case opt_min_multi_recv:
@@ -199,8 +203,9 @@ int Options::set(int level, int option, const void* value, std::size_t size, boo
                  "fi_setopt: FI_OPT_CUDA_API_PERMITTED means nothing here: srd never calls CUDA");
         return -FI_EINVAL;
     case opt_shared_memory_permitted: {
-        bool permitted = false;
-        return take_option(option, value, size, permitted) ? permit_shared_memory(permitted, is_enabled)
+        std::uint8_t permitted = 0; // a bool to the caller, whose byte may hold any number
+        static_assert(sizeof(permitted) == sizeof(bool));
+        return take_option(option, value, size, permitted) ? permit_shared_memory(permitted != 0, is_enabled)
                                                            : -FI_EINVAL;
     }
     default:

@@ -13,6 +13,7 @@
 #include "endpoint/transmit.hpp"
 #include "entry/backend.hpp"
 #include "entry/params.hpp"
+#include "io/core/system_random.hpp"
 #include "objects/domain.hpp"
 #include "progress.hpp"
 #include "progress/clock.hpp"
@@ -69,7 +70,7 @@ void ProgressUnit::start(bool shared_memory)
     Limits limits = params().limits;
     limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
     engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address().bytes(),
-                    random_seed());
+                    system_random());
 }
 
 void ProgressUnit::abandon() noexcept
@@ -198,6 +199,9 @@ bool ProgressUnit::arm_sleep(Time& deadline) noexcept
 
 void ProgressUnit::disarm_sleep() noexcept
 {
+    if (!enabled()) { // nor is the lock waited for, which fi_enable() holds for long
+        return;
+    }
     const UnitGuard guard(*this);
     if (sleepers_ != 0) { // an endpoint may be enabled while others sleep
         --sleepers_;

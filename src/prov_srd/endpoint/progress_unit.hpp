@@ -9,8 +9,9 @@
 // part's unit is the lock that its caller holds, all of them are one capability,
 // `endpoint_lock`: no function ever holds the locks of two endpoints.
 //
-// Threading: functions without SRD_REQUIRES take the lock themselves, or say
-// otherwise. open_io(), start() and stop() are serialized by the application.
+// Threading: functions without SRD_REQUIRES may be called by any thread; they take
+// the lock where they need it. But open_io(), start() and stop() are serialized by
+// the application.
 #pragma once
 
 #include <atomic>
@@ -56,15 +57,16 @@ public:
     /// Needs open_io().
     SocketAddress local_address() noexcept;
     /// Puts shared memory around the backend, if `shared_memory`, and makes the engine. Needs open_io().
-    /// Throws std::bad_alloc, std::system_error; then it may be called again.
+    /// Throws std::bad_alloc, std::system_error; then it may be called again after open_io(), because the
+    /// backend may be gone.
     void start(bool shared_memory) SRD_REQUIRES(endpoint_lock);
     void set_enabled(bool enabled) noexcept { enabled_.store(enabled, std::memory_order_release); }
     /// In a child of fork(), while no other thread exists: this copy does nothing any more.
     void abandon() noexcept;
-    /// Nothing is on its way any more; else `deadline` is when to look again.
+    /// Nothing is on its way any more; else `deadline` is when to look again. Needs start().
     bool is_drained(Time& deadline) noexcept;
     /// Says goodbye to the peers. What was outstanding is discarded without completions, as fi_endpoint(3)
-    /// has it. Not enabled any more.
+    /// has it. Not enabled any more. Needs start().
     void stop() noexcept;
 
     const Counters& counters() const noexcept { return counters_; }

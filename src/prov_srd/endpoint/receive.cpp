@@ -352,22 +352,16 @@ void Receive::report_receive(const ReceiveRecord& record, Completion& completion
     reports_.failure(cq, failure, record.from);
 }
 
-void Receive::report_none(CompletionQueue* queue, const NoMessage& none, RouteId route) noexcept
+CompletionError Receive::failed_receive(void* context, bool tagged, std::uint64_t tag, Cause cause) noexcept
 {
-    CompletionError failure{
-        .completion = {.context = none.context, .flags = FI_RECV | kind_of(none.tagged), .tag = none.tag},
-        .error = none.error,
-        .cause = none.cause};
-    reports_.failure(queue, failure, route);
+    return {.completion = {.context = context, .flags = FI_RECV | kind_of(tagged), .tag = tag},
+            .error = error_of(cause),
+            .cause = cause};
 }
 
 void Receive::report_cancel(const ReceiveRecord& record) noexcept
 {
-    CompletionError failure{.completion = {.context = record.context,
-                                           .flags = FI_RECV | kind_of(record.tagged),
-                                           .tag = record.tag},
-                            .error = FI_ECANCELED,
-                            .cause = Cause::canceled};
+    CompletionError failure = failed_receive(record.context, record.tagged, record.tag, Cause::canceled);
     if (record.multi_receive) {
         failure.completion.flags |= FI_MULTI_RECV;
     }
@@ -380,19 +374,14 @@ void Receive::report_unstarted(const ReceiveArguments& arguments, int error, Cau
 {
     bool silent = false;
     counted_by(arguments, silent).failed();
-    report_none(silent ? nullptr : bindings_.receive_queue(),
-                {arguments.context, arguments.tagged, arguments.tag, error, cause}, no_id<RouteId>);
+    CompletionError failure = failed_receive(arguments.context, arguments.tagged, arguments.tag, cause);
+    failure.error = error;
+    reports_.failure(silent ? nullptr : bindings_.receive_queue(), failure, no_id<RouteId>);
 }
 
 bool Receive::counts_work_by(const CompletionCounter& counter) const noexcept
 {
-    const auto& records = matcher_->receives;
-    for (std::uint32_t index = 0; index < records.watermark(); ++index) {
-        if (records.live(index) && records[index].counted_by.work == &counter) {
-            return true;
-        }
-    }
-    return false;
+    return any_counts_work_by(matcher_->receives, counter);
 }
 
 } // namespace srd

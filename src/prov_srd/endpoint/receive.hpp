@@ -74,14 +74,9 @@ private:
         bool has_data;
     };
 
-    /// A receive that ends without a message.
-    struct NoMessage {
-        void* context;
-        bool tagged;
-        std::uint64_t tag;
-        int error; ///< positive fi_errno
-        Cause cause;
-    };
+    /// The error entry of a receive that ends without a message.
+    static CompletionError failed_receive(void* context, bool tagged, std::uint64_t tag,
+                                          Cause cause) noexcept;
 
     // receive.cpp
     ssize_t check(const ReceiveArguments& arguments, std::size_t& capacity) const noexcept;
@@ -103,10 +98,6 @@ private:
                         std::uint64_t length) noexcept SRD_REQUIRES(endpoint_lock);
     void report_cancel(const ReceiveRecord& record) noexcept SRD_REQUIRES(endpoint_lock);
     void report_unstarted(const ReceiveArguments& arguments, int error, Cause cause) noexcept
-        SRD_REQUIRES(endpoint_lock);
-
-    /// An error entry for a receive that ends without a message. `queue` is null: nobody wants it.
-    void report_none(CompletionQueue* queue, const NoMessage& none, RouteId route) noexcept
         SRD_REQUIRES(endpoint_lock);
 
     // receive_search.cpp

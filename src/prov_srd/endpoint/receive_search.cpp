@@ -52,9 +52,9 @@ ssize_t Receive::search(const ReceiveArguments& arguments, RouteId source, Time 
     const std::uint32_t index =
         matcher_->find_unexpected(arguments.tagged, arguments.tag, arguments.ignore, source);
     if (index == no_index) {
-        report_none(bindings_.receive_queue(),
-                    {arguments.context, arguments.tagged, arguments.tag, FI_ENOMSG, Cause::not_found},
-                    no_id<RouteId>);
+        CompletionError failure =
+            failed_receive(arguments.context, arguments.tagged, arguments.tag, Cause::not_found);
+        reports_.failure(bindings_.receive_queue(), failure, no_id<RouteId>);
         return 0;
     }
     const UnexpectedRecord& record = matcher_->unexpected[index];
@@ -105,9 +105,8 @@ ssize_t Receive::retrieve_claimed(const ReceiveArguments& arguments, std::size_t
         unit_.engine().discard(record.message);
         report_message(arguments, record);
     } else {
-        report_none(bindings_.receive_queue(),
-                    {arguments.context, record.tagged, record.tag, error_of(record.cause), record.cause},
-                    record.source);
+        CompletionError failure = failed_receive(arguments.context, record.tagged, record.tag, record.cause);
+        reports_.failure(bindings_.receive_queue(), failure, record.source);
     }
     matcher_->release_claimed(found);
     unit_.flush();

@@ -222,12 +222,7 @@ void Transmit::report_failed(const TransmitRecord& record, int error, Cause caus
 
 bool Transmit::counts_work_by(const CompletionCounter& counter) const noexcept
 {
-    for (std::uint32_t index = 0; index < records_->watermark(); ++index) {
-        if (records_->live(index) && (*records_)[index].counted_by.work == &counter) {
-            return true;
-        }
-    }
-    return false;
+    return any_counts_work_by(*records_, counter);
 }
 
 } // namespace srd

@@ -48,7 +48,7 @@ public:
     /// The index of `address`; `none` if it was not inserted.
     std::uint32_t find(const SocketAddress& address) const noexcept;
 
-    /// Changes with every insertion and removal.
+    /// Changes at least whenever an address comes or goes.
     const std::atomic<std::uint64_t>& generation() const noexcept { return generation_; }
 
 private:

@@ -57,8 +57,7 @@ struct AddressVector {
     /// The fi_addr_t of a socket address; FI_ADDR_NOTAVAIL if it was not inserted.
     fi_addr_t find(const SocketAddress& address) const noexcept;
 
-    /// Changes with every insertion and removal, so that a cache of find() and address_of() knows
-    /// when it is stale.
+    /// Changes at least whenever an address comes or goes, so that a cache of find() knows when it is stale.
     std::uint64_t generation() const noexcept { return generation_->load(std::memory_order_acquire); }
 
     /// The observer must stay alive until detach(); while one is attached the vector cannot be closed.
@@ -72,7 +71,8 @@ struct AddressVector {
     /// Adds `address`, or counts one more use if it is there. 0 or a negative fi_errno. Throws
     /// std::bad_alloc.
     int insert(const SocketAddress& address, fi_addr_t& fi_addr);
-    /// Takes one use back. 0, or -FI_EINVAL if `fi_addr` names nothing.
+    /// Takes one use back; the observers hear of the last. 0, -FI_EINVAL if `fi_addr` names nothing, or
+    /// -FI_EPERM if the vector is shared and was opened with FI_READ.
     int remove(fi_addr_t fi_addr) noexcept;
     bool has_observers() const noexcept;
     /// fi_av_attr.map_addr of a shared vector; null for others.

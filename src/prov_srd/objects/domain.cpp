@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "objects/domain.hpp"
 
-#include <cerrno>
-#include <system_error>
-
-#include <sys/random.h>
-
 #include "entry/backend.hpp"
 #include "entry/info.hpp"
+#include "io/core/system_random.hpp"
 #include "objects/eq.hpp"
 
 namespace srd {
@@ -25,23 +21,9 @@ SocketAddress address_for(const fi_info& info)
 
 } // namespace
 
-std::uint64_t random_seed()
-{
-    std::uint64_t seed = 0;
-    ssize_t done = 0;
-    do {
-        done = getrandom(&seed, sizeof(seed), 0);
-    } while (done < 0 && errno == EINTR);
-    if (done != sizeof(seed)) { // up to 256 bytes come whole or not at all
-        throw std::system_error(done < 0 ? errno : EIO, std::generic_category(),
-                                "the operating system has no random numbers");
-    }
-    return seed;
-}
-
 Domain::Domain(Fabric& owner, const fi_info& info, void* context)
     : fabric(owner), name(info.domain_attr->name), mr_mode(info.domain_attr->mr_mode),
-      api_version(owner.fid.api_version), local_address(address_for(info)), memory_regions(&random_seed),
+      api_version(owner.fid.api_version), local_address(address_for(info)), memory_regions(&system_random),
       progress(name,
                info.domain_attr->threading == FI_THREAD_UNSPEC ? FI_THREAD_SAFE : info.domain_attr->threading,
                info.domain_attr->data_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL)

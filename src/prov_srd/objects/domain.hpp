@@ -54,9 +54,6 @@ inline Domain& domain_from(fid_domain* domain) noexcept
     return *static_cast<Domain*>(static_cast<void*>(domain));
 }
 
-/// A 64-bit number from the operating system's random device. Throws std::system_error.
-std::uint64_t random_seed();
-
 /// fi_domain(3). Defined in provider/domain_calls.cpp: its operation table names functions of rooms above.
 int domain_open(fid_fabric* fabric, fi_info* info, fid_domain** domain, void* context) noexcept;
 

@@ -188,6 +188,9 @@ ssize_t eq_sread(fid_eq* object, std::uint32_t* event, void* buffer, std::size_t
         SRD_WARN(FI_LOG_EQ, "fi_eq_sread needs an event queue opened with FI_WAIT_UNSPEC or FI_WAIT_FD");
         return -FI_ENOSYS;
     }
+    if (eq.fabric.inherited()) {
+        return refuse_in_child("fi_eq_sread");
+    }
     const auto deadline = Clock::now() + std::chrono::milliseconds(std::max(timeout_ms, 0));
     for (;;) {
         const ssize_t result = eq_read(object, event, buffer, length, flags);
@@ -242,7 +245,8 @@ int eq_close(fid* object) noexcept
 int eq_control(fid* object, int command, void* argument) noexcept
 {
     const EventQueue& eq = eq_from(static_cast<fid_eq*>(static_cast<void*>(object)));
-    return control_wait(command, argument, eq.wait_obj == FI_WAIT_UNSPEC ? FI_WAIT_FD : eq.wait_obj,
+    return control_wait(command, argument, eq.fabric,
+                        eq.wait_obj == FI_WAIT_UNSPEC ? FI_WAIT_FD : eq.wait_obj,
                         eq.wait_set == nullptr ? eq.wait_fd.get() : -1);
 }
 
@@ -291,6 +295,9 @@ int eq_open(fid_fabric* fabric, fi_eq_attr* attr, fid_eq** eq, void* context) no
 int eq_trywait(fid* object) noexcept
 {
     EventQueue& eq = eq_from(static_cast<fid_eq*>(static_cast<void*>(object)));
+    if (eq.fabric.inherited()) {
+        return refuse_in_child("waiting for an event queue");
+    }
     const std::lock_guard lock(eq.mutex);
     return eq.records.empty() ? 0 : -FI_EAGAIN;
 }

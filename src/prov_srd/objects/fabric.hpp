@@ -17,7 +17,7 @@
 
 #include <srd/check.hpp>
 
-#include "objects/fork.hpp"
+#include "common/fork.hpp"
 
 namespace srd {
 

@@ -80,6 +80,9 @@ int open_wait(::fid& object, ProgressGroup& group, unsigned wait_obj, fid_wait* 
 
 int WaitSet::try_wait() noexcept
 {
+    if (fabric.inherited()) {
+        return refuse_in_child("waiting for a wait set");
+    }
     const std::lock_guard guard(mutex_);
     for (const Member& member : members_) {
         if (const int code = member.try_wait(member.object); code != 0) {
@@ -116,7 +119,8 @@ WaitSet* wait_set_of(fid_wait* object, const Fabric& fabric) noexcept
     return nullptr;
 }
 
-int control_wait(int command, void* argument, fi_wait_obj wait_obj, int descriptor) noexcept
+int control_wait(int command, void* argument, const Fabric& fabric, fi_wait_obj wait_obj,
+                 int descriptor) noexcept
 {
     if (command != FI_GETWAIT && command != FI_GETWAITOBJ) {
         return -FI_ENOSYS;
@@ -128,6 +132,9 @@ int control_wait(int command, void* argument, fi_wait_obj wait_obj, int descript
     if (command == FI_GETWAITOBJ) {
         *static_cast<fi_wait_obj*>(argument) = wait_obj;
         return 0;
+    }
+    if (fabric.inherited()) {
+        return refuse_in_child("FI_GETWAIT");
     }
     if (descriptor < 0) {
         SRD_WARN(FI_LOG_FABRIC,
@@ -163,7 +170,7 @@ int wait_close(fid* object) noexcept
 int wait_control(fid* object, int command, void* argument) noexcept
 {
     const WaitSet& set = self(object);
-    return control_wait(command, argument, set.wait_obj,
+    return control_wait(command, argument, set.fabric, set.wait_obj,
                         set.wait_obj == FI_WAIT_FD ? set.descriptor.get() : -1);
 }
 

@@ -70,7 +70,8 @@ int open_wait(fid& object, ProgressGroup& group, unsigned wait_obj, fid_wait* wa
 
 /// FI_GETWAIT and FI_GETWAITOBJ of fi_control() for any object that can be waited on; -FI_ENOSYS for other
 /// commands. `descriptor` is what the application may sleep on, -1 without.
-int control_wait(int command, void* argument, fi_wait_obj wait_obj, int descriptor) noexcept;
+int control_wait(int command, void* argument, const Fabric& fabric, fi_wait_obj wait_obj,
+                 int descriptor) noexcept;
 
 /// fi_wait_open(3).
 int wait_open(fid_fabric* fabric, fi_wait_attr* attr, fid_wait** wait_set) noexcept;

@@ -6,6 +6,7 @@
 
 #include <srd/check.hpp>
 
+#include "progress/clock.hpp"
 #include "progress/progress_group.hpp"
 #include "progress/progress_thread.hpp"
 
@@ -23,7 +24,7 @@ DomainProgress::~DomainProgress()
 }
 
 /// Everything that may fail; undone if any of it does.
-void DomainProgress::admit(ProgressMember& member, int io_fd)
+void DomainProgress::admit(ProgressMember& member)
 {
     SRD_CHECK(std::find(members_.begin(), members_.end(), &member) == members_.end());
     members_.reserve(members_.size() + 1);
@@ -31,7 +32,7 @@ void DomainProgress::admit(ProgressMember& member, int io_fd)
         if (thread_ == nullptr) {
             thread_ = std::make_unique<ProgressThread>(*this, name_);
         }
-        thread_->watch(io_fd);
+        thread_->watch(member.io_fd());
     }
     auto group = groups_.begin();
     try {
@@ -41,7 +42,7 @@ void DomainProgress::admit(ProgressMember& member, int io_fd)
     } catch (...) {
         std::for_each(groups_.begin(), group, [&](ProgressGroup* each) { each->dismiss(member); });
         if (thread_ != nullptr) {
-            thread_->unwatch(io_fd);
+            thread_->unwatch(member.io_fd());
         }
         throw;
     }
@@ -55,7 +56,7 @@ void DomainProgress::announce(const ProgressMember& member) noexcept
     }
 }
 
-void DomainProgress::remove(ProgressMember& member, int io_fd) noexcept
+void DomainProgress::remove(ProgressMember& member) noexcept
 {
     const std::lock_guard guard(mutex_);
     SRD_CHECK(std::erase(members_, &member) == 1);
@@ -63,7 +64,7 @@ void DomainProgress::remove(ProgressMember& member, int io_fd) noexcept
         group->detach(member);
     }
     if (thread_ != nullptr) {
-        thread_->unwatch(io_fd);
+        thread_->unwatch(member.io_fd());
     }
 }
 
@@ -92,10 +93,14 @@ void DomainProgress::remove_group(ProgressGroup& group) noexcept
     std::erase(groups_, &group);
 }
 
-bool DomainProgress::progress_all(Time now) noexcept
+bool DomainProgress::progress_all() noexcept
 {
+    const std::lock_guard guard(mutex_);
+    const Time now = clock_now(); // not before: whoever waited would take an old time for the present
     bool busy = false;
-    for_each([&](ProgressMember& member) { busy |= member.progress(now); });
+    for (ProgressMember* member : members_) {
+        busy |= member->progress(now);
+    }
     return busy;
 }
 

@@ -54,19 +54,19 @@ public:
 
     // -- Endpoints ----------------------------------------------------------
 
-    /// Takes in `member`, whose descriptor is `io_fd`. `enable` (noexcept) makes it enabled; it is called
-    /// when nothing can fail any more. Throws std::bad_alloc, std::system_error; then nothing has changed.
+    /// Takes in `member`. `enable` (noexcept) makes it enabled; it is called when nothing can fail any more.
+    /// Throws std::bad_alloc, std::system_error; then nothing has changed.
     template <typename Enable>
-    void add(ProgressMember& member, int io_fd, Enable&& enable)
+    void add(ProgressMember& member, Enable&& enable)
     {
         const std::lock_guard guard(mutex_);
-        admit(member, io_fd);
+        admit(member);
         enable();
         members_.push_back(&member); // admit() made room
         announce(member);
     }
     /// On return nobody touches `member` through this object.
-    void remove(ProgressMember& member, int io_fd) noexcept;
+    void remove(ProgressMember& member) noexcept;
     /// Calls `body` for each endpoint. Whoever closes one waits.
     template <typename Body>
     void for_each(Body&& body) noexcept
@@ -85,13 +85,13 @@ public:
     // -- Passes -------------------------------------------------------------
 
     /// One pass over every endpoint. True if anything happened.
-    bool progress_all(Time now) noexcept;
+    bool progress_all() noexcept;
     /// ProgressMember::arm_sleep() of every endpoint, or of none (then false).
     bool arm_all(Time& deadline) noexcept;
     void disarm_all() noexcept;
 
 private:
-    void admit(ProgressMember& member, int io_fd);
+    void admit(ProgressMember& member);
     void announce(const ProgressMember& member) noexcept;
 
     const std::string name_;

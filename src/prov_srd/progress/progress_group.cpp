@@ -27,9 +27,19 @@ constexpr std::uint32_t passes_per_yield = 8;
 
 } // namespace
 
-ProgressGroup::ProgressGroup(DomainProgress& domain) noexcept
+ProgressGroup::ProgressGroup(DomainProgress& domain)
     : members_lock(domain.is_shared_by_threads()), domain_(domain)
 {
+}
+
+/// The numbers may soon name files of the child's own.
+void ProgressGroup::forked() noexcept
+{
+    members_lock.abandon(); // whoever held it does not exist here
+    is_inherited_ = true;
+    epoll_fd_.store(-1);
+    armed_.store(false);
+    fd_armed_.store(false);
 }
 
 void ProgressGroup::attach(ProgressMember& member)
@@ -60,8 +70,24 @@ void ProgressGroup::add(ProgressMember& member, bool bound)
 
 void ProgressGroup::dismiss(ProgressMember& member) noexcept
 {
+    remove(member, false);
+}
+
+void ProgressGroup::detach(ProgressMember& member) noexcept
+{
+    remove(member, true);
+}
+
+void ProgressGroup::remove(ProgressMember& member, bool bound_too) noexcept
+{
     ProgressGuard guard(members_lock);
-    std::erase_if(members_, [&](const Member& each) { return each.member == &member && !each.bound; });
+    const auto removed = std::erase_if(
+        members_, [&](const Member& each) { return each.member == &member && (bound_too || !each.bound); });
+    if (removed != 0 && fd() >= 0 && member.enabled()) {
+        epoll_ctl(fd(), EPOLL_CTL_DEL, member.io_fd(),
+                  nullptr); // fails if it was never added: nothing to undo
+    }
+    count_bound();
 }
 
 void ProgressGroup::count_bound() noexcept
@@ -69,17 +95,6 @@ void ProgressGroup::count_bound() noexcept
     const auto bound =
         std::count_if(members_.begin(), members_.end(), [](const Member& each) { return each.bound; });
     bound_count_.store(static_cast<std::uint32_t>(bound), std::memory_order_relaxed);
-}
-
-void ProgressGroup::detach(ProgressMember& member) noexcept
-{
-    ProgressGuard guard(members_lock);
-    if (fd() >= 0 && member.enabled()) {
-        epoll_ctl(fd(), EPOLL_CTL_DEL, member.io_fd(),
-                  nullptr); // fails if it was never added: nothing to undo
-    }
-    std::erase_if(members_, [&](const Member& each) { return each.member == &member; });
-    count_bound();
 }
 
 void ProgressGroup::member_enabled(const ProgressMember& member) noexcept
@@ -127,6 +142,9 @@ int ProgressGroup::open_descriptors() noexcept
 {
     if (fd() >= 0) {
         return 0;
+    }
+    if (is_inherited_) {
+        return refuse_in_child("waiting for a completion queue or counter");
     }
     ProgressGuard guard(members_lock);
     if (fd() >= 0) {

@@ -10,7 +10,8 @@
 //   - an endpoint that gets an earlier timer than was known at arm() wakes us
 //     (ProgressUnit::wake_sleepers), so that no retransmission is slept over.
 // Under FI_PROGRESS_AUTO the progress thread serves packets and timers, and
-// only notify() ends a sleep.
+// only notify() ends a sleep. In a child of fork() there is nothing to sleep on
+// (-FI_EOPBADSTATE).
 #pragma once
 
 #include <algorithm>
@@ -25,6 +26,7 @@
 #include <srd/file_descriptor.hpp>
 #include <srd/time.hpp>
 
+#include "common/fork.hpp"
 #include "progress/clock.hpp"
 #include "progress/progress_lock.hpp"
 #include "progress/progress_member.hpp"
@@ -33,9 +35,10 @@ namespace srd {
 
 class DomainProgress;
 
-class ProgressGroup {
+class ProgressGroup final : ForkObserver {
 public:
-    explicit ProgressGroup(DomainProgress& domain) noexcept;
+    /// Throws std::bad_alloc, std::system_error.
+    explicit ProgressGroup(DomainProgress& domain);
     ProgressGroup(const ProgressGroup&) = delete;
     ProgressGroup& operator=(const ProgressGroup&) = delete;
 
@@ -117,7 +120,9 @@ private:
         bool bound;
     };
 
+    void forked() noexcept override;
     void add(ProgressMember& member, bool bound) SRD_EXCLUDES(members_lock);
+    void remove(ProgressMember& member, bool bound_too) noexcept SRD_EXCLUDES(members_lock);
     void count_bound() noexcept SRD_REQUIRES(members_lock);
     void watch(int descriptor) noexcept;
     void drain_event() noexcept;
@@ -135,6 +140,7 @@ private:
     std::atomic<bool> armed_{false};
     std::atomic<bool> fd_armed_{false}; ///< arm_for_fd() counts as a sleeper until the next progress()
     std::atomic<int> epoll_fd_{-1};     ///< of epoll_, published when all three are ready
+    bool is_inherited_ = false;         ///< in a child of fork(): the descriptors are closed
     FileDescriptor epoll_;
     FileDescriptor event_; ///< what notify() writes to
     FileDescriptor timer_; ///< the deadline of arm_for_fd()

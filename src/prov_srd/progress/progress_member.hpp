@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // An endpoint as those see it who make progress for it: completion queues and
-// counters (ProgressGroup), the domain (DomainProgress) and its thread. The
-// rooms below endpoint/ know endpoints by this interface only.
+// counters (ProgressGroup), the domain (DomainProgress) and its thread; and those
+// who ask all endpoints of a domain: memory regions that close, deferred work. The
+// rooms below endpoint/ know endpoints by interfaces only: this one, AvObserver
+// (objects/) and OperationStarter (trigger/).
 //
 // Threading: any thread; every function takes the endpoint's lock where it needs it.
 #pragma once
@@ -17,9 +19,10 @@ struct CompletionCounter;
 
 class ProgressMember {
 public:
-    /// fi_enable() has succeeded and fi_close() has not begun.
+    /// It takes part in data transfer: since fi_enable() cannot fail any more, and until fi_close() has
+    /// waited for what is under way. Never in a child of fork().
     virtual bool enabled() const noexcept = 0;
-    /// What to sleep on. Valid while enabled.
+    /// What to sleep on. Valid since shortly before it is enabled, until the endpoint is destroyed.
     virtual int io_fd() const noexcept = 0;
 
     /// One pass, unless another thread is inside. True if anything happened.

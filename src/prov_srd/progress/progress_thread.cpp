@@ -122,7 +122,7 @@ void ProgressThread::sleep_all() noexcept
 void ProgressThread::run() noexcept
 {
     while (!stop_.load(std::memory_order_acquire)) {
-        const bool busy = domain_.progress_all(clock_now());
+        const bool busy = domain_.progress_all();
         domain_.due_work().run_due();
         if (busy) {
             std::this_thread::yield(); // fi_close() may be waiting for the mutex

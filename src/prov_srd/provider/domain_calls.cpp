@@ -85,8 +85,7 @@ int domain_open(fid_fabric* fabric, fi_info* info, fid_domain** domain, void* co
         }
         Fabric& owner = fabric_from(fabric);
         if (owner.inherited()) {
-            SRD_WARN(FI_LOG_DOMAIN, "fi_domain: the fabric was opened before fork(); open one in the child");
-            return -FI_EOPBADSTATE;
+            return refuse_in_child("fi_domain");
         }
         if (const std::string mismatch = info_mismatch(owner.fid.api_version, *info); !mismatch.empty()) {
             SRD_WARN(FI_LOG_DOMAIN, "fi_domain: %s", mismatch.c_str());

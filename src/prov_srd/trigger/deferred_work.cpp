@@ -289,14 +289,13 @@ bool DeferredQueue::names(const CompletionCounter& counter) noexcept
 
 // -- Deferred work ------------------------------------------------------------
 
-int DeferredQueue::queue_change(CompletionCounter& counter, std::uint64_t value, bool adds,
-                                CompletionCounter& triggering, const fi_deferred_work& work)
+void DeferredQueue::queue_change(CompletionCounter& counter, std::uint64_t value, bool adds,
+                                 CompletionCounter& triggering, const fi_deferred_work& work)
 {
     Work change;
     change.deferral.work = &work;
     change.operation = CounterChange{&counter, value, adds};
     insert(triggering, work.threshold, std::move(change));
-    return 0;
 }
 
 int DeferredQueue::cancel_work(const fi_deferred_work& work) noexcept

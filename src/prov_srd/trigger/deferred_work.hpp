@@ -52,12 +52,13 @@ public:
 
     bool names(const CompletionCounter& counter) noexcept override SRD_EXCLUDES(lock_);
 
-    // -- By fi_control() of a domain: 0 or a negative fi_errno ------------------
+    // -- By fi_control() of a domain --------------------------------------------
 
     /// A change of `counter` by `value` when `triggering` reaches the threshold of `work`. Throws
     /// std::bad_alloc.
-    int queue_change(CompletionCounter& counter, std::uint64_t value, bool adds,
-                     CompletionCounter& triggering, const fi_deferred_work& work) SRD_EXCLUDES(lock_);
+    void queue_change(CompletionCounter& counter, std::uint64_t value, bool adds,
+                      CompletionCounter& triggering, const fi_deferred_work& work) SRD_EXCLUDES(lock_);
+    /// 0, or -FI_ENOENT if it does not wait any more.
     int cancel_work(const fi_deferred_work& work) noexcept SRD_EXCLUDES(lock_);
     /// Of one triggering counter, or (null) all.
     void flush_work(const CompletionCounter* counter) noexcept SRD_EXCLUDES(lock_);

@@ -121,6 +121,11 @@ public:
     void on_no_room() noexcept { refused_ = state_ == State::greeting; }
     bool refused() const noexcept { return refused_; }
 
+    /// The peer, once met, has been asked whether it still knows us, and nothing was heard since.
+    bool questioning() const noexcept { return questioning_; }
+    /// Anything but a refusal has come from the remote.
+    void on_heard() noexcept { questioning_ = false; }
+
     // -- Hellos to be sent
 
     bool hello_due() const noexcept { return hello_due_; }
@@ -129,6 +134,7 @@ public:
     {
         hello_due_ = true;
         is_reply_ = false;
+        questioning_ = established();
     }
     void reply() noexcept { hello_due_ = is_reply_ = true; }
     /// Writes the hello. `max_packet`: the largest packet that can come from the peer; `first_psn`: of our
@@ -167,6 +173,7 @@ private:
     State state_ = State::idle;
     bool hello_due_ = false;
     bool is_reply_ = false;
+    bool questioning_ = false;
     bool refused_ = false;         ///< the latest answer to an introduction said that there is no room
     std::uint8_t hello_count_ = 0; ///< introductions repeated
     GoneNews gone_news_ = GoneNews::none;

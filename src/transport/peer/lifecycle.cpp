@@ -7,14 +7,15 @@ namespace srd {
 
 // -- Connections ------------------------------------------------------------------------
 
-std::uint32_t PeerLifecycle::open(RouteId route, std::uint32_t mtu, std::uint16_t paths, Time now)
+std::uint32_t PeerLifecycle::open(RouteId route, std::uint32_t mtu, std::uint16_t paths, Search search,
+                                  Time now)
 {
     const std::uint32_t known = s_.peers.of_route(route);
     if (known != no_index) {
         return known;
     }
     if (s_.peers.full()) {
-        make_room(now);
+        make_room(search, now);
     }
     const std::uint32_t index = s_.peers.alloc();
     if (index == no_index) {
@@ -33,15 +34,18 @@ bool PeerLifecycle::is_departed(const Peer& peer) const noexcept
     return peer.handshake.state() == Handshake::State::idle && !peer.farewell_due;
 }
 
-/// A server meets far more clients in its life than it serves at one time, and not all say goodbye. Looks at
-/// a few records, going on where the last call has ended.
-void PeerLifecycle::make_room(Time now)
+/// A server meets far more clients in its life than it serves at one time, and not all say goodbye. Goes on
+/// where the last call has ended. Silent peers are asked a batch at a time, however many want their records.
+void PeerLifecycle::make_room(Search search, Time now)
 {
-    constexpr std::uint32_t looks = 64;
+    constexpr std::uint32_t few = 64;
     if (s_.outgoing.any_done() || s_.incoming.any_done()) {
         return; // an event still to be reported may name one of them
     }
-    for (std::uint32_t look = std::min(looks, s_.peers.watermark()); look != 0; --look) {
+    const bool may_ask = now >= next_demand_;
+    std::uint32_t asked = 0;
+    const std::uint32_t all = s_.peers.watermark();
+    for (std::uint32_t look = search == Search::whole ? all : std::min(few, all); look != 0; --look) {
         next_victim_ = next_victim_ + 1 < s_.peers.watermark() ? next_victim_ + 1 : 0;
         const std::uint32_t index = next_victim_;
         if (!s_.peers.live(index)) {
@@ -58,9 +62,11 @@ void PeerLifecycle::make_room(Time now)
             release(index);
             return;
         }
-        if (peer.handshake.established() && peer.liveness.is_silent(now)) {
+        if (may_ask && asked < few && peer.handshake.established() && peer.liveness.is_silent(now)) {
             peer.liveness.demand_proof(now);
             s_.peers.arm(index);
+            next_demand_ = now + Liveness::interval;
+            ++asked;
         }
     }
 }
@@ -209,12 +215,9 @@ void PeerLifecycle::accept_hello(RouteId route, std::uint32_t mtu, std::uint16_t
         return; // when closing, our records are the farewells of old connections
     }
     const wire::HelloFrame hello = introduction_;
-    std::uint32_t index = open(route, mtu, paths, now);
+    std::uint32_t index = open(route, mtu, paths, Search::bounded, now);
     if (index == no_index) {
-        if (refusal_count_ < refusals_.size()) {
-            refusals_[refusal_count_++] = {route, hello.connection};
-            s_.count.tx_no_room.add();
-        }
+        refuse(route, hello);
         return;
     }
     if (!s_.peers[index].handshake.knows_remote()) {
@@ -224,12 +227,21 @@ void PeerLifecycle::accept_hello(RouteId route, std::uint32_t mtu, std::uint16_t
         const Route fresh(route, mtu, s_.caps.max_packet, s_.peers[index].route.paths());
         index = successor_of(index, hello, fresh, now);
         if (index == no_index) {
+            refuse(route, hello);
             return;
         }
     }
     s_.peers[index].handshake.reply();
     s_.peers.activate(index);
     s_.peers.arm(index);
+}
+
+void PeerLifecycle::refuse(RouteId route, const wire::HelloFrame& hello) noexcept
+{
+    if (refusal_count_ < refusals_.size()) {
+        refusals_[refusal_count_++] = {route, hello.connection};
+        s_.count.tx_no_room.add();
+    }
 }
 
 bool PeerLifecycle::take_refusal(Refusal& refusal) noexcept
@@ -255,7 +267,7 @@ std::uint32_t PeerLifecycle::successor_of(std::uint32_t index, const wire::Hello
         s_.peers[index].successor = no_index;
     }
     if (s_.peers.full()) {
-        make_room(now);
+        make_room(Search::bounded, now);
     }
     const std::uint32_t successor = s_.peers.alloc();
     if (successor == no_index) {
@@ -280,10 +292,14 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
             peer.handshake.on_no_room();
         } else if (peer.handshake.remote_incarnation() != hello.incarnation) {
             fail(index, Cause::restarted, now); // who lives there now does not know us, and has no room
-        }                                       // else it is late: we have been met since
+        } else if (peer.handshake.questioning()) {
+            fail(index, Cause::stopped_answering, now); // it has given our record away
+        }                                               // else it is late: we have been met since
         return;
     }
-    if (!peer.handshake.knows_remote()) {
+    if (peer.handshake.knows_remote()) {
+        on_heard(index, now);
+    } else {
         learn(index, hello, now);
         establish(index, now);
         peer.connection.receiver.request_ack(); // tells the other side that its answer has come
@@ -351,6 +367,16 @@ std::uint32_t PeerLifecycle::prove(std::uint32_t index, Time now)
         index = s_.peers.of_route(route);
     }
     return index;
+}
+
+void PeerLifecycle::on_heard(std::uint32_t index, Time now)
+{
+    Peer& peer = s_.peers[index];
+    peer.handshake.on_heard();
+    peer.liveness.on_heard(now);
+    if (peer.connection.recovery.on_heard(peer.connection.window.any_in_flight(), s_.tuning, now)) {
+        s_.peers.arm(index);
+    }
 }
 
 /// The peer's endpoint goes away. Its last acknowledgement came in the same packet.

@@ -32,8 +32,13 @@ class PeerLifecycle {
 public:
     PeerLifecycle(Shared& shared, Placement& placement) noexcept : s_(shared), placement_(placement) {}
 
+    /// How far to search for a record that can be given away.
+    enum class Search : std::uint8_t {
+        bounded, ///< for whoever introduces itself: anybody may do that often
+        whole,   ///< for the application
+    };
     /// The peer behind `route`, made on first use; no_index if there are too many.
-    std::uint32_t open(RouteId route, std::uint32_t mtu, std::uint16_t paths, Time now);
+    std::uint32_t open(RouteId route, std::uint32_t mtu, std::uint16_t paths, Search search, Time now);
     /// Introduces us to an idle peer.
     void greet(std::uint32_t peer, Time now);
     void fail(std::uint32_t peer, Cause cause, Time now);
@@ -44,6 +49,8 @@ public:
 
     // -- What is heard of peers
 
+    /// A valid packet has come from a peer that is met, and it is no refusal.
+    void on_heard(std::uint32_t peer, Time now);
     /// A packet under the peer's connection identifier has come: a successor has proved itself by it. Returns
     /// the peer that has the connection now.
     std::uint32_t prove(std::uint32_t peer, Time now);
@@ -74,7 +81,8 @@ private:
     void begin_connection(std::uint32_t peer, Time now);
     void drop(std::uint32_t peer, Cause cause);
     void release(std::uint32_t peer);
-    void make_room(Time now);
+    void make_room(Search search, Time now);
+    void refuse(RouteId route, const wire::HelloFrame& hello) noexcept;
     bool is_departed(const Peer& peer) const noexcept;
     std::uint32_t successor_of(std::uint32_t peer, const wire::HelloFrame& hello, const Route& route,
                                Time now);
@@ -88,6 +96,7 @@ private:
     wire::HelloFrame introduction_{}; ///< of the hello event being answered
     bool introduction_open_ = false;
     std::uint32_t next_victim_ = 0;      ///< where make_room() goes on
+    Time next_demand_{};                 ///< when it may next ask silent peers for a proof
     std::array<Refusal, 16> refusals_{}; ///< more are not answered: the introduction comes again
     std::size_t refusal_count_ = 0;
 };

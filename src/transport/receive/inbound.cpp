@@ -46,8 +46,10 @@ void Inbound::on_packet(const RxPacket& packet)
         return;
     }
     if (peer != no_index) {
-        if (s_.peers[peer].handshake.knows_remote()) {
-            heard(peer); // else it is met by its hello, or refuses ours
+        // A hello may refuse us, and a stranger is met by one.
+        const bool hello = !sequenced && reader.peek() == static_cast<std::uint8_t>(wire::FrameType::hello);
+        if (!hello && s_.peers[peer].handshake.knows_remote()) {
+            lifecycle_.on_heard(peer, now_);
         }
         if (packet.marked) {
             s_.count.rx_marked.add();
@@ -120,16 +122,6 @@ bool Inbound::take_fragment(wire::Reader& reader, const wire::PacketHeader& head
     }
     reader = wire::Reader(frames);
     return result == Reassembly::Result::whole;
-}
-
-/// A valid packet has come from the peer.
-void Inbound::heard(std::uint32_t index)
-{
-    Peer& peer = s_.peers[index];
-    peer.liveness.on_heard(now_);
-    if (peer.connection.recovery.on_heard(peer.connection.window.any_in_flight(), s_.tuning, now_)) {
-        s_.peers.arm(index);
-    }
 }
 
 // -- Events ---------------------------------------------------------------------------------

@@ -45,7 +45,6 @@ public:
 private:
     void on_packet(const RxPacket& packet);
     bool take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived);
-    void heard(std::uint32_t peer);
     bool take_fragment(wire::Reader& reader, const wire::PacketHeader& header, std::uint32_t peer);
     bool poll_done(Event& event);
     bool poll_held(Event& event);

@@ -137,6 +137,13 @@ std::size_t RmaInitiator::atomic_frame_size(const Operation& operation, std::uin
            (atomic.has_operand ? total : 0) + (atomic.has_compare ? total : 0);
 }
 
+bool RmaInitiator::atomic_fits(const Operation& operation, std::uint64_t total,
+                               std::uint32_t capacity) noexcept
+{
+    return atomic_frame_size(operation, total) <= capacity &&
+           (!operation.atomic.fetch || sizeof(wire::ResultFrame) + total <= capacity);
+}
+
 bool RmaInitiator::frame_atomic(const Operation& operation, std::uint32_t record, std::uint64_t total)
 {
     const auto index = static_cast<std::uint32_t>(index_of(operation.peer));

@@ -38,7 +38,8 @@ public:
 
     // -- Frames out. `record`: of the operation, no_index if it has none.
 
-    static std::size_t atomic_frame_size(const Operation& operation, std::uint64_t total) noexcept;
+    /// True if the atomic's frame, and that of its result, fit packets with room for `capacity` bytes.
+    static bool atomic_fits(const Operation& operation, std::uint64_t total, std::uint32_t capacity) noexcept;
     /// True if the write takes one frame of a packet that it may share.
     bool write_fits_frame(const Operation& operation, std::uint64_t total) const noexcept;
     /// Copies a short write into the open packet, or into packets of its own. False, with nothing changed,
@@ -61,6 +62,7 @@ public:
     bool fence_open(std::uint32_t peer, std::uint32_t record) const noexcept;
 
 private:
+    static std::size_t atomic_frame_size(const Operation& operation, std::uint64_t total) noexcept;
     bool frame_write_pieces(const Operation& operation, std::uint32_t record, std::uint64_t total);
     void on_fault(const wire::AccessFailure& frame);
     void on_denied(const wire::AccessFailure& frame);

@@ -197,6 +197,24 @@ TEST_CASE("cq: an application that polls the descriptor under manual progress ge
     CHECK(buffer == data);
 }
 
+TEST_CASE(
+    "cq: an error entry of libfabric before 1.5, which has no err_data_size, is not written beyond its end")
+{
+    const auto version = GENERATE(std::uint32_t{FI_VERSION(1, 4)}, std::uint32_t{FI_VERSION(1, 5)});
+    OpenDomain domain("127.0.0.1", make_hints(), version);
+    TestEndpoint endpoint(domain, {});
+    std::array<char, 8> buffer{};
+    REQUIRE(fi_trecv(endpoint.ep.get(), buffer.data(), buffer.size(), nullptr, FI_ADDR_UNSPEC, 1, 0,
+                     &buffer) == 0);
+    REQUIRE(fi_cancel(&endpoint.ep->fid, &buffer) == 0);
+    fi_cq_err_entry error{};
+    error.err_data_size = 12345; // with 1.4 the application's own, behind the entry
+    REQUIRE(fi_cq_readerr(endpoint.cq.get(), &error, 0) == 1);
+    CHECK(error.op_context == &buffer);
+    CHECK(error.err == FI_ECANCELED);
+    CHECK(error.err_data_size == (version == FI_VERSION(1, 4) ? 12345 : 0));
+}
+
 TEST_CASE("cq: every provider error has words")
 {
     OpenDomain domain;

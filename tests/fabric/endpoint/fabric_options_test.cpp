@@ -132,6 +132,11 @@ TEST_CASE("shared memory is permitted or not before the endpoint is enabled")
         CHECK(set(ep, shared_memory_permitted, 1) == -FI_EINVAL); // not a bool
         CHECK(set(ep, shared_memory_permitted, !wanted) == 0);
         CHECK(permitted(ep) == !wanted);
+        CHECK(set(ep, shared_memory_permitted, std::uint8_t{2}) == 0); // what C would call true
+        std::uint8_t byte = 0;
+        std::size_t size = sizeof(byte);
+        CHECK(fi_getopt(&ep->fid, FI_OPT_ENDPOINT, shared_memory_permitted, &byte, &size) == 0);
+        CHECK(byte == 1);
         CHECK(set(ep, shared_memory_permitted, wanted) == 0);
     };
     Pair pair(options);

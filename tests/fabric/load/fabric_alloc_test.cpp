@@ -3,8 +3,10 @@
 // This executable's operator new counts. The provider's calls reach it, because it is the first definition
 // that the dynamic linker finds.
 #include <array>
+#include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <string>
 
 #include "fabric/fabric_fixture.hpp"
 #include "support/alloc_guard.hpp"
@@ -187,4 +189,51 @@ TEST_CASE("alloc: an endpoint is enabled or not, whatever memory lacks, and can 
         REQUIRE(allocations < 10000);
     }
     CHECK(allocations > 5);
+}
+
+namespace {
+
+/// Descriptors that the epoll instance `fd` watches.
+int watched_by(int fd)
+{
+    std::ifstream info("/proc/self/fdinfo/" + std::to_string(fd));
+    int count = 0;
+    for (std::string line; std::getline(info, line);) {
+        count += line.starts_with("tfd:") ? 1 : 0;
+    }
+    return count;
+}
+
+} // namespace
+
+TEST_CASE("alloc: a counter that gets no memory to watch all endpoints watches none of them")
+{
+    Options options;
+    options.caps |= FI_RMA;
+    OpenDomain domain("127.0.0.1", hints_for(options));
+    TestEndpoint first(domain, options);
+    TestEndpoint second(domain, options);
+    TestEndpoint third(domain, options);
+    Handle<fid_cntr> counter = open_counter(domain, FI_WAIT_FD);
+    int fd = -1;
+    REQUIRE(fi_control(&counter->fid, FI_GETWAIT, &fd) == 0);
+    std::array<std::byte, 64> memory{};
+    Handle<fid_mr> region;
+    REQUIRE(fi_mr_reg(domain.domain.get(), memory.data(), memory.size(), FI_REMOTE_WRITE, 0, 1, 0,
+                      region.out(), nullptr) == 0);
+    const int before = watched_by(fd);
+    int failures = 0;
+    const auto bind_with = [&](std::uint64_t allocations) {
+        const srd::sim::AllocationFailure failing(allocations);
+        return fi_mr_bind(region.get(), &counter->fid, FI_REMOTE_WRITE);
+    };
+    int code = -FI_ENOMEM;
+    for (std::uint64_t allocations = 0; (code = bind_with(allocations)) != 0; ++allocations) {
+        REQUIRE(code == -FI_ENOMEM);
+        CHECK(watched_by(fd) == before);
+        ++failures;
+    }
+    CHECK(failures > 1);
+    CHECK(watched_by(fd) == before + 3);
+    CHECK(region.close() == 0); // before the counter
 }

@@ -104,6 +104,67 @@ TEST_CASE("a child that uses what it inherited is told so, and nothing goes out"
     exchange(pair);
 }
 
+TEST_CASE("a child cannot enable what it inherited, whether it was enabled before or not")
+{
+    Pair pair;
+    exchange(pair);
+    Handle<fid_ep> late;
+    REQUIRE(fi_endpoint(pair.domain.domain.get(), pair.domain.info.get(), late.out(), nullptr) == 0);
+    REQUIRE(fi_ep_bind(late.get(), &pair.a.av->fid, 0) == 0);
+    REQUIRE(fi_ep_bind(late.get(), &pair.a.cq->fid, FI_TRANSMIT | FI_RECV) == 0);
+    Child child([&] {
+        int told = 0;
+        for (fid_ep* ep : {pair.a.ep.get(), pair.b.ep.get(), late.get()}) {
+            told += fi_enable(ep) == -FI_EOPBADSTATE;
+        }
+        return told;
+    });
+    CHECK(child.wait() == 3);
+    CHECK(fi_enable(late.get()) == 0);
+    exchange(pair);
+}
+
+TEST_CASE("a child that would wait on what it inherited is told so: the descriptors are not its own")
+{
+    const auto progress = GENERATE(FI_PROGRESS_MANUAL, FI_PROGRESS_AUTO);
+    Options options = options_of(progress);
+    options.wait = FI_WAIT_FD;
+    options.counters = true;
+    Pair pair(options);
+    fid_fabric* const fabric = pair.domain.fabric.get();
+    fi_eq_attr eq_attr{};
+    eq_attr.wait_obj = FI_WAIT_FD;
+    Handle<fid_eq> eq;
+    REQUIRE(fi_eq_open(fabric, &eq_attr, eq.out(), nullptr) == 0);
+    fi_wait_attr wait_attr{};
+    wait_attr.wait_obj = FI_WAIT_FD;
+    Handle<fid_wait> set;
+    REQUIRE(fi_wait_open(fabric, &wait_attr, set.out()) == 0);
+    exchange(pair);
+    std::array<fid*, 4> objects{&pair.a.cq->fid, &pair.a.received->fid, &eq->fid, &set->fid};
+    for (fid*& object : objects) {
+        const int code = fi_trywait(fabric, &object, 1); // arms a queue: the child inherits that, too
+        REQUIRE((code == 0 || code == -FI_EAGAIN));
+    }
+    Child child([&] {
+        int told = 0;
+        for (fid*& object : objects) {
+            int descriptor = -1;
+            told += fi_trywait(fabric, &object, 1) == -FI_EOPBADSTATE;
+            told += fi_control(object, FI_GETWAIT, &descriptor) == -FI_EOPBADSTATE;
+        }
+        fi_cq_tagged_entry entry{};
+        std::uint32_t event = 0;
+        told += fi_cq_sread(pair.a.cq.get(), &entry, 1, nullptr, -1) == -FI_EOPBADSTATE;
+        told += fi_cntr_wait(pair.a.received.get(), 1000, -1) == -FI_EOPBADSTATE;
+        told += fi_eq_sread(eq.get(), &event, &entry, sizeof(entry), -1, 0) == -FI_EOPBADSTATE;
+        told += fi_wait(set.get(), -1) == -FI_EOPBADSTATE;
+        return fi_cq_signal(pair.a.cq.get()) == 0 ? told : -1;
+    });
+    CHECK(child.wait() == 12);
+    exchange(pair);
+}
+
 TEST_CASE("a child has none of the parent's sockets, so that peers see when the parent dies")
 {
     const int before = count_sockets();

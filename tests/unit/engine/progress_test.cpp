@@ -2,6 +2,7 @@
 //
 // The pass that joins engine and backend, where its order matters.
 #include <deque>
+#include <optional>
 #include <utility>
 
 #include "progress.hpp"
@@ -132,6 +133,81 @@ TEST_CASE("process_gone: twice, with a question in between, means that nobody is
     pair.wait(std::chrono::milliseconds(8));
     REQUIRE(pair.a.done.size() == 1);
     CHECK(pair.a.done[0].cause == Cause::refused);
+}
+
+namespace {
+
+/// A meeting of which the hellos are seen.
+struct SeenMeeting : Meeting {
+    SeenMeeting()
+    {
+        a.io.tamper = [this](Bytes& packet) { return keep_hello(packet, hello_of_a); };
+        b.io.tamper = [this](Bytes& packet) { return keep_hello(packet, hello_of_b); };
+        meet();
+    }
+    static std::optional<wire::HelloFrame> hello_of(const Bytes& packet)
+    {
+        wire::Reader reader(packet);
+        const auto header = reader.take<wire::PacketHeader>();
+        const bool bare = header && header->flags == 0 &&
+                          reader.peek() == static_cast<std::uint8_t>(wire::FrameType::hello);
+        return bare ? reader.take<wire::HelloFrame>() : std::nullopt;
+    }
+    /// B says that it has no room for who bears that identifier.
+    void refuse(std::uint64_t connection)
+    {
+        Bytes packet(sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame));
+        wire::PacketHeader header;
+        header.connection = connection;
+        wire::HelloFrame refusal = *hello_of_b;
+        refusal.flags = wire::hello_flag::no_room;
+        wire::put(wire::put(packet.data(), header), refusal);
+        a.io.incoming.push_back({packet});
+    }
+    std::optional<wire::HelloFrame> hello_of_a;
+    std::optional<wire::HelloFrame> hello_of_b;
+
+private:
+    static bool keep_hello(const Bytes& packet, std::optional<wire::HelloFrame>& kept)
+    {
+        const auto hello = hello_of(packet);
+        kept = hello ? hello : kept;
+        return false;
+    }
+};
+
+} // namespace
+
+TEST_CASE("no_room: who has given our record away, and has none left, ends what waits for it", "[progress]")
+{
+    SeenMeeting pair;
+    REQUIRE(pair.hello_of_b);
+    pair.submit(2);
+    const Time begun = pair.now;
+    while (pair.a.done.size() == 1 && pair.now - begun < std::chrono::seconds(20)) {
+        pair.now += milliseconds(1);
+        pair.a.pass(pair.now);
+        for (const WireIo::Packet& packet : std::exchange(pair.b.io.incoming, {})) {
+            if (const auto question = SeenMeeting::hello_of(packet.bytes)) {
+                pair.refuse(question->connection);
+            }
+        }
+    }
+    REQUIRE(pair.a.done.size() == 2);
+    CHECK(pair.a.done[1].cause == Cause::stopped_answering);
+    CHECK(pair.now - begun < std::chrono::seconds(2));
+}
+
+TEST_CASE("no_room: a refusal that comes after we have been met is history", "[progress]")
+{
+    SeenMeeting pair;
+    REQUIRE(pair.hello_of_a);
+    pair.refuse(pair.hello_of_a->connection);
+    pair.submit(2);
+    pair.run(10);
+    CHECK(pair.a.counters.rx_no_room.value() == 1);
+    REQUIRE(pair.a.done.size() == 2);
+    CHECK(pair.a.done[1].cause == Cause::none);
 }
 
 TEST_CASE("detect_losses: the rest of a burst is not lost because its beginning has arrived", "[progress]")

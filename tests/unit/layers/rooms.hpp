@@ -44,7 +44,9 @@ inline const std::string core = io + "/core", host = io + "/host", udp = io + "/
 inline const std::string packet = io + "/packet", xdp = io + "/xdp", verbs = io + "/verbs";
 inline const std::string shm = io + "/shm";
 inline const std::string packet_io = core + "/packet_io"; // the seam: all that the engine knows of I/O
+inline const std::string random_numbers = core + "/system_random"; // unpredictable numbers
 inline const std::string mr = "src/mr";
+inline const std::string forking = prov + "/common/fork"; // what becomes of all this in a child
 inline const std::string common = prov + "/common", entry = prov + "/entry", loop = prov + "/progress";
 inline const std::string objects = prov + "/objects", completion = prov + "/completion";
 inline const std::string matching = prov + "/matching", trigger = prov + "/trigger";
@@ -69,14 +71,15 @@ inline std::vector<Room> backend_rooms()
     using namespace place;
     return {
         {packet_io, {base}},
-        {core, {base, packet_io}},
+        {random_numbers, {base}},
+        {core, {base, packet_io, random_numbers}},
         {host, {base, core}},
         {udp, {base, packet_io, core, host}, {"udp_io.hpp"}},
         {raw, {base, packet_io, core, host, udp}, {"raw_io.hpp"}},
         {packet, {base, packet_io, core, host, udp, raw + "/*"}, {"packet_ring_io.hpp"}},
         {xdp, {base, packet_io, core, host, udp, raw + "/*"}, {"xdp_io.hpp"}},
-        {verbs, {base, packet_io, core, udp}, {"verbs_ud_io.hpp"}},
-        {shm, {base, packet_io, core}, {"shm_io.hpp"}},
+        {verbs, {base, packet_io, random_numbers, core, udp}, {"verbs_ud_io.hpp"}},
+        {shm, {base, packet_io, random_numbers, core}, {"shm_io.hpp"}},
     };
 }
 
@@ -124,16 +127,17 @@ inline std::vector<Room> provider_rooms()
     using namespace place;
     return {
         {common, {base, operation, engine}},
+        {forking, {base, udp, common}},
         {entry, {base, mr, packet_io, core, host, udp, packet, xdp, verbs, shm, common}},
-        {loop, {base, mr, common, entry}},
-        {objects, {base, mr, udp, common, entry, loop}},
+        {loop, {base, mr, common, forking, entry}},
+        {objects, {base, random_numbers, mr, common, forking, entry, loop}},
         {completion, {base, common, loop, objects}},
         {memory, {base, mr, common, loop, objects, completion}},
         {matching, {base, completion}},
         {trigger, {base, common, loop, objects, completion}},
         {endpoint,
-         {base, mr, packet_io, operation, engine, progress, common, entry, loop, objects, completion, memory,
-          matching, trigger}},
+         {base, random_numbers, mr, packet_io, operation, engine, progress, common, forking, entry, loop,
+          objects, completion, memory, matching, trigger}},
         {calls, {base, common, loop, objects, completion, memory, trigger, endpoint}},
         {provider, {base, common, entry, loop, objects, completion, memory, trigger, endpoint, calls}},
     };

@@ -5,74 +5,23 @@
 #include <array>
 #include <vector>
 
-#include "unit/receive/placement_world.hpp"
-
-namespace {
+#include "unit/peer/lifecycle_world.hpp"
 
 using namespace srd;
 using namespace srd::test;
 using namespace std::chrono_literals;
 using State = Handshake::State;
-using World = PlacementWorld;
-
-/// An operation that waits for the peer.
-std::uint32_t submit(World& world, std::uint32_t peer)
-{
-    Operation operation;
-    operation.peer = PeerId{peer};
-    operation.cookie = 77;
-    SendQueue& queue = world.peer(peer).connection.queue;
-    const std::uint32_t record = world.shared.outgoing.create(operation, 10, queue.message_next());
-    world.shared.outgoing.submit_waiting(queue, record, 100);
-    queue.count_message();
-    return record;
-}
-/// The cause of the only operation that has ended.
-Cause ended(World& world)
-{
-    bool wanted = false;
-    REQUIRE(world.shared.outgoing.poll_done(world.event, wanted));
-    CHECK(world.event.cookie == 77);
-    CHECK_FALSE(world.shared.outgoing.any_done());
-    return world.event.cause;
-}
-/// A hello in a packet that bears our identifier.
-FrameResult answer(World& world, std::uint32_t peer, const wire::HelloFrame& hello)
-{
-    world.shared.reader.close();
-    world.note = PacketNote{};
-    world.note.peer = peer;
-    world.shared.reader.open(world.note);
-    return world.lifecycle.on_hello(hello, world.event, world.now);
-}
-FrameResult close(World& world, std::uint32_t peer)
-{
-    world.shared.reader.close();
-    world.note = PacketNote{};
-    world.note.peer = peer;
-    world.shared.reader.open(world.note);
-    const FrameResult result = world.lifecycle.on_close(world.now);
-    world.shared.reader.close();
-    return result;
-}
-wire::HelloFrame reply(std::uint64_t connection, std::uint64_t incarnation)
-{
-    wire::HelloFrame hello = World::hello(connection, incarnation);
-    hello.flags = 0;
-    return hello;
-}
-
-} // namespace
+using World = LifecycleWorld;
 
 TEST_CASE("PeerLifecycle: a peer is made on first use, with identifiers of its own")
 {
     World world;
-    const std::uint32_t one = world.lifecycle.open(RouteId{5}, 1400, 99, world.now);
-    CHECK(world.lifecycle.open(RouteId{5}, 1400, 99, world.now) == one);
+    const std::uint32_t one = world.lifecycle.open(RouteId{5}, 1400, 99, bounded, world.now);
+    CHECK(world.lifecycle.open(RouteId{5}, 1400, 99, bounded, world.now) == one);
     CHECK(world.peer(one).route.paths() == 4); // as many as the backend has
     CHECK(world.peer(one).route.largest_packet() == 1400);
     CHECK(world.peer(one).handshake.state() == State::idle);
-    const std::uint32_t two = world.lifecycle.open(RouteId{6}, 1400, 0, world.now);
+    const std::uint32_t two = world.lifecycle.open(RouteId{6}, 1400, 0, bounded, world.now);
     CHECK(world.peer(two).route.paths() == 1);
     const std::uint64_t connection = world.peer(one).handshake.rx_connection();
     CHECK(world.shared.peers.of_connection(connection) == one);
@@ -88,7 +37,7 @@ TEST_CASE("PeerLifecycle: a peer is made on first use, with identifiers of its o
 TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connection")
 {
     World world;
-    const std::uint32_t peer = world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+    const std::uint32_t peer = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
     world.lifecycle.greet(peer, world.now);
     wire::HelloFrame hello = reply(66, 77);
     hello.max_packet = 1300;
@@ -131,7 +80,7 @@ TEST_CASE("PeerLifecycle: an answer of another process, or of another connection
 TEST_CASE("PeerLifecycle: a peer without room is not met, and asked on")
 {
     World world;
-    const std::uint32_t peer = world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+    const std::uint32_t peer = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
     world.lifecycle.greet(peer, world.now);
     wire::HelloFrame hello = reply(66, 77);
     hello.flags = wire::hello_flag::no_room;
@@ -160,7 +109,7 @@ TEST_CASE("PeerLifecycle: a restarted peer without room ends the connection, a l
 TEST_CASE("PeerLifecycle: a stranger's introduction is answered, also while we introduce ourselves")
 {
     World world;
-    const std::uint32_t greeting = world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+    const std::uint32_t greeting = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
     world.lifecycle.greet(greeting, world.now);
     for (const std::uint32_t route : {5U, 6U}) {
         world.introduce(route, World::hello(66, 77));
@@ -309,89 +258,10 @@ TEST_CASE("PeerLifecycle: a farewell fails what is owed, and is no failure other
     CHECK(close(world, no_index) == FrameResult::malformed);
 }
 
-TEST_CASE("PeerLifecycle: room is made of peers that have gone and left nothing")
-{
-    World world;
-    for (std::uint32_t route = 1; route < 4; ++route) {
-        world.meet(route);
-    }
-    REQUIRE(world.shared.peers.full());
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) == no_index); // all are there
-    world.take(1, eager(0, 100));
-    world.park();
-    world.peer(2).pinned = true;
-    for (const std::uint32_t peer : {1U, 2U}) {
-        close(world, peer);
-    }
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) == no_index); // what stays is somebody's
-    submit(world, 3);
-    close(world, 3);
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) == no_index); // its event names it
-    CHECK(ended(world) == Cause::closed);
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) == 3);
-    CHECK(world.shared.peers.of_route(RouteId{3}) == no_index);
-    CHECK(world.count.peer_evictions.value() == 1);
-}
-
-TEST_CASE(
-    "PeerLifecycle: silent peers are asked for a proof when room is wanted, and are room if they give none")
-{
-    World world;
-    for (std::uint32_t route = 1; route < 4; ++route) {
-        world.meet(route);
-    }
-    const Time wanted = world.now + Liveness::interval;
-    world.peer(1).liveness.on_heard(wanted);
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, wanted) == no_index);
-    std::vector<std::uint32_t> dead;
-    for (Time now = wanted; now < wanted + 10s; now += 100ms) {
-        world.shared.questions.on_rx_drained(now);
-        for (RouteId route{}; world.shared.questions.take(route);) {
-        }
-        for (std::uint32_t peer = 0; peer < 4; ++peer) {
-            const bool was = world.peer(peer).handshake.established();
-            world.lifecycle.check_silence(peer, now);
-            if (was && !world.peer(peer).handshake.established()) {
-                dead.push_back(peer);
-            }
-        }
-    }
-    CHECK(dead == std::vector<std::uint32_t>{0, 2, 3}); // not the one that was heard
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, world.now) != no_index);
-}
-
-TEST_CASE("PeerLifecycle: whoever introduces itself while there is no room is told so")
-{
-    World world;
-    for (std::uint32_t route = 1; route < 4; ++route) {
-        world.meet(route);
-    }
-    CHECK_FALSE(world.lifecycle.any_refusal());
-    for (std::uint64_t i = 0; i < 20; ++i) {
-        world.introduce(9, World::hello(500 + i, 77));
-    }
-    CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
-    CHECK(world.count.tx_no_room.value() == 16); // the others come again
-    std::vector<std::uint64_t> told;
-    PeerLifecycle::Refusal refusal;
-    while (world.lifecycle.take_refusal(refusal)) {
-        CHECK(refusal.route == RouteId{9});
-        told.push_back(refusal.connection);
-    }
-    std::sort(told.begin(), told.end());
-    CHECK(told.size() == 16);
-    CHECK(told.front() == 500);
-    CHECK(told.back() == 515);
-    // A successor needs a record as well.
-    world.introduce(0, World::hello(66, 77));
-    CHECK(world.peer(0).successor == no_index);
-    CHECK(world.peer(0).handshake.established());
-}
-
 TEST_CASE("PeerLifecycle: a closing endpoint ends everything, and tells those it knows")
 {
     World world;
-    const std::uint32_t idle = world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+    const std::uint32_t idle = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
     submit(world, world.a);
     world.take(world.a, eager(0, 10));
     REQUIRE(world.accept(current_message, 10) == Status::ok);
@@ -462,7 +332,7 @@ TEST_CASE("PeerLifecycle: the cause of a silent peer's end says what was known o
         World world;
         const std::uint32_t peer = cause == Cause::stopped_answering
                                        ? world.a
-                                       : world.lifecycle.open(RouteId{5}, 1400, 1, world.now);
+                                       : world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
         submit(world, peer);
         if (cause != Cause::stopped_answering) {
             world.lifecycle.greet(peer, world.now);

@@ -54,6 +54,7 @@ inline Bytes data(std::uint32_t sequence, std::uint32_t record, std::uint64_t to
 
 struct PlacementWorld : PartsWorld {
     explicit PlacementWorld(const IoCaps& caps = parts_caps()) : PartsWorld(parts_limits(), caps) {}
+    explicit PlacementWorld(std::uint32_t peers) : PartsWorld(parts_limits(peers)) {}
     ~PlacementWorld() { check(); }
 
     Status accept(MessageId id, std::size_t size)

@@ -239,7 +239,14 @@ TEST_CASE("RmaInitiator: an atomic is a message with ranges, operands and compar
     CHECK_FALSE(frame.fetches());
     CHECK(of(frame.body) ==
           raw(wire::AtomicRange{1000, 3, 7}) + raw(wire::AtomicRange{2000, 5, 8}) + filler(16));
-    CHECK(sizeof(wire::AtomicFrame) + frame.body.size() == RmaInitiator::atomic_frame_size(atomic, 8));
+    const auto size = static_cast<std::uint32_t>(sizeof(wire::AtomicFrame) + frame.body.size());
+    CHECK(RmaInitiator::atomic_fits(atomic, 8, size));
+    CHECK_FALSE(RmaInitiator::atomic_fits(atomic, 8, size - 1));
+    atomic.atomic = AtomicOperation{}; // only fetches: its result is the longer one
+    atomic.atomic.has_operand = false;
+    atomic.atomic.fetch = true;
+    CHECK(RmaInitiator::atomic_fits(atomic, 400, sizeof(wire::ResultFrame) + 400));
+    CHECK_FALSE(RmaInitiator::atomic_fits(atomic, 400, sizeof(wire::ResultFrame) + 399));
     world.acked(world.a);
     CHECK(world.state(record) == State::suspect); // its turn may still be to come
     world.queue().on_delivered(2);

@@ -311,6 +311,19 @@ TEST_CASE("RmaTarget: an atomic is carried out in its turn; a result is kept unt
     CHECK_FALSE(world.receiver(world.a).any_control());
 }
 
+TEST_CASE("RmaTarget: an atomic whose result fits no packet of its sender is malformed")
+{
+    World world;
+    world.peer(world.a).route.meet(wire::min_max_packet);
+    wire::AtomicFrame frame;
+    frame.flags = wire::atomic_flag::fetch;
+    const std::uint64_t length = world.peer(world.a).frame_capacity();
+    frame.length = static_cast<std::uint16_t>(length);
+    frame.ranges = 1;
+    CHECK(world.take(world.a, raw(frame) + raw(wire::AtomicRange{100, length, 7})) == FrameResult::malformed);
+    CHECK(world.records(world.a) == 0);
+}
+
 TEST_CASE("RmaTarget: an atomic that is not carried out is denied if it is waited for, else a fault")
 {
     World world;

@@ -6,11 +6,11 @@
 // errors.
 //
 // Laws:
-//  - A packet that the bypass cannot carry takes the base backend, together with those directly behind it to
-//  the
-//    same peer: what stops one usually stops all, and one large batch is cheaper than several small ones.
-//  - A packet that the bypass could carry but has no room for now is not accepted; the engine offers it
-//  again.
+//  - A packet that the bypass cannot carry takes the base backend, in one burst with those directly behind it
+//    that it cannot carry either, to whatever peer, or that go to the same peer: what stops one usually stops
+//    all, and one large batch is cheaper than several small ones.
+//  - A packet that the bypass could carry but has no room for now is not accepted; the engine will offer it
+//    again.
 //  - Each poll of the base backend is a system call. While packets come by the bypass it is polled only now
 //    and then (PollBackoff), but always before one of its notices is acted on and before a sleep.
 //  - rx_release() gives the memory of one burst back to each of the two at most once.
@@ -47,7 +47,10 @@ public:
             inner().rx_release();
             base_held_ = false;
         }
-        release_bypass();
+        if (bypass_held_) {
+            bypass_held_ = false;
+            release_bypass();
+        }
     }
     void probe_liveness(RouteId route, Time now) final
     {
@@ -67,9 +70,10 @@ protected:
         std::size_t bypassed = 0; ///< of these, by the bypass
     };
 
-    /// Sends a prefix of `packets`: `offer` is called with each that may take the bypass, in order.
-    template <typename Offer>
-    Sent send(std::span<const TxPacket> packets, Offer&& offer)
+    /// Sends a prefix of `packets`: `offer` is called with each that may take the bypass, in order. `carries`
+    /// tells whether one behind a packet that has to take the base backend may.
+    template <typename Offer, typename Carries>
+    Sent send(std::span<const TxPacket> packets, Offer&& offer, Carries&& carries)
     {
         Sent sent;
         while (sent.accepted < packets.size()) {
@@ -83,7 +87,8 @@ protected:
                 continue;
             }
             std::size_t end = sent.accepted + 1;
-            while (end < packets.size() && packets[end].route == packets[sent.accepted].route) {
+            while (end < packets.size() &&
+                   (packets[end].route == packets[end - 1].route || !carries(packets[end]))) {
                 ++end;
             }
             sent.accepted += inner().tx_burst(packets.subspan(sent.accepted, end - sent.accepted));
@@ -94,18 +99,23 @@ protected:
         return sent;
     }
 
-    /// Receives from the base backend a prefix of `packets`, without those for which `is_message` is true:
-    /// messages between backends, which it has dealt with.
-    template <typename IsMessage>
-    std::size_t receive_base(std::span<RxPacket> packets, Time now, IsMessage&& is_message)
+    /// Receives from the base backend a prefix of `packets`.
+    std::size_t receive_base(std::span<RxPacket> packets, Time now)
     {
         SRD_DCHECK(!base_held_);
         const std::size_t count = inner().rx_burst(packets, now);
-        base_held_ = count != 0; // also if all were messages
+        base_held_ = count != 0;
         base_polls_.polled(now, count != 0);
-        return keep_packets(packets.first(count), is_message);
+        return count;
     }
-    /// Moves packets that are no messages to the front; returns how many.
+    /// The bypass hands out packets, or messages, in memory of its own: one release_bypass() is due.
+    void hold_bypass() noexcept
+    {
+        SRD_DCHECK(!bypass_held_);
+        bypass_held_ = true;
+    }
+    /// Moves to the front the packets for which `is_message` is false; it has dealt with the others, messages
+    /// between backends. Returns how many.
     template <typename IsMessage>
     static std::size_t keep_packets(std::span<RxPacket> packets, IsMessage&& is_message)
     {
@@ -140,13 +150,14 @@ protected:
     IoCaps caps_; ///< the base backend's, until a derived class says otherwise
 
 private:
-    /// The memory of the packets that the bypass has handed out, if any, is its own again.
+    /// The memory of the packets that the bypass has handed out is its own again.
     virtual void release_bypass() noexcept = 0;
     /// The peer is silent: its bypass has to prove itself again.
     virtual void suspect(RouteId /*route*/) noexcept {}
 
     PollBackoff base_polls_{base_interval};
-    bool base_held_ = false; // packets of the base backend are handed out
+    bool base_held_ = false;   // packets of the base backend are handed out
+    bool bypass_held_ = false; // packets of the bypass are
 };
 
 } // namespace srd

@@ -5,16 +5,16 @@
 //
 //   unknown --- a packet wants to go ---> asking --- answer ---> proving --- answer ---> open
 //
-//   asking, proving --- refusal, or no answer to the last question ---> refused
-//   proving         --- no answer, where that may change by itself  ---> asking
-//   any stage       --- suspicion: the peer is silent, or has gone  ---> unknown
+//   asking, proving --- refusal, or nothing to ask with              ---> refused
+//   asking, proving --- no answer to many questions: by the kind     ---> refused, or asking, or the same
+//   any stage       --- suspicion: the peer is silent, or has gone   ---> unknown
 //
 // Laws:
-//  - An endpoint asks while it has packets for the peer, and for its own sending direction; without packets
-//    nothing is asked. Questions are repeated with doubled waits.
+//  - An endpoint asks for its own sending direction, and while it has packets for the peer; only the second
+//    question goes without one, as soon as the first is answered. Questions are repeated, with waits that
+//    double up to a second.
 //  - The first question (asking) finds out what the peer has. The second (proving) goes through the bypass,
-//  or
-//    names a resource that the peer must find there: only a way that has been seen to work is used.
+//    or names a resource that the peer must find there: only a way that has been seen to work is used.
 //  - Only the answer to the question asked last counts, recognized by a nonce that nobody can guess.
 //  - Suspicion is not a verdict: the bypass has to prove itself again. Meanwhile packets take the base
 //    backend, as they do before the route is open and while it is refused.
@@ -83,7 +83,7 @@ protected:
     /// What to do when a question was asked `max_questions` times.
     enum class OnSilence : std::uint8_t { ask_on, start_over, refuse };
 
-    static constexpr std::uint8_t max_questions = 8; ///< the last one half a second after the first
+    static constexpr std::uint8_t max_questions = 8; ///< the last one a quarter of a second after the first
 
     /// `base` must outlive the object. `local` is its address, the sender's of all messages.
     BypassRoutes(PacketIo& base, const SocketAddress& local) : base_(base), local_(local) {}

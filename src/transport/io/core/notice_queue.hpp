@@ -9,8 +9,10 @@
 
 namespace srd {
 
-/// A bounded queue of notices without repetitions. One that does not fit is lost; each kind is
-/// raised again by its cause (the next oversized packet, the next ICMP message, the next probe).
+/// A bounded queue of notices without repetitions; of same_host and network it keeps the last word on a
+/// route. One that does not fit is lost. Most are raised again by their cause (the next packet that is too
+/// long, the next ICMP message, the next probe); same_host and network are not, and whoever misses one goes
+/// on as before, which works either way.
 class NoticeQueue {
 public:
     void push(RouteId route, RouteNotice::Kind kind) noexcept;

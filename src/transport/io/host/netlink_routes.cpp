@@ -142,7 +142,6 @@ void NetlinkRoutes::on_link(const nlmsghdr& message)
         link_mtu_ = attributes.number(IFLA_MTU);
     }
     read_mac(attributes.bytes(IFLA_ADDRESS), link_mac_);
-    routes_.forget_links();
     ++generation_;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "io/host/netlink_socket.hpp"
 
+#include <array>
 #include <cerrno>
 #include <new>
 #include <utility>

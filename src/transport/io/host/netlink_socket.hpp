@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 #include <srd/file_descriptor.hpp>
 
@@ -18,7 +17,22 @@ class NetlinkRequest;
 /// A socket to the kernel in the network namespace of the thread that opens it. Not thread-safe.
 class NetlinkSocket {
 public:
-    using Visitor = std::function<void(const nlmsghdr&)>;
+    /// Refers to what is called with each message, a lambda in the caller's expression.
+    class Visitor {
+    public:
+        template <typename Visit>
+        Visitor(const Visit& visit) noexcept
+            : visit_(&visit), call_([](const void* target, const nlmsghdr& message) {
+                  (*static_cast<const Visit*>(target))(message);
+              })
+        {
+        }
+        void operator()(const nlmsghdr& message) const { call_(visit_, message); }
+
+    private:
+        const void* visit_;
+        void (*call_)(const void*, const nlmsghdr&);
+    };
 
     /// `groups`: whose announcements poll() reads. 0 or errno.
     int open(unsigned groups = 0) noexcept;

@@ -5,8 +5,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include <linux/if_link.h>
-#include <linux/ipv6.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -32,13 +30,6 @@ SocketAddress next_hop_of(const rtmsg& fixed, const RouteAttributes& attributes,
         return SocketAddress::of_host(header.rtvia_family, via.subspan(sizeof(header)));
     }
     return SocketAddress::of_host(destination.family(), destination.host());
-}
-
-/// What the route itself, or an ICMP message about the path, allows; 0: the link decides.
-std::uint32_t mtu_of(const RouteAttributes& attributes) noexcept
-{
-    const nlattr* const metrics = attributes.find(RTA_METRICS);
-    return metrics == nullptr ? 0 : NetlinkAttributes<RTAX_MAX>::inside(*metrics).number(RTAX_MTU);
 }
 
 } // namespace
@@ -69,48 +60,13 @@ int RouteQuery::find(const SocketAddress& destination, const SocketAddress& sour
         route.next_hop = next_hop_of(answer, attributes, destination);
         route.source = SocketAddress::of_host(destination.family(), attributes.bytes(RTA_PREFSRC));
         route.source.set_scope_id(route.interface);
-        route.mtu = mtu_of(attributes);
     });
     if (error != 0) {
         return error;
     }
     // An anycast address of IPv6 is one of ours: packets to it come back, too.
     route.to_this_host = type == RTN_LOCAL || type == RTN_ANYCAST;
-    if (!route.to_this_host && type != RTN_UNICAST) {
-        return EHOSTUNREACH;
-    }
-    if (route.mtu == 0) {
-        const Link& link = link_of(route.interface);
-        route.mtu = destination.family() == AF_INET6 && link.mtu_ipv6 != 0 ? link.mtu_ipv6 : link.mtu;
-    }
-    return route.mtu == 0 ? ENODEV : 0;
-}
-
-const RouteQuery::Link& RouteQuery::link_of(unsigned interface)
-{
-    const auto [place, is_new] = links_.try_emplace(interface);
-    if (is_new) {
-        ifinfomsg fixed{};
-        fixed.ifi_index = static_cast<int>(interface);
-        NetlinkRequest request(RTM_GETLINK, fixed);
-        Link& link = place->second;
-        socket_.ask(request, [&link](const nlmsghdr& message) {
-            const auto attributes = NetlinkAttributes<IFLA_MAX>::of<ifinfomsg>(message);
-            link.mtu = attributes.number(IFLA_MTU);
-            const nlattr* const families = attributes.find(IFLA_AF_SPEC);
-            const nlattr* const ipv6 =
-                families == nullptr ? nullptr : NetlinkAttributes<AF_INET6>::inside(*families).find(AF_INET6);
-            if (ipv6 == nullptr) {
-                return;
-            }
-            const auto settings = NetlinkAttributes<IFLA_INET6_MAX>::inside(*ipv6).bytes(IFLA_INET6_CONF);
-            constexpr std::size_t at = DEVCONF_MTU6 * sizeof(std::int32_t);
-            if (settings.size() >= at + sizeof(std::int32_t)) {
-                std::memcpy(&link.mtu_ipv6, &settings[at], sizeof(link.mtu_ipv6));
-            }
-        });
-    }
-    return place->second;
+    return route.to_this_host || type == RTN_UNICAST ? 0 : EHOSTUNREACH;
 }
 
 SocketAddress source_towards(const SocketAddress& destination)

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <set>
-#include <unordered_map>
 
 #include <srd/address.hpp>
 
@@ -19,8 +18,7 @@ struct HostRoute {
     bool to_this_host = false; ///< the address is one of this host's: packets to it never leave it
     unsigned interface = 0;    ///< index of the interface that they leave by; loopback's if `to_this_host`
     SocketAddress next_hop;    ///< the router, or the address itself; port 0
-    SocketAddress source;  ///< what the kernel sends from if nobody chooses; port 0; empty if one was given
-    std::uint32_t mtu = 0; ///< longest IP packet, bytes: the link's, or what the route or the path allows
+    SocketAddress source; ///< what the kernel sends from if nobody chooses; port 0; empty: it does not say
 };
 
 /// Not thread-safe. Answers are those of the network namespace that it was opened in.
@@ -34,19 +32,8 @@ public:
     /// that of the question.
     int find(const SocketAddress& destination, const SocketAddress& source, HostRoute& route);
 
-    /// The MTUs of links are asked for once. After this they are asked for again.
-    void forget_links() noexcept { links_.clear(); }
-
 private:
-    struct Link {
-        std::uint32_t mtu = 0;      ///< 0: unknown
-        std::uint32_t mtu_ipv6 = 0; ///< routers may have announced a smaller one; 0: unknown
-    };
-
-    const Link& link_of(unsigned interface);
-
     NetlinkSocket socket_;
-    std::unordered_map<unsigned, Link> links_; ///< by interface index
 };
 
 /// The address that this host would send to `destination` from, port 0; empty if there is no route. Any

@@ -161,7 +161,9 @@ RawIo::Offered RawIo::offer(const TxPacket& packet)
 
 std::size_t RawIo::tx_burst(std::span<const TxPacket> packets)
 {
-    const Sent sent = send(packets, [this](const TxPacket& packet) { return offer(packet); });
+    const Sent sent = send(
+        packets, [this](const TxPacket& packet) { return offer(packet); },
+        [this](const TxPacket& packet) { return ring_route(packet) != nullptr; });
     ring_->tx_flush();
     return sent.accepted;
 }
@@ -172,6 +174,9 @@ std::size_t RawIo::receive_ring(std::span<RxPacket> packets, Time now)
         const std::size_t wanted = std::min(packets.size(), frames_.size());
         frame_count_ = ring_->rx_burst(std::span(frames_).first(wanted), now);
         next_frame_ = 0;
+    }
+    if (frame_count_ != 0) {
+        hold_bypass();
     }
     std::size_t count = 0;
     while (next_frame_ < frame_count_ && count < packets.size()) {
@@ -203,7 +208,7 @@ std::size_t RawIo::rx_burst(std::span<RxPacket> packets, Time now)
     ring_->tx_flush(); // what the kernel could not take at once
     std::size_t count = 0;
     if (base_polls().due(now)) {
-        count = receive_base(packets, now, [](const RxPacket& /*packet*/) { return false; });
+        count = receive_base(packets, now);
     }
     if (count < packets.size()) {
         count += receive_ring(packets.subspan(count), now);
@@ -216,7 +221,7 @@ std::size_t RawIo::rx_burst(std::span<RxPacket> packets, Time now)
 
 void RawIo::release_bypass() noexcept
 {
-    if (frame_count_ != 0 && next_frame_ == frame_count_) {
+    if (next_frame_ == frame_count_) {
         ring_->rx_release();
         frame_count_ = 0;
         next_frame_ = 0;

@@ -38,6 +38,11 @@ private:
 
     void release_bypass() noexcept override;
     void suspect(RouteId route) noexcept override { routes_.suspect(route); }
+    /// Null: the packet has to take the base backend.
+    ShmWay* open_way(const TxPacket& packet)
+    {
+        return packet.length <= max_shm_packet ? routes_.open(packet.route, now_) : nullptr;
+    }
     Offered offer(const TxPacket& packet);
     void flush();
     std::size_t receive_others(std::span<RxPacket> packets, Time now);
@@ -52,7 +57,6 @@ private:
     Counters& counters_;
     ShmRoutes routes_;
     PollBackoff notice_polls_{base_interval};
-    bool rings_held_ = false; // packets in rings are the caller's until rx_release()
     bool base_first_ = false;
     bool asleep_ = false;
     Time now_{}; // of the last pass
@@ -63,12 +67,13 @@ private:
 /// Packets from the base backend.
 std::size_t ShmIo::receive_others(std::span<RxPacket> packets, Time now)
 {
-    return receive_base(packets, now, [&](const RxPacket& packet) { return routes_.take(packet, now); });
+    return keep_packets(packets.first(receive_base(packets, now)),
+                        [&](const RxPacket& packet) { return routes_.take(packet, now); });
 }
 
 std::size_t ShmIo::receive_rings(ShmReceiver& rings, std::span<RxPacket> packets, Time now)
 {
-    rings_held_ = true;
+    hold_bypass();
     const std::size_t count = rings.receive(packets, now);
     if (const std::uint64_t malformed = rings.take_malformed(); malformed != 0) [[unlikely]] {
         counters_.io_rx_dropped.add(malformed);
@@ -78,7 +83,6 @@ std::size_t ShmIo::receive_rings(ShmReceiver& rings, std::span<RxPacket> packets
 
 std::size_t ShmIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
-    SRD_DCHECK(!rings_held_);
     now_ = now;
     if (asleep_) [[unlikely]] {
         asleep_ = false;
@@ -108,15 +112,12 @@ std::size_t ShmIo::rx_burst(std::span<RxPacket> packets, Time now)
 
 void ShmIo::release_bypass() noexcept
 {
-    if (rings_held_) {
-        routes_.receiver()->release();
-        rings_held_ = false;
-    }
+    routes_.receiver()->release();
 }
 
 ShmIo::Offered ShmIo::offer(const TxPacket& packet)
 {
-    ShmWay* const way = packet.length <= max_shm_packet ? routes_.open(packet.route, now_) : nullptr;
+    ShmWay* const way = open_way(packet);
     if (way == nullptr) {
         return Offered::not_carried;
     }
@@ -141,7 +142,9 @@ void ShmIo::flush()
 
 std::size_t ShmIo::tx_burst(std::span<const TxPacket> packets)
 {
-    const Sent sent = send(packets, [this](const TxPacket& packet) { return offer(packet); });
+    const Sent sent = send(
+        packets, [this](const TxPacket& packet) { return offer(packet); },
+        [this](const TxPacket& packet) { return open_way(packet) != nullptr; });
     if (touched_count_ != 0) {
         flush();
     }

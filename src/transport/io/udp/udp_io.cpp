@@ -31,11 +31,11 @@ namespace {
 
 enum EpollTag : std::uint32_t { tag_packets, tag_notify, tag_probe };
 
-/// Says once per process and direction that the kernel caps socket buffers.
+/// Says once per process and direction that the kernel caps socket buffers, to the first who listens.
 void warn_capped_buffer(const UdpConfig& config, const char* direction, const char* sysctl,
                         std::uint32_t granted, std::atomic<bool>& warned)
 {
-    if (granted >= config.socket_buffer || warned.exchange(true)) {
+    if (granted >= config.socket_buffer || !config.warn || warned.exchange(true)) {
         return;
     }
     config.warning(std::string("the kernel limits the UDP ") + direction + " buffer to " +
@@ -91,6 +91,22 @@ std::string explain(int error, const SocketAddress& address)
     }
 }
 
+/// The same for making the socket that the kernel is asked about routes with.
+std::string explain_query(int error, const SocketAddress& address)
+{
+    switch (error) {
+    case EACCES:
+    case EPERM:
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+        return std::string("this process may not ask the kernel for routes (") + std::strerror(error) +
+               "); let it use netlink sockets: a filter of system calls (a container's seccomp profile, "
+               "RestrictAddressFamilies= of its systemd unit) must allow AF_NETLINK";
+    default:
+        return explain(error, address);
+    }
+}
+
 class UdpIo final : public PacketIo {
 public:
     UdpIo(const UdpConfig& config, const SocketAddress& wanted, Counters& counters)
@@ -135,6 +151,7 @@ private:
     int open_sockets();
     int try_open_ports(bool& port_taken);
     int open_wait();
+    int open_routes(std::string& error);
     bool watch_socket() noexcept;
     void size_buffers();
 
@@ -163,13 +180,11 @@ int UdpIo::open(std::string& error)
     if (code == 0) {
         code = open_wait();
     }
-    caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
-    routes_.emplace(local_, caps_.max_packet, config_.max_routes);
-    if (code == 0) {
-        code = routes_->open();
-    }
     if (code != 0) {
         error = explain(code, local_);
+        return code;
+    }
+    if (code = open_routes(error); code != 0) {
         return code;
     }
     size_buffers();
@@ -253,6 +268,26 @@ int UdpIo::open_wait()
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) == 0 ? 0 : errno;
 }
 
+int UdpIo::open_routes(std::string& error)
+{
+    RouteQuery query;
+    int code = query.open();
+    if (code != 0) {
+        error = explain_query(code, local_);
+        return code;
+    }
+    SocketAddress any_port = local_;
+    any_port.set_port(0);
+    FileDescriptor mtu_socket = open_sending_socket(any_port, 0, code);
+    if (!mtu_socket.valid()) {
+        error = explain(code, any_port);
+        return code;
+    }
+    caps_.max_packet = std::min(config_.max_packet, max_udp_payload);
+    routes_.emplace(local_, caps_.max_packet, config_.max_routes, std::move(query), std::move(mtu_socket));
+    return 0;
+}
+
 void UdpIo::size_buffers()
 {
     static std::atomic<bool> warned_rx{false};
@@ -281,6 +316,9 @@ std::size_t UdpIo::rx_burst(std::span<RxPacket> packets, Time now)
 std::size_t UdpIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
     liveness_->poll(notices_, now);
+    if (const RouteId route = routes_->review_mtu(now); route != no_id<RouteId>) [[unlikely]] {
+        notices_.push(route, RouteNotice::Kind::mtu_changed);
+    }
     if (senders_->error_count() != errors_seen_) [[unlikely]] {
         senders_->read_errors(errors_seen_,
                               [this](const SocketError& error) { transmitter_->report(error); });

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "io/core/ip_header.hpp"
+#include "io/udp/udp_socket.hpp"
 
 namespace srd {
 
@@ -31,13 +32,15 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
     }
     try {
         HostRoute found;
-        if (query_.find(address, local_, found) != 0) {
+        const std::uint32_t ip_mtu =
+            query_.find(address, local_, found) == 0 ? path_mtu(mtu_socket_, address) : 0;
+        if (ip_mtu == 0) {
             return Status::unreachable;
         }
         const RouteId added{static_cast<std::uint32_t>(routes_.size())};
         by_address_.emplace(address, added);
         try {
-            routes_.push_back({address, payload_of(found.mtu), found.mtu, found.to_this_host});
+            routes_.push_back({address, payload_of(ip_mtu), found.to_this_host});
         } catch (const std::bad_alloc&) {
             by_address_.erase(address);
             throw;
@@ -55,24 +58,44 @@ RouteId UdpRoutes::find(const SocketAddress& address) const noexcept
     return found == by_address_.end() ? no_id<RouteId> : found->second;
 }
 
-bool UdpRoutes::refresh_mtu(RouteId route, std::uint32_t sender_limit) noexcept
+bool UdpRoutes::refresh_mtu(RouteId route) noexcept
 {
     Route& entry = routes_[index_of(route)];
+    const std::uint32_t ip_mtu = path_mtu(mtu_socket_, entry.address);
+    if (ip_mtu == 0) {
+        return false; // without an answer, or a way, it stays as it was
+    }
+    const std::uint32_t before = std::exchange(entry.mtu, payload_of(ip_mtu));
+    if (entry.mtu < before && entry.former_mtu == 0) {
+        review_later(route, before);
+    }
+    return entry.mtu != before;
+}
+
+RouteId UdpRoutes::review_mtu(Time now) noexcept
+{
+    now_ = now;
+    if (reviews_.empty() || now < reviews_.front().due) [[likely]] {
+        return no_id<RouteId>;
+    }
+    const RouteId route = reviews_.front().route;
+    reviews_.pop_front();
+    const bool changed = refresh_mtu(route);
+    Route& entry = routes_[index_of(route)];
+    const std::uint32_t former = std::exchange(entry.former_mtu, 0);
+    if (entry.mtu < former) {
+        review_later(route, former);
+    }
+    return changed ? route : no_id<RouteId>;
+}
+
+void UdpRoutes::review_later(RouteId route, std::uint32_t former_mtu) noexcept
+{
     try {
-        HostRoute found;
-        query_.forget_links();
-        if (query_.find(entry.address, local_, found) == 0 && found.mtu != entry.route_mtu) {
-            entry.route_mtu = found.mtu;
-            entry.sender_limit = no_limit; // it was that of the route as it was
-        }
-    } catch (const std::bad_alloc&) {
+        reviews_.push_back({route, now_ + review_interval});
+        routes_[index_of(route)].former_mtu = former_mtu;
+    } catch (const std::bad_alloc&) { // then its next packet that is too long tells
     }
-    // Without an answer, or a route, the MTU stays as it was.
-    if (sender_limit != 0) {
-        entry.sender_limit = sender_limit;
-    }
-    const std::uint32_t mtu = payload_of(std::min(entry.route_mtu, entry.sender_limit));
-    return std::exchange(entry.mtu, mtu) != mtu;
 }
 
 std::uint32_t UdpRoutes::payload_of(std::uint32_t ip_mtu) const noexcept

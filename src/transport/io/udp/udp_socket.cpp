@@ -86,6 +86,19 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
     return fd;
 }
 
+std::uint32_t path_mtu(const FileDescriptor& socket, const SocketAddress& destination) noexcept
+{
+    const bool ipv4 = destination.family() == AF_INET;
+    int mtu = 0;
+    socklen_t length = sizeof(mtu);
+    if (::connect(socket.get(), destination.get(), destination.size()) != 0 ||
+        ::getsockopt(socket.get(), ipv4 ? IPPROTO_IP : IPPROTO_IPV6, ipv4 ? IP_MTU : IPV6_MTU, &mtu,
+                     &length) != 0) {
+        return 0;
+    }
+    return static_cast<std::uint32_t>(std::max(mtu, 0));
+}
+
 bool read_error_queue(const FileDescriptor& socket, SocketError& error) noexcept
 {
     for (;;) {
@@ -111,9 +124,6 @@ bool read_error_queue(const FileDescriptor& socket, SocketError& error) noexcept
             }
             sock_extended_err detail{};
             std::memcpy(&detail, CMSG_DATA(item), sizeof(detail));
-            // A router's word is not taken for this: what it says of the path is in the kernel's route.
-            error.mtu =
-                detail.ee_origin == SO_EE_ORIGIN_LOCAL && detail.ee_errno == EMSGSIZE ? detail.ee_info : 0;
             if (classify(detail, error.kind) &&
                 SocketAddress::parse(std::as_bytes(std::span(&destination, 1)), error.destination)) {
                 return true;

@@ -31,11 +31,15 @@ void prepare_sending_socket(const FileDescriptor& socket, int family, Fragmentat
 /// A socket bound to `local` that only sends, unfragmented; if it is not valid, `error` is errno.
 FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error);
 
+/// Longest IP packet from `socket`'s address to `destination` that this host sends unfragmented, bytes: what
+/// the link, the route, and the routers on the path allow, less the headers that the kernel puts before
+/// (tunnels, IPsec). 0: there is no way. `socket` is a datagram socket for this alone: it gets connected.
+std::uint32_t path_mtu(const FileDescriptor& socket, const SocketAddress& destination) noexcept;
+
 /// One entry of a socket's error queue: what happened to a datagram sent to `destination`.
 struct SocketError {
     SocketAddress destination;
     RouteNotice::Kind kind{};
-    std::uint32_t mtu = 0; ///< mtu_changed: the longest IP packet that this host lets through; 0: not told
 };
 
 /// Takes the next entry that means something from the error queue of `socket`; false if there is none.

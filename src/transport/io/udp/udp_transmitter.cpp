@@ -372,7 +372,7 @@ void UdpTransmitter::report(const SocketError& error)
     if (route == no_id<RouteId>) {
         return;
     }
-    if (error.kind == RouteNotice::Kind::mtu_changed && !routes_.refresh_mtu(route, error.mtu)) {
+    if (error.kind == RouteNotice::Kind::mtu_changed && !routes_.refresh_mtu(route)) {
         return; // nothing new
     }
     notices_.push(route, error.kind);

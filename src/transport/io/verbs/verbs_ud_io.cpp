@@ -69,8 +69,17 @@ public:
 
 private:
     std::size_t receive_queues(std::span<RxPacket> packets, Time now);
+    /// Packets from the base backend.
+    std::size_t receive_others(std::span<RxPacket> packets, Time now);
+    std::size_t without_messages(std::span<RxPacket> packets, Time now)
+    {
+        return keep_packets(packets, [&](const RxPacket& packet) { return routes_.take(packet, now); });
+    }
     void release_bypass() noexcept override;
     void suspect(RouteId route) noexcept override { routes_.suspect(route); }
+    /// True with the target if the queue pairs can carry the packet.
+    bool find_target(const TxPacket& packet, VerbsTarget& target);
+    std::size_t sender_of(const TxPacket& packet) const noexcept { return index_of(packet.path) / labels_; }
     Offered offer(const TxPacket& packet);
     void yield_to_device(Time now) noexcept;
     void read_events();
@@ -90,8 +99,7 @@ private:
     std::uint32_t port_mtu_; // 0: the port is down
     bool device_lost_ = false;
     bool watched_ = false;
-    bool queues_held_ = false; // packets of the queue pairs are the caller's until rx_release()
-    Time now_{};               // of the last pass
+    Time now_{}; // of the last pass
     Time patient_until_{};
     Time events_due_{};
     Time port_due_{};
@@ -118,29 +126,30 @@ int VerbsIo::open_wait()
 
 std::size_t VerbsIo::receive_queues(std::span<RxPacket> packets, Time now)
 {
-    queues_held_ = true;
-    const std::size_t count = queues_->rx_burst(packets, now);
-    return keep_packets(packets.first(count),
-                        [&](const RxPacket& packet) { return routes_.take(packet, now); });
+    hold_bypass();
+    return without_messages(packets.first(queues_->rx_burst(packets, now)), now);
+}
+
+std::size_t VerbsIo::receive_others(std::span<RxPacket> packets, Time now)
+{
+    return without_messages(packets.first(receive_base(packets, now)), now);
 }
 
 std::size_t VerbsIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
-    SRD_DCHECK(!queues_held_);
     now_ = now;
     if (packets.empty()) {
         return 0;
     }
-    const auto is_message = [&](const RxPacket& packet) { return routes_.take(packet, now); };
     // While packets come from queue pairs the socket is polled after them, but not too late.
     const bool base_due = base_polls().due(now);
     const bool base_first = base_polls().overdue(now, base_interval_busy);
-    std::size_t count = base_first ? receive_base(packets, now, is_message) : 0;
+    std::size_t count = base_first ? receive_others(packets, now) : 0;
     if (count < packets.size()) {
         count += receive_queues(packets.subspan(count), now);
     }
     if (count == 0 && base_due && !base_first) {
-        count = receive_base(packets, now, is_message);
+        count = receive_others(packets, now);
     }
     if (count == 0) {
         rx_release(); // the caller releases only what it got
@@ -161,36 +170,40 @@ void VerbsIo::yield_to_device(Time now) noexcept
 
 void VerbsIo::release_bypass() noexcept
 {
-    if (queues_held_) {
-        queues_->rx_release();
-        queues_held_ = false;
+    queues_->rx_release();
+}
+
+bool VerbsIo::find_target(const TxPacket& packet, VerbsTarget& target)
+{
+    if (port_mtu_ == 0 || device_lost_ ||
+        !routes_.open(packet.route, index_of(packet.path) % labels_, now_, target)) {
+        return false;
     }
+    if (packet.length > port_mtu_) { // the device would drop it silently
+        notices_.push(packet.route, RouteNotice::Kind::mtu_changed);
+        return false;
+    }
+    return queues_->tx_works(sender_of(packet), now_);
 }
 
 VerbsIo::Offered VerbsIo::offer(const TxPacket& packet)
 {
-    if (port_mtu_ == 0 || device_lost_) {
-        return Offered::not_carried;
-    }
-    const std::size_t sender = index_of(packet.path) / labels_;
     VerbsTarget target;
-    if (!routes_.open(packet.route, index_of(packet.path) % labels_, now_, target)) {
+    if (!find_target(packet, target)) {
         return Offered::not_carried;
     }
-    if (packet.length > port_mtu_) { // the device would drop it silently
-        notices_.push(packet.route, RouteNotice::Kind::mtu_changed);
-        return Offered::not_carried;
-    }
-    if (!queues_->tx_works(sender, now_)) {
-        return Offered::not_carried;
-    }
-    return queues_->tx_push(packet, target, sender) ? Offered::sent : Offered::no_room;
+    return queues_->tx_push(packet, target, sender_of(packet)) ? Offered::sent : Offered::no_room;
 }
 
 std::size_t VerbsIo::tx_burst(std::span<const TxPacket> packets)
 {
     queues_->tx_collect(now_);
-    const Sent sent = send(packets, [this](const TxPacket& packet) { return offer(packet); });
+    const Sent sent = send(
+        packets, [this](const TxPacket& packet) { return offer(packet); },
+        [this](const TxPacket& packet) {
+            VerbsTarget target;
+            return find_target(packet, target);
+        });
     queues_->tx_flush();
     counters_.io_rdma_packets.add(sent.bypassed);
     return sent.accepted;

@@ -4,15 +4,20 @@
 // ECN, MTU changes, ICMP. Whether a peer's process lives: udp_liveness_test.cpp.
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <exception>
 #include <set>
 #include <thread>
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <srd/counters.hpp>
@@ -64,6 +69,23 @@ void in_private_network(Body&& body)
     if (failure) {
         std::rethrow_exception(failure);
     }
+}
+
+/// The calling thread makes no netlink socket from now on: that fails with `error`.
+bool forbid_netlink(int error)
+{
+    const auto refused = SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error);
+    std::array<sock_filter, 6> code{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, refused),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 /// Sets loopback's MTU in the calling thread's network namespace and brings it up.
@@ -150,7 +172,7 @@ TEST_CASE("udp: running out of descriptors says so")
     const int next = ::dup(0); // the lowest free descriptor
     REQUIRE(next >= 0);
     ::close(next);
-    for (rlim_t spare = 0; spare < 5; ++spare) {
+    for (rlim_t spare = 0; spare < 6; ++spare) {
         const rlimit low{static_cast<rlim_t>(next) + spare, old.rlim_max};
         REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
         const auto opened = open_udp(make_address("127.0.0.1"));
@@ -160,6 +182,27 @@ TEST_CASE("udp: running out of descriptors says so")
         CHECK(contains(opened->error, "ulimit -n"));
     }
     CHECK(open_udp(make_address("127.0.0.1"))->code == 0);
+}
+
+TEST_CASE("udp: who may not ask the kernel for routes is told so")
+{
+    for (const int refusal : {EPERM, EAFNOSUPPORT}) {
+        std::unique_ptr<Opened> opened;
+        std::thread([&] {
+            if (forbid_netlink(refusal)) {
+                opened = open_udp(make_address("127.0.0.1"));
+            }
+        }).join();
+        if (opened == nullptr) {
+            WARN("SKIPPED: no filter of system calls can be set here");
+            return;
+        }
+        INFO(opened->error);
+        CHECK(opened->code == refusal);
+        CHECK(contains(opened->error, "netlink"));
+        CHECK_FALSE(contains(opened->error, "UDP port"));
+        CHECK_FALSE(contains(opened->error, "switched off"));
+    }
 }
 
 TEST_CASE("udp: loopback has one path and 64 KiB packets")

@@ -92,7 +92,61 @@ TEST_CASE("udp: a route's packet size is the link's, or what the route allows")
     }
 }
 
-TEST_CASE("udp: a smaller MTU further along the path is noticed and kept")
+TEST_CASE("udp: a route gets the MTU that the link has now, not that of an earlier route")
+{
+    const auto world = NetWorld::make(mtu);
+    if (world == nullptr) {
+        return;
+    }
+    for (const bool ipv6 : {false, true}) {
+        INFO((ipv6 ? "IPv6" : "IPv4"));
+        REQUIRE(world->run(0, "ip link set veth0 mtu 1500"));
+        const End end(*world, ipv6);
+        const PacketIo& io = *end.opened->io;
+        const std::uint32_t headers = ipv6 ? 48 : 28;
+        CHECK(io.route_mtu(end.to(ipv6 ? "fd96::2" : "10.96.0.2")) == mtu - headers);
+        REQUIRE(world->run(0, "ip link set veth0 mtu 1400"));
+        CHECK(io.route_mtu(end.to(ipv6 ? "fd96::3" : "10.96.0.3")) == 1400 - headers);
+    }
+}
+
+TEST_CASE("udp: a route's packets leave room for the headers that the kernel puts before them")
+{
+    const auto world = NetWorld::make(mtu);
+    if (world == nullptr) {
+        return;
+    }
+    constexpr std::uint32_t segments = 40 + 24; // an IPv6 header, and a routing header with one address
+    for (const bool ipv6 : {false, true}) {
+        const std::string there = ipv6 ? "ip -6 route replace fd98::/64" : "ip route replace 10.98.0.0/24";
+        for (const std::uint8_t path : {std::uint8_t{0}, std::uint8_t{5}}) {
+            for (const std::size_t burst : {std::size_t{1}, std::size_t{8}}) {
+                INFO((ipv6 ? "IPv6" : "IPv4") << ", path " << int(path) << ", packets " << burst);
+                REQUIRE(world->run(0, there + " dev veth0"));
+                const End end(*world, ipv6);
+                PacketIo& io = *end.opened->io;
+                const std::uint32_t full = mtu - (ipv6 ? 48 : 28);
+                const RouteId route = end.to(ipv6 ? "fd98::1" : "10.98.0.1");
+                REQUIRE(io.route_mtu(route) == full);
+                if (!world->run(0, there + " encap seg6 mode encap segs fd96::2 dev veth0")) {
+                    WARN("SKIPPED: routes with segments cannot be set here");
+                    return;
+                }
+                CHECK(io.route_mtu(end.to(ipv6 ? "fd98::2" : "10.98.0.2")) == full - segments);
+                const InsideNamespace inside(end.ns);
+                TestPacket packet(1, full);
+                const std::vector<TxPacket> sent(burst, packet.to(route, PathId{path}));
+                CHECK(io.tx_burst(sent) == burst);
+                std::array<RouteNotice, 8> notices;
+                CHECK(io.poll_notices(notices, clock_now()) == 1);
+                CHECK(io.route_mtu(route) == full - segments);
+                CHECK(io.poll_notices(notices, clock_now()) == 0);
+            }
+        }
+    }
+}
+
+TEST_CASE("udp: a smaller MTU further along the path is noticed, and given up with its cause")
 {
     const auto world = NetWorld::make(mtu);
     if (world == nullptr) {
@@ -120,5 +174,16 @@ TEST_CASE("udp: a smaller MTU further along the path is noticed and kept")
         const TxPacket sent = packet.to(far, PathId{0});
         CHECK(noticed(io, far, RouteNotice::Kind::mtu_changed, [&] { io.tx_burst({&sent, 1}); }));
         CHECK(io.route_mtu(far) == 1400 - headers);
+
+        const auto notices_after = [&](Duration time) {
+            std::array<RouteNotice, 8> notices;
+            return io.poll_notices(notices, clock_now() + time);
+        };
+        CHECK(notices_after(std::chrono::minutes(2)) == 0);
+        CHECK(io.route_mtu(far) == 1400 - headers);
+        REQUIRE(world->run(0, ipv6 ? "ip -6 route flush cache" : "ip route flush cache"));
+        CHECK(notices_after(std::chrono::minutes(2)) == 0); // not due
+        CHECK(notices_after(std::chrono::minutes(4)) == 1);
+        CHECK(io.route_mtu(far) == mtu - headers);
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "objects/fork.hpp"
+#include "common/fork.hpp"
 
 #include <pthread.h>
 
@@ -9,8 +9,11 @@
 #include <system_error>
 #include <vector>
 
+#include <rdma/fi_errno.h>
+
 #include <srd/file_descriptor.hpp>
 
+#include "common/log.hpp"
 #include "io/udp/udp_io.hpp"
 
 namespace srd {
@@ -79,6 +82,14 @@ ForkObserver::~ForkObserver()
     Registry& known = registry();
     const std::lock_guard guard(known.mutex);
     std::erase(known.observers, this);
+}
+
+int refuse_in_child(const char* call) noexcept
+{
+    SRD_WARN(FI_LOG_CORE,
+             "%s: the object was opened before fork(); a child opens a fabric and what it needs of its own",
+             call);
+    return -FI_EOPBADSTATE;
 }
 
 std::uint32_t process_generation() noexcept

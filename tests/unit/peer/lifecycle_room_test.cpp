@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Who gets a record when all are in use.
+#include <algorithm>
+#include <vector>
+
+#include "unit/peer/lifecycle_world.hpp"
+
+using namespace srd;
+using namespace srd::test;
+using namespace std::chrono_literals;
+using World = LifecycleWorld;
+
+TEST_CASE("PeerLifecycle: room is made of peers that have gone and left nothing")
+{
+    World world;
+    for (std::uint32_t route = 1; route < 4; ++route) {
+        world.meet(route);
+    }
+    REQUIRE(world.shared.peers.full());
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) == no_index); // all are there
+    world.take(1, eager(0, 100));
+    world.park();
+    world.peer(2).pinned = true;
+    for (const std::uint32_t peer : {1U, 2U}) {
+        close(world, peer);
+    }
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) ==
+          no_index); // what stays is somebody's
+    submit(world, 3);
+    close(world, 3);
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) == no_index); // its event names it
+    CHECK(ended(world) == Cause::closed);
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) == 3);
+    CHECK(world.shared.peers.of_route(RouteId{3}) == no_index);
+    CHECK(world.count.peer_evictions.value() == 1);
+}
+
+TEST_CASE(
+    "PeerLifecycle: silent peers are asked for a proof when room is wanted, and are room if they give none")
+{
+    World world;
+    for (std::uint32_t route = 1; route < 4; ++route) {
+        world.meet(route);
+    }
+    const Time wanted = world.now + Liveness::interval;
+    world.peer(1).liveness.on_heard(wanted);
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, wanted) == no_index);
+    std::vector<std::uint32_t> dead;
+    for (Time now = wanted; now < wanted + 10s; now += 100ms) {
+        world.shared.questions.on_rx_drained(now);
+        for (RouteId route{}; world.shared.questions.take(route);) {
+        }
+        for (std::uint32_t peer = 0; peer < 4; ++peer) {
+            const bool was = world.peer(peer).handshake.established();
+            world.lifecycle.check_silence(peer, now);
+            if (was && !world.peer(peer).handshake.established()) {
+                dead.push_back(peer);
+            }
+        }
+    }
+    CHECK(dead == std::vector<std::uint32_t>{0, 2, 3}); // not the one that was heard
+    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) != no_index);
+}
+
+TEST_CASE(
+    "PeerLifecycle: the application's own peer gets any record that can be given away, a stranger a near one")
+{
+    constexpr std::uint32_t records = 200;
+    World world(records);
+    while (world.shared.peers.watermark() < records) {
+        world.meet(world.shared.peers.watermark());
+    }
+    close(world, records - 1); // behind many that are there
+    CHECK(world.lifecycle.open(RouteId{records}, 1400, 1, bounded, world.now) == no_index);
+    CHECK(world.lifecycle.open(RouteId{records}, 1400, 1, PeerLifecycle::Search::whole, world.now) ==
+          records - 1);
+}
+
+TEST_CASE("PeerLifecycle: however many want a record, silent peers are asked a batch at a time")
+{
+    constexpr std::uint32_t records = 200;
+    World world(records);
+    while (world.shared.peers.watermark() < records) {
+        world.meet(world.shared.peers.watermark());
+    }
+    const Time wanted = world.now + Liveness::interval;
+    for (std::uint32_t peer = 0; peer < records; ++peer) {
+        world.lifecycle.check_silence(peer, wanted); // it owes nothing
+        REQUIRE(world.peer(peer).liveness.next_timeout() == time_never);
+    }
+    for (int stranger = 0; stranger < 10; ++stranger) {
+        CHECK(world.lifecycle.open(RouteId{records}, 1400, 1, bounded, wanted) == no_index);
+    }
+    std::uint32_t asked = 0;
+    for (std::uint32_t peer = 0; peer < records; ++peer) {
+        asked += world.peer(peer).liveness.next_timeout() != time_never ? 1U : 0U;
+    }
+    CHECK(asked == 64);
+}
+
+TEST_CASE("PeerLifecycle: whoever introduces itself while there is no room is told so")
+{
+    World world;
+    for (std::uint32_t route = 1; route < 4; ++route) {
+        world.meet(route);
+    }
+    CHECK_FALSE(world.lifecycle.any_refusal());
+    for (std::uint64_t i = 0; i < 20; ++i) {
+        world.introduce(9, World::hello(500 + i, 77));
+    }
+    CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
+    CHECK(world.count.tx_no_room.value() == 16); // the others come again
+    std::vector<std::uint64_t> told;
+    PeerLifecycle::Refusal refusal;
+    while (world.lifecycle.take_refusal(refusal)) {
+        CHECK(refusal.route == RouteId{9});
+        told.push_back(refusal.connection);
+    }
+    std::sort(told.begin(), told.end());
+    CHECK(told.size() == 16);
+    CHECK(told.front() == 500);
+    CHECK(told.back() == 515);
+    // A successor needs a record as well.
+    world.introduce(0, World::hello(66, 77));
+    CHECK(world.peer(0).successor == no_index);
+    CHECK(world.peer(0).handshake.established());
+    REQUIRE(world.lifecycle.take_refusal(refusal));
+    CHECK(refusal.route == RouteId{0});
+    CHECK(refusal.connection == 66);
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What the tests of PeerLifecycle say to it, and ask it.
+#pragma once
+
+#include "unit/receive/placement_world.hpp"
+
+namespace srd::test {
+
+using LifecycleWorld = PlacementWorld;
+inline constexpr auto bounded = PeerLifecycle::Search::bounded;
+
+/// An operation that waits for the peer.
+inline std::uint32_t submit(LifecycleWorld& world, std::uint32_t peer)
+{
+    Operation operation;
+    operation.peer = PeerId{peer};
+    operation.cookie = 77;
+    SendQueue& queue = world.peer(peer).connection.queue;
+    const std::uint32_t record = world.shared.outgoing.create(operation, 10, queue.message_next());
+    world.shared.outgoing.submit_waiting(queue, record, 100);
+    queue.count_message();
+    return record;
+}
+/// The cause of the only operation that has ended.
+inline Cause ended(LifecycleWorld& world)
+{
+    bool wanted = false;
+    REQUIRE(world.shared.outgoing.poll_done(world.event, wanted));
+    CHECK(world.event.cookie == 77);
+    CHECK_FALSE(world.shared.outgoing.any_done());
+    return world.event.cause;
+}
+/// A hello in a packet that bears our identifier.
+inline FrameResult answer(LifecycleWorld& world, std::uint32_t peer, const wire::HelloFrame& hello)
+{
+    world.shared.reader.close();
+    world.note = PacketNote{};
+    world.note.peer = peer;
+    world.shared.reader.open(world.note);
+    return world.lifecycle.on_hello(hello, world.event, world.now);
+}
+inline FrameResult close(LifecycleWorld& world, std::uint32_t peer)
+{
+    world.shared.reader.close();
+    world.note = PacketNote{};
+    world.note.peer = peer;
+    world.shared.reader.open(world.note);
+    const FrameResult result = world.lifecycle.on_close(world.now);
+    world.shared.reader.close();
+    return result;
+}
+inline wire::HelloFrame reply(std::uint64_t connection, std::uint64_t incarnation)
+{
+    wire::HelloFrame hello = LifecycleWorld::hello(connection, incarnation);
+    hello.flags = 0;
+    return hello;
+}
+
+} // namespace srd::test
