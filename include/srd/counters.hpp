@@ -51,6 +51,7 @@ private:
     X(retransmits_probe, "packets retransmitted by the tail probe")                                          \
     X(retransmits_timeout, "packets retransmitted by the retransmission timeout")                            \
     X(retransmits_refused, "packets retransmitted after the peer answered receiver-not-ready")               \
+    X(retransmits_mtu, "packets retransmitted because the MTU of the path to the peer had fallen")           \
     X(retransmits_spurious, "retransmissions that turned out to have been unnecessary")                      \
     X(rx_duplicates, "packets dropped because they had arrived before")                                      \
     X(rx_out_of_order, "packets that arrived after a later one")                                             \
@@ -72,6 +73,10 @@ private:
     X(io_rdma_packets, "packets that left through queue pairs of an RDMA device (backend verbs)")            \
     X(io_shm_packets, "packets that went to peers on this host through shared memory")                       \
     X(io_tx_errors, "packets the backend could not send")                                                    \
+    X(mtu_probes, "packets sent to find out how large a packet the path to a peer carries")                  \
+    X(mtu_falls, "times large packets to a peer died on the way, so that its MTU fell")                      \
+    X(tx_fragments, "pieces sent of packets that were made before the MTU fell")                             \
+    X(rx_fragments_dropped, "pieces of packets dropped: malformed, or no memory to put them together")       \
     X(path_switches, "times a path was avoided after marks or losses")                                       \
     X(path_blackouts, "times a path was taken out of use")                                                   \
     X(handshakes, "connections established")                                                                 \

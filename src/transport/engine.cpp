@@ -55,9 +55,9 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
     : shared_(caps, limits, tuning, counters, local_address, seed), placement_(shared_),
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
       framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
-      watch_(shared_, lifecycle_), submission_(shared_, framing_, initiator_, lifecycle_), acks_(shared_),
-      transmit_(shared_, framing_, lifecycle_, limits.tx_descs),
-      inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_)
+      watch_(shared_, lifecycle_), search_(shared_), submission_(shared_, framing_, initiator_, lifecycle_),
+      acks_(shared_), transmit_(shared_, framing_, lifecycle_, limits.tx_descs),
+      inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_, search_)
 {
 }
 
@@ -194,7 +194,7 @@ void Engine::on_packets(std::span<const RxPacket> packets, Time now)
 
 bool Engine::poll_event(Event& event)
 {
-    const bool polled = inbound_.poll_event(event);
+    const bool polled = inbound_.poll_event(event) || (search_.any_event() && search_.poll_event(event));
     check();
     return polled;
 }
@@ -220,6 +220,7 @@ void Engine::on_peer_timeout(std::uint32_t peer, Time now)
         lifecycle_.fail(peer, Cause::peer_out_of_memory, now);
         return;
     }
+    search_.on_timeout(peer, now);
     watch_.check_silence(peer, now);
     shared_.peers.arm(peer);
 }
@@ -261,7 +262,7 @@ bool Engine::poll_liveness_question(LivenessQuestions::Question& question)
 bool Engine::idle(Time now) const noexcept
 {
     return !shared_.peers.any_active() && !lifecycle_.any_refusal() && !watch_.any_waiting() &&
-           !shared_.outgoing.any_done() && !shared_.incoming.any_done() &&
+           !shared_.outgoing.any_done() && !shared_.incoming.any_done() && !search_.any_event() &&
            shared_.reader.turn_of() == no_index && shared_.questions.empty() &&
            shared_.peers.next_timeout() > now;
 }

@@ -34,6 +34,7 @@
 #include "lb/path_selector.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
+#include "peer/path_search.hpp"
 #include "receive/inbound.hpp"
 #include "receive/placement.hpp"
 #include "rma/initiator.hpp"
@@ -188,6 +189,7 @@ private:
     Framing framing_;
     PeerLifecycle lifecycle_;
     PeerWatch watch_;
+    PathSearch search_;
     Submission submission_;
     AckHandler acks_;
     Transmitter transmit_;

@@ -180,12 +180,53 @@ std::vector<std::byte> forge_accesses(Input& input, const std::vector<std::byte>
     return bytes;
 }
 
+/// The header of a captured packet, and behind it a probe of the MTU, the answer to one, or a fragment.
+std::vector<std::byte> forge_mtu(Input& input, const std::vector<std::byte>& model)
+{
+    wire::Reader reader(model);
+    auto header = reader.take<wire::PacketHeader>();
+    if (!header) {
+        return {};
+    }
+    std::vector<std::byte> bytes;
+    const std::uint8_t kind = input.byte();
+    if (kind % 4 == 0) {
+        header->flags = input.byte() % 8 == 0 ? wire::packet_flag::sequenced : std::uint8_t{0};
+        append(bytes, *header);
+        wire::MtuProbeFrame probe;
+        probe.flags = input.byte() % 3;
+        probe.number = static_cast<std::uint16_t>(input.byte() % 4);
+        probe.size = edge(input);
+        append(bytes, probe);
+        if (probe.flags != wire::mtu_probe_flag::answer) {
+            bytes.resize(std::min<std::size_t>(probe.size - input.byte() % 2, 8972));
+        }
+        return bytes;
+    }
+    header->flags = wire::packet_flag::fragment | wire::packet_flag::sequenced;
+    header->psn = header->psn + input.byte() % 48;
+    append(bytes, *header);
+    wire::FragmentHeader place;
+    place.total = kind % 4 == 1 ? edge(input) : static_cast<std::uint32_t>(reader.remaining());
+    const std::uint32_t length = 8U * (1 + input.byte() % 32);
+    place.offset = input.byte() % 16 == 0 ? input.word() : input.byte() % 4 * length;
+    append(bytes, place);
+    // A piece of the captured packet's frames, which whole would be taken for those of another psn.
+    const std::size_t from = std::min<std::size_t>(place.offset, reader.remaining());
+    const std::size_t end = std::min<std::size_t>(from + length, reader.remaining());
+    bytes.insert(bytes.end(), reader.position() + from, reader.position() + end);
+    return bytes;
+}
+
 std::vector<std::byte> forge(Input& input, const Capture& capture)
 {
     const std::uint8_t kind = input.byte();
     std::vector<std::byte> bytes;
     if (kind >= 160 && !capture.packets().empty()) {
         return forge_accesses(input, capture.packets()[input.byte() % capture.packets().size()]);
+    }
+    if (kind >= 144 && !capture.packets().empty()) {
+        return forge_mtu(input, capture.packets()[input.byte() % capture.packets().size()]);
     }
     if (kind % 4 != 0 && !capture.packets().empty()) {
         bytes = capture.packets()[input.byte() % capture.packets().size()];

@@ -224,6 +224,26 @@ void shrinking_mtu(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.horizon = milliseconds(10), .budget = 8 << 20});
 }
 
+/// A switch or a tunnel on the way drops what is too long for it, and no word of it gets through: from the
+/// start, from the middle on, or for a while.
+void silent_mtu(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 3);
+    config.host.io.caps.max_packet = 8972;
+    for (std::uint32_t from = 0; from < config.hosts; ++from) {
+        for (std::uint32_t to = 0; to < config.hosts; ++to) {
+            Time at = random.chance(0.5) ? Time{} : pick_time(random, milliseconds(0), milliseconds(8));
+            for (auto changes = random.between(0, 3); changes > 0 && from != to; --changes) {
+                config.faults.push_back({at, Fault::Kind::black_hole, from, to, pick_packet(random)});
+                at += pick(random, milliseconds(1), milliseconds(400));
+            }
+        }
+    }
+    config.net.loss = random.chance(0.5) ? 0.01 : 0;
+    add_traffic(config, random, {.horizon = milliseconds(10), .budget = 8 << 20});
+    add_traffic(config, random, {.messages = 60, .horizon = milliseconds(800), .longest = 100'000});
+}
+
 constexpr std::array table{
     Scenario{"lossless", "nothing goes wrong", lossless},
     Scenario{"loss", "1 % of the datagrams are lost, singly or in bursts", loss},
@@ -241,6 +261,7 @@ constexpr std::array table{
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
     Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},
     Scenario{"mixed_mtu", "hosts take packets of different sizes, and MTUs change under way", mixed_mtu},
+    Scenario{"silent_mtu", "paths swallow packets that are too long for them", silent_mtu},
     Scenario{"shrinking_mtu", "every MTU shrinks to the smallest and grows again", shrinking_mtu},
 };
 

@@ -207,6 +207,8 @@ void World::apply(const Fault& fault)
     case Fault::Kind::mtu:
         hosts_[fault.a]->io().set_mtu(fault.b, static_cast<std::uint32_t>(fault.value), clock_.now());
         return hosts_[fault.a]->wake(clock_.now());
+    case Fault::Kind::black_hole:
+        return hosts_[fault.a]->io().set_black_hole(fault.b, static_cast<std::uint32_t>(fault.value));
     case Fault::Kind::remove_peer:
         hosts_[fault.a]->close_peer(hosts_[fault.a]->open_peer(fault.b));
         return hosts_[fault.a]->wake(clock_.now());

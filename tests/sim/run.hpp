@@ -31,6 +31,7 @@ struct Fault {
         false_news,   ///< a: host, b: host; somebody tells a by ICMP that nobody has b's address, or no way
                       ///< leads there
         mtu,          ///< a: host, b: host, value: bytes, from a to b
+        black_hole,   ///< a: host, b: host, value: bytes; longer packets from a to b vanish silently
         remove_peer,  ///< a: host, b: host; a forgets b
         calm,         ///< chance strikes no more: no loss, corruption, duplication
     };

@@ -110,6 +110,52 @@ TEST_CASE("recovery: 1 % loss costs bulk transfer little time")
     CHECK(lossy_us - 100'000 <= (clean_us - 100'000) * 5 / 4 + 2000); // 100 ms: the closing phase of a run
 }
 
+TEST_CASE("mtu: a path that swallows large packets from the start is found to be narrow, and bulk goes on")
+{
+    RunConfig config = bulk(31, 16, 1 << 20);
+    config.host.io.caps.max_packet = 8972;
+    config.faults.push_back({Time{}, Fault::Kind::black_hole, 0, 1, 1472});
+    const RunResult result = must_pass(config);
+    CHECK(result.counters.at("mtu_falls") == 0); // it never rose
+    CHECK(result.counters.at("mtu_probes") < 20);
+    CHECK(retransmits(result) <= result.net.tail_dropped + 20);
+    CHECK(result.ended < Time(milliseconds(100 + 60)));
+}
+
+TEST_CASE(
+    "mtu: a path that begins to swallow large packets is noticed, and what is under way goes in fragments")
+{
+    RunConfig config = bulk(32, 64, 1 << 20);
+    config.host.io.caps.max_packet = 8972;
+    config.faults.push_back({Time(milliseconds(10)), Fault::Kind::black_hole, 0, 1, 1472});
+    const RunResult result = must_pass(config);
+    CHECK(result.counters.at("mtu_falls") == 1);
+    CHECK(result.counters.at("retransmits_mtu") > 0);
+    CHECK(result.counters.at("tx_fragments") >= 7);
+    CHECK(result.counters.at("rx_fragments_dropped") == 0);
+    CHECK(result.ended < Time(milliseconds(600)));
+}
+
+TEST_CASE("mtu: losses alone do not lower it")
+{
+    RunConfig config = bulk(33, 64, 1 << 20);
+    config.host.io.caps.max_packet = 8972;
+    config.net.loss = 0.1;
+    const RunResult result = must_pass(config);
+    CHECK(result.counters.at("mtu_probes") > 2); // it was in doubt
+    CHECK(result.counters.at("mtu_falls") == 0);
+    CHECK(result.counters.at("tx_fragments") == 0);
+}
+
+TEST_CASE("mtu: what the peer's end takes is known from its hello")
+{
+    RunConfig config = bulk(34, 4, 1 << 20);
+    config.max_packets = {8972, 1472};
+    const RunResult result = must_pass(config);
+    CHECK(result.counters.at("mtu_probes") <= 6); // one each, and when they are dropped, more
+    CHECK(retransmits(result) <= result.net.tail_dropped + 20);
+}
+
 TEST_CASE("paths: a quarter of the paths dies for good and the transfer goes on")
 {
     RunConfig config = bulk(14, 64, 1 << 20);

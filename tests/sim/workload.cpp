@@ -163,6 +163,11 @@ void Workload::on_event(SimHost& host, const Event& event)
         return on_message_lost(event);
     case Event::Kind::peer_lost: // of operations that report nothing; the ledgers know which have failed
         return;
+    case Event::Kind::mtu_found:
+        if (event.length >= event.cookie) {
+            throw SimFailure("a path that carries what its ends take was told of as narrow");
+        }
+        return;
     default:
         break;
     }

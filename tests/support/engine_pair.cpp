@@ -172,6 +172,12 @@ void EngineHost::on_event(const Event& event)
     case Event::Kind::read:
     case Event::Kind::atomic:
         return access(event);
+    case Event::Kind::peer_lost:
+        lost.push_back(event);
+        return;
+    case Event::Kind::waiting:
+    case Event::Kind::mtu_found:
+        return;
     default:
         revoked_first = revoked_first || (event.cause != Cause::none && io.own_epoch != 1);
         done.push_back(event);

@@ -100,6 +100,7 @@ public:
     std::vector<iovec> buffer;     ///< for the next message; empty: it is parked
     std::vector<MessageId> parked;
     std::vector<Event> done; ///< what completed, and messages that were complete when they came
+    std::vector<Event> lost; ///< Event::Kind::peer_lost
     std::vector<std::uint64_t> remote_data;
     std::size_t remote_writes = 0;
     std::size_t reads_begun = 0;  ///< of `memory`

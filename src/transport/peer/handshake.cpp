@@ -3,12 +3,14 @@
 
 namespace srd {
 
-std::byte* Handshake::write_hello(std::byte* out, const Identity& identity, std::uint32_t first_psn) noexcept
+std::byte* Handshake::write_hello(std::byte* out, const Identity& identity, std::uint32_t max_packet,
+                                  std::uint32_t first_psn) noexcept
 {
     SRD_DCHECK(hello_due_ && identity.incarnation != 0 && identity.address_length != 0);
     wire::HelloFrame frame = identity.hello();
     frame.flags = is_reply_ ? 0 : wire::hello_flag::answer_wanted;
     frame.first_psn = first_psn;
+    frame.max_packet = max_packet;
     frame.connection = rx_connection_;
     hello_due_ = false;
     return wire::put(out, frame);

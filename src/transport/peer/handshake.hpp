@@ -136,8 +136,10 @@ public:
         questioning_ = established();
     }
     void reply() noexcept { hello_due_ = is_reply_ = true; }
-    /// Writes the hello. `first_psn`: of the sender's packets; nothing earlier is ever sent again.
-    std::byte* write_hello(std::byte* out, const Identity& identity, std::uint32_t first_psn) noexcept;
+    /// Writes the hello. `max_packet`: the largest packet that can come from the peer; `first_psn`: of our
+    /// packets; nothing earlier is ever sent again.
+    std::byte* write_hello(std::byte* out, const Identity& identity, std::uint32_t max_packet,
+                           std::uint32_t first_psn) noexcept;
 
     Time next_timeout() const noexcept { return hello_at_; }
     /// True if the introduction is due once more.

@@ -174,7 +174,9 @@ void PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, Ti
 {
     Peer& peer = s_.peers[index];
     peer.handshake.learn(hello);
-    peer.route.meet(hello.max_packet);
+    const std::uint32_t mtu = peer.route.mtu();
+    peer.route.meet(hello.max_packet, now);
+    peer.on_mtu(mtu);
     peer.connection.receiver.start(hello.first_psn);
     peer.connection.congestion.set_peer_buffer(hello.rx_buffer);
     peer.liveness.on_heard(now);
@@ -185,6 +187,7 @@ void PeerLifecycle::establish(std::uint32_t index, Time now)
     Peer& peer = s_.peers[index];
     if (peer.handshake.establish()) {
         s_.count.handshakes.add();
+        peer.route.path_mtu().begin(now);
     }
     peer.liveness.on_established(now);
     if (peer.has_work()) {
@@ -319,6 +322,9 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
     case Handshake::Judgment::same:
         break;
     }
+    const std::uint32_t mtu = peer.route.mtu();
+    peer.route.meet(hello.max_packet, now);
+    peer.on_mtu(mtu);
     if ((hello.flags & wire::hello_flag::answer_wanted) != 0) {
         peer.connection.receiver.on_question();
         s_.peers.activate(index);
@@ -338,7 +344,8 @@ void PeerLifecycle::promote(std::uint32_t successor, Time now)
     s_.count.peer_failures.add();
     drop(index, same_process ? Cause::stopped_answering : Cause::restarted);
     s_.peers.disconnect(proven.handshake.rx_connection());
-    peer.route.meet(proven.route.peer_max_packet());
+    peer.route.forget_peer();
+    peer.route.meet(proven.route.peer_max_packet(), now);
     peer.handshake = proven.handshake;
     peer.liveness = proven.liveness;
     peer.connection = proven.connection; // nothing of it is outstanding: a successor only introduces itself
@@ -347,6 +354,7 @@ void PeerLifecycle::promote(std::uint32_t successor, Time now)
     peer.liveness.on_heard(now);
     peer.handshake.establish();
     s_.count.handshakes.add();
+    peer.route.path_mtu().begin(now);
     peer.liveness.on_established(now);
     if (peer.has_work()) {
         s_.peers.activate(index);
@@ -400,9 +408,17 @@ void PeerLifecycle::on_route_notice(const RouteNotice& notice, std::uint32_t mtu
     }
     Peer& peer = s_.peers[index];
     switch (notice.kind) {
-    case RouteNotice::Kind::mtu_changed:
-        peer.route.set_mtu(mtu);
+    case RouteNotice::Kind::mtu_changed: {
+        const std::uint32_t before = peer.route.mtu();
+        if (peer.route.set_mtu(mtu, now) && peer.handshake.established()) {
+            peer.handshake.ask(); // tells the peer, which may send more, too
+        }
+        peer.on_mtu(before);
+        if (peer.has_work()) {
+            s_.peers.activate(index);
+        }
         break;
+    }
     case RouteNotice::Kind::port_unreachable:
         peer.liveness.on_port_unreachable(now);
         break;

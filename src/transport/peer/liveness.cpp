@@ -66,6 +66,7 @@ Liveness::Verdict Liveness::look_for_sign(RouteId route, LivenessQuestions& ques
 Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, LivenessQuestions& questions,
                                   const Tuning& tuning, Counters& count, Time now) noexcept
 {
+    hint_asked_ = hint_asked_ && now < check_at_;
     if (!unanswered && !owed && !proof_wanted_ && !evidence_.hint) {
         return look_for_sign(route, questions, count, now);
     }
@@ -91,7 +92,7 @@ Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, Liv
     check_at_ = now + interval;
     if (evidence_.hint) {
         evidence_.hint = false;
-        hint_after_ = now + interval;
+        hint_asked_ = true;
         return Verdict::ask;
     }
     if (!overdue) {

@@ -90,6 +90,7 @@ public:
 
     /// Anything has ever come from this incarnation.
     bool heard() const noexcept { return heard_; }
+    Time heard_at() const noexcept { return heard_at_; } ///< the last valid packet came
 
     /// We begin to introduce ourselves.
     void on_greeting(Time now) noexcept
@@ -199,19 +200,19 @@ public:
 private:
     /// What was learned since the last sign of life.
     struct Evidence {
-        bool hint = false; ///< something was heard that is to be asked about
-        bool port_unreachable = false;
-        bool host_unreachable = false;
-        bool gone = false;       ///< the backend was told that nobody has the address
-        bool is_busy = false;    ///< the process says that it has not read what came for it
-        bool busy_known = false; ///< it has said so, or the contrary, since it was last asked
+        bool hint : 1 = false; ///< something was heard that is to be asked about
+        bool port_unreachable : 1 = false;
+        bool host_unreachable : 1 = false;
+        bool gone : 1 = false;       ///< the backend was told that nobody has the address
+        bool is_busy : 1 = false;    ///< the process says that it has not read what came for it
+        bool busy_known : 1 = false; ///< it has said so, or the contrary, since it was last asked
     };
 
     /// The backend has seen the process lately.
     bool is_seen(Time now) const noexcept { return alive_at_ != Time{} && now - alive_at_ <= 4 * interval; }
     void on_hint(Time now) noexcept
     {
-        if (now >= hint_after_) { // each question may bring another one
+        if (!hint_asked_) { // each question may bring another one
             evidence_.hint = true;
             check_at_ = std::min(check_at_, now);
         }
@@ -235,13 +236,13 @@ private:
     bool heard_ = false;
     bool proof_wanted_ = false;
     bool sign_wanted_ = false;
+    bool hint_asked_ = false; ///< a hint has caused a question, and the next look is still to come
     std::uint8_t signs_missed_ = 0;
     bool last_call_ = false; ///< silent for too long; one last question is out
     Evidence evidence_;
     Time heard_at_{};            ///< last valid packet
     Time waiting_since_{};       ///< since when something is outstanding without a sign of life
     Time alive_at_{};            ///< last evidence that the process exists
-    Time hint_after_{};          ///< earlier hints cause no question: one is out
     Time check_at_ = time_never; ///< next look
     Time gone_at_ = time_never;  ///< the news that the process is gone counts from then on
 };

@@ -26,6 +26,7 @@
 #include "receive/receiver.hpp"
 #include "send/ack_clock.hpp"
 #include "send/congestion_window.hpp"
+#include "send/fragmentation.hpp"
 #include "send/outgoing.hpp"
 #include "send/packet_window.hpp"
 #include "send/path_choice.hpp"
@@ -42,10 +43,11 @@ struct Connection {
     PathChoice paths;            ///< where it goes
     ReceiverNotReady refusal;    ///< the peer takes no messages for now
     AckClock ack_clock;
-    Recovery recovery; ///< what is sent again
+    Fragmentation fragmentation; ///< what is longer than the MTU by now
+    bool unreadable = false;     ///< the system does not let us read the peer's memory
+    Recovery recovery;           ///< what is sent again
     // Receiver.
     Receiver receiver;
-    bool unreadable = false; ///< the system does not let us read the peer's memory
 };
 
 /// A peer's place among those that take turns to send.
@@ -67,7 +69,7 @@ struct Peer {
                (handshake.established() &&
                 (connection.receiver.ack_now() || connection.window.anything_to_send() ||
                  connection.queue.any_waiting() || connection.queue.any_granted() ||
-                 connection.receiver.any_control()));
+                 connection.receiver.any_control() || route.path_mtu().any_due()));
     }
     /// Every operation to it is complete and nothing is to be said.
     bool drained() const noexcept
@@ -77,12 +79,20 @@ struct Peer {
     }
     /// Bytes of copied frames that fit one packet to it.
     std::uint32_t frame_capacity() const noexcept { return std::min(route.frame_capacity(), chunk_size); }
+    /// The MTU may have changed; it was `before`.
+    void on_mtu(std::uint32_t before) noexcept
+    {
+        if (route.mtu() < before) {
+            connection.fragmentation.on_mtu_fallen(connection.window.next());
+        }
+    }
     /// When a timer of one of the parts is due.
     Time deadline() const noexcept
     {
         return earliest(connection.receiver.next_timeout(), handshake.next_timeout(),
                         connection.refusal.next_timeout(), connection.recovery.next_timeout(),
-                        liveness.next_timeout(), connection.congestion.next_timeout());
+                        liveness.next_timeout(), connection.congestion.next_timeout(),
+                        route.path_mtu().next_timeout());
     }
 
     Route route;

@@ -1,60 +1,69 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Where a peer is and what the way there takes. It outlives connections: only
-// the peer's own limit, which its hello names, is forgotten with one.
+// what the peer has told and answered is forgotten with one.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include <srd/check.hpp>
+#include <srd/limits.hpp>
+#include <srd/time.hpp>
 #include <srd/types.hpp>
 
+#include "peer/path_mtu.hpp"
 #include "wire/frames.hpp"
 
 namespace srd {
 
 class Route {
 public:
-    /// Until a peer has said how large a packet it takes, packets to it are no larger than this: what fits
-    /// the smallest MTU of IPv6 (1280 bytes, RFC 8200, with its header and UDP's).
-    static constexpr std::uint32_t unmet_max_packet = 1280 - 40 - 8;
-
     Route() noexcept = default;
     /// `mtu`: PacketIo::route_mtu(); `own_max_packet`: IoCaps::max_packet; `paths`: at least 1.
     Route(RouteId id, std::uint32_t mtu, std::uint32_t own_max_packet, std::uint16_t paths) noexcept
-        : id_(id), paths_(paths), own_max_packet_(own_max_packet), route_mtu_(mtu)
+        : id_(id), paths_(paths), own_max_packet_(size_of(own_max_packet)), route_mtu_(size_of(mtu))
     {
-        SRD_CHECK(std::min(mtu, own_max_packet) > wire::min_max_packet);
-        update();
+        SRD_CHECK(largest_packet() > wire::min_max_packet);
+        forget_peer();
     }
 
     RouteId id() const noexcept { return id_; }
     std::uint16_t paths() const noexcept { return paths_; }
-    /// The largest packet that may be begun now, bytes. Larger ones that are under way stay as they are: a
-    /// backend carries them in fragments.
-    std::uint32_t mtu() const noexcept { return mtu_; }
-    /// The largest packet that the way and this host would take.
+    /// The largest packet that may be begun now, bytes. Larger ones that are under way stay as they are, and
+    /// go in fragments.
+    std::uint32_t mtu() const noexcept { return path_mtu_.confirmed(); }
+    PathMtu& path_mtu() noexcept { return path_mtu_; }
+    const PathMtu& path_mtu() const noexcept { return path_mtu_; }
+    /// The largest packet that the way, as the backend knows it, and this host would take.
     std::uint32_t largest_packet() const noexcept { return std::min(route_mtu_, own_max_packet_); }
     /// Bytes of frames that fit one packet, beside an acknowledgement.
-    std::uint32_t frame_capacity() const noexcept { return mtu_ - wire::packet_overhead; }
+    std::uint32_t frame_capacity() const noexcept { return mtu() - wire::packet_overhead; }
 
-    /// The backend has learned another MTU. One that no packet of ours fits is not believed.
-    void set_mtu(std::uint32_t mtu) noexcept
+    /// The backend has learned another MTU. One that no packet of ours fits is not believed. True: more fits
+    /// than before.
+    bool set_mtu(std::uint32_t mtu, Time now) noexcept
     {
-        if (mtu > wire::min_max_packet) {
-            route_mtu_ = mtu;
-            update();
+        if (mtu <= wire::min_max_packet) {
+            return false;
         }
+        const std::uint32_t before = std::exchange(route_mtu_, size_of(mtu));
+        path_mtu_.set_ceiling(ceiling(), now);
+        return route_mtu_ > before;
     }
-    /// The peer's hello names the largest packet that it takes.
-    void meet(std::uint32_t peer_max_packet) noexcept
+    /// The peer's hello names the largest packet that it takes, or that it believes can reach us.
+    void meet(std::uint32_t peer_max_packet, Time now) noexcept
     {
-        peer_max_packet_ = peer_max_packet;
-        update();
+        peer_max_packet_ = size_of(peer_max_packet);
+        path_mtu_.set_ceiling(ceiling(), now);
     }
     /// Another process may answer there from now on.
-    void forget_peer() noexcept { meet(unmet_max_packet); }
+    void forget_peer() noexcept
+    {
+        peer_max_packet_ = PathMtu::base;
+        path_mtu_ = PathMtu(ceiling());
+    }
     std::uint32_t peer_max_packet() const noexcept { return peer_max_packet_; }
 
     /// Packets go through memory of this host: cheap, and so quick that few are better early.
@@ -62,15 +71,22 @@ public:
     void set_same_host(bool same_host) noexcept { same_host_ = same_host; }
 
 private:
-    void update() noexcept { mtu_ = std::min(largest_packet(), peer_max_packet_); }
+    static constexpr std::uint16_t size_of(std::uint32_t bytes) noexcept
+    {
+        return static_cast<std::uint16_t>(std::min(bytes, max_udp_payload));
+    }
+    std::uint32_t ceiling() const noexcept
+    {
+        return std::min<std::uint32_t>(largest_packet(), peer_max_packet_);
+    }
 
     RouteId id_{};
     std::uint16_t paths_ = 1;
     bool same_host_ = false;
-    std::uint32_t mtu_ = 0;
-    std::uint32_t own_max_packet_ = 0;
-    std::uint32_t route_mtu_ = 0;
-    std::uint32_t peer_max_packet_ = unmet_max_packet;
+    std::uint16_t own_max_packet_ = 0;
+    std::uint16_t route_mtu_ = 0;
+    std::uint16_t peer_max_packet_ = PathMtu::base;
+    PathMtu path_mtu_;
 };
 
 } // namespace srd

@@ -9,6 +9,7 @@ void Inbound::on_packets(std::span<const RxPacket> packets, Time now)
 {
     now_ = now;
     s_.reader.begin_burst();
+    reassembly_.begin_burst();
     for (const RxPacket& packet : packets) {
         on_packet(packet);
     }
@@ -61,6 +62,9 @@ void Inbound::on_packet(const RxPacket& packet)
     if (!sequenced && reader.remaining() == 0) {
         return;
     }
+    if ((header->flags & wire::packet_flag::fragment) != 0 && !take_fragment(reader, *header, peer)) {
+        return;
+    }
     PacketNote& note = s_.reader.note();
     note.frames = {reader.position(), reader.remaining()};
     note.arrived = packet.arrived;
@@ -91,6 +95,33 @@ bool Inbound::take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived)
         acks_.on_ack(peer, *block, words->data(), arrived, now_);
     }
     return true;
+}
+
+/// A piece of a packet that is longer than the path's MTU. True: now all of it is here, and `reader` reads
+/// it.
+bool Inbound::take_fragment(wire::Reader& reader, const wire::PacketHeader& header, std::uint32_t index)
+{
+    const auto place = reader.take<wire::FragmentHeader>();
+    if (!place || (header.flags & wire::packet_flag::sequenced) == 0) {
+        s_.count.rx_malformed.add();
+        return false;
+    }
+    Peer& peer = s_.peers[index];
+    if (!peer.handshake.knows_remote() ||
+        peer.connection.receiver.check(header.psn) != Receiver::Window::fresh) {
+        s_.count.rx_stale.add();
+        peer.connection.receiver.request_ack(); // the latest may have been lost
+        s_.peers.activate(index);
+        return false;
+    }
+    std::span<const std::byte> frames;
+    const Reassembly::Result result = reassembly_.add(header.connection, header.psn, *place,
+                                                      {reader.position(), reader.remaining()}, now_, frames);
+    if (result == Reassembly::Result::dropped) {
+        s_.count.rx_fragments_dropped.add();
+    }
+    reader = wire::Reader(frames);
+    return result == Reassembly::Result::whole;
 }
 
 // -- Events ---------------------------------------------------------------------------------
@@ -232,6 +263,9 @@ FrameResult Inbound::on_frame(Event& event)
     if (const auto* hello = std::get_if<wire::HelloFrame>(&s_.reader.frame())) {
         return lifecycle_.on_hello(*hello, event, now_);
     }
+    if (const auto* probe = std::get_if<wire::MtuProbeFrame>(&s_.reader.frame())) {
+        return search_.on_probe(*probe, now_);
+    }
     return std::holds_alternative<wire::CloseFrame>(s_.reader.frame()) ? lifecycle_.on_close(now_)
                                                                        : FrameResult::malformed;
 }
@@ -254,6 +288,7 @@ FrameResult Inbound::on_sequenced(Event& event)
         FrameResult operator()(const wire::AccessFailure& f) { return in.initiator_.on_failure(f); }
         FrameResult operator()(const wire::HelloFrame&) { return FrameResult::malformed; }
         FrameResult operator()(const wire::CloseFrame&) { return FrameResult::malformed; }
+        FrameResult operator()(const wire::MtuProbeFrame&) { return FrameResult::malformed; }
     };
     if (const auto* eager = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
         return placement_.on_eager(*eager, event); // nearly all of them are these two

@@ -18,9 +18,11 @@
 #include "io/core/packet_io.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
+#include "peer/path_search.hpp"
 #include "peer/watch.hpp"
 #include "receive/frame_result.hpp"
 #include "receive/placement.hpp"
+#include "receive/reassembly.hpp"
 #include "rma/initiator.hpp"
 #include "rma/target.hpp"
 #include "send/ack_handler.hpp"
@@ -32,9 +34,10 @@ namespace srd {
 class Inbound {
 public:
     Inbound(Shared& shared, PeerLifecycle& lifecycle, PeerWatch& watch, AckHandler& acks,
-            Submission& submission, Placement& placement, RmaInitiator& initiator, RmaTarget& target) noexcept
+            Submission& submission, Placement& placement, RmaInitiator& initiator, RmaTarget& target,
+            PathSearch& search)
         : s_(shared), lifecycle_(lifecycle), watch_(watch), acks_(acks), submission_(submission),
-          placement_(placement), initiator_(initiator), target_(target)
+          placement_(placement), initiator_(initiator), target_(target), search_(search)
     {
     }
 
@@ -44,6 +47,7 @@ public:
 private:
     void on_packet(const RxPacket& packet);
     bool take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived);
+    bool take_fragment(wire::Reader& reader, const wire::PacketHeader& header, std::uint32_t peer);
     bool poll_done(Event& event);
     bool poll_held(Event& event);
     bool open_next();
@@ -60,6 +64,8 @@ private:
     Placement& placement_;
     RmaInitiator& initiator_;
     RmaTarget& target_;
+    PathSearch& search_;
+    Reassembly reassembly_;
     Time now_{}; ///< of the burst whose packets are being read
 };
 

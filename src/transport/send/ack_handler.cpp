@@ -139,7 +139,7 @@ void AckHandler::detect_losses(std::uint32_t index, Time now)
 void AckHandler::resend_all(std::uint32_t index)
 {
     Connection& connection = s_.peers[index].connection;
-    connection.window.resend_all(s_.packets);
+    connection.window.resend_all(s_.packets, TxSlot::Repair::refused);
     connection.recovery.on_resend_all();
     s_.peers.activate(index);
 }

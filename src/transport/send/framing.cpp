@@ -14,6 +14,20 @@ constexpr std::uint32_t page_size = 4096;
 /// 0.2 ms.
 constexpr std::uint64_t read_limit = 4U << 20;
 
+/// Bytes of the header of a frame with a piece of `message`, at most.
+std::uint32_t piece_overhead(const TxMessage& message) noexcept
+{
+    std::size_t frame = sizeof(wire::DataFrame);
+    if (message.is<WriteSend>()) {
+        frame = sizeof(wire::WriteFrame) + sizeof(wire::WriteTotal) +
+                wire::optional_size(message.envelope.flags, false);
+    } else if (message.is<EagerSend>()) {
+        frame = sizeof(wire::PartFrame) +
+                wire::optional_size(message.envelope.flags, message.level == CompletionLevel::delivery);
+    }
+    return static_cast<std::uint32_t>(sizeof(wire::PacketHeader) + frame);
+}
+
 } // namespace
 
 bool Framing::frame_now(const Operation& operation, std::uint32_t record, std::uint64_t total)
@@ -155,19 +169,15 @@ bool Framing::frame_request(std::uint32_t index, std::uint32_t record)
     return true;
 }
 
+std::uint32_t Framing::packet_size(const TxSlot& slot) const noexcept
+{
+    return slot.is_generated() ? piece_overhead(s_.outgoing[slot.message]) + slot.length : slot.wire_bytes();
+}
+
 /// Bytes of `message`'s payload that fit one packet of their own.
 std::uint32_t Framing::piece_size(const Peer& peer, const TxMessage& message) const noexcept
 {
-    std::size_t frame = sizeof(wire::DataFrame);
-    if (message.is<WriteSend>()) {
-        frame = sizeof(wire::WriteFrame) + sizeof(wire::WriteTotal) +
-                wire::optional_size(message.envelope.flags, false);
-    } else if (message.is<EagerSend>()) {
-        frame = sizeof(wire::PartFrame) +
-                wire::optional_size(message.envelope.flags, message.level == CompletionLevel::delivery);
-    }
-    const std::uint32_t room =
-        peer.route.mtu() - static_cast<std::uint32_t>(sizeof(wire::PacketHeader) + frame);
+    const std::uint32_t room = peer.route.mtu() - piece_overhead(message);
     // Whole pages are copied faster.
     return peer.route.same_host() && room > page_size ? room - room % page_size : room;
 }

@@ -35,6 +35,8 @@ public:
     bool frame_queued(std::uint32_t peer);
     /// Puts owed grants, answers and delivered frames into packets of their own.
     bool frame_control(std::uint32_t peer);
+    /// Bytes of the packet without an acknowledgement; of one that is generated perhaps fewer.
+    std::uint32_t packet_size(const TxSlot& slot) const noexcept;
     /// Writes the header of the frame that `slot`, which is generated, sends from the user's memory.
     std::byte* put_piece(const TxSlot& slot, std::byte* out) const noexcept;
 

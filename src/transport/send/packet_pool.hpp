@@ -35,7 +35,7 @@ static_assert(chunk_size >= max_inject_size + sizeof(wire::PartFrame) + sizeof(w
 class TxSlot {
 public:
     enum class State : std::uint8_t { open, ready, in_flight, lost };
-    enum class Repair : std::uint8_t { none, rack, probe, timeout, refused };
+    enum class Repair : std::uint8_t { none, rack, probe, timeout, refused, mtu };
 
     State state() const noexcept { return state_; }
     std::uint32_t psn() const noexcept { return psn_; }

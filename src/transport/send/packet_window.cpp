@@ -141,7 +141,7 @@ void PacketWindow::lose(PacketPool& pool, std::uint32_t index, TxSlot::Repair re
     }
 }
 
-void PacketWindow::resend_all(PacketPool& pool) noexcept
+void PacketWindow::resend_all(PacketPool& pool, TxSlot::Repair repair) noexcept
 {
     for (const bool control : {true, false}) {
         for (std::uint32_t psn = una_; psn != next_; ++psn) {
@@ -152,7 +152,7 @@ void PacketWindow::resend_all(PacketPool& pool) noexcept
             TxSlot& slot = pool.slots_[at];
             (slot.state_ == TxSlot::State::in_flight ? in_flight_ : lost_).erase(pool.slots_, at);
             slot.state_ = TxSlot::State::lost;
-            slot.repair_ = TxSlot::Repair::refused;
+            slot.repair_ = repair;
             lost_.push_back(pool.slots_, at);
         }
     }

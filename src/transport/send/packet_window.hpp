@@ -87,7 +87,7 @@ public:
     void lose(PacketPool& pool, std::uint32_t slot, TxSlot::Repair repair, bool first) noexcept;
     /// All that was sent is sent again: control packets first, then by psn, since the receiver's next message
     /// is in the oldest packet and anything else it can only refuse again.
-    void resend_all(PacketPool& pool) noexcept;
+    void resend_all(PacketPool& pool, TxSlot::Repair repair) noexcept;
 
     /// The unacknowledged packet with that psn, if it has been sent; no_index otherwise. una() <= psn <
     /// next().

@@ -57,8 +57,11 @@ bool Transmitter::another_turn(const Peer& peer, Time now) const noexcept
     if (!peer.handshake.established()) {
         return false;
     }
-    if (connection.receiver.ack_now()) {
+    if (connection.receiver.ack_now() || peer.route.path_mtu().any_due()) {
         return true;
+    }
+    if (connection.fragmentation.any() && waits_for_fragments(peer)) {
+        return false;
     }
     // The peer's own packet window is reopened by acknowledgements; shared pools are not.
     if (connection.refusal.blocked()) {
@@ -73,6 +76,7 @@ bool Transmitter::another_turn(const Peer& peer, Time now) const noexcept
 std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> packets, Time now)
 {
     Peer& peer = s_.peers[index];
+    const Connection& connection = peer.connection;
     std::size_t built = 0;
     peer.connection.paths.begin_turn();
     if (peer.handshake.hello_due() && emit_bare(index, Bare::hello, packets[built], now)) {
@@ -84,8 +88,14 @@ std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> pack
     if (!peer.handshake.established()) {
         return built;
     }
+    if (peer.route.path_mtu().any_due()) {
+        built += emit_probes(index, packets.subspan(built), now);
+    }
     while (built < packets.size()) {
-        const std::uint32_t slot = next_packet(index, now);
+        std::uint32_t slot = next_packet(index, now);
+        if (connection.fragmentation.any()) {
+            slot = next_fitting(index, slot, now);
+        }
         if (slot == no_index || !emit(index, slot, packets[built], now)) {
             break;
         }
@@ -191,6 +201,7 @@ std::byte* Transmitter::begin(RouteId route, TxPacket& packet) noexcept
     packet.length = 0;
     packet.iov_count = 0;
     packet.stable_from = max_tx_iov;
+    packet.alone = false;
     return headers_[headers_used_++].bytes.data();
 }
 
@@ -214,7 +225,10 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         return false;
     }
     packet.cookie = slot_index;
-    slot.path = choose_path(peer, slot, now);
+    const bool goes_on = slot.state() == TxSlot::State::in_flight; // with the next fragment
+    if (!goes_on) {
+        slot.path = choose_path(peer, slot, now);
+    }
     packet.path = slot.path;
 
     // Waiting for an acknowledgement would stall a full window, a repair, and every packet that ends an
@@ -231,7 +245,9 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     }
     const bool request = connection.ack_clock.on_packet(slot.length, stalls, connection.congestion.bytes(mtu),
                                                         connection.window.bytes_in_flight(), mtu);
-    book_sent(peer, slot_index, now);
+    if (!goes_on) {
+        book_sent(peer, slot_index, now);
+    }
 
     std::byte* out = start;
     auto& header = wire::append<wire::PacketHeader>(out);
@@ -249,6 +265,9 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         out = connection.receiver.write_ack(out, mtu - fixed, now);
     }
     add_frames(slot, start, out, packet);
+    if (connection.fragmentation.any() && is_too_long(peer, slot)) {
+        cut_fragment(peer, slot, goes_on, packet);
+    }
     finish(packet);
     return true;
 }
@@ -294,6 +313,8 @@ Counter& Transmitter::repair_counter(TxSlot::Repair repair) const noexcept
         return s_.count.retransmits_timeout;
     case TxSlot::Repair::refused:
         return s_.count.retransmits_refused;
+    case TxSlot::Repair::mtu:
+        return s_.count.retransmits_mtu;
     case TxSlot::Repair::rack:
     case TxSlot::Repair::none: // a lost packet always has a reason
         break;
@@ -308,8 +329,12 @@ void Transmitter::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
     const TxSlot& slot = s_.packets[slot_index];
     if (slot.state() == TxSlot::State::lost) {
         repair_counter(slot.repair()).add();
+        if (slot.attempt() != 0 && slot.wire_bytes() > PathMtu::base) {
+            peer.route.path_mtu().suspect(now);
+        }
     } else if (!connection.window.any_outstanding()) { // a repetition is no new wait
         peer.liveness.on_wait_begins(now);
+        peer.route.path_mtu().on_traffic(now);
     }
     connection.window.sent(s_.packets, slot_index, now);
     connection.recovery.on_sent(s_.tuning, now);
@@ -335,7 +360,8 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     switch (kind) {
     case Bare::hello:
         // Nothing earlier than una() is ever sent on this connection.
-        out = peer.handshake.write_hello(out, s_.identity, peer.connection.window.una());
+        out = peer.handshake.write_hello(out, s_.identity, peer.route.largest_packet(),
+                                         peer.connection.window.una());
         break;
     case Bare::ack:
         receiver.take_question();
@@ -390,6 +416,10 @@ void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)
             const TxSlot& slot = s_.packets[packet.cookie];
             const std::uint32_t index = slot.peer;
             Peer& peer = s_.peers[index];
+            s_.peers.activate(index);
+            if (take_back_fragment(peer, packet)) {
+                continue;
+            }
             if (peer.route.same_host()) { // a ring in memory is full, and may be the next time: one packet,
                                           // in a moment
                 peer.turn.limit = 1;
@@ -399,12 +429,14 @@ void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)
                 repair_counter(slot.repair()).undo();
             }
             peer.connection.window.unsent(s_.packets, packet.cookie);
-            s_.peers.activate(index);
             continue;
         }
         const std::uint32_t index = s_.peers.of_route(packet.route);
         if (index != no_index) {
-            if (s_.peers[index].handshake.established()) {
+            if (packet.iov_count != 1) {
+                s_.count.mtu_probes.undo();
+                s_.peers[index].route.path_mtu().unsent();
+            } else if (s_.peers[index].handshake.established()) {
                 s_.peers[index].connection.receiver.request_ack();
             }
             // A hello that was not sent is repeated by its timer.

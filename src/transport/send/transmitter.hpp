@@ -27,7 +27,8 @@ class Transmitter {
 public:
     /// `headers`: of packets built and not yet taken by the backend.
     Transmitter(Shared& shared, Framing& framing, PeerLifecycle& lifecycle, std::uint32_t headers)
-        : s_(shared), framing_(framing), lifecycle_(lifecycle), headers_(headers), header_capacity_(headers)
+        : s_(shared), framing_(framing), lifecycle_(lifecycle), headers_(headers), header_capacity_(headers),
+          padding_(shared.caps.max_packet)
     {
     }
 
@@ -64,6 +65,15 @@ private:
     std::size_t emit_refusals(std::span<TxPacket> packets);
     std::byte* begin(RouteId route, TxPacket& packet) noexcept;
     void finish(TxPacket& packet) noexcept;
+    // What the search for the MTU, and its fall, ask for
+    std::size_t emit_probes(std::uint32_t peer, std::span<TxPacket> packets, Time now);
+    bool emit_probe(std::uint32_t peer, PathMtu::Probe probe, bool answer, TxPacket& packet);
+    std::uint32_t next_fitting(std::uint32_t peer, std::uint32_t slot, Time now);
+    bool is_too_long(const Peer& peer, const TxSlot& slot) const noexcept;
+    std::uint32_t packet_under_way(const Peer& peer) const noexcept;
+    bool waits_for_fragments(const Peer& peer) const noexcept;
+    void cut_fragment(Peer& peer, const TxSlot& slot, bool goes_on, TxPacket& packet) noexcept;
+    bool take_back_fragment(Peer& peer, const TxPacket& packet) noexcept;
     void book_sent(Peer& peer, std::uint32_t slot, Time now);
     Counter& repair_counter(TxSlot::Repair repair) const noexcept;
 
@@ -73,6 +83,7 @@ private:
     LazyArray<Header> headers_;
     std::uint32_t header_capacity_;
     std::uint32_t headers_used_ = 0;
+    LazyArray<std::byte> padding_; ///< of probes: zeros
 };
 
 } // namespace srd

@@ -300,6 +300,22 @@ bool decode_hello(Reader& reader, HelloFrame& out) noexcept
     return true;
 }
 
+/// A question is the only frame of a packet of the size that it names.
+bool decode_mtu_probe(const Source& from, MtuProbeFrame& out) noexcept
+{
+    const auto frame = from.reader.take<MtuProbeFrame>();
+    if (!frame || from.has_remote || (frame->flags & ~mtu_probe_flag::all) != 0) {
+        return false;
+    }
+    out = *frame;
+    const std::size_t padding = from.reader.remaining();
+    if ((frame->flags & mtu_probe_flag::answer) != 0) {
+        return padding == 0;
+    }
+    return sizeof(PacketHeader) + sizeof(MtuProbeFrame) + padding == frame->size &&
+           from.reader.take_bytes(padding).has_value();
+}
+
 /// A frame of fixed size, all of which may be believed so far.
 template <typename Layout>
 bool take(Reader& reader, Frame& frame) noexcept
@@ -346,6 +362,8 @@ bool decode(Reader& reader, bool has_remote, std::uint32_t remote_length, Frame&
         return decode_failure(reader, false, frame.emplace<AccessFailure>());
     case FrameType::denied:
         return decode_failure(reader, true, frame.emplace<AccessFailure>());
+    case FrameType::mtu_probe:
+        return decode_mtu_probe(from, frame.emplace<MtuProbeFrame>());
     }
     return false;
 }

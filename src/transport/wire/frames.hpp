@@ -105,8 +105,9 @@ struct AccessFailure {
     std::uint16_t faults = 0; ///< fault: fault frames made so far
 };
 
-using Frame = std::variant<EagerFrame, RequestedMessage, GrantFrame, DataPiece, DeliveredFrame, HelloFrame,
-                           CloseFrame, WritePiece, ReadFrame, AtomicRequest, AtomicResult, AccessFailure>;
+using Frame =
+    std::variant<EagerFrame, RequestedMessage, GrantFrame, DataPiece, DeliveredFrame, HelloFrame, CloseFrame,
+                 WritePiece, ReadFrame, AtomicRequest, AtomicResult, AccessFailure, MtuProbeFrame>;
 
 /// Room that every packet keeps in front of its frames for the header and an acknowledgement block with so
 /// many bitmap words, so that acknowledgements can ride on what is framed already.

@@ -29,7 +29,9 @@ namespace packet_flag {
 inline constexpr std::uint8_t sequenced = 1; ///< psn is valid; the packet is acknowledged and delivered once
 inline constexpr std::uint8_t has_ack = 2;   ///< an AckBlock follows the header
 inline constexpr std::uint8_t ack_requested = 4; ///< acknowledge without delay
-inline constexpr std::uint8_t all = 7;
+inline constexpr std::uint8_t fragment =
+    8; ///< with sequenced: a FragmentHeader and a piece of the packet follow
+inline constexpr std::uint8_t all = 15;
 } // namespace packet_flag
 
 //   0               1               2               3
@@ -89,21 +91,33 @@ struct AckBlock {
 static_assert(sizeof(AckBlock) == 24 && alignof(AckBlock) == 1);
 inline constexpr std::size_t max_ack_words = packet_window / 64;
 
+/// Where a fragment lies in the frames of its packet. They never change under a psn, so a packet that was
+/// made before the path's MTU fell is sent in fragments, each in a packet of its own with the header of the
+/// whole.
+struct FragmentHeader {
+    u32 offset; ///< a multiple of fragment_unit
+    u32 total;  ///< bytes of frames of the whole packet
+};
+static_assert(sizeof(FragmentHeader) == 8 && alignof(FragmentHeader) == 1);
+/// All fragments of a packet but its last have a multiple of this many bytes.
+inline constexpr std::uint32_t fragment_unit = 8;
+
 enum class FrameType : std::uint8_t {
-    message = 1,   ///< a whole message
-    part = 2,      ///< a piece of a message sent without asking (eager)
-    request = 3,   ///< request to send a large message
-    grant = 4,     ///< permission to send up to an offset
-    data = 5,      ///< a piece of a granted message
-    delivered = 6, ///< a message was placed in a matched buffer
-    hello = 7,     ///< introduction, handshake and probe
-    close = 8,     ///< the sender's endpoint goes away
-    write = 9,     ///< bytes for the receiver's registered memory
-    read = 10,     ///< request for bytes of the receiver's registered memory; answered by data or denied
-    atomic = 11,   ///< an atomic operation on the receiver's registered memory
-    result = 12,   ///< what a fetching atomic found
-    fault = 13,    ///< a write, or an atomic that fetches nothing, was not carried out
-    denied = 14,   ///< a read or a fetching atomic was not carried out
+    message = 1,    ///< a whole message
+    part = 2,       ///< a piece of a message sent without asking (eager)
+    request = 3,    ///< request to send a large message
+    grant = 4,      ///< permission to send up to an offset
+    data = 5,       ///< a piece of a granted message
+    delivered = 6,  ///< a message was placed in a matched buffer
+    hello = 7,      ///< introduction, handshake and probe
+    close = 8,      ///< the sender's endpoint goes away
+    write = 9,      ///< bytes for the receiver's registered memory
+    read = 10,      ///< request for bytes of the receiver's registered memory; answered by data or denied
+    atomic = 11,    ///< an atomic operation on the receiver's registered memory
+    result = 12,    ///< what a fetching atomic found
+    fault = 13,     ///< a write, or an atomic that fetches nothing, was not carried out
+    denied = 14,    ///< a read or a fetching atomic was not carried out
+    mtu_probe = 15, ///< asks whether a packet of this size arrives
 };
 
 namespace frame_flag {
@@ -330,5 +344,20 @@ struct CloseFrame {
     u16 reserved;
 };
 static_assert(sizeof(CloseFrame) == 4);
+
+namespace mtu_probe_flag {
+inline constexpr std::uint8_t answer = 1;
+inline constexpr std::uint8_t all = 1;
+} // namespace mtu_probe_flag
+
+/// A question has its packet to itself and is padded to `size`; the answer repeats the fields and is not
+/// padded: nobody is made to send more than has come.
+struct MtuProbeFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::mtu_probe);
+    u8 flags = 0; ///< mtu_probe_flag
+    u16 number;   ///< of the question
+    u32 size;     ///< bytes of the whole packet
+};
+static_assert(sizeof(MtuProbeFrame) == 8);
 
 } // namespace srd::wire

@@ -50,7 +50,7 @@ SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& option
     : network_(network), host_(host), options_(options), caps_(caps_of(options, this)),
       epoch_(static_cast<std::uint32_t>(seed)), counters_(counters), random_(seed),
       address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet), mtu_true_(mtu_to_),
-      bytes_from_(network.host_count())
+      carried_to_(mtu_to_), bytes_from_(network.host_count())
 {
 }
 
@@ -221,6 +221,8 @@ bool SimIo::transmit(const TxPacket& packet)
     datagram->path = packet.path;
     if (packet.length > mtu_true_[destination] && mtu_to_[destination] > mtu_true_[destination]) {
         counters_.io_tx_errors.add(); // as EMSGSIZE from a router: accepted and lost
+        network_.release(datagram);
+    } else if (packet.length > carried_to_[destination]) {
         network_.release(datagram);
     } else if (!network_.send(datagram)) {
         network_.release(datagram);

@@ -72,6 +72,8 @@ public:
     /// Changes the MTU towards `host`. Packets that are too long are lost until the backend finds out
     /// and tells the engine; then those that were built before go as fragments.
     void set_mtu(std::uint32_t host, std::uint32_t mtu, Time now);
+    /// From now on packets towards `host` of more than `bytes` vanish, and nobody is told.
+    void set_black_hole(std::uint32_t host, std::uint32_t bytes) { carried_to_.at(host) = bytes; }
     /// When a pass would find something to do here; time_never if nothing is foreseen.
     Time next_due() const;
     std::uint32_t route_host(RouteId route) const { return route_hosts_.at(index_of(route)); }
@@ -119,8 +121,9 @@ private:
     const SocketAddress address_;
     std::vector<std::uint32_t> route_hosts_;
     std::deque<SocketAddress> route_addresses_;
-    std::vector<std::uint32_t> mtu_to_;   ///< that the backend knows
-    std::vector<std::uint32_t> mtu_true_; ///< that the path has
+    std::vector<std::uint32_t> mtu_to_;     ///< that the backend knows
+    std::vector<std::uint32_t> mtu_true_;   ///< that the path has
+    std::vector<std::uint32_t> carried_to_; ///< longer packets vanish
     std::vector<std::uint64_t> bytes_from_;
     std::map<std::uint32_t, RouteId> routes_;
     std::deque<SimPacket*> rx_queue_;

@@ -141,7 +141,7 @@ TEST_CASE("read: fetches what is there", "[engine][rma]")
     Transfer read(size, OperationKind::read);
     std::fill(read.bytes.begin(), read.bytes.end(), std::byte{0xee});
     REQUIRE(pair.submit(read.get(), 6) == Status::ok);
-    pair.run();
+    pair.run(8000);
     REQUIRE(pair.a.done.size() == 1);
     CHECK(pair.a.done[0].cause == Cause::none);
     CHECK(pair.a.done[0].cookie == 6);

@@ -37,7 +37,7 @@ inline const std::string placement = receive + "/placement", inbound = receive +
 inline const std::string target = rma + "/target", initiator = rma + "/initiator";
 inline const std::string framing = send + "/framing", submission = send + "/submission";
 inline const std::string ack_handler = send + "/ack_handler", transmitter = send + "/transmitter";
-inline const std::string lifecycle = peer + "/lifecycle";
+inline const std::string lifecycle = peer + "/lifecycle", path_search = peer + "/path_search";
 inline const std::string watch = peer + "/watch";
 inline const std::string timing_wheel = transport + "/timing_wheel";
 inline const std::string progress = transport + "/progress";
@@ -109,14 +109,16 @@ inline std::vector<Room> engine_rooms()
         {lifecycle, {base, operation, receive, shared, placement}},
         {watch, {base, operation, shared, lifecycle}},
         {submission, {base, operation, receive, shared, initiator, framing, lifecycle}},
+        {path_search, {base, operation, receive, shared}},
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, shared, framing, lifecycle}},
+        {transmitter + "_mtu", {base, shared, transmitter}},
         {inbound,
          {base, packet_io, operation, receive, shared, placement, target, initiator, lifecycle, watch,
-          submission, ack_handler}},
+          path_search, submission, ack_handler}},
         {engine,
          {base, packet_io, operation, lb, shared, placement, target, initiator, framing, lifecycle, watch,
-          submission, ack_handler, transmitter, inbound},
+          path_search, submission, ack_handler, transmitter, inbound},
          {"engine.hpp"}},
         {progress, {base, packet_io, engine}},
     };

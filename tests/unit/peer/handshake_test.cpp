@@ -28,7 +28,7 @@ Identity identity()
 wire::HelloFrame written(Handshake& handshake)
 {
     std::array<std::byte, sizeof(wire::HelloFrame)> bytes{};
-    CHECK(handshake.write_hello(bytes.data(), identity(), 1234) == bytes.data() + bytes.size());
+    CHECK(handshake.write_hello(bytes.data(), identity(), 1400, 1234) == bytes.data() + bytes.size());
     wire::HelloFrame frame;
     std::memcpy(&frame, bytes.data(), sizeof(frame));
     return frame;
@@ -59,7 +59,7 @@ TEST_CASE("Handshake: a hello says who we are and what we want to be called")
     CHECK(hello.connection == 55);
     CHECK(hello.incarnation == 99);
     CHECK(hello.first_psn == 1234);
-    CHECK(hello.max_packet == 1500);
+    CHECK(hello.max_packet == 1400);
     CHECK(hello.rx_buffer == 4096);
     CHECK(hello.address_length == 5);
     CHECK(hello.address == identity().address);

@@ -2,6 +2,7 @@
 //
 // How connections begin and end.
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "unit/peer/lifecycle_world.hpp"
@@ -44,7 +45,9 @@ TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connect
     CHECK_FALSE(world.shared.reader.is_open());
     CHECK(world.peer(peer).handshake.established());
     CHECK(world.peer(peer).handshake.tx_connection() == 66);
-    CHECK(world.peer(peer).route.mtu() == 1300);
+    CHECK(world.peer(peer).route.mtu() == PathMtu::base);
+    CHECK(world.peer(peer).route.path_mtu().ceiling() == 1300);
+    CHECK(world.peer(peer).route.path_mtu().due()); // is asked for at once
     CHECK(world.peer(peer).liveness.heard());
     CHECK(world.count.handshakes.value() == 2); // one by the world itself
     CHECK(world.receiver(peer).ack_now());      // tells it that its answer has come
@@ -164,7 +167,8 @@ TEST_CASE(
     CHECK(peer.handshake.rx_connection() == after);
     CHECK(peer.handshake.tx_connection() == 66);
     CHECK(peer.handshake.remote_incarnation() == 77);
-    CHECK(peer.route.mtu() == 1300);
+    CHECK(peer.route.path_mtu().ceiling() == 1300);
+    CHECK(peer.route.path_mtu().due());
     CHECK(peer.connection.window.next() == psn);
     CHECK(world.receiver(world.a).check(4000) == Receiver::Window::fresh);
     CHECK(world.receiver(world.a).message_next() == 0);
@@ -231,7 +235,7 @@ TEST_CASE("PeerLifecycle: a connection's end leaves nothing but the route")
     CHECK(peer.handshake.rx_connection() != before);
     CHECK(world.shared.peers.of_connection(before) == no_index);
     CHECK_FALSE(peer.liveness.heard());
-    CHECK(peer.route.mtu() == Route::unmet_max_packet);
+    CHECK(peer.route.mtu() == PathMtu::base);
     CHECK(peer.route.same_host());
     CHECK(peer.drained());
     world.shared.revocation_due = false;
@@ -282,6 +286,12 @@ TEST_CASE("PeerLifecycle: what the backend learns of a route")
     };
     notice(Kind::mtu_changed, 1100);
     CHECK(world.peer(world.a).route.mtu() == 1100);
+    CHECK(world.peer(world.a).connection.fragmentation.any()); // what was framed before may be longer
+    std::array<std::byte, sizeof(wire::HelloFrame)> room{};
+    world.peer(world.a).handshake.write_hello(room.data(), world.shared.identity, 1100, 0);
+    notice(Kind::mtu_changed, 1400);
+    CHECK(world.peer(world.a).route.path_mtu().due());
+    CHECK(world.peer(world.a).handshake.hello_due()); // more may come, too: the peer is told
     notice(Kind::same_host);
     CHECK(world.peer(world.a).route.same_host());
     notice(Kind::network);

@@ -226,7 +226,7 @@ TEST_CASE("Peer: what it waits for and what it has to say")
     std::array<std::byte, sizeof(hello)> room{};
     Identity identity;
     identity.incarnation = identity.address_length = 1;
-    peer.handshake.write_hello(room.data(), identity, 0);
+    peer.handshake.write_hello(room.data(), identity, 1400, 0);
     CHECK(peer.has_work()); // the acknowledgement
     peer.connection.receiver = Receiver{};
     CHECK_FALSE(peer.has_work());

@@ -265,7 +265,7 @@ TEST_CASE("PacketWindow: everything again, control packets first, then by psn")
     parts.window.sent(parts.pool, slots[0], start + 1ms);
     parts.ack(slots[1]);
     const std::uint32_t unsent = parts.add();
-    parts.window.resend_all(parts.pool);
+    parts.window.resend_all(parts.pool, Repair::refused);
     parts.check();
     CHECK(parts.window.bytes_in_flight() == 0);
     CHECK(parts.window.first_ready() == unsent);

@@ -50,6 +50,15 @@ HelloFrame hello()
     return frame;
 }
 
+MtuProbeFrame mtu_answer()
+{
+    MtuProbeFrame frame;
+    frame.flags = mtu_probe_flag::answer;
+    frame.number = 3;
+    frame.size = 1472;
+    return frame;
+}
+
 AtomicFrame atomic_frame(std::uint8_t flags, std::uint16_t length, std::uint8_t ranges)
 {
     AtomicFrame frame;
@@ -88,6 +97,7 @@ std::vector<std::pair<std::string, Bytes>> samples()
         {"delivered", raw(DeliveredFrame{})},
         {"hello", raw(hello())},
         {"close", raw(CloseFrame{})},
+        {"answer to a probe", raw(mtu_answer())},
         {"write", write_frame({{1, 0, 2}, 8, 8, 3, 4, true, true})},
         {"piece of a write", write_frame({{1, 0, 2}, 8, 20, 3, 4, false, true})},
         {"read", raw(ReadFrame{})},
@@ -127,7 +137,8 @@ TEST_CASE("frames: those with a piece of something longer, and hellos, end their
         Frame frame;
         std::size_t rest = 0;
         const bool good = decodes(packet + Bytes(1), frame, rest);
-        const bool ends = name == "part" || name == "data" || name == "hello" || name == "piece of a write";
+        const bool ends = name == "part" || name == "data" || name == "hello" || name == "piece of a write" ||
+                          name == "answer to a probe";
         CHECK(good == !ends);
         CHECK((ends || rest == 1));
     }
@@ -137,7 +148,7 @@ TEST_CASE("frames: no type but those of the protocol")
 {
     CHECK(malformed({}));
     for (unsigned type = 0; type < 256; ++type) {
-        if (type == 0 || type > 14) {
+        if (type == 0 || type > 15) {
             INFO(type);
             Bytes packet(128);
             packet[0] = static_cast<std::byte>(type);
@@ -242,6 +253,25 @@ TEST_CASE("frames: malformed requests")
         frame.flags = static_cast<std::uint8_t>(flags);
         CHECK(malformed(raw(frame) + Bytes(200)));
     }
+}
+
+TEST_CASE("frames: a probe of the MTU is as long as it says, its answer bears no padding")
+{
+    MtuProbeFrame frame;
+    frame.number = 7;
+    frame.size = 1472;
+    const std::size_t padding = 1472 - sizeof(PacketHeader) - sizeof(frame);
+    const Bytes probe = raw(frame) + Bytes(padding);
+    CHECK(raw(only<MtuProbeFrame>(probe)) == raw(frame));
+    CHECK(malformed(raw(frame) + Bytes(padding - 1)));
+    CHECK(malformed(raw(frame) + Bytes(padding + 1)));
+    CHECK(malformed(raw(frame) + Bytes(padding), {true, 0}));
+    CHECK(malformed(raw(frame)));
+    frame.flags = mtu_probe_flag::answer;
+    CHECK(raw(only<MtuProbeFrame>(raw(frame))) == raw(frame));
+    CHECK(malformed(raw(frame) + Bytes(1)));
+    frame.flags = 2;
+    CHECK(malformed(raw(frame)));
 }
 
 TEST_CASE("frames: grant, delivered, close and read are their layouts")

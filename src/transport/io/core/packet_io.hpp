@@ -90,6 +90,8 @@ struct TxPacket {
     /// The pieces from this one on stay valid and unchanged for longer, until the packet is acknowledged or
     /// PacketIo::revoke(): a receiver on the same host may read them where they are.
     std::uint8_t stable_from = max_tx_iov;
+    /// It asks whether a packet of this size arrives: sent as one datagram and unfragmented, or lost.
+    bool alone = false;
     std::uint32_t cookie = 0; ///< the sender's own; not interpreted
     std::uint32_t length = 0; ///< sum over iov
     std::array<iovec, max_tx_iov> iov{};

@@ -82,7 +82,7 @@ UdpSender& UdpTransmitter::sender_of(PathId path)
 std::size_t UdpTransmitter::run_length(std::span<const TxPacket> packets, bool segmentation) const noexcept
 {
     const TxPacket& first = packets.front();
-    if (!segmentation || first.length == 0) {
+    if (!segmentation || first.length == 0 || first.alone) {
         return 1;
     }
     const std::size_t fitting = std::min<std::size_t>(max_segments, max_udp_payload / first.length);
@@ -92,7 +92,7 @@ std::size_t UdpTransmitter::run_length(std::span<const TxPacket> packets, bool s
     while (count < limit) {
         const TxPacket& packet = packets[count];
         if (packet.route != first.route || packet.path != first.path || packet.length > first.length ||
-            packet.length == 0) {
+            packet.length == 0 || packet.alone) {
             break;
         }
         ++count;
@@ -259,8 +259,9 @@ UdpTransmitter::Verdict UdpTransmitter::judge(int error, const TxPacket& packet,
                                               UdpSender& sender)
 {
     switch (error) {
+    case ENOBUFS: // the device's queue is full, or (a virtual one) its other end does not take this size
+        return packet.alone ? Verdict::lost : Verdict::stop;
     case EAGAIN:
-    case ENOBUFS: // the device's queue is full
     case ENOMEM:
         return Verdict::stop;
     case EINTR:
@@ -317,7 +318,7 @@ std::size_t UdpTransmitter::send_one_by_one(std::span<const TxPacket> packets, U
         if (verdict == Verdict::retry && ++attempts < max_attempts) {
             continue;
         }
-        if (verdict != Verdict::one_by_one || !send_fragmented(packet)) {
+        if (verdict != Verdict::one_by_one || packet.alone || !send_fragmented(packet)) {
             counters_.io_tx_errors.add();
         }
         ++accepted;

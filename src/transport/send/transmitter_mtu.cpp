@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Packets out because of the path's MTU: probes and answers that find it, and
+// fragments of what was made before it fell.
+#include "send/transmitter.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include <srd/iov.hpp>
+
+namespace srd {
+
+// -- Probes ---------------------------------------------------------------------------------
+
+std::size_t Transmitter::emit_probes(std::uint32_t index, std::span<TxPacket> packets, Time now)
+{
+    Peer& peer = s_.peers[index];
+    PathMtu& mtu = peer.route.path_mtu();
+    std::size_t built = 0;
+    if (packets.empty()) {
+        return 0;
+    }
+    if (const PathMtu::Probe owed = mtu.take_owed(); owed.size != 0) {
+        built += emit_probe(index, owed, true, packets[built]) ? 1U : 0U; // else the probe comes again
+    }
+    if (mtu.due() && built < packets.size()) {
+        const Duration rto =
+            peer.connection.recovery.rtt().rto(s_.tuning.rto_min, std::chrono::seconds(1), 0);
+        if (emit_probe(index, mtu.take(rto, now), false, packets[built])) {
+            s_.count.mtu_probes.add();
+            ++built;
+        } else {
+            mtu.unsent();
+        }
+    }
+    return built;
+}
+
+bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool answer, TxPacket& packet)
+{
+    Peer& peer = s_.peers[index];
+    std::byte* const start = begin(peer.route.id(), packet);
+    if (start == nullptr) {
+        return false;
+    }
+    packet.path = peer.connection.paths.any(s_.random.next());
+    wire::PacketHeader header;
+    header.path = static_cast<std::uint8_t>(index_of(packet.path));
+    header.connection = peer.handshake.tx_connection();
+    wire::MtuProbeFrame frame;
+    frame.flags = answer ? wire::mtu_probe_flag::answer : std::uint8_t{0};
+    frame.number = probe.number;
+    frame.size = probe.size;
+    const auto length = static_cast<std::size_t>(wire::put(wire::put(start, header), frame) - start);
+    packet.iov[packet.iov_count++] = {start, length};
+    if (!answer) {
+        packet.alone = true; // of a batch, the system may let through what it would not otherwise
+        packet.iov[packet.iov_count++] = {&padding_[0], probe.size - length};
+    }
+    finish(packet);
+    return true;
+}
+
+// -- Fragments ------------------------------------------------------------------------------
+
+bool Transmitter::is_too_long(const Peer& peer, const TxSlot& slot) const noexcept
+{
+    return framing_.packet_size(slot) > peer.route.mtu();
+}
+
+/// The packet whose fragments the receiver puts together, unless it is acknowledged; no_index: none.
+std::uint32_t Transmitter::packet_under_way(const Peer& peer) const noexcept
+{
+    const Fragmentation& fragmentation = peer.connection.fragmentation;
+    const PacketWindow& window = peer.connection.window;
+    const std::uint32_t psn = fragmentation.psn();
+    if (!fragmentation.under_way() || psn - window.una() >= window.next() - window.una()) {
+        return no_index;
+    }
+    return window.find_sent(s_.packets, psn);
+}
+
+/// Nothing more goes to the peer before it has acknowledged the packet under way, or that is lost.
+bool Transmitter::waits_for_fragments(const Peer& peer) const noexcept
+{
+    const std::uint32_t under_way = packet_under_way(peer);
+    return under_way != no_index && s_.packets[under_way].state() == TxSlot::State::in_flight &&
+           !peer.connection.fragmentation.more();
+}
+
+/// What goes instead of `next`, when some may be longer than the MTU.
+std::uint32_t Transmitter::next_fitting(std::uint32_t index, std::uint32_t next, Time now)
+{
+    Peer& peer = s_.peers[index];
+    Fragmentation& fragmentation = peer.connection.fragmentation;
+    fragmentation.on_progress(peer.connection.window.una());
+    const std::uint32_t under_way = packet_under_way(peer);
+    if (under_way == no_index || !is_too_long(peer, s_.packets[under_way])) {
+        return next;
+    }
+    const TxSlot& slot = s_.packets[under_way];
+    if (!peer.connection.refusal.blocked()) {
+        if (slot.state() == TxSlot::State::lost) {
+            return may_send(peer, &slot, now) ? under_way : no_index; // what has arrived of it is kept there
+        }
+        if (fragmentation.more()) {
+            return under_way;
+        }
+    }
+    return next != no_index && is_too_long(peer, s_.packets[next]) ? no_index : next;
+}
+
+/// Makes `packet`, which is too long, the next fragment of itself. `goes_on`: it is not the first.
+void Transmitter::cut_fragment(Peer& peer, const TxSlot& slot, bool goes_on, TxPacket& packet) noexcept
+{
+    Fragmentation& fragmentation = peer.connection.fragmentation;
+    if (!goes_on) {
+        fragmentation.begin(slot.psn());
+    }
+    const std::array<iovec, max_tx_iov> pieces = packet.iov;
+    const std::span<const iovec> whole = std::span(pieces).first(packet.iov_count);
+    const std::uint64_t total = total_length(whole) - sizeof(wire::PacketHeader);
+    const std::uint32_t offset =
+        fragmentation.offset() < total ? fragmentation.offset() : 0; // it may have shrunk
+
+    constexpr std::size_t own = sizeof(wire::PacketHeader) + sizeof(wire::FragmentHeader);
+    const std::uint64_t room = (peer.route.mtu() - own) / wire::fragment_unit * wire::fragment_unit;
+    const std::uint64_t length = std::min(room, total - offset);
+    const auto start = static_cast<std::byte*>(whole[0].iov_base);
+    wire::PacketHeader header;
+    std::memcpy(&header, start, sizeof(header));
+    header.flags |= wire::packet_flag::fragment | wire::packet_flag::ack_requested;
+    wire::FragmentHeader place;
+    place.offset = offset;
+    place.total = static_cast<std::uint32_t>(total);
+    std::byte* const front = start + sizeof(Header) - own; // nothing of such a packet lies at the end
+    wire::put(wire::put(front, header), place);
+    packet.iov[0] = {front, own};
+    packet.iov_count = static_cast<std::uint8_t>(
+        1 + slice(whole, sizeof(header) + offset, length, std::span(packet.iov).subspan(1)));
+    packet.stable_from = max_tx_iov;
+    if (offset + length == total) {
+        fragmentation.sent_all();
+    } else {
+        fragmentation.sent_until(static_cast<std::uint32_t>(offset + length));
+    }
+    s_.count.tx_fragments.add();
+}
+
+/// False: it is none.
+bool Transmitter::take_back_fragment(Peer& peer, const TxPacket& packet) noexcept
+{
+    if (!peer.connection.fragmentation.under_way()) {
+        return false;
+    }
+    wire::Reader reader({static_cast<const std::byte*>(packet.iov[0].iov_base), packet.iov[0].iov_len});
+    const auto header = reader.take<wire::PacketHeader>();
+    if ((header->flags & wire::packet_flag::fragment) == 0) {
+        return false;
+    }
+    peer.connection.fragmentation.sent_until(reader.take<wire::FragmentHeader>()->offset);
+    s_.count.tx_fragments.undo();
+    return true;
+}
+
+} // namespace srd
