@@ -203,6 +203,18 @@ void Peers::waiting(RouteId route, Cause cause, std::uint64_t ms) const noexcept
     say(line.data(), line.data()); // each is another one
 }
 
+void Peers::narrow(RouteId route, std::uint64_t found, std::uint64_t expected) const noexcept
+{
+    const std::string peer = text(route);
+    std::array<char, 512> line{};
+    std::snprintf(
+        line.data(), line.size(),
+        "the path to %s carries packets of at most %llu bytes (expected %llu), and smaller ones are "
+        "sent from now on: an MTU differs on the way, or ICMP is filtered",
+        peer.c_str(), static_cast<unsigned long long>(found), static_cast<unsigned long long>(expected));
+    say("the MTU of a path", line.data()); // the other peers' are in the log
+}
+
 void Peers::failed(RouteId route, Cause cause) const noexcept
 {
     tell_failure(text(route), cause);

@@ -62,6 +62,10 @@ public:
     /// Operations have waited for the peer for `ms`, and what is known of it is not that it computes.
     void waiting(RouteId route, Cause cause, std::uint64_t ms) const noexcept SRD_REQUIRES(endpoint_lock);
 
+    /// Packets to the peer are of `found` bytes at most; both ends would take `expected`.
+    void narrow(RouteId route, std::uint64_t found, std::uint64_t expected) const noexcept
+        SRD_REQUIRES(endpoint_lock);
+
     /// The peer itself stays until it goes: it may go on sending to us, and fi_av_remove() must not cut a
     /// conversation that does not need the vector.
     void address_removed(fi_addr_t fi_addr) noexcept override;

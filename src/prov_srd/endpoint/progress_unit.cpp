@@ -2,7 +2,6 @@
 #include "endpoint/progress_unit.hpp"
 
 #include <algorithm>
-#include <cinttypes>
 #include <utility>
 
 #include <srd/check.hpp>
@@ -155,11 +154,7 @@ void ProgressUnit::on_event(const Event& event) noexcept
         transmit_.on_waiting(event);
         break;
     case Event::Kind::mtu_found:
-        SRD_WARN(FI_LOG_EP_DATA,
-                 "the path to %s carries packets of at most %" PRIu64 " bytes (expected %" PRIu64
-                 "): an MTU differs on the way, or ICMP is filtered",
-                 io_->route_address(engine_->peer_route(event.peer)).text().c_str(), event.length,
-                 event.cookie);
+        transmit_.on_mtu_found(event);
         break;
     case Event::Kind::hello: // served by progress_once()
         break;

@@ -223,6 +223,11 @@ void Transmit::on_waiting(const Event& event) noexcept
     peers_.waiting(unit_.engine().peer_route(event.peer), event.cause, event.length);
 }
 
+void Transmit::on_mtu_found(const Event& event) noexcept
+{
+    peers_.narrow(unit_.engine().peer_route(event.peer), event.length, event.cookie);
+}
+
 void Transmit::report_failed(const TransmitRecord& record, int error, Cause cause, RouteId route) noexcept
 {
     record.counted_by.failed();

@@ -314,7 +314,7 @@ TEST_CASE("RmaTarget: an atomic is carried out in its turn; a result is kept unt
 TEST_CASE("RmaTarget: an atomic whose result fits no packet of its sender is malformed")
 {
     World world;
-    world.peer(world.a).route.meet(wire::min_max_packet);
+    world.peer(world.a).route.meet(wire::min_max_packet, world.now);
     wire::AtomicFrame frame;
     frame.flags = wire::atomic_flag::fetch;
     const std::uint64_t length = world.peer(world.a).frame_capacity();

@@ -234,7 +234,7 @@ int UdpIo::open_sockets()
         }
         local_.set_port(0);
     }
-    prepare_sending_socket(main_.socket, local_.family(), Fragmentation::forbidden);
+    prepare_sending_socket(main_.socket, local_.family(), IpFragmentation::forbidden);
     UdpReceiver::prepare_socket(main_.socket, local_, config_.offload);
     return config_.ring_interface == 0
                ? 0

@@ -50,11 +50,11 @@ int bound_address(const FileDescriptor& socket, SocketAddress& address) noexcept
     return SocketAddress::parse(&storage, sizeof(storage), address) ? 0 : EAFNOSUPPORT;
 }
 
-void prepare_sending_socket(const FileDescriptor& socket, int family, Fragmentation fragmentation) noexcept
+void prepare_sending_socket(const FileDescriptor& socket, int family, IpFragmentation fragmentation) noexcept
 {
     // Best effort: an old or restricted kernel may refuse any of these, and the socket works without.
     const int fd = socket.get();
-    const bool forbidden = fragmentation == Fragmentation::forbidden;
+    const bool forbidden = fragmentation == IpFragmentation::forbidden;
     if (family == AF_INET) {
         set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, forbidden ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
         set_option(fd, IPPROTO_IP, IP_TOS, ecn_capable);
@@ -76,7 +76,7 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
     if (local.family() == AF_INET6) {
         set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
-    prepare_sending_socket(fd, local.family(), Fragmentation::forbidden);
+    prepare_sending_socket(fd, local.family(), IpFragmentation::forbidden);
     set_socket_buffer(fd.get(), SO_SNDBUF, SO_SNDBUFFORCE, socket_buffer);
     set_option(fd.get(), SOL_SOCKET, SO_RCVBUF, 0); // the kernel's minimum: nobody reads it
     if (::bind(fd.get(), local.get(), local.size()) != 0) {

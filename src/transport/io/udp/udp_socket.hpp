@@ -23,10 +23,10 @@ namespace srd {
 /// The address that `socket` is bound to: 0 or errno.
 int bound_address(const FileDescriptor& socket, SocketAddress& address) noexcept;
 
-enum class Fragmentation : std::uint8_t { forbidden, allowed };
+enum class IpFragmentation : std::uint8_t { forbidden, allowed };
 
 /// Options of every socket that sends: ECT(0), DF or not, an error queue, a non-blocking descriptor.
-void prepare_sending_socket(const FileDescriptor& socket, int family, Fragmentation fragmentation) noexcept;
+void prepare_sending_socket(const FileDescriptor& socket, int family, IpFragmentation fragmentation) noexcept;
 
 /// A socket bound to `local` that only sends, unfragmented; if it is not valid, `error` is errno.
 FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error);

@@ -336,7 +336,7 @@ bool UdpTransmitter::send_fragmented(const TxPacket& packet)
         if (!fd.valid() || ::bind(fd.get(), address.get(), address.size()) != 0) {
             return false;
         }
-        prepare_sending_socket(fd, local_.family(), Fragmentation::allowed);
+        prepare_sending_socket(fd, local_.family(), IpFragmentation::allowed);
         fragmenting_ = std::move(fd);
     }
     const msghdr header = single_message(packet, routes_.address(packet.route));

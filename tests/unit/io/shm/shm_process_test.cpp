@@ -46,7 +46,7 @@ public:
     {
         if (clock_now() - last_ > std::chrono::milliseconds(500)) {
             last_ = clock_now();
-            end.io->probe_liveness(route, last_);
+            end.io->probe_liveness(route, LivenessProbe::exists, last_);
         }
     }
 
