@@ -45,7 +45,26 @@ void PathMtu::ask_next(Time now) noexcept
     tries_ = 0;
     due_ = size_ != 0;
     parked_ = false;
-    timer_at_ = size_ == 0 && failed_ <= ceiling_ ? now + raise_interval : time_never;
+    timer_at_ = time_never;
+    if (size_ != 0) {
+        return;
+    }
+    if (failed_ > ceiling_) {
+        searches_ = 0;
+        return;
+    }
+    searches_ = std::min<unsigned>(searches_ + 1U, max_searches) & 15U;
+    timer_at_ = now + raise_interval(now);
+}
+
+Duration PathMtu::raise_interval(Time now) const noexcept
+{
+    SRD_DCHECK(searches_ != 0);
+    const Duration interval = std::min<Duration>(raise_first * (1U << (searches_ - 1U)), raise_max);
+    // Nanoseconds of a clock are different enough.
+    const auto jitter =
+        (static_cast<std::uint64_t>(now.time_since_epoch().count()) + number_) * 0x9e3779b97f4a7c15U;
+    return interval + Duration(static_cast<Duration::rep>(jitter >> 1U) % interval.count());
 }
 
 void PathMtu::set_ceiling(std::uint32_t bytes, Time now) noexcept
@@ -126,7 +145,8 @@ PathMtu::Outcome PathMtu::on_timeout(Time heard_at, bool busy, Time now) noexcep
         }
         return Outcome::nothing;
     }
-    if (++tries_ < max_tries) {
+    tries_ = (tries_ + 1U) & 15U;
+    if (tries_ < max_tries) {
         due_ = true;
         return Outcome::nothing;
     }
@@ -142,7 +162,7 @@ PathMtu::Outcome PathMtu::on_timeout(Time heard_at, bool busy, Time now) noexcep
 
 bool PathMtu::take_finding() noexcept
 {
-    if (size_ != 0 || failed_ > ceiling_ || told_) {
+    if (size_ != 0 || failed_ > ceiling_ || searches_ < 2 || told_) {
         return false;
     }
     told_ = true;

@@ -11,7 +11,8 @@
 //  - a size has failed only after `max_tries` probes to each of which no answer came in time, although
 //    something else was heard of the peer: one that computes, or is gone, says nothing about the path;
 //  - the ceiling is asked for first. When it has failed: the sizes that are usual, then the middle, until
-//    `precision` bytes are in doubt. After `raise_interval`, from the beginning: paths change;
+//    `precision` bytes are in doubt. Then from the beginning after some seconds, for where many probes met at
+//    one receiver all of them may have been lost; and again after longer and longer times, for paths change;
 //  - when large packets are lost again and again (suspect()), the confirmed size is asked for once more. If
 //  it
 //    fails now, the MTU falls to the base and is searched anew. What backends hear of MTUs moves the ceiling:
@@ -37,7 +38,10 @@ public:
     static constexpr std::uint8_t max_tries = 3;
     /// An answer has at least this time; each further try has twice as long.
     static constexpr Duration timeout_min = std::chrono::milliseconds(15);
-    static constexpr Duration raise_interval = std::chrono::seconds(600);
+    /// From the end of a search below the ceiling to the next, at least; doubles up to the maximum (RFC 8899:
+    /// 600 s). Up to twice that, so that not all peers of a host ask at one time.
+    static constexpr Duration raise_first = std::chrono::seconds(5);
+    static constexpr Duration raise_max = std::chrono::seconds(640);
 
     struct Probe {
         std::uint16_t number = 0; ///< of the question, the same in all its tries
@@ -102,7 +106,7 @@ public:
     /// `heard_at`: when anything came from the peer; `busy`: something is to come.
     Outcome on_timeout(Time heard_at, bool busy, Time now) noexcept;
 
-    /// True, once for each size, when the search has ended below the ceiling.
+    /// True, once for each size, when two searches in a row have ended with it, below the ceiling.
     bool take_finding() noexcept;
 
 private:
@@ -110,6 +114,9 @@ private:
     {
         return static_cast<std::uint16_t>(std::min(bytes, max_udp_payload + 1));
     }
+    static constexpr std::uint8_t max_searches = 8;
+
+    Duration raise_interval(Time now) const noexcept;
     Duration timeout() const noexcept { return timeout_min * (1U << doublings_); }
     std::uint32_t wanted() const noexcept;
     void ask_next(Time now) noexcept;
@@ -122,7 +129,8 @@ private:
     std::uint16_t size_ = 0;   ///< asked for; 0: nothing is
     Probe owed_;
     std::uint16_t number_ = 0;
-    std::uint8_t tries_ = 0;         ///< in vain, of the current question
+    std::uint8_t tries_ : 4 = 0;     ///< in vain, of the current question
+    std::uint8_t searches_ : 4 = 0;  ///< in a row that have ended below the ceiling, up to max_searches
     std::uint8_t doublings_ : 3 = 0; ///< of the try's timeout
     bool running_ : 1 = false;
     bool due_ : 1 = false;       ///< a probe is to be sent

@@ -40,6 +40,14 @@ struct Path {
         }
     }
 
+    /// The search begins anew when its time has come.
+    void search_again()
+    {
+        now = mtu.next_timeout();
+        REQUIRE(mtu.on_timeout(heard_at, true, now) == Outcome::nothing);
+        run();
+    }
+
     PathMtu mtu;
     std::uint32_t carries;
     Time now{1h};
@@ -75,7 +83,11 @@ TEST_CASE("PathMtu: below a ceiling that fails the usual sizes are found soon, o
     usual.run();
     CHECK(usual.mtu.confirmed() == 1472);
     CHECK(usual.sizes.size() == 3 + 2 + 3 + 3); // the ceiling thrice, 1452, 1472, 8952 thrice, 1480 thrice
+    CHECK_FALSE(usual.mtu.take_finding());      // it may have been a crowd
+    usual.search_again();
     CHECK(usual.mtu.take_finding());
+    CHECK_FALSE(usual.mtu.take_finding());
+    usual.search_again();
     CHECK_FALSE(usual.mtu.take_finding());
     for (const std::uint32_t carries :
          {1232U, 1233U, 1300U, 1451U, 1453U, 3000U, 5000U, 8951U, 8960U, 8971U}) {
@@ -142,6 +154,7 @@ TEST_CASE("PathMtu: it falls when a suspicion is confirmed, and only then")
     path.run();
     CHECK(path.falls == 1);
     CHECK(path.mtu.confirmed() == 1472);
+    path.search_again();
     CHECK(path.mtu.take_finding());
 }
 
@@ -171,6 +184,27 @@ TEST_CASE("PathMtu: after a time, and with traffic, the ceiling is asked for aga
     CHECK(path.sizes == std::vector<std::uint32_t>{8972});
     CHECK(path.mtu.confirmed() == 8972);
     CHECK(path.mtu.next_timeout() == time_never);
+}
+
+TEST_CASE(
+    "PathMtu: a search that was wrong is soon corrected, one that is right is repeated less and less often")
+{
+    Path path(8972, 1472);
+    path.run();
+    for (int search = 0; search < 12; ++search) {
+        const Duration interval = path.mtu.next_timeout() - path.now;
+        CHECK(interval >= std::min<Duration>(PathMtu::raise_first * (1 << search), PathMtu::raise_max));
+        CHECK(interval < 2 * std::min<Duration>(PathMtu::raise_first * (1 << search), PathMtu::raise_max));
+        path.search_again();
+    }
+    path.carries = 8972;
+    path.search_again();
+    CHECK(path.mtu.confirmed() == 8972);
+    CHECK(path.mtu.next_timeout() == time_never);
+    path.carries = 1472;
+    path.mtu.suspect(path.now);
+    path.run();
+    CHECK(path.mtu.next_timeout() - path.now < 2 * PathMtu::raise_first); // all over
 }
 
 TEST_CASE("PathMtu: a ceiling that moves takes the MTU down at once, and up by asking")

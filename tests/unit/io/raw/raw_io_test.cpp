@@ -297,7 +297,7 @@ TEST_CASE("raw: a link that goes down and comes back is used again")
         REQUIRE(world()->run(0, "ip link set veth0 down"));
         TestPacket source(2, 100);
         const TxPacket packet = source.to(pair.route, PathId{0});
-        CHECK(noticed(*pair.a->io, pair.route, RouteNotice::Kind::unreachable, [&] {
+        CHECK(noticed(*pair.a->io, pair.route, RouteNotice::Kind::host_unreachable, [&] {
             pair.a->io->tx_burst({&packet, 1});
         }));
         REQUIRE(world()->run(0, "ip link set veth0 up && ip addr replace fd96::1/64 dev veth0 nodad"));
@@ -326,7 +326,7 @@ TEST_CASE("raw: the kernel of a peer without that port says so")
         TestPacket source(2, 100);
         const TxPacket packet = source.to(pair.route, PathId{0});
         std::array<RxPacket, 4> packets;
-        CHECK(noticed(*pair.a->io, pair.route, RouteNotice::Kind::process_gone, [&] {
+        CHECK(noticed(*pair.a->io, pair.route, RouteNotice::Kind::port_unreachable, [&] {
             pair.a->io->tx_burst({&packet, 1});
             CHECK(pair.a->io->rx_burst(packets, clock_now()) == 0);
         }));
