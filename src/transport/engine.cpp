@@ -63,7 +63,7 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
 
 // -- Peers ----------------------------------------------------------------------------------
 
-PeerId Engine::open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths)
+PeerId Engine::open_peer(RouteId route, RouteMtu mtu, Time now, std::uint16_t paths)
 {
     const std::uint32_t peer = lifecycle_.open(route, mtu, paths, PeerLifecycle::Search::whole, now);
     if (peer == no_index) {
@@ -86,7 +86,7 @@ void Engine::close_peer(PeerId peer, Time now)
     check();
 }
 
-void Engine::accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths)
+void Engine::accept_hello(RouteId route, RouteMtu mtu, Time now, std::uint16_t paths)
 {
     lifecycle_.accept_hello(route, mtu, paths, now);
     check();

@@ -61,7 +61,7 @@ public:
     /// max_peers are in use. The id stays valid until close_peer() or release_peer(); the id of a peer that
     /// was only met in events may be given to another peer after it has gone, so name peers by route where it
     /// must last.
-    PeerId open_peer(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths = max_paths);
+    PeerId open_peer(RouteId route, RouteMtu mtu, Time now, std::uint16_t paths = max_paths);
 
     /// The caller keeps no name of `peer` any more: its record may be given to another peer once it has
     /// gone and left nothing behind. open_peer() undoes it.
@@ -72,7 +72,7 @@ public:
 
     /// Answers Event::hello: the introduction's sender is reachable by `route`.
     /// Call before the next poll_event(). Not calling it ignores the introduction.
-    void accept_hello(RouteId route, std::uint32_t mtu, Time now, std::uint16_t paths = max_paths);
+    void accept_hello(RouteId route, RouteMtu mtu, Time now, std::uint16_t paths = max_paths);
 
     /// Somebody waits for messages from `route`, which may never come: if a connection is there, its peer is
     /// looked for. Call again every Liveness::sign_interval; Event::Kind::peer_lost tells that it has gone.

@@ -123,7 +123,7 @@ private:
                 RouteId route{};
                 if (SocketAddress::parse(event.payload, address) &&
                     io_.resolve(address, route) == Status::ok) {
-                    engine_.accept_hello(route, io_.route_mtu(route), now_, io_.route_paths(route));
+                    engine_.accept_hello(route, mtu_of(io_, route), now_, io_.route_paths(route));
                 }
                 continue;
             }

@@ -7,8 +7,7 @@ namespace srd {
 
 // -- Connections ------------------------------------------------------------------------
 
-std::uint32_t PeerLifecycle::open(RouteId route, std::uint32_t mtu, std::uint16_t paths, Search search,
-                                  Time now)
+std::uint32_t PeerLifecycle::open(RouteId route, RouteMtu mtu, std::uint16_t paths, Search search, Time now)
 {
     const std::uint32_t known = s_.peers.of_route(route);
     if (known != no_index) {
@@ -215,7 +214,7 @@ FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event,
     return FrameResult::event;
 }
 
-void PeerLifecycle::accept_hello(RouteId route, std::uint32_t mtu, std::uint16_t paths, Time now)
+void PeerLifecycle::accept_hello(RouteId route, RouteMtu mtu, std::uint16_t paths, Time now)
 {
     if (!std::exchange(introduction_open_, false) || s_.closing) {
         return; // when closing, our records are the farewells of old connections

@@ -38,7 +38,7 @@ public:
         whole,   ///< for the application
     };
     /// The peer behind `route`, made on first use; no_index if there are too many.
-    std::uint32_t open(RouteId route, std::uint32_t mtu, std::uint16_t paths, Search search, Time now);
+    std::uint32_t open(RouteId route, RouteMtu mtu, std::uint16_t paths, Search search, Time now);
     /// Introduces us to an idle peer.
     void greet(std::uint32_t peer, Time now);
     void fail(std::uint32_t peer, Cause cause, Time now);
@@ -59,7 +59,7 @@ public:
     FrameResult on_close(Time now);
     /// Answers Event::hello: an introduction by a stranger, or by a known address under a connection that we
     /// do not know.
-    void accept_hello(RouteId route, std::uint32_t mtu, std::uint16_t paths, Time now);
+    void accept_hello(RouteId route, RouteMtu mtu, std::uint16_t paths, Time now);
     void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);
 
     /// The next introduction to be refused: where it came from, and the identifier that it bears.

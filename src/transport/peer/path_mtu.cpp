@@ -53,7 +53,7 @@ void PathMtu::ask_next(Time now) noexcept
         searches_ = 0;
         return;
     }
-    searches_ = std::min<unsigned>(searches_ + 1U, max_searches) & 15U;
+    searches_ = std::max<unsigned>(searches_, 1) & 15U;
     timer_at_ = now + raise_interval(now);
 }
 
@@ -73,7 +73,10 @@ void PathMtu::set_ceiling(std::uint32_t bytes, Time now) noexcept
     if (ceiling == ceiling_) {
         return;
     }
-    if (ceiling > ceiling_) {
+    if (certain_ != 0) {
+        confirmed_ = ceiling;
+        failed_ = size_of(ceiling + 1U);
+    } else if (ceiling > ceiling_) {
         failed_ = size_of(ceiling + 1U);
         confirmed_ = std::max(confirmed_, size_of(std::min<std::uint32_t>(base, ceiling)));
     } else {
@@ -111,7 +114,7 @@ bool PathMtu::on_answer(const Probe& answer, Time now) noexcept
 
 void PathMtu::suspect(Time now) noexcept
 {
-    if (running_ && !suspected_ && confirmed_ > base) {
+    if (running_ && certain_ == 0 && !suspected_ && confirmed_ > base) {
         suspected_ = true;
         ask_next(now);
     }
@@ -124,6 +127,7 @@ void PathMtu::resume(Time now) noexcept
         due_ = true;
         return;
     }
+    searches_ = std::min<unsigned>(searches_ + 1U, max_searches) & 15U;
     failed_ = size_of(ceiling_ + 1U);
     ask_next(now);
 }
@@ -145,7 +149,7 @@ PathMtu::Outcome PathMtu::on_timeout(Time heard_at, bool busy, Time now) noexcep
         }
         return Outcome::nothing;
     }
-    tries_ = (tries_ + 1U) & 15U;
+    tries_ = (tries_ + 1U) & 7U;
     if (tries_ < max_tries) {
         due_ = true;
         return Outcome::nothing;

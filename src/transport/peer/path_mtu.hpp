@@ -49,9 +49,10 @@ public:
     };
 
     PathMtu() noexcept = default;
-    explicit PathMtu(std::uint32_t ceiling) noexcept
-        : confirmed_(size_of(std::min(base, ceiling))), ceiling_(size_of(ceiling)),
-          failed_(size_of(ceiling + 1))
+    /// `certain`: no network is between, whatever both ends take arrives.
+    explicit PathMtu(std::uint32_t ceiling, bool certain = false) noexcept
+        : confirmed_(size_of(certain ? ceiling : std::min(base, ceiling))), ceiling_(size_of(ceiling)),
+          failed_(size_of(ceiling + 1)), certain_(certain)
     {
     }
 
@@ -129,8 +130,9 @@ private:
     std::uint16_t size_ = 0;   ///< asked for; 0: nothing is
     Probe owed_;
     std::uint16_t number_ = 0;
-    std::uint8_t tries_ : 4 = 0;     ///< in vain, of the current question
-    std::uint8_t searches_ : 4 = 0;  ///< in a row that have ended below the ceiling, up to max_searches
+    std::uint8_t tries_ : 3 = 0; ///< in vain, of the current question
+    std::uint8_t certain_ : 1 = 0;
+    std::uint8_t searches_ : 4 = 0;  ///< in a row that end below the ceiling, up to max_searches
     std::uint8_t doublings_ : 3 = 0; ///< of the try's timeout
     bool running_ : 1 = false;
     bool due_ : 1 = false;       ///< a probe is to be sent

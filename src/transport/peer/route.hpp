@@ -13,6 +13,7 @@
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
+#include "io/core/packet_io.hpp"
 #include "peer/path_mtu.hpp"
 #include "wire/frames.hpp"
 
@@ -21,9 +22,10 @@ namespace srd {
 class Route {
 public:
     Route() noexcept = default;
-    /// `mtu`: PacketIo::route_mtu(); `own_max_packet`: IoCaps::max_packet; `paths`: at least 1.
-    Route(RouteId id, std::uint32_t mtu, std::uint32_t own_max_packet, std::uint16_t paths) noexcept
-        : id_(id), paths_(paths), own_max_packet_(size_of(own_max_packet)), route_mtu_(size_of(mtu))
+    /// `mtu`: mtu_of() the backend; `own_max_packet`: IoCaps::max_packet; `paths`: at least 1.
+    Route(RouteId id, RouteMtu mtu, std::uint32_t own_max_packet, std::uint16_t paths) noexcept
+        : id_(id), paths_(paths), certain_(mtu.certain), own_max_packet_(size_of(own_max_packet)),
+          route_mtu_(size_of(mtu.bytes))
     {
         SRD_CHECK(largest_packet() > wire::min_max_packet);
         forget_peer();
@@ -62,7 +64,7 @@ public:
     void forget_peer() noexcept
     {
         peer_max_packet_ = PathMtu::base;
-        path_mtu_ = PathMtu(ceiling());
+        path_mtu_ = PathMtu(ceiling(), certain_);
     }
     std::uint32_t peer_max_packet() const noexcept { return peer_max_packet_; }
 
@@ -83,6 +85,7 @@ private:
     RouteId id_{};
     std::uint16_t paths_ = 1;
     bool same_host_ = false;
+    bool certain_ = false; ///< RouteMtu::certain
     std::uint16_t own_max_packet_ = 0;
     std::uint16_t route_mtu_ = 0;
     std::uint16_t peer_max_packet_ = PathMtu::base;

@@ -70,6 +70,21 @@ TEST_CASE("PathMtu: what both ends take is asked for first, and one answer is en
     CHECK_FALSE(path.mtu.take_finding());
 }
 
+TEST_CASE("PathMtu: where there is no network, nothing is asked")
+{
+    PathMtu mtu(PathMtu::base, true);
+    mtu.begin(Time(1h));
+    mtu.set_ceiling(65507, Time(1h));
+    CHECK(mtu.confirmed() == 65507);
+    mtu.suspect(Time(1h));
+    CHECK_FALSE(mtu.due());
+    CHECK(mtu.next_timeout() == time_never);
+    mtu.set_ceiling(3000, Time(1h));
+    CHECK(mtu.confirmed() == 3000);
+    mtu.set_ceiling(9000, Time(1h));
+    CHECK(mtu.confirmed() == 9000);
+}
+
 TEST_CASE("PathMtu: a path no wider than the base is not asked")
 {
     Path path(1000, 1000);

@@ -27,6 +27,7 @@ public:
         return inner_->route_address(route);
     }
     std::uint32_t route_mtu(RouteId route) const noexcept override { return inner_->route_mtu(route); }
+    bool on_this_host(RouteId route) const noexcept override { return inner_->on_this_host(route); }
     std::uint16_t route_paths(RouteId route) const noexcept override { return inner_->route_paths(route); }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
     {

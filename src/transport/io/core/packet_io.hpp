@@ -97,6 +97,18 @@ struct TxPacket {
     std::array<iovec, max_tx_iov> iov{};
 };
 
+/// How large a packet a route carries.
+struct RouteMtu {
+    // Implicit: a size alone is a claim about a network, which may be narrower.
+    RouteMtu(std::uint32_t size, bool is_certain = false) noexcept // NOLINT(google-explicit-constructor)
+        : bytes(size), certain(is_certain)
+    {
+    }
+
+    std::uint32_t bytes;
+    bool certain; ///< no network is between that could carry less
+};
+
 /// What a backend learns about a route outside of packets.
 struct RouteNotice {
     enum class Kind : std::uint8_t {
@@ -149,6 +161,13 @@ public:
     /// Largest packet, in bytes of ours (headers below excluded), that `route` carries unfragmented.
     virtual std::uint32_t route_mtu(RouteId route) const noexcept = 0;
 
+    /// The other end is on this host: there is no network between.
+    virtual bool on_this_host(RouteId route) const noexcept
+    {
+        static_cast<void>(route);
+        return false;
+    }
+
     /// How many of caps().path_count entropies are worth using on `route`: 1 to a peer on this host.
     virtual std::uint16_t route_paths(RouteId route) const noexcept
     {
@@ -189,5 +208,10 @@ public:
     /// Wakes a sleeper on wait_fd(). Any thread.
     virtual void notify() noexcept = 0;
 };
+
+inline RouteMtu mtu_of(const PacketIo& io, RouteId route) noexcept
+{
+    return {io.route_mtu(route), io.on_this_host(route)};
+}
 
 } // namespace srd

@@ -130,6 +130,7 @@ public:
         return routes_->address(route);
     }
     std::uint32_t route_mtu(RouteId route) const noexcept override { return routes_->mtu(route); }
+    bool on_this_host(RouteId route) const noexcept override { return routes_->on_this_host(route); }
     std::uint16_t route_paths(RouteId route) const noexcept override
     {
         return routes_->on_this_host(route) ? std::uint16_t{1} : caps_.path_count;
