@@ -374,16 +374,6 @@ std::uint32_t PeerLifecycle::prove(std::uint32_t index, Time now)
     return index;
 }
 
-void PeerLifecycle::on_heard(std::uint32_t index, Time now)
-{
-    Peer& peer = s_.peers[index];
-    peer.handshake.on_heard();
-    peer.liveness.on_heard(now);
-    if (peer.connection.recovery.on_heard(peer.connection.window.any_in_flight(), s_.tuning, now)) {
-        s_.peers.arm(index);
-    }
-}
-
 /// The peer's endpoint goes away. Its last acknowledgement came in the same packet.
 FrameResult PeerLifecycle::on_close(Time now)
 {

@@ -50,7 +50,15 @@ public:
     // -- What is heard of peers
 
     /// A valid packet has come from a peer that is met, and it is no refusal.
-    void on_heard(std::uint32_t peer, Time now);
+    void on_heard(std::uint32_t index, Time now)
+    {
+        Peer& peer = s_.peers[index];
+        peer.handshake.on_heard();
+        peer.liveness.on_heard(now);
+        if (peer.connection.recovery.on_heard(peer.connection.window.any_in_flight(), s_.tuning, now)) {
+            s_.peers.arm(index);
+        }
+    }
     /// A packet under the peer's connection identifier has come: a successor has proved itself by it. Returns
     /// the peer that has the connection now.
     std::uint32_t prove(std::uint32_t peer, Time now);

@@ -47,8 +47,8 @@ void Inbound::on_packet(const RxPacket& packet)
     }
     if (peer != no_index) {
         // A hello may refuse us, and a stranger is met by one.
-        const bool hello = !sequenced && reader.peek() == static_cast<std::uint8_t>(wire::FrameType::hello);
-        if (!hello && s_.peers[peer].handshake.knows_remote()) {
+        if (s_.peers[peer].handshake.knows_remote() &&
+            (sequenced || reader.peek() != static_cast<std::uint8_t>(wire::FrameType::hello))) {
             lifecycle_.on_heard(peer, now_);
         }
         if (packet.marked) {
@@ -154,7 +154,7 @@ bool Inbound::poll_done(Event& event)
             return true;
         }
     }
-    return placement_.poll_done(event) || watch_.poll_waiting(event);
+    return placement_.poll_done(event) || (watch_.any_waiting() && watch_.poll_waiting(event));
 }
 
 /// The next held message of the peer whose turn has moved on, if it is here.
