@@ -48,6 +48,7 @@ public:
     Thread() : epoll_(checked(::epoll_create1(EPOLL_CLOEXEC))), event_(checked(::eventfd(0, EFD_CLOEXEC)))
     {
         watch(epoll_, event_);
+        asked_.reserve(batch);
         const SignalsBlocked blocked;
         thread_ = std::thread([this] { run(); });
         ::pthread_setname_np(thread_.native_handle(), "srd-liveness"); // for people only: may fail
@@ -89,7 +90,6 @@ private:
 
     void run()
     {
-        asked_.reserve(batch);
         for (;;) {
             epoll_event event{};
             ::epoll_wait(epoll_.get(), &event, 1, -1);
