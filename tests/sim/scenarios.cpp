@@ -92,7 +92,7 @@ RunConfig make_run(const Scenario& scenario, std::uint64_t seed)
         config.messages.resize(config.messages.size() / 2);
         add_rma_traffic(config, random, {});
         config.patience = std::max<Duration>(config.patience,
-                                             std::chrono::seconds(90)); // one fence after the other may fail
+                                             std::chrono::seconds(300)); // one fence after the other may fail
     }
     return config;
 }
