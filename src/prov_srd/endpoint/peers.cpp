@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cinttypes>
 #include <cstdio>
 #include <new>
 #include <utility>
@@ -57,16 +58,25 @@ std::string text_of(const SocketAddress& address) noexcept
     }
 }
 
-void tell_failure(const std::string& peer, Cause cause) noexcept
+/// The cause, and what can be done about it.
+std::array<char, 400> explain(Cause cause) noexcept
 {
     const char* const remedy = remedy_of(cause);
-    if (remedy == nullptr) {
+    std::array<char, 400> text{};
+    std::snprintf(text.data(), text.size(), "%s%s%s", to_string(cause), remedy == nullptr ? "" : "; ",
+                  remedy == nullptr ? "" : remedy);
+    return text;
+}
+
+void tell_failure(const std::string& peer, Cause cause) noexcept
+{
+    if (remedy_of(cause) == nullptr) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "an operation with %s failed: %s", peer.c_str(), to_string(cause));
         return;
     }
     std::array<char, 512> line{};
-    std::snprintf(line.data(), line.size(), "operations with %s fail: %s; %s", peer.c_str(), to_string(cause),
-                  remedy);
+    std::snprintf(line.data(), line.size(), "operations with %s fail: %s", peer.c_str(),
+                  explain(cause).data());
     say_of_peer(peer, line.data());
 }
 
@@ -173,45 +183,41 @@ std::string Peers::text(RouteId route) const noexcept
     return text_of(address_of(route));
 }
 
-void Peers::undelivered(RouteId route, Cause cause, std::uint64_t messages,
-                        std::uint64_t bytes) const noexcept
+void Peers::on_lost(const Event& event) const noexcept
 {
-    const std::string peer = text(route);
+    if (event.cookie == 0) {
+        return;
+    }
+    const std::string peer = text(unit_.engine().peer_route(event.peer));
+    const bool one = event.cookie == 1;
     std::array<char, 64> what{};
-    std::snprintf(what.data(), what.size(), messages == 1 ? "a message" : "%llu messages",
-                  static_cast<unsigned long long>(messages));
-    const char* const remedy = remedy_of(cause);
+    std::snprintf(what.data(), what.size(), one ? "a message" : "%" PRIu64 " messages", event.cookie);
     std::array<char, 512> line{};
     std::snprintf(line.data(), line.size(),
-                  "%s of %llu bytes that %s injected to %s %s not delivered: %s%s%s", what.data(),
-                  static_cast<unsigned long long>(bytes), messages == 1 ? "was" : "were", peer.c_str(),
-                  messages == 1 ? "was" : "were", to_string(cause), remedy == nullptr ? "" : "; ",
-                  remedy == nullptr ? "" : remedy);
+                  "%s of %" PRIu64 " bytes that %s injected to %s %s not acknowledged: %s", what.data(),
+                  event.length, one ? "was" : "were", peer.c_str(), one ? "was" : "were",
+                  explain(event.cause).data());
     std::array<char, 128> topic{}; // of its own: that operations with the peer fail may have been said
     std::snprintf(topic.data(), topic.size(), "injected to %s", peer.c_str());
     say_of_peer(topic.data(), line.data());
 }
 
-void Peers::waiting(RouteId route, Cause cause, std::uint64_t ms) const noexcept
+void Peers::on_waiting(const Event& event) const noexcept
 {
-    const std::string peer = text(route);
-    const char* const remedy = remedy_of(cause);
     std::array<char, 512> line{};
-    std::snprintf(line.data(), line.size(), "waiting for %s, silent for %llu s: %s%s%s", peer.c_str(),
-                  static_cast<unsigned long long>(ms / 1000), to_string(cause), remedy == nullptr ? "" : "; ",
-                  remedy == nullptr ? "" : remedy);
+    std::snprintf(line.data(), line.size(), "waiting for %s, silent for %" PRIu64 " s: %s",
+                  text(unit_.engine().peer_route(event.peer)).c_str(), event.length / 1000,
+                  explain(event.cause).data());
     say(line.data(), line.data()); // each is another one
 }
 
-void Peers::narrow(RouteId route, std::uint64_t found, std::uint64_t expected) const noexcept
+void Peers::on_mtu_found(const Event& event) const noexcept
 {
-    const std::string peer = text(route);
     std::array<char, 512> line{};
-    std::snprintf(
-        line.data(), line.size(),
-        "the path to %s carries packets of at most %llu bytes (expected %llu), and smaller ones are "
-        "sent from now on: an MTU differs on the way, or ICMP is filtered",
-        peer.c_str(), static_cast<unsigned long long>(found), static_cast<unsigned long long>(expected));
+    std::snprintf(line.data(), line.size(),
+                  "the path to %s carries packets of at most %" PRIu64 " bytes (expected %" PRIu64
+                  "), and smaller ones are sent from now on: an MTU differs on the way, or ICMP is filtered",
+                  text(unit_.engine().peer_route(event.peer)).c_str(), event.length, event.cookie);
     say("the MTU of a path", line.data()); // the other peers' are in the log
 }
 

@@ -54,17 +54,12 @@ public:
     /// An operation with the peer failed. That the peer did is said, once; everything else is for the log.
     void failed(RouteId route, Cause cause) const noexcept SRD_REQUIRES(endpoint_lock);
 
-    /// The same for `messages` of `bytes` together that were injected, which have no completion that could
-    /// fail.
-    void undelivered(RouteId route, Cause cause, std::uint64_t messages, std::uint64_t bytes) const noexcept
-        SRD_REQUIRES(endpoint_lock);
+    // -- For the progress unit: what the engine tells of peers, and only the user can be told -----
 
-    /// Operations have waited for the peer for `ms`, and what is known of it is not that it computes.
-    void waiting(RouteId route, Cause cause, std::uint64_t ms) const noexcept SRD_REQUIRES(endpoint_lock);
-
-    /// Packets to the peer are of `found` bytes at most; both ends would take `expected`.
-    void narrow(RouteId route, std::uint64_t found, std::uint64_t expected) const noexcept
-        SRD_REQUIRES(endpoint_lock);
+    /// Event::Kind::peer_lost: what was injected has completed, and no completion can say that it failed.
+    void on_lost(const Event& event) const noexcept SRD_REQUIRES(endpoint_lock);
+    void on_waiting(const Event& event) const noexcept SRD_REQUIRES(endpoint_lock);
+    void on_mtu_found(const Event& event) const noexcept SRD_REQUIRES(endpoint_lock);
 
     /// The peer itself stays until it goes: it may go on sending to us, and fi_av_remove() must not cut a
     /// conversation that does not need the vector.

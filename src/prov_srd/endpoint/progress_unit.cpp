@@ -19,9 +19,9 @@
 
 namespace srd {
 
-ProgressUnit::ProgressUnit(bool shared_by_threads, Transmit& transmit, Receive& receive,
-                           Target& target) noexcept
-    : lock_(shared_by_threads), transmit_(transmit), receive_(receive), target_(target)
+ProgressUnit::ProgressUnit(bool shared_by_threads, Transmit& transmit, Receive& receive, Target& target,
+                           Peers& peers) noexcept
+    : lock_(shared_by_threads), transmit_(transmit), receive_(receive), target_(target), peers_(peers)
 {
 }
 
@@ -97,7 +97,7 @@ void ProgressUnit::stop() noexcept
         Event event;
         while (engine_->poll_event(event)) {
             if (event.kind == Event::Kind::peer_lost) { // what has completed already, as far as anybody knows
-                transmit_.on_peer_lost(event);
+                peers_.on_lost(event);
             }
         }
         if (flush_transmit(*engine_, *io_, now) == 0) {
@@ -147,14 +147,14 @@ void ProgressUnit::on_event(const Event& event) noexcept
         target_.on_read_served(event);
         break;
     case Event::Kind::peer_lost:
-        transmit_.on_peer_lost(event);
+        peers_.on_lost(event);
         receive_.on_peer_lost(event);
         break;
     case Event::Kind::waiting:
-        transmit_.on_waiting(event);
+        peers_.on_waiting(event);
         break;
     case Event::Kind::mtu_found:
-        transmit_.on_mtu_found(event);
+        peers_.on_mtu_found(event);
         break;
     case Event::Kind::hello: // served by progress_once()
         break;

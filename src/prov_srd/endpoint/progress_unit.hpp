@@ -35,6 +35,7 @@ namespace srd {
 class Transmit;
 class Receive;
 class Target;
+class Peers;
 
 /// Stands for the lock of the endpoint at hand in annotations. Never locked itself.
 class SRD_CAPABILITY("endpoint lock") EndpointLock {};
@@ -43,7 +44,8 @@ inline EndpointLock endpoint_lock;
 class ProgressUnit final : public ProgressMember {
 public:
     /// The parts that handle events; they may be made later than the unit.
-    ProgressUnit(bool shared_by_threads, Transmit& transmit, Receive& receive, Target& target) noexcept;
+    ProgressUnit(bool shared_by_threads, Transmit& transmit, Receive& receive, Target& target,
+                 Peers& peers) noexcept;
     ~ProgressUnit();
     ProgressUnit(const ProgressUnit&) = delete;
     ProgressUnit& operator=(const ProgressUnit&) = delete;
@@ -105,6 +107,7 @@ private:
     Transmit& transmit_;
     Receive& receive_;
     Target& target_;
+    Peers& peers_;
     std::atomic<bool> enabled_{false};
     int io_fd_ = -1; ///< the backend's
 

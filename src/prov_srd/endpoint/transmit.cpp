@@ -210,24 +210,6 @@ void Transmit::on_send_done(const Event& event) noexcept
     report_failed(record, error_of(event.cause), event.cause, route);
 }
 
-/// What was injected has completed, and nobody can be told but the user.
-void Transmit::on_peer_lost(const Event& event) noexcept
-{
-    if (event.cookie != 0) {
-        peers_.undelivered(unit_.engine().peer_route(event.peer), event.cause, event.cookie, event.length);
-    }
-}
-
-void Transmit::on_waiting(const Event& event) noexcept
-{
-    peers_.waiting(unit_.engine().peer_route(event.peer), event.cause, event.length);
-}
-
-void Transmit::on_mtu_found(const Event& event) noexcept
-{
-    peers_.narrow(unit_.engine().peer_route(event.peer), event.length, event.cookie);
-}
-
 void Transmit::report_failed(const TransmitRecord& record, int error, Cause cause, RouteId route) noexcept
 {
     record.counted_by.failed();

@@ -50,9 +50,6 @@ public:
     // -- For the progress unit ---------------------------------------------------
 
     void on_send_done(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
-    void on_peer_lost(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
-    void on_waiting(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
-    void on_mtu_found(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
     /// Deferred work that was started here and is not complete is going to be counted by `counter`.
     bool counts_work_by(const CompletionCounter& counter) const noexcept SRD_REQUIRES(endpoint_lock);
 

@@ -5,9 +5,8 @@
 // no place comes again.
 //
 // Laws:
-//  - fragments may come in any order, twice, overlap, and be of several transmissions of the packet: its
-//  bytes
-//    are the same in all;
+//  - fragments may come in any order, twice, overlap, and be of several transmissions of the packet:
+//    its bytes are the same in all;
 //  - another packet of the connection, or another length, takes the place of what was there;
 //  - a place whose fragments have stopped coming (`patience`) is given to another connection;
 //  - a whole packet stays until the burst that completed it has been read.

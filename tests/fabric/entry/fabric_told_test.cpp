@@ -155,13 +155,13 @@ TEST_CASE("child: injects to nobody", "[.]")
     }
 }
 
-TEST_CASE("told: what was injected and not delivered, although nothing completes")
+TEST_CASE("told: what was injected and not acknowledged, although nothing completes")
 {
     const std::string output =
         run_without_log("child: injects to nobody", "FI_SRD_SHM=0 FI_SRD_CONNECT_TIMEOUT_MS=300");
     INFO(output);
     CHECK(count(output, "2 messages of 2100 bytes that were injected to 127.0.0.1:") == 1);
-    CHECK(count(output, "were not delivered: ") == 1);
+    CHECK(count(output, "were not acknowledged: ") == 1);
 }
 
 TEST_CASE("child: injects to nobody and closes", "[.]")
@@ -172,7 +172,7 @@ TEST_CASE("child: injects to nobody and closes", "[.]")
     REQUIRE(fi_inject(sender.ep.get(), bytes.data(), bytes.size(), insert(sender, deserted_address())) == 0);
 }
 
-TEST_CASE("told: what was injected and not delivered before the endpoint was closed")
+TEST_CASE("told: what was injected and not acknowledged before the endpoint was closed")
 {
     const std::string output = run_without_log("child: injects to nobody and closes", "FI_SRD_SHM=0");
     INFO(output);
