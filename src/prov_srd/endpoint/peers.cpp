@@ -59,10 +59,10 @@ std::string text_of(const SocketAddress& address) noexcept
 }
 
 /// The cause, and what can be done about it.
-std::array<char, 400> explain(Cause cause) noexcept
+std::array<char, 384> explain(Cause cause) noexcept
 {
     const char* const remedy = remedy_of(cause);
-    std::array<char, 400> text{};
+    std::array<char, 384> text{};
     std::snprintf(text.data(), text.size(), "%s%s%s", to_string(cause), remedy == nullptr ? "" : "; ",
                   remedy == nullptr ? "" : remedy);
     return text;
@@ -74,7 +74,7 @@ void tell_failure(const std::string& peer, Cause cause) noexcept
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "an operation with %s failed: %s", peer.c_str(), to_string(cause));
         return;
     }
-    std::array<char, 512> line{};
+    std::array<char, 640> line{};
     std::snprintf(line.data(), line.size(), "operations with %s fail: %s", peer.c_str(),
                   explain(cause).data());
     say_of_peer(peer, line.data());
@@ -192,7 +192,7 @@ void Peers::on_lost(const Event& event) const noexcept
     const bool one = event.cookie == 1;
     std::array<char, 64> what{};
     std::snprintf(what.data(), what.size(), one ? "a message" : "%" PRIu64 " messages", event.cookie);
-    std::array<char, 512> line{};
+    std::array<char, 640> line{};
     std::snprintf(line.data(), line.size(),
                   "%s of %" PRIu64 " bytes that %s injected to %s %s not acknowledged: %s", what.data(),
                   event.length, one ? "was" : "were", peer.c_str(), one ? "was" : "were",
@@ -204,7 +204,7 @@ void Peers::on_lost(const Event& event) const noexcept
 
 void Peers::on_waiting(const Event& event) const noexcept
 {
-    std::array<char, 512> line{};
+    std::array<char, 640> line{};
     std::snprintf(line.data(), line.size(), "waiting for %s, silent for %" PRIu64 " s: %s",
                   text(unit_.engine().peer_route(event.peer)).c_str(), event.length / 1000,
                   explain(event.cause).data());
@@ -213,7 +213,7 @@ void Peers::on_waiting(const Event& event) const noexcept
 
 void Peers::on_mtu_found(const Event& event) const noexcept
 {
-    std::array<char, 512> line{};
+    std::array<char, 640> line{};
     std::snprintf(line.data(), line.size(),
                   "the path to %s carries packets of at most %" PRIu64 " bytes (expected %" PRIu64
                   "), and smaller ones are sent from now on: an MTU differs on the way, or ICMP is filtered",
