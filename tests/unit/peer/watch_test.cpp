@@ -13,15 +13,17 @@ using namespace std::chrono_literals;
 using Kind = RouteNotice::Kind;
 
 struct World : LifecycleWorld {
-    /// Half seconds until `end`, in each of which the peer is looked at and its host answers with `kind`.
-    void pass(std::uint32_t peer_index, Duration end, Kind kind)
+    /// Half seconds until `end`, in each of which the peer is looked at, and these notices come.
+    void pass(std::uint32_t peer_index, Duration end, const std::vector<Kind>& notices)
     {
         for (const Time until = start + end; now < until; now += 500ms) {
             shared.questions.on_rx_drained(now);
             watch.check_silence(peer_index, now);
             for (LivenessQuestions::Question question; shared.questions.take(question);) {
                 ++questions;
-                lifecycle.on_route_notice({question.route, kind, now}, 0, now);
+                for (const Kind kind : notices) {
+                    lifecycle.on_route_notice({question.route, kind, now}, 0, now);
+                }
             }
             if (watch.any_waiting()) {
                 REQUIRE(watch.poll_waiting(event));
@@ -61,7 +63,7 @@ TEST_CASE("PeerWatch: waiting for a peer that was never heard is told after 10 s
     const std::uint32_t stranger = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
     submit(world, stranger);
     world.lifecycle.greet(stranger, world.now);
-    world.pass(stranger, 29s, Kind::process_alive);
+    world.pass(stranger, 29s, {Kind::process_alive});
     CHECK(world.told == std::vector<Duration>{10s, 20s});
     CHECK(world.causes == std::vector<Cause>{Cause::not_heard, Cause::not_heard});
 }
@@ -71,10 +73,20 @@ TEST_CASE("PeerWatch: a peer that was heard and whose process lives merely compu
     World world;
     submit(world, world.a);
     world.peer(world.a).liveness.on_wait_begins(world.now);
-    world.pass(world.a, 60s, Kind::process_alive);
+    world.pass(world.a, 60s, {Kind::process_alive});
     CHECK(world.told.empty());
     CHECK(world.questions > 100);
     CHECK_FALSE(world.shared.outgoing.any_done());
+}
+
+TEST_CASE("PeerWatch: waiting for one that ICMP speaks of is told, though its process lives")
+{
+    World world;
+    submit(world, world.a);
+    world.peer(world.a).liveness.on_wait_begins(world.now);
+    world.pass(world.a, 150s, {Kind::process_alive, Kind::host_unreachable});
+    CHECK(world.told == std::vector<Duration>{10s, 20s, 40s, 80s});
+    CHECK(world.causes.front() == Cause::unreachable);
 }
 
 TEST_CASE("PeerWatch: who is only waited for is asked when that is wanted, and dead when its host is silent")
@@ -90,6 +102,10 @@ TEST_CASE("PeerWatch: who is only waited for is asked when that is wanted, and d
     {
         world.want_signs(10min, Kind::process_alive);
         CHECK(world.questions == 120);
+        world.peer(world.a).liveness.on_wait_begins(world.now); // and what was sent is acknowledged
+        world.shared.questions.on_rx_drained(world.now + 1s);
+        world.watch.check_silence(world.a, world.now + 1s);
+        CHECK(world.shared.questions.empty()); // one question is one
         CHECK(world.peer(world.a).handshake.hello_due());
         CHECK_FALSE(world.shared.outgoing.any_done());
     }
