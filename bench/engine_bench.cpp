@@ -101,6 +101,15 @@ public:
         route = RouteId{0};
         return Status::ok;
     }
+    RouteId find_route(SocketAddress&) const noexcept override { return RouteId{0}; }
+    void reply(const SocketAddress&, std::span<const std::byte> packet) noexcept override
+    {
+        TxPacket whole;
+        whole.iov_count = 1;
+        whole.length = static_cast<std::uint32_t>(packet.size());
+        whole.iov.front() = {const_cast<std::byte*>(packet.data()), packet.size()};
+        partner_->push(whole, {});
+    }
     const SocketAddress& route_address(RouteId) const noexcept override { return partner_->name_; }
 
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override
@@ -242,8 +251,8 @@ public:
             a_.io.leave_untouched(source_);
             b_.io.leave_untouched(source_);
         }
-        peer_of_a_ = a_.engine.open_peer(RouteId{0}, scenario.mtu, now_);
-        peer_of_b_ = b_.engine.open_peer(RouteId{0}, scenario.mtu, now_);
+        peer_of_a_ = a_.engine.open_peer(route_info(a_.io, RouteId{0}), now_);
+        peer_of_b_ = b_.engine.open_peer(route_info(b_.io, RouteId{0}), now_);
     }
 
     void run(std::uint64_t messages) { scenario_.outstanding == 0 ? ping_pong(messages) : stream(messages); }

@@ -64,6 +64,7 @@ private:
     X(rx_unexpected_messages, "messages that arrived before a matching receive was posted")                  \
     X(rx_refused_messages, "messages refused for lack of memory (receiver not ready)")                       \
     X(tx_rnr_backoffs, "times a peer answered receiver-not-ready")                                           \
+    X(tx_hello_answers, "introductions answered; nothing is kept of those that do not come back")            \
     X(tx_no_room, "introductions refused because FI_SRD_MAX_PEERS records are in use")                       \
     X(rx_no_room, "times a peer refused our introduction because its records are in use")                    \
     X(peer_evictions, "records of silent or departed peers that were given to others")                       \

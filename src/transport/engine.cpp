@@ -37,8 +37,8 @@ std::uint32_t index(PeerId peer) noexcept
 
 Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine_tuning, Counters& counters,
                std::span<const std::byte> address, std::uint64_t seed)
-    : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), peers(limits),
-      packets(limits.tx_slots, limits.max_peers), outgoing(at_least(limits.tx_messages, 4)),
+    : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random),
+      peers(limits), packets(limits.tx_slots, limits.max_peers), outgoing(at_least(limits.tx_messages, 4)),
       incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes),
       grants(effective_grant_budget(io_caps, engine_tuning))
 {
@@ -56,16 +56,16 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
       framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
       watch_(shared_, lifecycle_), search_(shared_), submission_(shared_, framing_, initiator_, lifecycle_),
-      acks_(shared_), transmit_(shared_, framing_, lifecycle_, limits.tx_descs),
+      acks_(shared_), transmit_(shared_, framing_, limits.tx_descs),
       inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_, search_)
 {
 }
 
 // -- Peers ----------------------------------------------------------------------------------
 
-PeerId Engine::open_peer(RouteId route, RouteMtu mtu, Time now, std::uint16_t paths)
+PeerId Engine::open_peer(const RouteInfo& route, Time now)
 {
-    const std::uint32_t peer = lifecycle_.open(route, mtu, paths, PeerLifecycle::Search::whole, now);
+    const std::uint32_t peer = lifecycle_.open(route, PeerLifecycle::Search::whole, now);
     if (peer == no_index) {
         return no_id<PeerId>;
     }
@@ -86,10 +86,17 @@ void Engine::close_peer(PeerId peer, Time now)
     check();
 }
 
-void Engine::accept_hello(RouteId route, RouteMtu mtu, Time now, std::uint16_t paths)
+Introduction Engine::on_introduction(RouteId route, std::span<const std::byte> address, HelloPacket& answer,
+                                     Time now)
 {
-    lifecycle_.accept_hello(route, mtu, paths, now);
+    return lifecycle_.on_introduction(route, address, answer, now);
+}
+
+Introduction Engine::accept_hello(const RouteInfo& route, HelloPacket& answer, Time now)
+{
+    const Introduction result = lifecycle_.accept_hello(route, answer, now);
     check();
+    return result;
 }
 
 void Engine::want_sign(RouteId route, Time now)
@@ -261,7 +268,7 @@ bool Engine::poll_liveness_question(LivenessQuestions::Question& question)
 
 bool Engine::idle(Time now) const noexcept
 {
-    return !shared_.peers.any_active() && !lifecycle_.any_refusal() && !watch_.any_waiting() &&
+    return !shared_.peers.any_active() && !watch_.any_waiting() &&
            !shared_.outgoing.any_done() && !shared_.incoming.any_done() && !search_.any_event() &&
            shared_.reader.turn_of() == no_index && shared_.questions.empty() &&
            shared_.peers.next_timeout() > now;

@@ -57,11 +57,10 @@ public:
     // -- Peers ------------------------------------------------------------
 
     /// The peer behind `route`; makes its state on first use (nothing is sent yet).
-    /// `mtu` is PacketIo::route_mtu(route), `paths` PacketIo::route_paths(route). Returns no_id<PeerId> when
-    /// max_peers are in use. The id stays valid until close_peer() or release_peer(); the id of a peer that
-    /// was only met in events may be given to another peer after it has gone, so name peers by route where it
-    /// must last.
-    PeerId open_peer(RouteId route, RouteMtu mtu, Time now, std::uint16_t paths = max_paths);
+    /// Returns no_id<PeerId> when max_peers are in use. The id stays valid until close_peer() or
+    /// release_peer(); the id of a peer that was only met in events may be given to another peer after it has
+    /// gone, so name peers by route where it must last.
+    PeerId open_peer(const RouteInfo& route, Time now);
 
     /// The caller keeps no name of `peer` any more: its record may be given to another peer once it has
     /// gone and left nothing behind. open_peer() undoes it.
@@ -70,9 +69,14 @@ public:
     /// Forgets `peer`: its operations fail with Cause::removed.
     void close_peer(PeerId peer, Time now);
 
-    /// Answers Event::hello: the introduction's sender is reachable by `route`.
-    /// Call before the next poll_event(). Not calling it ignores the introduction.
-    void accept_hello(RouteId route, RouteMtu mtu, Time now, std::uint16_t paths = max_paths);
+    /// Answers Event::hello, before the next poll_event(); not calling it ignores the introduction. `route`:
+    /// PacketIo::find_route of `address`, the sender's, as that call has left it. Keeps nothing of it. The
+    /// result says what to do; `answer` is a packet for the address.
+    Introduction on_introduction(RouteId route, std::span<const std::byte> address, HelloPacket& answer,
+                                 Time now);
+    /// If on_introduction() has said Introduction::accept: the peer's record is made. Introduction::ignore: all
+    /// is done; Introduction::answer: there is no room for it.
+    Introduction accept_hello(const RouteInfo& route, HelloPacket& answer, Time now);
 
     /// Somebody waits for messages from `route`, which may never come: if a connection is there, its peer is
     /// looked for. Call again every Liveness::sign_interval; Event::Kind::peer_lost tells that it has gone.

@@ -37,6 +37,9 @@ private:
     alignas(Item) std::array<std::byte, sizeof(Item) * count> memory_;
 };
 
+/// Introductions that are answered in one pass. More are not: they come again.
+inline constexpr int max_answers = 16;
+
 /// Sends what the engine has to send. Returns the number of packets.
 inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
 {
@@ -119,15 +122,32 @@ private:
                 io_.revoke(); // before the application hears that its buffers are its own again
             }
             if (event.kind == Event::Kind::hello) {
-                SocketAddress address;
-                RouteId route{};
-                if (SocketAddress::parse(event.payload, address) &&
-                    io_.resolve(address, route) == Status::ok) {
-                    engine_.accept_hello(route, mtu_of(io_, route), now_, io_.route_paths(route));
-                }
+                meet(event.payload);
                 continue;
             }
             handle_(engine_, event);
+        }
+    }
+
+    /// Somebody introduces himself. Whoever does so often is answered seldom, and others are not kept waiting.
+    void meet(std::span<const std::byte> name)
+    {
+        SocketAddress address;
+        if (answered_ == max_answers || !SocketAddress::parse(name, address)) {
+            return;
+        }
+        RouteId route = io_.find_route(address);
+        HelloPacket answer;
+        Introduction todo = engine_.on_introduction(route, address.bytes(), answer, now_);
+        if (todo == Introduction::accept) {
+            if (io_.resolve(address, route) != Status::ok) {
+                return;
+            }
+            todo = engine_.accept_hello(route_info(io_, route), answer, now_);
+        }
+        if (todo == Introduction::answer) {
+            io_.reply(address, answer);
+            ++answered_;
         }
     }
 
@@ -189,6 +209,7 @@ private:
     const std::span<RxPacket> packets_;
     std::size_t received_ = 0; ///< packets of the last burst
     std::size_t work_ = 0;     ///< things that happened
+    int answered_ = 0;         ///< introductions
 };
 
 template <typename Handler>

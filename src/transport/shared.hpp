@@ -14,6 +14,7 @@
 #include <srd/limits.hpp>
 
 #include "io/core/packet_io.hpp"
+#include "peer/connection_names.hpp"
 #include "peer/handshake.hpp"
 #include "peer/peer_table.hpp"
 #include "peer/random_source.hpp"
@@ -33,6 +34,7 @@ struct Shared {
     const Tuning tuning;
     Counters& count;
     RandomSource random;
+    const ConnectionNames names;
     Identity identity;
 
     PeerTable peers;

@@ -108,6 +108,14 @@ void WireIo::send(const TxPacket& packet)
     }
 }
 
+void WireIo::reply(const SocketAddress&, std::span<const std::byte> packet) noexcept
+{
+    TxPacket whole;
+    whole.iov_count = 1;
+    whole.iov.front() = {const_cast<std::byte*>(packet.data()), packet.size()};
+    send(whole);
+}
+
 std::size_t WireIo::tx_burst(std::span<const TxPacket> packets)
 {
     for (const TxPacket& packet : packets) {
@@ -250,7 +258,7 @@ EnginePair::EnginePair(const Options& options)
     b.io.peer = &a.io;
     for (EngineHost* const host : {&a, &b}) {
         if (host == &a || !options.strangers) {
-            host->peer = host->engine.open_peer(RouteId{0}, options.max_packet, now, 1);
+            host->peer = host->engine.open_peer(route_info(host->io, RouteId{0}), now);
         }
         if (options.same_host) {
             host->engine.on_route_notice({RouteId{0}, RouteNotice::Kind::same_host}, options.max_packet, now);

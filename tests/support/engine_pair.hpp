@@ -38,7 +38,12 @@ public:
 
     const SocketAddress& local_address() const noexcept override { return address_; }
     Status resolve(const SocketAddress&, RouteId& route) override;
-    const SocketAddress& route_address(RouteId) const noexcept override { return address_; }
+    RouteId find_route(SocketAddress&) const noexcept override { return RouteId{0}; }
+    void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override;
+    const SocketAddress& route_address(RouteId) const noexcept override
+    {
+        return peer != nullptr ? peer->address_ : address_;
+    }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override { held_.clear(); }
     std::size_t tx_burst(std::span<const TxPacket> packets) override;

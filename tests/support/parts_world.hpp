@@ -59,6 +59,18 @@ struct PartsWorld {
     PartsWorld(const PartsWorld&) = delete;
     PartsWorld& operator=(const PartsWorld&) = delete;
 
+    /// The way to the host of that number, which is its address.
+    static RouteInfo way(std::uint32_t route, std::uint32_t mtu = parts_mtu, std::uint16_t paths = 1)
+    {
+        static const std::array<std::byte, 256> numbers = [] {
+            std::array<std::byte, 256> all{};
+            for (std::size_t i = 0; i < all.size(); ++i) {
+                all[i] = std::byte(i);
+            }
+            return all;
+        }();
+        return {RouteId{route}, std::span(numbers).subspan(route, 1), mtu, paths};
+    }
     static wire::HelloFrame hello(std::uint64_t connection, std::uint64_t incarnation)
     {
         wire::HelloFrame frame;
@@ -73,23 +85,38 @@ struct PartsWorld {
     /// The peer behind the route, with which we have a connection.
     std::uint32_t meet(std::uint32_t route, std::uint64_t incarnation = 1)
     {
-        const std::uint32_t peer =
-            lifecycle.open(RouteId{route}, parts_mtu, 1, PeerLifecycle::Search::bounded, now);
+        const wire::HelloFrame frame = hello(1000 + route, incarnation);
+        REQUIRE(introduce(route, frame, introduce(route, frame).connection).connection == 0);
+        const std::uint32_t peer = shared.peers.of_route(RouteId{route});
         REQUIRE(peer != no_index);
-        introduce(route, hello(1000 + route, incarnation));
         shared.peers.deactivate(peer);
         return peer;
     }
     PacketNote note; ///< of the open packet
 
-    /// An introduction, which is accepted.
-    void introduce(std::uint32_t route, const wire::HelloFrame& frame)
+    /// The host on that route introduces itself in a packet that bears `under`. Returns the hello that it is
+    /// answered with; connection 0: it is not.
+    wire::HelloFrame introduce(std::uint32_t route, const wire::HelloFrame& frame, std::uint64_t under = 0)
     {
         shared.reader.close();
         note = PacketNote{};
+        note.connection = under;
         shared.reader.open(note);
         REQUIRE(lifecycle.on_hello(frame, event, now) == FrameResult::event);
-        lifecycle.accept_hello(RouteId{route}, parts_mtu, 1, now);
+        const RouteInfo info = way(route);
+        HelloPacket answer;
+        const bool known = shared.peers.of_route(info.id) != no_index || shared.peers.generation(info.id) != 0;
+        Introduction todo =
+            lifecycle.on_introduction(known ? info.id : no_id<RouteId>, info.address, answer, now);
+        if (todo == Introduction::accept) {
+            todo = lifecycle.accept_hello(info, answer, now);
+        }
+        if (todo != Introduction::answer) {
+            return {};
+        }
+        wire::Reader reader(answer);
+        CHECK(reader.take<wire::PacketHeader>()->connection == frame.connection);
+        return *reader.take<wire::HelloFrame>();
     }
 
     /// A packet of the peer, of the frames in `bytes`.

@@ -5,10 +5,13 @@
 
 namespace srd::test {
 
-/// What a backend in memory may leave out: it has no notices, nobody sleeps on it, and it probes no peer.
+/// What a backend in memory may leave out: it has no notices, nobody sleeps on it, it probes no peer, and meets
+/// no strangers.
 class QuietIo : public PacketIo {
 public:
     const IoCaps& caps() const noexcept override { return caps_; }
+    RouteId find_route(SocketAddress&) const noexcept override { return no_id<RouteId>; }
+    void reply(const SocketAddress&, std::span<const std::byte>) noexcept override {}
     std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
     std::size_t rx_burst(std::span<RxPacket>, Time) override { return 0; }
     void rx_release() noexcept override {}

@@ -134,7 +134,7 @@ ssize_t Peers::open_peer(fi_addr_t fi_addr, PeerId& peer) noexcept
         return error;
     }
     const PacketIo& io = unit_.io();
-    peer = unit_.engine().open_peer(route, mtu_of(io, route), clock_now(), io.route_paths(route));
+    peer = unit_.engine().open_peer(route_info(io, route), clock_now());
     if (peer == no_id<PeerId>) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "no room for another peer; raise FI_SRD_MAX_PEERS");
         return -FI_ENOMEM;

@@ -8,7 +8,8 @@ std::byte* Handshake::write_hello(std::byte* out, const Identity& identity, std:
 {
     SRD_DCHECK(hello_due_ && identity.incarnation != 0 && identity.address_length != 0);
     wire::HelloFrame frame = identity.hello();
-    frame.flags = is_reply_ ? 0 : wire::hello_flag::answer_wanted;
+    frame.flags = static_cast<std::uint8_t>((is_reply_ ? 0 : wire::hello_flag::answer_wanted) |
+                                            (knows_remote() ? wire::hello_flag::met : 0));
     frame.first_psn = first_psn;
     frame.max_packet = max_packet;
     frame.connection = rx_connection_;

@@ -4,29 +4,29 @@
 //
 // An introduction (hello) carries the sender's address, its incarnation (one
 // per endpoint), the connection identifier it wants in packets to itself, and
-// its first psn. It is answered with a hello in a packet that bears that
-// identifier, which proves to the first that the answer is not forged. Both
-// sides may start at once; both introductions then serve. A hello on an
-// established connection is a question whether the peer still knows us.
+// its first psn. It may be forged, so nothing is remembered of it. The answer,
+// a hello under the introduction's identifier, goes to that address and names
+// the identifier of the connection (ConnectionNames). A hello under that
+// identifier proves that its sender lives at the address: only then a record
+// is made, or the connection of its predecessor there is ended. Its sender
+// repeats it until it hears that the other side has a record of it (confirmed),
+// and may send data meanwhile. Both sides may start at once: records that wait
+// for an answer have the identifiers that are told to introductions. A hello on
+// a confirmed connection is a question whether the peer still knows us.
 //
-//   idle ──greet()──► greeting ──learn(), establish()──► established
+//   idle ──greet()──► greeting ──learn(), establish()──► established, confirm() ──► confirmed
 //     └──────────────learn(), establish()───────────────────┘
-//
-// An introduction from an address that has a connection already may be a
-// restarted process or a forgery. It gets an answer, from a successor record
-// beside the connection (Peer::successor). Only a packet that bears the
-// successor's identifier, which the forger never saw, replaces the old one.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 
 #include <srd/check.hpp>
 #include <srd/limits.hpp>
 #include <srd/time.hpp>
+#include <srd/types.hpp>
 
 #include "wire/frames.hpp"
 
@@ -69,6 +69,7 @@ public:
 
     State state() const noexcept { return state_; }
     bool established() const noexcept { return state_ == State::established; }
+    bool confirmed() const noexcept { return confirmed_; } ///< the remote is known to have a record of us
     bool greeting() const noexcept { return state_ == State::greeting; }
     std::uint64_t rx_connection() const noexcept { return rx_connection_; }
     std::uint64_t tx_connection() const noexcept { return tx_connection_; } ///< 0 until it is known
@@ -80,9 +81,7 @@ public:
     {
         SRD_CHECK(state_ == State::idle);
         state_ = State::greeting;
-        ask();
-        hello_count_ = 0;
-        hello_at_ = now + interval_first;
+        begin_asking(now);
     }
     /// The remote introduces itself.
     void learn(const wire::HelloFrame& hello) noexcept
@@ -91,12 +90,21 @@ public:
         tx_connection_ = hello.connection;
         remote_incarnation_ = hello.incarnation;
     }
-    /// Both know each other. True: from now on.
-    bool establish() noexcept
+    /// We know each other, and may send. Until confirm() the remote, which may have forgotten our introduction,
+    /// is told again who we are.
+    void establish(Time now) noexcept
     {
-        SRD_CHECK(knows_remote());
+        SRD_CHECK(knows_remote() && state_ != State::established);
+        state_ = State::established;
+        begin_asking(now);
+    }
+    /// The remote has a record of us.
+    void confirm() noexcept
+    {
+        SRD_CHECK(established());
+        confirmed_ = true;
+        refused_ = false;
         hello_at_ = time_never;
-        return std::exchange(state_, State::established) != State::established;
     }
     /// The remote's record of us outlives our connection: only a farewell goes there.
     void address_farewell(const Handshake& ended) noexcept { tx_connection_ = ended.tx_connection_; }
@@ -116,13 +124,14 @@ public:
         return tx_connection_ != answer.connection ? Judgment::gave_up : Judgment::same;
     }
 
-    /// The remote has no room for us; we go on asking. True if that is why it has not been met.
-    void on_no_room() noexcept { refused_ = state_ == State::greeting; }
+    /// The remote has no room for us; we go on asking, unless it once had.
+    void on_no_room() noexcept { refused_ = !confirmed_; }
+    /// That is why it has not been met.
     bool refused() const noexcept { return refused_; }
 
     /// The peer, once met, has been asked whether it still knows us, and nothing was heard since.
     bool questioning() const noexcept { return questioning_; }
-    /// Anything but a refusal has come from the remote.
+    /// A packet of the connection has come from the remote.
     void on_heard() noexcept { questioning_ = false; }
 
     // -- Hellos to be sent
@@ -133,13 +142,26 @@ public:
     {
         hello_due_ = true;
         is_reply_ = false;
-        questioning_ = established();
+        questioning_ = confirmed_;
     }
     void reply() noexcept { hello_due_ = is_reply_ = true; }
     /// Writes the hello. `max_packet`: the largest packet that can come from the peer; `first_psn`: of our
     /// packets; nothing earlier is ever sent again.
     std::byte* write_hello(std::byte* out, const Identity& identity, std::uint32_t max_packet,
                            std::uint32_t first_psn) noexcept;
+    void on_hello_sent(PathId path, Time now) noexcept
+    {
+        hello_path_ = path;
+        hello_repeated_ = hello_sent_at_ != time_never;
+        hello_sent_at_ = now;
+    }
+    /// The path that the latest hello took. What follows it there does not overtake it.
+    PathId hello_path() const noexcept { return hello_path_; }
+    /// From the introduction until its answer comes at `now`; zero if it was sent more than once.
+    Duration round_trip(Time now) const noexcept
+    {
+        return hello_repeated_ || hello_sent_at_ == time_never ? Duration::zero() : now - hello_sent_at_;
+    }
 
     Time next_timeout() const noexcept { return hello_at_; }
     /// True if the introduction is due once more.
@@ -155,12 +177,24 @@ public:
     }
 
 private:
+    void begin_asking(Time now) noexcept
+    {
+        ask();
+        hello_count_ = 0;
+        hello_sent_at_ = time_never;
+        hello_at_ = now + interval_first;
+    }
+
     State state_ = State::idle;
+    bool confirmed_ = false;
     bool hello_due_ = false;
     bool is_reply_ = false;
     bool questioning_ = false;
     bool refused_ = false;         ///< the latest answer to an introduction said that there is no room
     std::uint8_t hello_count_ = 0; ///< introductions repeated
+    bool hello_repeated_ = false;
+    PathId hello_path_{};
+    Time hello_sent_at_ = time_never; ///< since begin_asking()
     std::uint64_t rx_connection_ = 0;
     std::uint64_t tx_connection_ = 0;
     std::uint64_t remote_incarnation_ = 0;

@@ -7,9 +7,9 @@ namespace srd {
 
 // -- Connections ------------------------------------------------------------------------
 
-std::uint32_t PeerLifecycle::open(RouteId route, RouteMtu mtu, std::uint16_t paths, Search search, Time now)
+std::uint32_t PeerLifecycle::open(const RouteInfo& route, Search search, Time now)
 {
-    const std::uint32_t known = s_.peers.of_route(route);
+    const std::uint32_t known = s_.peers.of_route(route.id);
     if (known != no_index) {
         return known;
     }
@@ -20,8 +20,7 @@ std::uint32_t PeerLifecycle::open(RouteId route, RouteMtu mtu, std::uint16_t pat
     if (index == no_index) {
         return no_index;
     }
-    s_.peers[index].route =
-        Route(route, mtu, s_.caps.max_packet, std::clamp<std::uint16_t>(paths, 1, s_.caps.path_count));
+    s_.peers[index].route = Route(route, s_.names.address_hash(route.address), s_.caps);
     s_.peers.set_route(index);
     begin_connection(index, now);
     return index;
@@ -51,8 +50,7 @@ void PeerLifecycle::make_room(Search search, Time now)
             continue;
         }
         Peer& peer = s_.peers[index];
-        if (peer.pinned || peer.is_successor || peer.successor != no_index || !peer.drained() ||
-            !peer.incoming.empty()) {
+        if (peer.pinned || !peer.drained() || !peer.incoming.empty()) {
             continue;
         }
         if (is_departed(peer)) {
@@ -75,12 +73,14 @@ void PeerLifecycle::begin_connection(std::uint32_t index, Time now)
 {
     Peer& peer = s_.peers[index];
     peer.route.forget_peer();
-    peer.handshake = Handshake(s_.random.next_nonzero());
+    const ConnectionNames::Name name =
+        s_.names.name(peer.route.address_hash(), s_.peers.begin_generation(peer.route.id()));
+    peer.handshake = Handshake(name.connection);
     peer.liveness = Liveness(now);
     peer.turn = SendTurn{};
     peer.farewell_due = false;
     Connection fresh;
-    fresh.window = PacketWindow(static_cast<std::uint32_t>(s_.random.next()));
+    fresh.window = PacketWindow(name.first_psn);
     fresh.congestion = CongestionWindow(s_.tuning, peer.route.largest_packet());
     fresh.paths = PathChoice(s_.tuning.paths, peer.route.paths(), s_.random.next());
     peer.connection = fresh;
@@ -110,9 +110,7 @@ void PeerLifecycle::drop(std::uint32_t index, Cause cause)
     });
     s_.outgoing.abandon_finish(connection.queue);
     placement_.abandon(index, cause);
-    if (!peer.is_successor) {
-        s_.outgoing.report_end(index, cause, unsent);
-    }
+    s_.outgoing.report_end(index, cause, unsent);
 }
 
 void PeerLifecycle::fail(std::uint32_t peer, Cause cause, Time now)
@@ -143,7 +141,7 @@ void PeerLifecycle::close(Time now)
             continue;
         }
         Peer& peer = s_.peers[index];
-        const bool tell = peer.handshake.established() && !peer.is_successor;
+        const bool tell = peer.handshake.established();
         drop(index, Cause::removed);
         const Handshake ended = peer.handshake;
         const Receiver last_word = peer.connection.receiver.last_word();
@@ -181,17 +179,29 @@ void PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, Ti
     peer.liveness.on_heard(now);
 }
 
-void PeerLifecycle::establish(std::uint32_t index, Time now)
+/// We know each other from now on. `met`: the remote has a record of us.
+void PeerLifecycle::establish(std::uint32_t index, bool met, Time now)
 {
     Peer& peer = s_.peers[index];
-    if (peer.handshake.establish()) {
-        s_.count.handshakes.add();
-        peer.route.path_mtu().begin(now);
-    }
+    peer.handshake.establish(now);
+    s_.count.handshakes.add();
     peer.liveness.on_established(now);
-    if (peer.has_work()) {
-        s_.peers.activate(index);
+    if (met) {
+        confirm(index, now);
+        peer.handshake.reply();
     }
+    s_.peers.activate(index);
+    s_.peers.arm(index);
+}
+
+/// The remote has a record of us, so that it will answer more than introductions.
+void PeerLifecycle::confirm(std::uint32_t index, Time now)
+{
+    Peer& peer = s_.peers[index];
+    peer.handshake.confirm();
+    peer.connection.recovery.on_progress(peer.connection.window.any_in_flight(), s_.tuning, now);
+    peer.route.path_mtu().begin(now);
+    s_.peers.activate(index);
 }
 
 FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event, Time now)
@@ -206,85 +216,93 @@ FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event,
         s_.count.rx_unknown_connection.add(); // an answer to an introduction that is history
         return FrameResult::stop;
     }
-    introduction_ = hello;
-    introduction_open_ = true;
+    introduction_ = {hello, s_.reader.packet().connection, true};
     event = Event{};
     event.kind = Event::Kind::hello;
-    event.payload = {introduction_.address.data(), introduction_.address_length};
+    event.payload = {introduction_.hello.address.data(), hello.address_length};
     return FrameResult::event;
 }
 
-void PeerLifecycle::accept_hello(RouteId route, RouteMtu mtu, std::uint16_t paths, Time now)
+/// Nothing is remembered of an introduction. Its answer goes to the address that it names, and a hello under
+/// the identifier in the answer proves that its sender received it there.
+Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::byte> address,
+                                            HelloPacket& answer, Time now)
 {
-    if (!std::exchange(introduction_open_, false) || s_.closing) {
-        return; // when closing, our records are the farewells of old connections
+    introduction_.open = introduction_.open && !s_.closing; // then our records are farewells of connections
+    if (!introduction_.open) {
+        return Introduction::ignore;
     }
-    const wire::HelloFrame hello = introduction_;
-    std::uint32_t index = open(route, mtu, paths, Search::bounded, now);
-    if (index == no_index) {
-        refuse(route, hello);
-        return;
-    }
-    if (!s_.peers[index].handshake.knows_remote()) {
-        learn(index, hello, now);
-        establish(index, now);
-    } else if (s_.peers[index].handshake.judge(hello) != Handshake::Judgment::same) {
-        const Route fresh(route, mtu, s_.caps.max_packet, s_.peers[index].route.paths());
-        index = successor_of(index, hello, fresh, now);
-        if (index == no_index) {
-            refuse(route, hello);
-            return;
+    const bool has_route = route != no_id<RouteId>;
+    const std::uint32_t index = has_route ? s_.peers.of_route(route) : no_index;
+    if (index != no_index) {
+        const Peer& peer = s_.peers[index];
+        if (!peer.handshake.knows_remote() ||
+            peer.handshake.judge(introduction_.hello) == Handshake::Judgment::same) {
+            return answer_hello({peer.handshake.rx_connection(), peer.connection.window.una()}, answer);
         }
     }
-    s_.peers[index].handshake.reply();
-    s_.peers.activate(index);
-    s_.peers.arm(index);
-}
-
-void PeerLifecycle::refuse(RouteId route, const wire::HelloFrame& hello) noexcept
-{
-    if (refusal_count_ < refusals_.size()) {
-        refusals_[refusal_count_++] = {route, hello.connection};
-        s_.count.tx_no_room.add();
+    const ConnectionNames::Name name =
+        s_.names.name(s_.names.address_hash(address), has_route ? s_.peers.generation(route) : 0);
+    if (introduction_.under == name.connection) {
+        return Introduction::accept;
     }
-}
-
-bool PeerLifecycle::take_refusal(Refusal& refusal) noexcept
-{
-    if (refusal_count_ == 0) {
-        return false;
-    }
-    refusal = refusals_[--refusal_count_];
-    return true;
-}
-
-/// The record of the process that introduces itself while `index` has a connection with another one.
-std::uint32_t PeerLifecycle::successor_of(std::uint32_t index, const wire::HelloFrame& hello,
-                                          const Route& route, Time now)
-{
-    const std::uint32_t known = s_.peers[index].successor;
-    if (known != no_index) {
-        if (s_.peers[known].handshake.judge(hello) == Handshake::Judgment::same) {
-            return known;
-        }
-        drop(known, Cause::restarted);
-        release(known);
-        s_.peers[index].successor = no_index;
-    }
-    if (s_.peers.full()) {
+    if (index == no_index && s_.peers.full()) {
         make_room(Search::bounded, now);
+        if (s_.peers.full()) {
+            return refuse(answer);
+        }
     }
-    const std::uint32_t successor = s_.peers.alloc();
-    if (successor == no_index) {
-        return no_index;
+    return answer_hello(name, answer);
+}
+
+/// Who introduced himself has been told the identifier that he uses now: he lives at his address.
+Introduction PeerLifecycle::accept_hello(const RouteInfo& route, HelloPacket& answer, Time now)
+{
+    SRD_CHECK(introduction_.open);
+    const wire::HelloFrame hello = introduction_.hello;
+    std::uint32_t index = s_.peers.of_route(route.id);
+    if (index != no_index) {
+        const bool same_process = s_.peers[index].handshake.remote_incarnation() == hello.incarnation;
+        fail(index, same_process ? Cause::stopped_answering : Cause::restarted, now);
+    } else {
+        index = open(route, Search::bounded, now);
+        if (index == no_index) {
+            return refuse(answer);
+        }
     }
-    s_.peers[successor].route = route;
-    s_.peers[successor].is_successor = true;
-    begin_connection(successor, now);
-    learn(successor, hello, now);
-    s_.peers[successor].handshake.establish(); // as far as it is concerned
-    s_.peers[index].successor = successor;
-    return successor;
+    introduction_.open = false;
+    learn(index, hello, now);
+    establish(index, true, now);
+    return Introduction::ignore;
+}
+
+/// The answer, which tells the other side that its connection with us is called `name`.
+Introduction PeerLifecycle::answer_hello(ConnectionNames::Name name, HelloPacket& answer) noexcept
+{
+    wire::HelloFrame hello = s_.identity.hello();
+    hello.connection = name.connection;
+    hello.first_psn = name.first_psn;
+    s_.count.tx_hello_answers.add();
+    return put_answer(hello, answer);
+}
+
+Introduction PeerLifecycle::refuse(HelloPacket& answer) noexcept
+{
+    wire::HelloFrame hello = s_.identity.hello();
+    hello.flags = wire::hello_flag::no_room;
+    hello.connection = s_.identity.incarnation; // must not be 0, and names nothing
+    s_.count.tx_no_room.add();
+    return put_answer(hello, answer);
+}
+
+Introduction PeerLifecycle::put_answer(const wire::HelloFrame& hello, HelloPacket& answer) noexcept
+{
+    introduction_.open = false;
+    wire::PacketHeader header;
+    header.connection = introduction_.hello.connection;
+    std::byte* const end = wire::put(wire::put(answer.data(), header), hello);
+    SRD_DCHECK(end == answer.data() + answer.size());
+    return Introduction::answer;
 }
 
 /// A hello in a packet that bears our identifier: the answer to ours, or a question.
@@ -293,7 +311,7 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
     Peer& peer = s_.peers[index];
     if ((hello.flags & wire::hello_flag::no_room) != 0) {
         s_.count.rx_no_room.add();
-        if (!peer.handshake.knows_remote()) {
+        if (!peer.handshake.confirmed()) {
             peer.handshake.on_no_room();
         } else if (peer.handshake.remote_incarnation() != hello.incarnation) {
             fail(index, Cause::restarted, now); // who lives there now does not know us, and has no room
@@ -302,13 +320,15 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
         }                                               // else it is late: we have been met since
         return;
     }
-    if (peer.handshake.knows_remote()) {
-        on_heard(index, now);
-    } else {
+    const bool met = (hello.flags & wire::hello_flag::met) != 0;
+    const bool answers = (hello.flags & wire::hello_flag::answer_wanted) == 0;
+    if (const Duration sample = peer.handshake.round_trip(now);
+        answers && !peer.handshake.confirmed() && sample != Duration::zero()) {
+        peer.connection.recovery.add_rtt(sample, now, Duration::zero());
+    }
+    if (!peer.handshake.knows_remote()) {
         learn(index, hello, now);
-        establish(index, now);
-        peer.connection.receiver.request_ack(); // tells the other side that its answer has come
-        s_.peers.activate(index);
+        establish(index, met, now);
         return;
     }
     switch (peer.handshake.judge(hello)) {
@@ -321,6 +341,10 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
     case Handshake::Judgment::same:
         break;
     }
+    if (!met && !peer.handshake.confirmed()) {
+        return; // the answer to another introduction of ours
+    }
+    on_heard(index, now);
     const std::uint32_t mtu = peer.route.mtu();
     peer.route.meet(hello.max_packet, now);
     peer.on_mtu(mtu);
@@ -330,49 +354,7 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
     }
 }
 
-/// The process that a successor record stands for has proved to be there: its handshake and connection
-/// become the peer's.
-void PeerLifecycle::promote(std::uint32_t successor, Time now)
-{
-    const std::uint32_t index = s_.peers.of_route(s_.peers[successor].route.id());
-    SRD_CHECK(index != no_index && s_.peers[index].successor == successor);
-    Peer& peer = s_.peers[index];
-    Peer& proven = s_.peers[successor];
-    const bool same_process = peer.handshake.remote_incarnation() == proven.handshake.remote_incarnation();
-    peer.successor = no_index;
-    s_.count.peer_failures.add();
-    drop(index, same_process ? Cause::stopped_answering : Cause::restarted);
-    s_.peers.disconnect(proven.handshake.rx_connection());
-    peer.route.forget_peer();
-    peer.route.meet(proven.route.peer_max_packet(), now);
-    peer.handshake = proven.handshake;
-    peer.liveness = proven.liveness;
-    peer.connection = proven.connection; // nothing of it is outstanding: a successor only introduces itself
-    peer.turn = SendTurn{};
-    s_.peers.connect(peer.handshake.rx_connection(), index);
-    peer.liveness.on_heard(now);
-    peer.handshake.establish();
-    s_.count.handshakes.add();
-    peer.route.path_mtu().begin(now);
-    peer.liveness.on_established(now);
-    if (peer.has_work()) {
-        s_.peers.activate(index);
-    }
-    release(successor);
-    placement_.issue_grants();
-}
-
 // -- What is heard of peers -----------------------------------------------------------------
-
-std::uint32_t PeerLifecycle::prove(std::uint32_t index, Time now)
-{
-    if (s_.peers[index].is_successor) {
-        const RouteId route = s_.peers[index].route.id();
-        promote(index, now);
-        index = s_.peers.of_route(route);
-    }
-    return index;
-}
 
 /// The peer's endpoint goes away. Its last acknowledgement came in the same packet.
 FrameResult PeerLifecycle::on_close(Time now)
@@ -436,14 +418,6 @@ void PeerLifecycle::on_route_notice(const RouteNotice& notice, std::uint32_t mtu
 bool PeerLifecycle::on_timeout(std::uint32_t index, Time now)
 {
     Peer& peer = s_.peers[index];
-    if (peer.is_successor) {
-        if (peer.liveness.check_due(now)) {
-            s_.peers[s_.peers.of_route(peer.route.id())].successor = no_index; // it never proved itself
-            drop(index, Cause::never_answered);
-            release(index);
-        }
-        return false;
-    }
     if (peer.liveness.take_gone(now)) {
         // The process is gone, and what it may have said before has had its time.
         if (peer.awaits_answer()) {

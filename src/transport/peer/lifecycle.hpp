@@ -3,11 +3,13 @@
 // Peers come, fail, restart and go. The one place that begins and ends connections.
 //
 //   open()   ──► idle ── greet() ──► greeting ── on_answer() ──► established
-//   on_introduction() ───────────────────────────────────────────►┘
+//   accept_hello() ──────────────────────────────────────────────►┘
 //
 //   fail(), reset()    everything outstanding ends with a cause; the peer is idle again, under a new
 //                      connection identifier, so that the next operation starts afresh
-//   promote()          a restarted process has proved itself: its connection replaces the old one
+//   on_introduction()  answers whoever introduces himself, and keeps nothing
+//   accept_hello()     he has proved to live at his address: his connection is the peer's, and replaces one
+//                      with his predecessor
 //   make_room()        when all records are in use: one of a peer that introduced itself, has gone and left
 //                      nothing is given to another; silent ones are asked whether they are still there.
 //                      Whoever introduces itself meanwhile is told so (hello_flag::no_room), and asks again
@@ -16,6 +18,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <srd/status.hpp>
 #include <srd/time.hpp>
@@ -28,6 +31,15 @@
 
 namespace srd {
 
+/// What an introduction leads to.
+enum class Introduction : std::uint8_t {
+    ignore,
+    answer, ///< send the answer to the address that introduces itself
+    accept, ///< it has proved to live there: find the route, then accept_hello()
+};
+/// A packet of a hello alone.
+using HelloPacket = std::array<std::byte, sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame)>;
+
 class PeerLifecycle {
 public:
     PeerLifecycle(Shared& shared, Placement& placement) noexcept : s_(shared), placement_(placement) {}
@@ -38,7 +50,7 @@ public:
         whole,   ///< for the application
     };
     /// The peer behind `route`, made on first use; no_index if there are too many.
-    std::uint32_t open(RouteId route, RouteMtu mtu, std::uint16_t paths, Search search, Time now);
+    std::uint32_t open(const RouteInfo& route, Search search, Time now);
     /// Introduces us to an idle peer.
     void greet(std::uint32_t peer, Time now);
     void fail(std::uint32_t peer, Cause cause, Time now);
@@ -53,30 +65,24 @@ public:
     void on_heard(std::uint32_t index, Time now)
     {
         Peer& peer = s_.peers[index];
+        if (!peer.handshake.confirmed()) [[unlikely]] {
+            confirm(index, now);
+        }
         peer.handshake.on_heard();
         peer.liveness.on_heard(now);
         if (peer.connection.recovery.on_heard(peer.connection.window.any_in_flight(), s_.tuning, now)) {
             s_.peers.arm(index);
         }
     }
-    /// A packet under the peer's connection identifier has come: a successor has proved itself by it. Returns
-    /// the peer that has the connection now.
-    std::uint32_t prove(std::uint32_t peer, Time now);
     /// Hello and close frames, of the open packet.
     FrameResult on_hello(const wire::HelloFrame& hello, Event& event, Time now);
     FrameResult on_close(Time now);
-    /// Answers Event::hello: an introduction by a stranger, or by a known address under a connection that we
-    /// do not know.
-    void accept_hello(RouteId route, RouteMtu mtu, std::uint16_t paths, Time now);
+    /// Answer Event::hello: an introduction by a stranger, or by a known address under a connection that we do
+    /// not know. As Engine's.
+    Introduction on_introduction(RouteId route, std::span<const std::byte> address, HelloPacket& answer,
+                                 Time now);
+    Introduction accept_hello(const RouteInfo& route, HelloPacket& answer, Time now);
     void on_route_notice(const RouteNotice& notice, std::uint32_t mtu, Time now);
-
-    /// The next introduction to be refused: where it came from, and the identifier that it bears.
-    struct Refusal {
-        RouteId route{};
-        std::uint64_t connection = 0;
-    };
-    bool any_refusal() const noexcept { return refusal_count_ != 0; }
-    bool take_refusal(Refusal& refusal) noexcept;
 
     // -- Timers
 
@@ -88,23 +94,24 @@ private:
     void drop(std::uint32_t peer, Cause cause);
     void release(std::uint32_t peer);
     void make_room(Search search, Time now);
-    void refuse(RouteId route, const wire::HelloFrame& hello) noexcept;
+    Introduction answer_hello(ConnectionNames::Name name, HelloPacket& answer) noexcept;
+    Introduction refuse(HelloPacket& answer) noexcept;
+    Introduction put_answer(const wire::HelloFrame& hello, HelloPacket& answer) noexcept;
     bool is_departed(const Peer& peer) const noexcept;
-    std::uint32_t successor_of(std::uint32_t peer, const wire::HelloFrame& hello, const Route& route,
-                               Time now);
     void learn(std::uint32_t peer, const wire::HelloFrame& hello, Time now);
-    void establish(std::uint32_t peer, Time now);
+    void establish(std::uint32_t peer, bool met, Time now);
+    void confirm(std::uint32_t peer, Time now);
     void on_answer(std::uint32_t peer, const wire::HelloFrame& hello, Time now);
-    void promote(std::uint32_t successor, Time now);
 
     Shared& s_;
     Placement& placement_;
-    wire::HelloFrame introduction_{}; ///< of the hello event being answered
-    bool introduction_open_ = false;
+    struct {
+        wire::HelloFrame hello{};
+        std::uint64_t under = 0; ///< the identifier that its packet bears
+        bool open = false;
+    } introduction_; ///< of the hello event being answered
     std::uint32_t next_victim_ = 0;      ///< where make_room() goes on
-    Time next_demand_{};                 ///< when it may next ask silent peers for a proof
-    std::array<Refusal, 16> refusals_{}; ///< more are not answered: the introduction comes again
-    std::size_t refusal_count_ = 0;
+    Time next_demand_{};            ///< when it may next ask silent peers for a proof
 };
 
 } // namespace srd

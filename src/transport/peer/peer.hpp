@@ -100,11 +100,9 @@ struct Peer {
     Liveness liveness;
     Connection connection;
     SendTurn turn;
-    IncomingPool::All incoming;         ///< records of what came from it
-    std::uint32_t successor = no_index; ///< of a restarted process that has not proved itself
-    bool is_successor = false;          ///< it waits beside the peer it may replace
-    bool pinned = false;                ///< the application named it: its PeerId stays
-    bool farewell_due = false;          ///< a close frame is to be sent
+    IncomingPool::All incoming; ///< records of what came from it
+    bool pinned = false;        ///< the application named it: its PeerId stays
+    bool farewell_due = false;  ///< a close frame is to be sent
 
 private:
     friend class PeerTable;

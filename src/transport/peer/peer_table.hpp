@@ -21,8 +21,8 @@ namespace srd {
 class PeerTable {
 public:
     explicit PeerTable(const Limits& limits)
-        : peers_(limits.max_peers), connections_(limits.max_peers), // successors have connections, too
-          by_route_(limits.max_routes), max_routes_(limits.max_routes), wheel_(limits.max_peers, Time{})
+        : peers_(limits.max_peers), connections_(limits.max_peers), by_route_(limits.max_routes),
+          max_routes_(limits.max_routes), wheel_(limits.max_peers, Time{})
     {
     }
 
@@ -40,9 +40,7 @@ public:
     {
         deactivate(peer);
         wheel_.cancel(peer);
-        if (!peers_[peer].is_successor) {
-            by_route_[index_of(peers_[peer].route.id())] = 0;
-        }
+        by_route_[index_of(peers_[peer].route.id())].peer = 0;
         peers_.release(peer);
     }
 
@@ -51,9 +49,16 @@ public:
     std::uint32_t of_route(RouteId route) const noexcept
     {
         SRD_CHECK(index_of(route) < max_routes_);
-        return by_route_[index_of(route)] - 1; // 0 - 1 = no_index
+        return by_route_[index_of(route)].peer - 1; // 0 - 1 = no_index
     }
-    void set_route(std::uint32_t peer) noexcept { by_route_[index_of(peers_[peer].route.id())] = peer + 1; }
+    void set_route(std::uint32_t peer) noexcept
+    {
+        by_route_[index_of(peers_[peer].route.id())].peer = peer + 1;
+    }
+    /// The number of connections that were begun with whoever lives at the end of `route`. It outlives
+    /// records.
+    std::uint32_t generation(RouteId route) const noexcept { return by_route_[index_of(route)].generation; }
+    std::uint32_t begin_generation(RouteId route) noexcept { return by_route_[index_of(route)].generation++; }
 
     /// Packets under `connection` are the peer's.
     void connect(std::uint64_t connection, std::uint32_t peer) noexcept
@@ -126,16 +131,21 @@ public:
     {
         const Peer& record = peers_[peer];
         SRD_CHECK(connections_.find(record.handshake.rx_connection()) == peer);
-        SRD_CHECK(record.is_successor || of_route(record.route.id()) == peer);
+        SRD_CHECK(of_route(record.route.id()) == peer);
         // Whatever waits has something that will move it: a turn, a timer or an acknowledgement.
         SRD_CHECK(!record.connection.window.any_in_flight() || record.armed_at_ != time_never ||
                   record.active_ || record.connection.refusal.blocked());
     }
 
 private:
+    struct RouteEntry {
+        std::uint32_t peer;       ///< + 1; 0: none
+        std::uint32_t generation; ///< of the next connection
+    };
+
     Slab<Peer> peers_;
     ConnectionTable connections_;
-    LazyArray<std::uint32_t> by_route_; ///< RouteId → peer + 1, 0 = none
+    LazyArray<RouteEntry> by_route_;
     std::uint32_t max_routes_;
     std::uint32_t last_ = no_index; ///< the peer of the previous packet
     IndexList<&Peer::active_link_> active_;

@@ -22,16 +22,18 @@ namespace srd {
 class Route {
 public:
     Route() noexcept = default;
-    /// `mtu`: mtu_of() the backend; `own_max_packet`: IoCaps::max_packet; `paths`: at least 1.
-    Route(RouteId id, RouteMtu mtu, std::uint32_t own_max_packet, std::uint16_t paths) noexcept
-        : id_(id), paths_(paths), certain_(mtu.certain), own_max_packet_(size_of(own_max_packet)),
-          route_mtu_(size_of(mtu.bytes))
+    /// `address_hash`: ConnectionNames'; `own`: of our backend.
+    Route(const RouteInfo& info, std::uint64_t address_hash, const IoCaps& own) noexcept
+        : id_(info.id), paths_(std::clamp<std::uint16_t>(info.paths, 1, own.path_count)),
+          certain_(info.mtu.certain), own_max_packet_(size_of(own.max_packet)),
+          route_mtu_(size_of(info.mtu.bytes)), address_hash_(address_hash)
     {
         SRD_CHECK(largest_packet() > wire::min_max_packet);
         forget_peer();
     }
 
     RouteId id() const noexcept { return id_; }
+    std::uint64_t address_hash() const noexcept { return address_hash_; }
     std::uint16_t paths() const noexcept { return paths_; }
     /// The largest packet that may be begun now, bytes. Larger ones that are under way stay as they are, and
     /// go in fragments.
@@ -90,6 +92,7 @@ private:
     std::uint16_t route_mtu_ = 0;
     std::uint16_t peer_max_packet_ = PathMtu::base;
     PathMtu path_mtu_;
+    std::uint64_t address_hash_ = 0;
 };
 
 } // namespace srd

@@ -42,7 +42,7 @@ void PeerWatch::want_sign(RouteId route, Time now)
 Cause PeerWatch::cause_of_silence(std::uint32_t index, Time now) const noexcept
 {
     const Peer& peer = s_.peers[index];
-    return peer.handshake.refused() && !peer.liveness.heard() ? Cause::peer_full : peer.liveness.cause(now);
+    return peer.handshake.refused() ? Cause::peer_full : peer.liveness.cause(now);
 }
 
 // -- Who is waited for ----------------------------------------------------------------------

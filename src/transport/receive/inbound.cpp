@@ -10,6 +10,7 @@ void Inbound::on_packets(std::span<const RxPacket> packets, Time now)
     now_ = now;
     s_.reader.begin_burst();
     reassembly_.begin_burst();
+    newcomer_ = 0;
     for (const RxPacket& packet : packets) {
         on_packet(packet);
     }
@@ -34,11 +35,9 @@ void Inbound::on_packet(const RxPacket& packet)
         return;
     }
     const bool sequenced = (header->flags & wire::packet_flag::sequenced) != 0;
-    std::uint32_t peer = s_.peers.of_connection(header->connection);
-    if (peer != no_index) {
-        peer = lifecycle_.prove(peer, now_);
-    } else if (sequenced || reader.peek() != static_cast<std::uint8_t>(wire::FrameType::hello)) {
-        s_.count.rx_unknown_connection.add(); // only an introduction may come from a stranger
+    const std::uint32_t peer = s_.peers.of_connection(header->connection);
+    if (peer == no_index && !is_of_stranger(*header, reader)) {
+        s_.count.rx_unknown_connection.add();
         return;
     }
     if ((header->flags & wire::packet_flag::has_ack) != 0 && !take_ack(reader, peer, packet.arrived)) {
@@ -78,7 +77,22 @@ void Inbound::on_packet(const RxPacket& packet)
     note.remote_length = packet.remote_length;
     note.mapping_id = packet.mapping_id;
     note.remote = packet.remote;
-    note.connection = peer != no_index ? s_.peers[peer].handshake.rx_connection() : 0;
+    note.connection = header->connection;
+}
+
+/// Of those whom we do not know only an introduction is taken, and what it is followed by, for it may be
+/// accepted when it is read.
+bool Inbound::is_of_stranger(const wire::PacketHeader& header, const wire::Reader& reader) noexcept
+{
+    if ((header.flags & wire::packet_flag::sequenced) != 0) {
+        return header.connection == newcomer_ && newcomer_ != 0 &&
+               (header.flags & wire::packet_flag::fragment) == 0;
+    }
+    if (reader.peek() != static_cast<std::uint8_t>(wire::FrameType::hello)) {
+        return false;
+    }
+    newcomer_ = header.connection;
+    return true;
 }
 
 /// The acknowledgement block acts at once. False: it is malformed.
@@ -189,12 +203,15 @@ bool Inbound::poll_held(Event& event)
 bool Inbound::open_next()
 {
     using Mark = Receiver::Window::Mark;
-    for (const PacketNote* note = s_.reader.take_note(); note != nullptr; note = s_.reader.take_note()) {
+    for (PacketNote* note = s_.reader.take_note(); note != nullptr; note = s_.reader.take_note()) {
         if (note->peer == no_index) {
+            note->peer = s_.peers.of_connection(note->connection); // it may have been met by this burst
+        }
+        if (note->peer == no_index && !note->sequenced) {
             s_.reader.open(*note);
             return true;
         }
-        if (!s_.peers.live(note->peer) ||
+        if (note->peer == no_index || !s_.peers.live(note->peer) ||
             s_.peers[note->peer].handshake.rx_connection() != note->connection) {
             s_.count.rx_unknown_connection.add();
             continue;

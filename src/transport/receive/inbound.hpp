@@ -46,6 +46,7 @@ public:
 
 private:
     void on_packet(const RxPacket& packet);
+    bool is_of_stranger(const wire::PacketHeader& header, const wire::Reader& reader) noexcept;
     bool take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived);
     bool take_fragment(wire::Reader& reader, const wire::PacketHeader& header, std::uint32_t peer);
     bool poll_done(Event& event);
@@ -66,7 +67,8 @@ private:
     RmaTarget& target_;
     PathSearch& search_;
     Reassembly reassembly_;
-    Time now_{}; ///< of the burst whose packets are being read
+    Time now_{};                 ///< of the burst whose packets are being read
+    std::uint64_t newcomer_ = 0; ///< the identifier in the burst's latest introduction
 };
 
 } // namespace srd

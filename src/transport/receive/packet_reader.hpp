@@ -28,7 +28,7 @@ namespace srd {
 /// A packet whose header is read, and its acknowledgement acted upon.
 struct PacketNote {
     std::span<const std::byte> frames;
-    std::uint64_t connection = 0; ///< the peer's at the time; it may change before the packet's turn
+    std::uint64_t connection = 0; ///< that it bears; the peer may have another before the packet's turn
     Time arrived{};
     std::uint32_t peer = no_index; ///< no_index: from a stranger
     std::uint32_t psn = 0;
@@ -62,7 +62,7 @@ public:
     /// be copied by the word, and the copy waits for the writes.)
     PacketNote& note() { return notes_.emplace_back(); }
     /// The next packet, not open yet; nullptr if there is none.
-    const PacketNote* take_note() noexcept { return next_ < notes_.size() ? &notes_[next_++] : nullptr; }
+    PacketNote* take_note() noexcept { return next_ < notes_.size() ? &notes_[next_++] : nullptr; }
 
     // -- The open packet
 

@@ -20,7 +20,7 @@ constexpr Duration same_host_retry = std::chrono::microseconds(4);
 
 std::size_t Transmitter::poll(std::span<TxPacket> packets, Time now)
 {
-    std::size_t built = lifecycle_.any_refusal() ? emit_refusals(packets) : 0;
+    std::size_t built = 0;
     std::uint32_t last = s_.peers.last_active(); // one turn for each peer that is active now
     bool more = last != no_index;
     while (more && built < packets.size()) {
@@ -178,6 +178,9 @@ std::uint32_t Transmitter::next_packet(std::uint32_t index, Time now)
 PathId Transmitter::choose_path(Peer& peer, const TxSlot& slot, Time now)
 {
     Connection& connection = peer.connection;
+    if (!peer.handshake.confirmed()) {
+        return peer.handshake.hello_path(); // what overtakes our introduction is dropped
+    }
     if (slot.state() == TxSlot::State::lost) {
         return connection.recovery.is_fruitless() ? connection.paths.any(s_.random.next())
                                                   : connection.paths.next_avoiding(slot.path, now);
@@ -359,6 +362,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     std::byte* out = wire::put(start, header);
     switch (kind) {
     case Bare::hello:
+        peer.handshake.on_hello_sent(packet.path, now);
         // Nothing earlier than una() is ever sent on this connection.
         out = peer.handshake.write_hello(out, s_.identity, peer.route.largest_packet(),
                                          peer.connection.window.una());
@@ -378,31 +382,6 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
     finish(packet);
     return true;
-}
-
-/// Answers to introductions for which there is no record.
-std::size_t Transmitter::emit_refusals(std::span<TxPacket> packets)
-{
-    std::size_t built = 0;
-    PeerLifecycle::Refusal refusal;
-    while (built < packets.size() && lifecycle_.take_refusal(refusal)) {
-        TxPacket& packet = packets[built];
-        std::byte* const start = begin(refusal.route, packet);
-        if (start == nullptr) {
-            break; // the introduction comes again
-        }
-        packet.path = PathId{0};
-        wire::PacketHeader header;
-        header.connection = refusal.connection;
-        wire::HelloFrame hello = s_.identity.hello();
-        hello.flags = wire::hello_flag::no_room;
-        hello.connection = s_.identity.incarnation; // must not be 0, and names nothing
-        const std::byte* end = wire::put(wire::put(start, header), hello);
-        packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(end - start)};
-        finish(packet);
-        ++built;
-    }
-    return built;
 }
 
 void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)

@@ -17,7 +17,6 @@
 #include <srd/time.hpp>
 
 #include "io/core/packet_io.hpp"
-#include "peer/lifecycle.hpp"
 #include "send/framing.hpp"
 #include "shared.hpp"
 
@@ -26,8 +25,8 @@ namespace srd {
 class Transmitter {
 public:
     /// `headers`: of packets built and not yet taken by the backend.
-    Transmitter(Shared& shared, Framing& framing, PeerLifecycle& lifecycle, std::uint32_t headers)
-        : s_(shared), framing_(framing), lifecycle_(lifecycle), headers_(headers), header_capacity_(headers),
+    Transmitter(Shared& shared, Framing& framing, std::uint32_t headers)
+        : s_(shared), framing_(framing), headers_(headers), header_capacity_(headers),
           padding_(shared.caps.max_packet)
     {
     }
@@ -62,7 +61,6 @@ private:
     bool emit(std::uint32_t peer, std::uint32_t slot, TxPacket& packet, Time now);
     bool emit_bare(std::uint32_t peer, Bare kind, TxPacket& packet, Time now);
     void add_frames(const TxSlot& slot, std::byte* start, std::byte* out, TxPacket& packet);
-    std::size_t emit_refusals(std::span<TxPacket> packets);
     std::byte* begin(RouteId route, TxPacket& packet) noexcept;
     void finish(TxPacket& packet) noexcept;
     // What the search for the MTU, and its fall, ask for
@@ -79,7 +77,6 @@ private:
 
     Shared& s_;
     Framing& framing_;
-    PeerLifecycle& lifecycle_;
     LazyArray<Header> headers_;
     std::uint32_t header_capacity_;
     std::uint32_t headers_used_ = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The wire format, version 1. docs/protocol.md specifies it in full; a new
+// The wire format, version 2. docs/protocol.md specifies it in full; a new
 // frame type needs: its struct here, its value in frames.hpp, an owner, a row in
 // docs/protocol.md and a seed in tests/fuzz/corpus (CONTRIBUTING has the recipe).
 //
@@ -23,7 +23,7 @@
 
 namespace srd::wire {
 
-inline constexpr std::uint8_t protocol_version = 1;
+inline constexpr std::uint8_t protocol_version = 2;
 
 namespace packet_flag {
 inline constexpr std::uint8_t sequenced = 1; ///< psn is valid; the packet is acknowledged and delivered once
@@ -321,7 +321,8 @@ static_assert(sizeof(DeliveredFrame) == 12);
 namespace hello_flag {
 inline constexpr std::uint8_t answer_wanted = 1; ///< an introduction or a question; clear in answers
 inline constexpr std::uint8_t no_room = 2;       ///< an answer: all peer records are in use, ask again later
-inline constexpr std::uint8_t all = 3;
+inline constexpr std::uint8_t met = 4;           ///< the sender has a record of the receiver
+inline constexpr std::uint8_t all = 7;
 } // namespace hello_flag
 
 struct HelloFrame {

@@ -162,7 +162,7 @@ PeerId SimHost::open_peer(std::uint32_t host)
 {
     const RouteId route = io_->route_to(host);
     const AllocationBan ban;
-    return engine_->open_peer(route, io_->route_mtu(route), now());
+    return engine_->open_peer(route_info(*io_, route), now());
 }
 
 Status SimHost::submit(const Operation& operation)

@@ -89,6 +89,29 @@ RouteId SimIo::route_to(std::uint32_t host)
     return place->second;
 }
 
+RouteId SimIo::find_route(SocketAddress& address) const noexcept
+{
+    const auto place = routes_.find(host_of(address));
+    return place == routes_.end() ? no_id<RouteId> : place->second;
+}
+
+void SimIo::reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept
+{
+    const AllocationPermit permit;
+    const std::uint32_t host = host_of(address);
+    if (host >= network_.host_count()) {
+        return;
+    }
+    SimPacket* const datagram = network_.acquire();
+    datagram->bytes.assign(packet.begin(), packet.end());
+    datagram->source = host_;
+    datagram->destination = host;
+    datagram->path = PathId{0};
+    if (!network_.send(datagram)) {
+        network_.release(datagram);
+    }
+}
+
 const SocketAddress& SimIo::route_address(RouteId route) const noexcept
 {
     return route_addresses_[index_of(route)];

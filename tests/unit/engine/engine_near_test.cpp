@@ -210,7 +210,7 @@ TEST_CASE("near: the way stays near when a connection over it ends and another b
     const Bytes message = pattern(500'000, 19);
     CHECK(world.deliver(message));
     world.a.engine.close_peer(world.a.peer, world.now);
-    world.a.peer = world.a.engine.open_peer(RouteId{0}, mtu, world.now, 1);
+    world.a.peer = world.a.engine.open_peer(route_info(world.a.io, RouteId{0}), world.now);
     CHECK(world.deliver(message));
     CHECK(world.b.io.reads == 2);
 }

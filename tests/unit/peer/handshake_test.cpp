@@ -65,7 +65,7 @@ TEST_CASE("Handshake: a hello says who we are and what we want to be called")
     CHECK(hello.address == identity().address);
 }
 
-TEST_CASE("Handshake: an introduction is repeated, ever more seldom, until both know each other")
+TEST_CASE("Handshake: we introduce ourselves again, ever more seldom, until the remote has a record of us")
 {
     Handshake handshake(55);
     CHECK(handshake.next_timeout() == time_never);
@@ -87,11 +87,19 @@ TEST_CASE("Handshake: an introduction is repeated, ever more seldom, until both 
     }
     handshake.learn(remote(66, 77));
     CHECK(handshake.greeting());
-    CHECK(handshake.establish());
+    handshake.establish(now);
     CHECK(handshake.established());
+    CHECK_FALSE(handshake.confirmed());
+    CHECK(handshake.hello_due()); // now under the remote's identifier
+    CHECK(handshake.next_timeout() - now == Handshake::interval_first);
+    CHECK(written(handshake).flags == (wire::hello_flag::answer_wanted | wire::hello_flag::met));
+    now = handshake.next_timeout();
+    CHECK(handshake.on_timeout(now));
+    CHECK(handshake.next_timeout() - now == 2 * Handshake::interval_first);
+    handshake.confirm();
+    CHECK(handshake.confirmed());
     CHECK(handshake.next_timeout() == time_never);
     CHECK_FALSE(handshake.on_timeout(now + 1h));
-    CHECK_FALSE(handshake.establish()); // only once from now on
 }
 
 TEST_CASE("Handshake: the remote may be first")
@@ -103,13 +111,14 @@ TEST_CASE("Handshake: the remote may be first")
     CHECK(handshake.knows_remote());
     CHECK(handshake.tx_connection() == 66);
     CHECK(handshake.remote_incarnation() == 77);
-    CHECK(handshake.establish());
+    handshake.establish(start);
+    handshake.confirm();
     handshake.reply();
     CHECK(handshake.hello_due());
-    CHECK(written(handshake).flags == 0); // an answer asks for none
+    CHECK(written(handshake).flags == wire::hello_flag::met); // an answer asks for none
     handshake.reply();
     handshake.ask(); // a question serves as an answer, too
-    CHECK(written(handshake).flags == wire::hello_flag::answer_wanted);
+    CHECK(written(handshake).flags == (wire::hello_flag::answer_wanted | wire::hello_flag::met));
 }
 
 TEST_CASE("Handshake: what an answer means for a remote that is known")
@@ -122,10 +131,9 @@ TEST_CASE("Handshake: what an answer means for a remote that is known")
     CHECK(handshake.judge(remote(67, 78)) == Judgment::restarted);
 }
 
-TEST_CASE("Handshake: no room is why a peer is not met only while we introduce ourselves")
+TEST_CASE("Handshake: no room is why a peer is not met, until it has a record of us")
 {
     Handshake handshake(55);
-    handshake.on_no_room();
     CHECK_FALSE(handshake.refused());
     handshake.greet(start);
     handshake.on_no_room();
@@ -133,7 +141,10 @@ TEST_CASE("Handshake: no room is why a peer is not met only while we introduce o
     CHECK(handshake.greeting());
     CHECK(handshake.next_timeout() == start + Handshake::interval_first); // we go on asking
     handshake.learn(remote(66, 77));
-    handshake.establish();
+    handshake.establish(start);
+    CHECK(handshake.refused()); // the room may have gone to another meanwhile
+    handshake.confirm();
+    CHECK_FALSE(handshake.refused());
     handshake.on_no_room();
     CHECK_FALSE(handshake.refused());
 }
@@ -144,8 +155,9 @@ TEST_CASE("Handshake: questions to a peer that is met count as such until it is 
     handshake.greet(start);
     CHECK_FALSE(handshake.questioning()); // an introduction
     handshake.learn(remote(66, 77));
-    handshake.establish();
-    CHECK_FALSE(handshake.questioning());
+    handshake.establish(start);
+    CHECK_FALSE(handshake.questioning()); // still one
+    handshake.confirm();
     handshake.ask();
     CHECK(handshake.questioning());
     written(handshake);

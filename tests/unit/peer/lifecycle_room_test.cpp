@@ -18,20 +18,20 @@ TEST_CASE("PeerLifecycle: room is made of peers that have gone and left nothing"
         world.meet(route);
     }
     REQUIRE(world.shared.peers.full());
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) == no_index); // all are there
+    CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == no_index); // all are there
     world.take(1, eager(0, 100));
     world.park();
     world.peer(2).pinned = true;
     for (const std::uint32_t peer : {1U, 2U}) {
         close(world, peer);
     }
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) ==
+    CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) ==
           no_index); // what stays is somebody's
     submit(world, 3);
     close(world, 3);
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) == no_index); // its event names it
+    CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == no_index); // its event names it
     CHECK(ended(world) == Cause::closed);
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) == 3);
+    CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == 3);
     CHECK(world.shared.peers.of_route(RouteId{3}) == no_index);
     CHECK(world.count.peer_evictions.value() == 1);
 }
@@ -45,7 +45,7 @@ TEST_CASE(
     }
     const Time wanted = world.now + Liveness::interval;
     world.peer(1).liveness.on_heard(wanted);
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, wanted) == no_index);
+    CHECK(world.lifecycle.open(World::way(9, 1400), bounded, wanted) == no_index);
     std::vector<std::uint32_t> dead;
     for (Time now = wanted; now < wanted + 10s; now += 100ms) {
         world.shared.questions.on_rx_drained(now);
@@ -60,11 +60,11 @@ TEST_CASE(
         }
     }
     CHECK(dead == std::vector<std::uint32_t>{0, 2, 3}); // not the one that was heard
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) == no_index); // events name them
+    CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == no_index); // events name them
     for (std::size_t i = 0; i < dead.size(); ++i) {
         CHECK(lost(world) == Cause::stopped_answering);
     }
-    CHECK(world.lifecycle.open(RouteId{9}, 1400, 1, bounded, world.now) != no_index);
+    CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) != no_index);
 }
 
 TEST_CASE(
@@ -76,8 +76,8 @@ TEST_CASE(
         world.meet(world.shared.peers.watermark());
     }
     close(world, records - 1); // behind many that are there
-    CHECK(world.lifecycle.open(RouteId{records}, 1400, 1, bounded, world.now) == no_index);
-    CHECK(world.lifecycle.open(RouteId{records}, 1400, 1, PeerLifecycle::Search::whole, world.now) ==
+    CHECK(world.lifecycle.open(World::way(records, 1400), bounded, world.now) == no_index);
+    CHECK(world.lifecycle.open(World::way(records, 1400), PeerLifecycle::Search::whole, world.now) ==
           records - 1);
 }
 
@@ -94,7 +94,7 @@ TEST_CASE("PeerLifecycle: however many want a record, silent peers are asked a b
         REQUIRE(world.peer(peer).liveness.next_timeout() == time_never);
     }
     for (int stranger = 0; stranger < 10; ++stranger) {
-        CHECK(world.lifecycle.open(RouteId{records}, 1400, 1, bounded, wanted) == no_index);
+        CHECK(world.lifecycle.open(World::way(records, 1400), bounded, wanted) == no_index);
     }
     std::uint32_t asked = 0;
     for (std::uint32_t peer = 0; peer < records; ++peer) {
@@ -106,30 +106,19 @@ TEST_CASE("PeerLifecycle: however many want a record, silent peers are asked a b
 TEST_CASE("PeerLifecycle: whoever introduces itself while there is no room is told so")
 {
     World world;
+    const std::uint64_t promised = world.introduce(9, World::hello(500, 77)).connection;
     for (std::uint32_t route = 1; route < 4; ++route) {
         world.meet(route);
     }
-    CHECK_FALSE(world.lifecycle.any_refusal());
-    for (std::uint64_t i = 0; i < 20; ++i) {
-        world.introduce(9, World::hello(500 + i, 77));
+    for (const std::uint64_t under : {std::uint64_t{0}, promised}) { // the room was another's meanwhile
+        const wire::HelloFrame refusal = world.introduce(9, World::hello(500, 77), under);
+        CHECK(refusal.flags == wire::hello_flag::no_room);
+        CHECK(refusal.connection != 0);
     }
     CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
-    CHECK(world.count.tx_no_room.value() == 16); // the others come again
-    std::vector<std::uint64_t> told;
-    PeerLifecycle::Refusal refusal;
-    while (world.lifecycle.take_refusal(refusal)) {
-        CHECK(refusal.route == RouteId{9});
-        told.push_back(refusal.connection);
-    }
-    std::sort(told.begin(), told.end());
-    CHECK(told.size() == 16);
-    CHECK(told.front() == 500);
-    CHECK(told.back() == 515);
-    // A successor needs a record as well.
-    world.introduce(0, World::hello(66, 77));
-    CHECK(world.peer(0).successor == no_index);
-    CHECK(world.peer(0).handshake.established());
-    REQUIRE(world.lifecycle.take_refusal(refusal));
-    CHECK(refusal.route == RouteId{0});
-    CHECK(refusal.connection == 66);
+    CHECK(world.count.tx_no_room.value() == 2);
+    // A successor has its predecessor's.
+    const wire::HelloFrame hello = World::hello(66, 77);
+    CHECK(world.introduce(0, hello, world.introduce(0, hello).connection).connection == 0);
+    CHECK(world.peer(0).handshake.tx_connection() == 66);
 }

@@ -16,12 +16,12 @@ using World = LifecycleWorld;
 TEST_CASE("PeerLifecycle: a peer is made on first use, with identifiers of its own")
 {
     World world;
-    const std::uint32_t one = world.lifecycle.open(RouteId{5}, 1400, 99, bounded, world.now);
-    CHECK(world.lifecycle.open(RouteId{5}, 1400, 99, bounded, world.now) == one);
+    const std::uint32_t one = world.lifecycle.open(World::way(5, 1400, 99), bounded, world.now);
+    CHECK(world.lifecycle.open(World::way(5, 1400, 99), bounded, world.now) == one);
     CHECK(world.peer(one).route.paths() == 4); // as many as the backend has
     CHECK(world.peer(one).route.largest_packet() == 1400);
     CHECK(world.peer(one).handshake.state() == State::idle);
-    const std::uint32_t two = world.lifecycle.open(RouteId{6}, 1400, 0, bounded, world.now);
+    const std::uint32_t two = world.lifecycle.open(World::way(6, 1400, 0), bounded, world.now);
     CHECK(world.peer(two).route.paths() == 1);
     const std::uint64_t connection = world.peer(one).handshake.rx_connection();
     CHECK(world.shared.peers.of_connection(connection) == one);
@@ -37,7 +37,7 @@ TEST_CASE("PeerLifecycle: a peer is made on first use, with identifiers of its o
 TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connection")
 {
     World world;
-    const std::uint32_t peer = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
+    const std::uint32_t peer = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
     world.lifecycle.greet(peer, world.now);
     wire::HelloFrame hello = reply(66, 77);
     hello.max_packet = 1300;
@@ -47,10 +47,10 @@ TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connect
     CHECK(world.peer(peer).handshake.tx_connection() == 66);
     CHECK(world.peer(peer).route.mtu() == PathMtu::base);
     CHECK(world.peer(peer).route.path_mtu().ceiling() == 1300);
-    CHECK(world.peer(peer).route.path_mtu().due()); // is asked for at once
     CHECK(world.peer(peer).liveness.heard());
     CHECK(world.count.handshakes.value() == 2); // one by the world itself
-    CHECK(world.receiver(peer).ack_now());      // tells it that its answer has come
+    CHECK(world.peer(peer).handshake.hello_due()); // it has kept nothing of our introduction
+    CHECK_FALSE(world.peer(peer).handshake.confirmed());
     CHECK(world.receiver(peer).check(700) == Receiver::Window::fresh);
     CHECK(world.receiver(peer).check(699) == Receiver::Window::duplicate);
     Receiver quiet;
@@ -58,7 +58,12 @@ TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connect
     world.receiver(peer) = quiet;
     answer(world, peer, hello);
     CHECK_FALSE(world.receiver(peer).ack_now());
+    CHECK_FALSE(world.peer(peer).handshake.confirmed()); // by an answer to another introduction
     CHECK(world.count.handshakes.value() == 2);
+    hello.flags = wire::hello_flag::met;
+    answer(world, peer, hello);
+    CHECK(world.peer(peer).handshake.confirmed());
+    CHECK(world.peer(peer).route.path_mtu().due()); // is asked for at once
     answer(world, peer, World::hello(66, 77)); // a question
     CHECK(world.receiver(peer).questioned());
 }
@@ -80,7 +85,7 @@ TEST_CASE("PeerLifecycle: an answer of another process, or of another connection
 TEST_CASE("PeerLifecycle: a peer without room is not met, and asked on")
 {
     World world;
-    const std::uint32_t peer = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
+    const std::uint32_t peer = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
     world.lifecycle.greet(peer, world.now);
     wire::HelloFrame hello = reply(66, 77);
     hello.flags = wire::hello_flag::no_room;
@@ -106,29 +111,74 @@ TEST_CASE("PeerLifecycle: a restarted peer without room ends the connection, a l
     CHECK(world.peer(world.a).handshake.state() == State::idle);
 }
 
-TEST_CASE("PeerLifecycle: a stranger's introduction is answered, also while we introduce ourselves")
+TEST_CASE("PeerLifecycle: a stranger's introduction is answered, and nothing is kept of it")
 {
     World world;
-    const std::uint32_t greeting = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
-    world.lifecycle.greet(greeting, world.now);
-    for (const std::uint32_t route : {5U, 6U}) {
-        world.introduce(route, World::hello(66, 77));
-        const std::uint32_t peer = world.shared.peers.of_route(RouteId{route});
-        REQUIRE(peer != no_index);
-        CHECK(world.peer(peer).handshake.established());
-        CHECK(world.peer(peer).handshake.hello_due());
-        CHECK(world.peer(peer).connection.window.empty());
-    }
-    CHECK(world.shared.peers.of_route(RouteId{5}) == greeting);
-    const std::uint64_t handshakes = world.count.handshakes.value();
-    world.introduce(6, World::hello(66, 77)); // our answer was lost
-    CHECK(world.count.handshakes.value() == handshakes);
-    CHECK(world.peer(world.shared.peers.of_route(RouteId{6})).successor == no_index);
+    const std::uint32_t records = world.shared.peers.watermark();
+    const wire::HelloFrame hello = World::hello(66, 77);
+    const wire::HelloFrame told = world.introduce(6, hello);
+    CHECK(told.flags == 0);
+    CHECK(told.connection != 0);
+    CHECK(told.incarnation == world.shared.identity.incarnation);
+    CHECK(world.introduce(6, hello).connection == told.connection); // our answer was lost
+    CHECK(world.introduce(7, hello).connection != told.connection); // that is another address
+    CHECK(world.introduce(6, hello, told.connection + 1).connection == told.connection);
+    CHECK(world.shared.peers.watermark() == records);
+    CHECK(world.shared.peers.of_connection(told.connection) == no_index);
+    CHECK(world.count.tx_hello_answers.value() == 5); // one in the making of the world
+
+    CHECK(world.introduce(6, hello, told.connection).connection == 0);
+    const std::uint32_t peer = world.shared.peers.of_connection(told.connection);
+    REQUIRE(peer != no_index);
+    CHECK(world.shared.peers.of_route(RouteId{6}) == peer);
+    CHECK(world.peer(peer).handshake.confirmed());
+    CHECK(world.peer(peer).handshake.hello_due()); // it is told
+    CHECK(world.peer(peer).handshake.tx_connection() == 66);
+    CHECK(world.peer(peer).connection.window.next() == told.first_psn);
+    CHECK(world.receiver(peer).check(700) == Receiver::Window::fresh);
+    // What overtook its proof, or is repeated, says nothing new.
+    CHECK(world.introduce(6, hello).connection == told.connection);
     // An answer to nothing.
     CHECK(answer(world, no_index, reply(66, 77)) == FrameResult::stop);
     CHECK(world.count.rx_unknown_connection.value() == 1);
-    world.lifecycle.accept_hello(RouteId{9}, 1400, 1, world.now); // of no introduction
-    CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
+}
+
+TEST_CASE("PeerLifecycle: a forged introduction does not harm a connection that is being made, or made")
+{
+    World world;
+    const std::uint32_t peer = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
+    world.lifecycle.greet(peer, world.now);
+    submit(world, peer);
+    const std::uint64_t name = world.peer(peer).handshake.rx_connection();
+    CHECK(world.introduce(5, World::hello(666, 666)).connection == name); // is told to the address alone
+    CHECK(world.peer(peer).handshake.greeting());
+    CHECK_FALSE(world.peer(peer).handshake.knows_remote());
+    answer(world, peer, reply(66, 77));
+    const wire::HelloFrame told = world.introduce(5, World::hello(666, 666));
+    CHECK(told.connection != name);
+    CHECK(world.introduce(5, World::hello(666, 666), name + 1).connection == told.connection);
+    CHECK(world.peer(peer).handshake.rx_connection() == name);
+    CHECK(world.peer(peer).handshake.tx_connection() == 66);
+    CHECK_FALSE(world.shared.outgoing.any_done());
+}
+
+TEST_CASE("PeerLifecycle: two that introduce themselves to each other agree")
+{
+    World world;
+    const std::uint32_t peer = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
+    world.lifecycle.greet(peer, world.now);
+    const wire::HelloFrame hello = World::hello(66, 77);
+    CHECK(world.introduce(5, hello).connection == world.peer(peer).handshake.rx_connection());
+    CHECK(world.peer(peer).handshake.greeting());
+    wire::HelloFrame proof = hello; // it comes under the identifier that it was told
+    proof.flags |= wire::hello_flag::met;
+    answer(world, peer, proof);
+    CHECK(world.peer(peer).handshake.confirmed());
+    CHECK(world.peer(peer).handshake.tx_connection() == 66);
+    CHECK(world.peer(peer).handshake.hello_due());
+    answer(world, peer, reply(66, 77)); // to our introduction
+    CHECK(world.peer(peer).handshake.confirmed());
+    CHECK_FALSE(world.shared.outgoing.any_done());
 }
 
 TEST_CASE(
@@ -144,37 +194,27 @@ TEST_CASE(
     wire::HelloFrame hello = World::hello(66, 77);
     hello.max_packet = 1300;
     hello.first_psn = 4000;
-    world.introduce(0, hello);
-    const std::uint32_t successor = world.peer(world.a).successor;
-    REQUIRE(successor != no_index);
-    world.introduce(0, hello); // again
-    CHECK(world.peer(world.a).successor == successor);
-    CHECK(world.peer(successor).is_successor);
-    CHECK(world.peer(successor).handshake.hello_due());
-    const std::uint64_t after = world.peer(successor).handshake.rx_connection();
-    const std::uint32_t psn = world.peer(successor).connection.window.next();
-    CHECK(world.lifecycle.prove(world.a, world.now) == world.a); // the old one lives
+    const wire::HelloFrame told = world.introduce(0, hello);
+    CHECK(told.connection != before);
+    CHECK(world.introduce(0, hello).connection == told.connection); // again
     CHECK(world.shared.peers.of_connection(before) == world.a);
     CHECK_FALSE(world.shared.outgoing.any_done());
 
     world.now += 1s;
-    CHECK(world.lifecycle.prove(successor, world.now) == world.a);
+    CHECK(world.introduce(0, hello, told.connection).connection == 0);
     const Peer& peer = world.peer(world.a);
-    CHECK_FALSE(world.shared.peers.live(successor));
-    CHECK(peer.successor == no_index);
-    CHECK_FALSE(peer.is_successor);
     CHECK(peer.handshake.established());
-    CHECK(peer.handshake.rx_connection() == after);
+    CHECK(peer.handshake.rx_connection() == told.connection);
     CHECK(peer.handshake.tx_connection() == 66);
     CHECK(peer.handshake.remote_incarnation() == 77);
     CHECK(peer.route.path_mtu().ceiling() == 1300);
     CHECK(peer.route.path_mtu().due());
-    CHECK(peer.connection.window.next() == psn);
+    CHECK(peer.connection.window.next() == told.first_psn);
     CHECK(world.receiver(world.a).check(4000) == Receiver::Window::fresh);
     CHECK(world.receiver(world.a).message_next() == 0);
     CHECK_FALSE(peer.liveness.is_silent(world.now));
     CHECK(world.shared.peers.of_connection(before) == no_index);
-    CHECK(world.shared.peers.of_connection(after) == world.a);
+    CHECK(world.shared.peers.of_connection(told.connection) == world.a);
     CHECK(world.shared.peers.of_route(RouteId{0}) == world.a);
     CHECK(ended(world) == Cause::restarted);
     REQUIRE(world.placement.poll_done(world.event));
@@ -182,34 +222,18 @@ TEST_CASE(
     CHECK(world.records(world.a) == 1); // the whole one is the application's
     REQUIRE(world.accept(MessageId{parked}, 100) == Status::ok);
     CHECK(world.buffer == filler(100));
+    // Its predecessor's last words.
+    CHECK(world.introduce(0, World::hello(1000, 1), before).connection != before);
+    CHECK(world.peer(world.a).handshake.tx_connection() == 66);
 }
 
 TEST_CASE("PeerLifecycle: the same process with another connection has given up ours")
 {
     World world;
     submit(world, world.a);
-    world.introduce(0, World::hello(66, 1));
-    world.lifecycle.prove(world.peer(world.a).successor, world.now);
+    const wire::HelloFrame hello = World::hello(66, 1);
+    world.introduce(0, hello, world.introduce(0, hello).connection);
     CHECK(ended(world) == Cause::stopped_answering);
-}
-
-TEST_CASE(
-    "PeerLifecycle: the latest to introduce itself is the successor; one that proves nothing is dropped")
-{
-    World world;
-    world.introduce(0, World::hello(66, 77));
-    const std::uint64_t first = world.peer(world.peer(world.a).successor).handshake.rx_connection();
-    world.introduce(0, World::hello(67, 78));
-    const std::uint32_t successor = world.peer(world.a).successor;
-    CHECK(world.peer(successor).handshake.tx_connection() == 67);
-    CHECK(world.shared.peers.of_connection(first) == no_index);
-    CHECK_FALSE(world.lifecycle.on_timeout(successor, world.now + Liveness::interval - 1ns));
-    CHECK(world.shared.peers.live(successor));
-    CHECK_FALSE(world.lifecycle.on_timeout(successor, world.now + Liveness::interval));
-    CHECK_FALSE(world.shared.peers.live(successor));
-    CHECK(world.peer(world.a).successor == no_index);
-    CHECK(world.shared.peers.of_route(RouteId{0}) == world.a);
-    CHECK(world.peer(world.a).handshake.established());
 }
 
 TEST_CASE("PeerLifecycle: a connection's end leaves nothing but the route")
@@ -261,7 +285,7 @@ TEST_CASE("PeerLifecycle: a farewell fails what is owed, and is no failure other
 TEST_CASE("PeerLifecycle: a closing endpoint ends everything, and tells those it knows")
 {
     World world;
-    const std::uint32_t idle = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
+    const std::uint32_t idle = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
     submit(world, world.a);
     world.take(world.a, eager(0, 10));
     REQUIRE(world.accept(current_message, 10) == Status::ok);
@@ -273,7 +297,7 @@ TEST_CASE("PeerLifecycle: a closing endpoint ends everything, and tells those it
     CHECK(world.receiver(world.a).message_next() == 1); // its last word
     CHECK(world.shared.peers.first_active() == world.a);
     CHECK_FALSE(world.peer(idle).farewell_due);
-    world.introduce(9, World::hello(66, 77));
+    CHECK(world.introduce(9, World::hello(66, 77)).connection == 0);
     CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
 }
 
@@ -300,7 +324,7 @@ TEST_CASE("PeerLifecycle: what the backend learns of a route")
     submit(world, world.a);
     notice(Kind::unreachable);
     CHECK(world.peer(world.a).handshake.established()); // it may be one path of many
-    const std::uint32_t stranger = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
+    const std::uint32_t stranger = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
     submit(world, stranger);
     world.lifecycle.greet(stranger, world.now);
     world.lifecycle.on_route_notice({RouteId{5}, Kind::host_unreachable}, 0, world.now); // a hint
@@ -334,7 +358,7 @@ TEST_CASE("PeerLifecycle: the cause of a silent peer's end says what was known o
         World world;
         const std::uint32_t peer = cause == Cause::stopped_answering
                                        ? world.a
-                                       : world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
+                                       : world.lifecycle.open(World::way(5, 1400), bounded, world.now);
         submit(world, peer);
         if (cause != Cause::stopped_answering) {
             world.lifecycle.greet(peer, world.now);

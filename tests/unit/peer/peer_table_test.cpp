@@ -26,7 +26,9 @@ struct Table {
     {
         const std::uint32_t peer = table.alloc();
         REQUIRE(peer != no_index);
-        table[peer].route = Route(RouteId{route}, 1500, 1500, 1);
+        IoCaps caps;
+        caps.max_packet = 1500;
+        table[peer].route = Route({RouteId{route}, {}, 1500}, 0, caps);
         table[peer].handshake = Handshake(connection);
         table.set_route(peer);
         table.connect(connection, peer);
@@ -64,15 +66,17 @@ TEST_CASE("PeerTable: peers are found by route, of which 0 is one")
     CHECK(world.table.of_route(RouteId{31}) == last);
 }
 
-TEST_CASE("PeerTable: a successor's end does not take the route from the peer beside it")
+TEST_CASE("PeerTable: connections of an address are counted, whoever has the record")
 {
     Table world;
+    CHECK(world.table.begin_generation(RouteId{5}) == 0);
+    CHECK(world.table.generation(RouteId{5}) == 1);
     const std::uint32_t peer = world.add(5, 100);
-    const std::uint32_t successor = world.table.alloc();
-    world.table[successor].route = world.table[peer].route;
-    world.table[successor].is_successor = true;
-    world.table.release(successor);
-    CHECK(world.table.of_route(RouteId{5}) == peer);
+    CHECK(world.table.begin_generation(RouteId{5}) == 1);
+    world.table.disconnect(100);
+    world.table.release(peer);
+    CHECK(world.table.generation(RouteId{5}) == 2);
+    CHECK(world.table.generation(RouteId{6}) == 0);
 }
 
 TEST_CASE("PeerTable: full when all records are in use")
@@ -221,8 +225,9 @@ TEST_CASE("Peer: what it waits for and what it has to say")
     wire::HelloFrame hello;
     hello.connection = 1;
     peer.handshake.learn(hello);
-    peer.handshake.establish();
+    peer.handshake.establish(start);
     CHECK_FALSE(peer.is_waiting());
+    CHECK(peer.has_work()); // the remote is told who we are
     std::array<std::byte, sizeof(hello)> room{};
     Identity identity;
     identity.incarnation = identity.address_length = 1;

@@ -9,6 +9,15 @@ using srd::Route;
 using srd::RouteId;
 
 constexpr std::uint32_t own_max_packet = 9000;
+
+Route route_of(srd::RouteMtu mtu, std::uint32_t own = own_max_packet)
+{
+    srd::IoCaps caps;
+    caps.max_packet = own;
+    caps.path_count = 64;
+    return Route({RouteId{3}, {}, mtu, 5}, 77, caps);
+}
+
 const srd::Time now{std::chrono::hours(1)};
 
 /// The search is on, and every probe is answered.
@@ -22,7 +31,7 @@ void find_mtu(Route& route)
 
 Route met_route(std::uint32_t peer_max_packet)
 {
-    Route route(RouteId{3}, 8000, own_max_packet, 5);
+    Route route = route_of(8000);
     route.meet(peer_max_packet, now);
     route.path_mtu().begin(now);
     find_mtu(route);
@@ -33,7 +42,7 @@ Route met_route(std::uint32_t peer_max_packet)
 
 TEST_CASE("Route: until the peer is met packets fit any way, after that all three limits")
 {
-    const Route route(RouteId{3}, 8000, own_max_packet, 5);
+    const Route route = route_of(8000);
     CHECK(route.id() == RouteId{3});
     CHECK(route.paths() == 5);
     CHECK(route.mtu() == PathMtu::base);
@@ -44,13 +53,13 @@ TEST_CASE("Route: until the peer is met packets fit any way, after that all thre
     CHECK(met_route(65507).frame_capacity() == 8000 - srd::wire::packet_overhead);
     CHECK(met_route(1100).mtu() == 1100);
 
-    CHECK(Route(RouteId{3}, 1000, own_max_packet, 1).mtu() == 1000); // the way is narrower than any
-    CHECK(Route(RouteId{3}, 8000, 1100, 1).mtu() == 1100);
+    CHECK(route_of(1000).mtu() == 1000); // the way is narrower than any
+    CHECK(route_of(8000, 1100).mtu() == 1100);
 }
 
 TEST_CASE("Route: a new MTU of the way keeps the peer's limit, and our own")
 {
-    Route route(RouteId{3}, 8000, own_max_packet, 5);
+    Route route = route_of(8000);
     CHECK_FALSE(route.set_mtu(7000, now));
     CHECK(route.mtu() == PathMtu::base);
     CHECK(route.largest_packet() == 7000);

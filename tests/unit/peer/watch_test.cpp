@@ -60,7 +60,7 @@ struct World : LifecycleWorld {
 TEST_CASE("PeerWatch: waiting for a peer that was never heard is told after 10 s, and less and less often")
 {
     World world;
-    const std::uint32_t stranger = world.lifecycle.open(RouteId{5}, 1400, 1, bounded, world.now);
+    const std::uint32_t stranger = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
     submit(world, stranger);
     world.lifecycle.greet(stranger, world.now);
     world.pass(stranger, 29s, {Kind::process_alive});

@@ -22,6 +22,11 @@ public:
     {
         return inner_->resolve(address, route);
     }
+    RouteId find_route(SocketAddress& address) const noexcept override { return inner_->find_route(address); }
+    void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override
+    {
+        inner_->reply(address, packet);
+    }
     const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return inner_->route_address(route);

@@ -155,6 +155,14 @@ public:
     /// Errors: invalid (empty, of another family, or nobody's: wildcard, multicast), no_memory, unreachable.
     virtual Status resolve(const SocketAddress& address, RouteId& route) = 0;
 
+    /// The route to `address` if it has been resolved, else no_id<RouteId>; makes nothing. `address` becomes
+    /// what route_address() is or would be: the peer's name for itself, in terms of this host.
+    virtual RouteId find_route(SocketAddress& address) const noexcept = 0;
+
+    /// Sends one packet to an address that needs no route, as an answer to whoever is not known yet. It may get
+    /// lost. Never blocks.
+    virtual void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept = 0;
+
     /// The address `route` was resolved from; valid as long as the backend.
     virtual const SocketAddress& route_address(RouteId route) const noexcept = 0;
 
@@ -209,9 +217,20 @@ public:
     virtual void notify() noexcept = 0;
 };
 
-inline RouteMtu mtu_of(const PacketIo& io, RouteId route) noexcept
+/// What an engine is told of a route when it begins to use it.
+struct RouteInfo {
+    RouteId id{};
+    std::span<const std::byte> address; ///< valid as long as the backend
+    RouteMtu mtu;
+    std::uint16_t paths = max_paths; ///< worth using, 1 .. IoCaps::path_count; more count as so many
+};
+
+inline RouteInfo route_info(const PacketIo& io, RouteId route) noexcept
 {
-    return {io.route_mtu(route), io.on_this_host(route)};
+    return {route,
+            io.route_address(route).bytes(),
+            {io.route_mtu(route), io.on_this_host(route)},
+            io.route_paths(route)};
 }
 
 } // namespace srd

@@ -125,6 +125,11 @@ public:
     {
         return routes_->resolve(address, route);
     }
+    RouteId find_route(SocketAddress& address) const noexcept override { return routes_->find(address); }
+    void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override
+    {
+        transmitter_->reply(address, packet);
+    }
     const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return routes_->address(route);

@@ -18,10 +18,6 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
         return Status::invalid;
     }
     SocketAddress address = wanted;
-    // The scope of a link-local address is an interface of the peer; here it must be one of this host.
-    if (local_.scope_id() != 0) {
-        address.set_scope_id(local_.scope_id());
-    }
     const RouteId known = find(address);
     if (known != no_id<RouteId>) {
         route = known;
@@ -52,8 +48,12 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
     }
 }
 
-RouteId UdpRoutes::find(const SocketAddress& address) const noexcept
+RouteId UdpRoutes::find(SocketAddress& address) const noexcept
 {
+    // The scope of a link-local address is an interface of the peer; here it must be one of this host.
+    if (local_.scope_id() != 0) {
+        address.set_scope_id(local_.scope_id());
+    }
     const auto found = by_address_.find(address);
     return found == by_address_.end() ? no_id<RouteId> : found->second;
 }

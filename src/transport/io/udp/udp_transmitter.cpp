@@ -68,6 +68,15 @@ std::size_t UdpTransmitter::tx_burst(std::span<const TxPacket> packets)
     return accepted;
 }
 
+void UdpTransmitter::reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept
+{
+    if (address.family() != local_.family() || !address.is_unicast() || address.port() == 0 ||
+        ::sendto(main_.socket.get(), packet.data(), packet.size(), MSG_DONTWAIT, address.get(),
+                 address.size()) < 0) {
+        counters_.io_tx_errors.add(); // it asks again, if there is anybody
+    }
+}
+
 UdpSender& UdpTransmitter::sender_of(PathId path)
 {
     const std::size_t index = index_of(path);
@@ -368,7 +377,8 @@ bool UdpTransmitter::collect_errors(UdpSender& sender)
 
 void UdpTransmitter::report(const SocketError& error)
 {
-    const RouteId route = routes_.find(error.destination);
+    SocketAddress address = error.destination;
+    const RouteId route = routes_.find(address);
     if (route == no_id<RouteId>) {
         return;
     }

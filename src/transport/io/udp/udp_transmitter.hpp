@@ -56,6 +56,9 @@ public:
     /// As PacketIo::tx_burst.
     std::size_t tx_burst(std::span<const TxPacket> packets);
 
+    /// As PacketIo::reply.
+    void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept;
+
     /// Reads the error queue of `sender` and turns it into notices. True if there was anything.
     bool collect_errors(UdpSender& sender);
     /// Turns one report from an error queue into a notice, if it concerns a route of ours.

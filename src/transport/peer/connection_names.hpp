@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// What our connections with an address are called: a keyed hash of the address and of how many connections
+// with it there were before (its generation). So an introduction can be answered without remembering it, and
+// whoever then uses that name has been told it at its address. Nobody else can compute it, and no name comes
+// twice.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <srd/keyed_hash.hpp>
+
+#include "peer/random_source.hpp"
+
+namespace srd {
+
+class ConnectionNames {
+public:
+    struct Name {
+        std::uint64_t connection = 0; ///< identifier in packets to us; never 0
+        std::uint32_t first_psn = 0;  ///< of our packets
+    };
+
+    explicit ConnectionNames(RandomSource& random) noexcept : hash_{random.next(), random.next()} {}
+
+    /// Stands for the address in a name.
+    std::uint64_t address_hash(std::span<const std::byte> address) const noexcept { return hash_(address); }
+
+    Name name(std::uint64_t address_hash, std::uint32_t generation) const noexcept
+    {
+        const std::uint64_t connection = hash(address_hash, generation, 0);
+        return {connection != 0 ? connection : 1,
+                static_cast<std::uint32_t>(hash(address_hash, generation, 1))};
+    }
+
+private:
+    std::uint64_t hash(std::uint64_t address_hash, std::uint32_t generation, std::uint64_t what) const noexcept
+    {
+        return hash_(std::array<std::uint64_t, 2>{address_hash, what << 32U | generation});
+    }
+
+    KeyedHash hash_;
+};
+
+} // namespace srd
