@@ -37,9 +37,10 @@ std::uint32_t index(PeerId peer) noexcept
 
 Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine_tuning, Counters& counters,
                std::span<const std::byte> address, std::uint64_t seed)
-    : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random),
-      peers(limits), packets(limits.tx_slots, limits.max_peers), outgoing(at_least(limits.tx_messages, 4)),
-      incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes),
+    : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random), peers(limits),
+      packets(limits.tx_slots, limits.max_peers), outgoing(at_least(limits.tx_messages, 4)),
+      incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes, limits.max_peers,
+               {random.next(), random.next(), random.next()}),
       grants(effective_grant_budget(io_caps, engine_tuning))
 {
     SRD_CHECK(!address.empty() && address.size() <= identity.address.size());
@@ -268,10 +269,9 @@ bool Engine::poll_liveness_question(LivenessQuestions::Question& question)
 
 bool Engine::idle(Time now) const noexcept
 {
-    return !shared_.peers.any_active() && !watch_.any_waiting() &&
-           !shared_.outgoing.any_done() && !shared_.incoming.any_done() && !search_.any_event() &&
-           shared_.reader.turn_of() == no_index && shared_.questions.empty() &&
-           shared_.peers.next_timeout() > now;
+    return !shared_.peers.any_active() && !watch_.any_waiting() && !shared_.outgoing.any_done() &&
+           !shared_.incoming.any_done() && !search_.any_event() && shared_.reader.turn_of() == no_index &&
+           shared_.questions.empty() && shared_.peers.next_timeout() > now;
 }
 
 Time Engine::next_timeout() const noexcept

@@ -244,6 +244,21 @@ void silent_mtu(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.messages = 60, .horizon = milliseconds(800), .longest = 100'000});
 }
 
+/// Somebody floods hosts with forged introductions, from before they meet. There are hardly more records
+/// than hosts: whoever got one would keep another out.
+void strangers(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 5);
+    config.host.limits.max_peers = config.hosts;
+    config.net.loss = random.chance(0.3) ? 0.01 : 0;
+    for (auto floods = random.between(20, 60); floods > 0; --floods) {
+        const Time at = random.chance(0.3) ? Time{} : pick_time(random, milliseconds(0), milliseconds(8));
+        config.faults.push_back({at, Fault::Kind::stranger, pick_host(config, random),
+                                 pick_host(config, random), random.between(1, 300)});
+    }
+    add_traffic(config, random, {.budget = 6 << 20});
+}
+
 constexpr std::array table{
     Scenario{"lossless", "nothing goes wrong", lossless},
     Scenario{"loss", "1 % of the datagrams are lost, singly or in bursts", loss},
@@ -257,6 +272,7 @@ constexpr std::array table{
     Scenario{"blackout", "a host is cut off for less than peer_timeout", blackout},
     Scenario{"one_way", "a host receives nothing for less than peer_timeout, and sends", one_way},
     Scenario{"false_news", "forged ICMP messages say that peers are gone, and harm nobody", false_news},
+    Scenario{"strangers", "forged introductions and other packets of those who see no traffic", strangers},
     Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
     Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "sim/run.hpp"
+#include "support/sim/stranger.hpp"
 #include "wire/layout.hpp"
 
 #include <algorithm>
@@ -65,6 +66,7 @@ private:
     enum What : std::uint32_t { apply_fault, exit_closed };
 
     void apply(const Fault& fault);
+    void forge(const Fault& fault);
     void run_until_settled();
     void run_until_drained();
     void close_all();
@@ -84,13 +86,14 @@ private:
     std::vector<bool> dead_;
     std::vector<Time> died_at_;
     Time calm_from_{};
+    SimRandom stranger_;
 };
 
 World::World(const RunConfig& config)
     : config_(config), net_(clock_, config.hosts, config.net, mix64(config.seed ^ 1)),
       ledger_(config.seed, config.messages, config.hosts),
       rma_ledger_(ledger_, config.operations, config.regions), dead_(config.hosts),
-      died_at_(config.hosts, time_never)
+      died_at_(config.hosts, time_never), stranger_(mix64(config.seed ^ 3))
 {
     if (config.trace) {
         net_.set_tap(&trace_);
@@ -209,6 +212,8 @@ void World::apply(const Fault& fault)
         return hosts_[fault.a]->wake(clock_.now());
     case Fault::Kind::black_hole:
         return hosts_[fault.a]->io().set_black_hole(fault.b, static_cast<std::uint32_t>(fault.value));
+    case Fault::Kind::stranger:
+        return forge(fault);
     case Fault::Kind::remove_peer:
         hosts_[fault.a]->close_peer(hosts_[fault.a]->open_peer(fault.b));
         return hosts_[fault.a]->wake(clock_.now());
@@ -216,6 +221,19 @@ void World::apply(const Fault& fault)
         net_.config().loss = net_.config().corrupt = net_.config().duplicate = 0;
         return;
     }
+}
+
+void World::forge(const Fault& fault)
+{
+    for (std::uint64_t i = 0; i < fault.value; ++i) {
+        const std::uint32_t claimed = stranger_.chance(0.8) ? fault.b : config_.hosts + 1;
+        SimPacket* const packet = net_.acquire();
+        packet->bytes = forge_packet(stranger_, SimIo::address_of(claimed));
+        packet->source = fault.b;
+        packet->destination = fault.a;
+        hosts_[fault.a]->io().deliver(packet);
+    }
+    hosts_[fault.a]->wake(clock_.now());
 }
 
 void World::run_until_settled()

@@ -32,8 +32,10 @@ struct Fault {
                       ///< leads there
         mtu,          ///< a: host, b: host, value: bytes, from a to b
         black_hole,   ///< a: host, b: host, value: bytes; longer packets from a to b vanish silently
-        remove_peer,  ///< a: host, b: host; a forgets b
-        calm,         ///< chance strikes no more: no loss, corruption, duplication
+        stranger,    ///< a: host, b: host, value: number; somebody who sees no traffic sends a so many forged
+                     ///< packets, most of which claim to come from b
+        remove_peer, ///< a: host, b: host; a forgets b
+        calm,        ///< chance strikes no more: no loss, corruption, duplication
     };
     Time at{};
     Kind kind{};

@@ -37,7 +37,8 @@ public:
     }
 
 private:
-    std::uint64_t hash(std::uint64_t address_hash, std::uint32_t generation, std::uint64_t what) const noexcept
+    std::uint64_t hash(std::uint64_t address_hash, std::uint32_t generation,
+                       std::uint64_t what) const noexcept
     {
         return hash_(std::array<std::uint64_t, 2>{address_hash, what << 32U | generation});
     }

@@ -90,8 +90,8 @@ public:
         tx_connection_ = hello.connection;
         remote_incarnation_ = hello.incarnation;
     }
-    /// We know each other, and may send. Until confirm() the remote, which may have forgotten our introduction,
-    /// is told again who we are.
+    /// We know each other, and may send. Until confirm() the remote, which may have forgotten our
+    /// introduction, is told again who we are.
     void establish(Time now) noexcept
     {
         SRD_CHECK(knows_remote() && state_ != State::established);

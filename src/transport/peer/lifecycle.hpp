@@ -77,8 +77,8 @@ public:
     /// Hello and close frames, of the open packet.
     FrameResult on_hello(const wire::HelloFrame& hello, Event& event, Time now);
     FrameResult on_close(Time now);
-    /// Answer Event::hello: an introduction by a stranger, or by a known address under a connection that we do
-    /// not know. As Engine's.
+    /// Answer Event::hello: an introduction by a stranger, or by a known address under a connection that we
+    /// do not know. As Engine's.
     Introduction on_introduction(RouteId route, std::span<const std::byte> address, HelloPacket& answer,
                                  Time now);
     Introduction accept_hello(const RouteInfo& route, HelloPacket& answer, Time now);
@@ -109,8 +109,8 @@ private:
         wire::HelloFrame hello{};
         std::uint64_t under = 0; ///< the identifier that its packet bears
         bool open = false;
-    } introduction_; ///< of the hello event being answered
-    std::uint32_t next_victim_ = 0;      ///< where make_room() goes on
+    } introduction_;                ///< of the hello event being answered
+    std::uint32_t next_victim_ = 0; ///< where make_room() goes on
     Time next_demand_{};            ///< when it may next ask silent peers for a proof
 };
 

@@ -20,16 +20,18 @@ std::uint64_t held_footprint(const RxMessage& message) noexcept
 
 } // namespace
 
-IncomingPool::IncomingPool(std::uint32_t records, std::size_t payload_bytes)
-    : messages_(records), payloads_(payload_bytes), buckets_(std::bit_ceil(std::size_t{records})),
-      bucket_mask_(std::bit_ceil(std::size_t{records}) - 1)
+IncomingPool::IncomingPool(std::uint32_t records, std::size_t payload_bytes, std::uint32_t peers,
+                           const HashKey& key)
+    : messages_(records), payloads_(payload_bytes), shares_(peers),
+      buckets_(std::bit_ceil(std::size_t{records})), bucket_bits_(std::bit_width(records - 1)), hash_key_(key)
 {
+    SRD_CHECK(records > 1);
 }
 
 std::uint32_t IncomingPool::create(All& of_peer, std::uint32_t peer, std::uint32_t sequence,
                                    bool reserve) noexcept
 {
-    if (reserve && reserve_reached()) {
+    if (reserve && (reserve_reached() || has_its_share(peer))) {
         return no_index;
     }
     const std::uint32_t index = messages_.alloc();
@@ -38,6 +40,7 @@ std::uint32_t IncomingPool::create(All& of_peer, std::uint32_t peer, std::uint32
     }
     messages_[index].peer = peer;
     messages_[index].sequence = sequence;
+    ++shares_[peer].records;
     of_peer.push_back(messages_, index);
     return index;
 }
@@ -48,6 +51,8 @@ void IncomingPool::release(All& of_peer, std::uint32_t index) noexcept
     SRD_DCHECK(!message.control.listed && !message.grant.listed && !message.done.listed);
     erase(index);
     drop_stored(message);
+    SRD_DCHECK(shares_[message.peer].records != 0);
+    --shares_[message.peer].records;
     of_peer.erase(messages_, index);
     messages_.release(index);
 }
@@ -56,7 +61,7 @@ void IncomingPool::release(All& of_peer, std::uint32_t index) noexcept
 
 std::size_t IncomingPool::bucket_of(std::uint32_t peer, std::uint32_t sequence) const noexcept
 {
-    return (sequence + peer * std::size_t{0x9e3779b1}) & bucket_mask_;
+    return (hash_key_[0] + hash_key_[1] * sequence + hash_key_[2] * peer) >> (64 - bucket_bits_);
 }
 
 std::uint32_t IncomingPool::find(std::uint32_t peer, std::uint32_t sequence, bool writing) const noexcept
@@ -67,6 +72,16 @@ std::uint32_t IncomingPool::find(std::uint32_t peer, std::uint32_t sequence, boo
         at = messages_[at].hash.next;
     }
     return at;
+}
+
+std::size_t IncomingPool::bucket_size(std::uint32_t peer, std::uint32_t sequence) const noexcept
+{
+    std::size_t size = 0;
+    for (std::uint32_t at = buckets_[bucket_of(peer, sequence)] - 1; at != no_index;
+         at = messages_[at].hash.next) {
+        ++size;
+    }
+    return size;
 }
 
 void IncomingPool::insert(std::uint32_t index) noexcept
@@ -108,11 +123,15 @@ bool IncomingPool::store(RxMessage& message, std::uint64_t offset,
     SRD_DCHECK(offset + payload.size() <= message.total &&
                payload.size() <= message.total - message.received);
     if (message.total != 0 && message.chunk.index == no_index) {
-        const PayloadPool::Chunk chunk = payloads_.alloc(message.total);
+        Share& share = shares_[message.peer];
+        const bool has_its_share = share.bytes > payloads_.budget() - payloads_.used();
+        const PayloadPool::Chunk chunk =
+            has_its_share ? PayloadPool::Chunk{} : payloads_.alloc(message.total);
         if (chunk.index == no_index) {
             return false;
         }
         message.chunk = chunk;
+        share.bytes += PayloadPool::footprint(message.total);
     }
     if (!payload.empty()) {
         std::memcpy(payloads_.data(message.chunk) + offset, payload.data(), payload.size());
@@ -126,6 +145,7 @@ void IncomingPool::drop_stored(RxMessage& message) noexcept
     if (message.chunk.index != no_index) {
         payloads_.release(message.chunk);
         message.chunk = {};
+        shares_[message.peer].bytes -= PayloadPool::footprint(message.total);
     }
 }
 

@@ -9,8 +9,10 @@
 // half of that is for messages before their turn: they must not keep out those
 // whose turn it is.
 //
-// One pool serves all peers. Records name each other by index and are found by
-// (peer, sequence) while pieces of them may come.
+// One pool serves all peers. A peer that has more of it than what is left free gets
+// no more of what it comes with unasked: one takes half at most, and however much
+// several take, there is as much left for the next. Records name each other by
+// index and are found by (peer, sequence) while pieces of them may come.
 #pragma once
 
 #include <array>
@@ -111,19 +113,28 @@ class IncomingPool {
 public:
     using All = IndexList<&RxMessage::all>;
 
-    IncomingPool(std::uint32_t records, std::size_t payload_bytes);
+    /// Of the hash of (peer, sequence), which peers choose: random numbers.
+    using HashKey = std::array<std::uint64_t, 3>;
+
+    IncomingPool(std::uint32_t records, std::size_t payload_bytes, std::uint32_t peers, const HashKey& key);
 
     RxMessage& operator[](std::uint32_t index) noexcept { return messages_[index]; }
     const RxMessage& operator[](std::uint32_t index) const noexcept { return messages_[index]; }
     bool live(std::uint32_t index) const noexcept { return messages_.live(index); }
     std::uint32_t in_use() const noexcept { return messages_.in_use(); }
 
-    /// A record on the list `of_peer`; no_index if there are too many. With `reserve` an eighth of all
-    /// records is left for those that have a buffer, so that unexpected ones can never keep those out.
+    /// A record on the list `of_peer`; no_index if there are too many. With `reserve`, or if the peer has its
+    /// share already: an eighth of all records is left for those that have a buffer, so that unexpected ones
+    /// can never keep those out.
     std::uint32_t create(All& of_peer, std::uint32_t peer, std::uint32_t sequence, bool reserve) noexcept;
     bool has_room(std::uint32_t records) const noexcept
     {
         return messages_.capacity() - messages_.in_use() >= records;
+    }
+    /// The peer has as many records as are free, or more.
+    bool has_its_share(std::uint32_t peer) const noexcept
+    {
+        return shares_[peer].records > messages_.capacity() - messages_.in_use();
     }
     bool reserve_reached() const noexcept
     {
@@ -137,6 +148,9 @@ public:
     void insert(std::uint32_t index) noexcept;
     void erase(std::uint32_t index) noexcept; ///< also if it is not in
     std::uint32_t find(std::uint32_t peer, std::uint32_t sequence, bool writing = false) const noexcept;
+
+    /// Records in the bucket of (peer, sequence): for tests.
+    std::size_t bucket_size(std::uint32_t peer, std::uint32_t sequence) const noexcept;
 
     // -- Payload without a buffer
 
@@ -173,12 +187,20 @@ public:
     void check() const;
 
 private:
+    /// Of all peers' records and payload.
+    struct Share {
+        std::uint32_t records;
+        std::uint64_t bytes;
+    };
+
     std::size_t bucket_of(std::uint32_t peer, std::uint32_t sequence) const noexcept;
 
     Slab<RxMessage> messages_;
     PayloadPool payloads_;
+    LazyArray<Share> shares_;          ///< by peer
     LazyArray<std::uint32_t> buckets_; ///< index + 1 of the first record in the bucket, 0 = none
-    std::size_t bucket_mask_;
+    int bucket_bits_;
+    HashKey hash_key_; ///< multiply-add-shift (Dietzfelbinger 1996)
     IndexList<&RxMessage::done> done_;
     std::uint64_t held_bytes_ = 0;
     std::uint32_t held_messages_ = 0;

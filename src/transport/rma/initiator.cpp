@@ -265,7 +265,7 @@ FrameResult RmaInitiator::on_failure(const wire::AccessFailure& frame)
         on_denied(frame);
         return FrameResult::next;
     }
-    if (target_.open_access() == FrameResult::refuse) {
+    if (target_.open_access(true) == FrameResult::refuse) {
         return FrameResult::refuse;
     }
     on_fault(frame);

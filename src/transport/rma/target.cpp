@@ -10,16 +10,20 @@ namespace srd {
 
 // -- Frames -------------------------------------------------------------------------
 
-FrameResult RmaTarget::open_access()
+FrameResult RmaTarget::open_access(bool goes_on)
 {
     if (s_.reader.rma_frames() != 1) {
         return FrameResult::next;
     }
-    if (!s_.incoming.has_room(wire::max_rma_frames) ||
-        !s_.outgoing.has_room_for_responses(wire::max_rma_frames)) {
+    const std::uint32_t peer = s_.reader.packet().peer;
+    const bool room = s_.incoming.has_room(wire::max_rma_frames) &&
+                      s_.outgoing.has_room_for_responses(wire::max_rma_frames);
+    const bool greedy =
+        s_.incoming.has_its_share(peer) || s_.outgoing.has_its_share(s_.peers[peer].connection.queue);
+    if (!room || (greedy && !goes_on)) {
         return FrameResult::refuse;
     }
-    placement_.accept_again(s_.reader.packet().peer);
+    placement_.accept_again(peer);
     return FrameResult::next;
 }
 
@@ -31,13 +35,12 @@ FrameResult RmaTarget::on_write(const wire::WritePiece& frame, Event& event)
     if (partial && s_.reader.rma_frames() != 1) {
         return FrameResult::malformed; // a piece of a longer write has its packet for itself
     }
-    if (open_access() == FrameResult::refuse) {
+    std::uint32_t record = partial ? s_.incoming.find(peer, frame.handle, true) : no_index;
+    if (open_access(record != no_index) == FrameResult::refuse) {
         return FrameResult::refuse;
     }
-    std::uint32_t record = no_index;
     bool last = true;
     if (partial) {
-        record = s_.incoming.find(peer, frame.handle, true);
         if (record == no_index) {
             record = s_.incoming.create(s_.peers[peer].incoming, peer, frame.handle, false);
             SRD_CHECK(record != no_index); // open_access() has made sure of room
@@ -75,7 +78,7 @@ FrameResult RmaTarget::on_write(const wire::WritePiece& frame, Event& event)
 
 FrameResult RmaTarget::on_read(const wire::ReadFrame& frame, Event& event)
 {
-    if (open_access() == FrameResult::refuse) {
+    if (open_access(false) == FrameResult::refuse) {
         return FrameResult::refuse;
     }
     const std::uint32_t peer = s_.reader.packet().peer;

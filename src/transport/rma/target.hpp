@@ -39,8 +39,10 @@ public:
     FrameResult on_write(const wire::WritePiece& frame, Event& event);
     FrameResult on_read(const wire::ReadFrame& frame, Event& event);
     FrameResult on_atomic(const wire::AtomicRequest& frame, Event& event);
-    /// Before the first write, read or fault frame of a packet is acted upon. FrameResult::refuse: no room.
-    FrameResult open_access();
+    /// Before the first write, read or fault frame of a packet is acted upon. FrameResult::refuse: no room,
+    /// or the peer has its share. `goes_on`: a write whose earlier pieces were taken, which must come to its
+    /// end.
+    FrameResult open_access(bool goes_on);
     /// Announces a held atomic whose turn has come.
     void announce_held(std::uint32_t record, Event& event);
 

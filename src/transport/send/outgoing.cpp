@@ -106,6 +106,7 @@ TxMessage& OutgoingPool::respond(SendQueue& queue, std::uint32_t peer) noexcept
     const std::uint32_t index = messages_.alloc();
     SRD_CHECK(index != no_index); // the caller has made sure of room
     ++responses_;
+    ++queue.responses_;
     TxMessage& message = messages_[index];
     message.peer = peer;
     message.kind = ReadResponse{};
@@ -250,7 +251,9 @@ void OutgoingPool::complete(SendQueue& queue, std::uint32_t index, Cause cause) 
         queue.has_suspects_ = true;
         return;
     }
-    if (!message.is<ReadResponse>()) {
+    if (message.is<ReadResponse>()) {
+        --queue.responses_;
+    } else {
         queue.all_.erase(messages_, index);
     }
     message.state = TxMessage::State::done;

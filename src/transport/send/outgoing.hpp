@@ -171,7 +171,8 @@ private:
     All all_;         ///< in order of submission
     std::uint32_t message_next_ = 0;
     std::uint32_t message_delivered_ = 0;
-    bool has_suspects_ = false; ///< some operation may be a suspect
+    std::uint32_t responses_ = 0; ///< of ours, incomplete
+    bool has_suspects_ = false;   ///< some operation may be a suspect
     FaultLedger faults_;
 };
 
@@ -212,6 +213,11 @@ public:
     bool has_room_for_responses(std::uint32_t count) const noexcept
     {
         return messages_.capacity() - messages_.in_use() >= count;
+    }
+    /// As many responses to that peer are under way as there are records left, or more.
+    bool has_its_share(const SendQueue& queue) const noexcept
+    {
+        return queue.responses_ > messages_.capacity() - messages_.in_use();
     }
     /// A response to a peer's read, granted as a whole. The caller has made sure of room.
     TxMessage& respond(SendQueue& queue, std::uint32_t peer) noexcept;

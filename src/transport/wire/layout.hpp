@@ -215,7 +215,10 @@ static_assert(sizeof(DataFrame) == 20);
 // it has fault frames holds back completions until they have come. A fault frame
 // carries the count as well: one that overtakes another is not taken for it.
 
-inline constexpr std::uint32_t max_rma_frames = 32; ///< write and read frames in one packet
+/// Write and read frames in one packet. A window of packets full of them, all of which fail, is less than
+/// half of what AckBlock::faults can tell apart.
+inline constexpr std::uint32_t max_rma_frames = 31;
+static_assert(max_rma_frames * packet_window < 1U << 15U);
 
 namespace rma_flag {
 inline constexpr std::uint8_t has_data = 1; ///< write: MessageData follows (after WriteTotal)

@@ -32,7 +32,8 @@ struct Incoming {
         return record;
     }
 
-    IncomingPool pool{capacity, budget};
+    // The hash adds them, so that tests know which records meet in one bucket.
+    IncomingPool pool{capacity, budget, 256, {0, std::uint64_t{1} << 58U, std::uint64_t{1} << 58U}};
     IncomingPool::All all;
 };
 
@@ -44,11 +45,11 @@ TEST_CASE("IncomingPool: an eighth of the records is for those that have a buffe
     std::uint32_t last = no_index;
     for (std::uint32_t i = 0; i < capacity - capacity / 8; ++i) {
         CHECK_FALSE(incoming.pool.reserve_reached());
-        last = incoming.create(i, 1, true);
+        last = incoming.create(i, i, true);
         REQUIRE(last != no_index);
     }
     CHECK(incoming.pool.reserve_reached());
-    CHECK(incoming.create(0, 1, true) == no_index);
+    CHECK(incoming.create(0, 200, true) == no_index);
     CHECK(incoming.pool.has_room(capacity / 8));
     CHECK_FALSE(incoming.pool.has_room(capacity / 8 + 1));
     for (std::uint32_t i = 0; i < capacity / 8; ++i) {
@@ -56,8 +57,62 @@ TEST_CASE("IncomingPool: an eighth of the records is for those that have a buffe
     }
     CHECK(incoming.create(0) == no_index);
     incoming.pool.release(incoming.all, last);
-    CHECK(incoming.create(0, 1, true) == no_index);
+    CHECK(incoming.create(0, 200, true) == no_index);
     CHECK(incoming.create(0) == last);
+}
+
+TEST_CASE("IncomingPool: a peer that has as much as is left gets no more, and others do")
+{
+    Incoming incoming;
+    std::uint32_t greedy = 0;
+    while (incoming.create(greedy, 1, true) != no_index) {
+        ++greedy;
+    }
+    CHECK(greedy == capacity / 2 + 1);
+    CHECK(incoming.pool.has_its_share(1));
+    CHECK_FALSE(incoming.pool.has_its_share(2));
+    std::uint32_t second = 0;
+    while (incoming.create(second, 2, true) != no_index) {
+        ++second;
+    }
+    CHECK(second == capacity / 4);
+    CHECK(incoming.create(0, 3, true) != no_index);
+    CHECK(incoming.create(0, 1) != no_index); // it has a buffer
+}
+
+TEST_CASE("IncomingPool: the same for the bytes of payload, of which any peer may store its first")
+{
+    Incoming incoming;
+    const auto store = [&](std::uint32_t peer, std::uint64_t bytes) {
+        const std::uint32_t record = incoming.create(0, peer);
+        incoming.pool[record].total = bytes;
+        return incoming.pool.store(incoming.pool[record], 0, {}) ? record : no_index;
+    };
+    const std::uint32_t first = store(1, 32768);
+    CHECK(first != no_index);
+    CHECK(store(1, 1) != no_index);
+    CHECK(store(1, 1) == no_index);
+    CHECK(store(2, 8192) != no_index);
+    CHECK(store(2, 8192) != no_index);
+    CHECK(store(2, 8192) == no_index);
+    CHECK(store(3, 8192) != no_index);
+    incoming.pool.release(incoming.all, first);
+    CHECK(store(1, 8192) != no_index);
+}
+
+TEST_CASE("IncomingPool: numbers that a peer chooses to meet in one bucket do not, without the key")
+{
+    constexpr std::uint32_t many = 1U << 14U;
+    IncomingPool pool(many, 4096, 2, {0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0});
+    IncomingPool::All all;
+    for (std::uint32_t i = 0; i < many; ++i) {
+        pool.insert(pool.create(all, 1, i * many, false));
+    }
+    std::size_t longest = 0;
+    for (std::uint32_t i = 0; i < many; ++i) {
+        longest = std::max(longest, pool.bucket_size(1, i * many));
+    }
+    CHECK(longest < 64);
 }
 
 TEST_CASE("IncomingPool: records are found by peer and number, those of one bucket as well")
@@ -76,6 +131,7 @@ TEST_CASE("IncomingPool: records are found by peer and number, those of one buck
         }
         return true;
     };
+    CHECK(incoming.pool.bucket_size(1, 5) == 4);
     CHECK(all_found({true, true, true, true}));
     CHECK(incoming.pool.find(1, 5 + 4 * capacity) == no_index);
     CHECK(incoming.pool.find(2, 5) == no_index);
@@ -176,7 +232,7 @@ TEST_CASE("IncomingPool: recovered when an eighth of the bytes and a quarter of 
     Incoming incoming;
     std::vector<std::uint32_t> records;
     for (std::uint32_t i = 0; i < capacity - capacity / 4; ++i) {
-        records.push_back(incoming.create(i));
+        records.push_back(incoming.create(i, i));
     }
     CHECK(incoming.pool.has_recovered());
     const std::uint32_t more = incoming.create(0);

@@ -401,9 +401,11 @@ TEST_CASE("RmaTarget: no access of a packet is acted upon without a record for e
 TEST_CASE("RmaTarget: nor without a record for every response")
 {
     World world;
-    SendQueue& queue = world.peer(world.a).connection.queue;
-    while (world.shared.outgoing.has_room_for_responses(wire::max_rma_frames)) {
-        world.shared.outgoing.respond(queue, world.a);
+    const std::uint32_t b = world.meet(1);
+    for (bool turn = false; world.shared.outgoing.has_room_for_responses(wire::max_rma_frames);
+         turn = !turn) {
+        const std::uint32_t peer = turn ? world.a : b;
+        world.shared.outgoing.respond(world.peer(peer).connection.queue, peer);
     }
     CHECK(world.take(world.a, read(20)) == FrameResult::refuse);
     CHECK(world.take(world.a, write(20, 20)) == FrameResult::refuse);

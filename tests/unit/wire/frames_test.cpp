@@ -466,7 +466,7 @@ TEST_CASE("frames: hello, and what no hello may say")
     };
     CHECK_FALSE(changed([](HelloFrame& frame) { frame.flags = hello_flag::all; }));
     CHECK_FALSE(changed([](HelloFrame& frame) { frame.address_length = 1; }));
-    CHECK(changed([](HelloFrame& frame) { frame.flags = 4; }));
+    CHECK(changed([](HelloFrame& frame) { frame.flags = hello_flag::all + 1; }));
     CHECK(changed([](HelloFrame& frame) { frame.address_length = 0; }));
     CHECK(changed([](HelloFrame& frame) { frame.address_length = max_address_size + 1; }));
     CHECK(changed([](HelloFrame& frame) { frame.connection = 0; }));
