@@ -14,8 +14,14 @@ namespace srd {
 
 namespace {
 
-const unsigned char* raw(const void* bytes) noexcept { return static_cast<const unsigned char*>(bytes); }
-unsigned char* raw(void* bytes) noexcept { return static_cast<unsigned char*>(bytes); }
+const unsigned char* raw(const void* bytes) noexcept
+{
+    return static_cast<const unsigned char*>(bytes);
+}
+unsigned char* raw(void* bytes) noexcept
+{
+    return static_cast<unsigned char*>(bytes);
+}
 
 const EVP_CIPHER* algorithm(Cipher cipher) noexcept
 {

@@ -39,12 +39,12 @@ public:
     /// `key`: key_size_of(cipher) bytes, copied. Allocates nothing.
     void set_key(std::span<const std::byte> key) noexcept;
 
-    /// Encrypts the pieces, one after the other, to `out`: in one pass over their bytes, so that they need not
-    /// be gathered before. After their total length follows the tag, aead_tag_size bytes. `out` must not
+    /// Encrypts the pieces, one after the other, to `out`: in one pass over their bytes, so that they need
+    /// not be gathered before. After their total length follows the tag, aead_tag_size bytes. `out` must not
     /// overlap the pieces. `clear` is authenticated as well, and not written. The same iv must never be used
     /// twice with a key. False: libcrypto has failed, and what is in `out` must not be sent.
-    [[nodiscard]] bool seal(const AeadIv& iv, std::span<const std::byte> clear,
-                            std::span<const iovec> pieces, std::byte* out) noexcept;
+    [[nodiscard]] bool seal(const AeadIv& iv, std::span<const std::byte> clear, std::span<const iovec> pieces,
+                            std::byte* out) noexcept;
 
 private:
     detail::CipherContext context_;
@@ -56,8 +56,8 @@ public:
     explicit AeadOpener(Cipher cipher); ///< as AeadSealer's
     void set_key(std::span<const std::byte> key) noexcept;
 
-    /// `sealed`: encrypted bytes and tag. Writes the plaintext, sealed.size() - aead_tag_size bytes, to `out`,
-    /// which is either sealed.data() or does not overlap. False: too short for a tag, or not what was
+    /// `sealed`: encrypted bytes and tag. Writes the plaintext, sealed.size() - aead_tag_size bytes, to
+    /// `out`, which is either sealed.data() or does not overlap. False: too short for a tag, or not what was
     /// sealed with this key, iv and `clear`; the time does not tell where it differs, and `out` holds
     /// zeros.
     [[nodiscard]] bool open(const AeadIv& iv, std::span<const std::byte> clear,

@@ -3,12 +3,12 @@
 // Which cipher two endpoints use.
 //
 // AES-128-GCM is the fastest where the CPU computes AES and carry-less products (every x86 and ARM server of
-// the last decade): 7 times as fast as ChaCha20-Poly1305 at 64 KiB. Without these instructions it is slow, and
-// its tables tell the time; there ChaCha20-Poly1305 is right. An OpenSSL that is confined to FIPS 140 has no
-// ChaCha20. So each side offers, in its hello, what it can do and likes (the offer is covered by the hello's
-// authentication), and both compute the same answer from the two offers. There is no third message and
-// nothing to downgrade: both ciphers are sound, the session's keys depend on which it is, and an offer that
-// was changed on its way makes the hello a forgery.
+// the last decade): 7 times as fast as ChaCha20-Poly1305 at 64 KiB. Without these instructions it is slow,
+// and its tables tell the time; there ChaCha20-Poly1305 is right. An OpenSSL that is confined to FIPS 140 has
+// no ChaCha20. So each side offers, in its hello, what it can do and likes (the offer is covered by the
+// hello's authentication), and both compute the same answer from the two offers. There is no third message
+// and nothing to downgrade: both ciphers are sound, the session's keys depend on which it is, and an offer
+// that was changed on its way makes the hello a forgery.
 #pragma once
 
 #include <cstddef>

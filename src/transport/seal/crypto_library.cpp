@@ -46,7 +46,10 @@ void CryptoLibrary::fetch_algorithms(const char* name)
     }
 }
 
-bool CryptoLibrary::has_chacha() const noexcept { return functions_.chacha20_poly1305 != nullptr; }
+bool CryptoLibrary::has_chacha() const noexcept
+{
+    return functions_.chacha20_poly1305 != nullptr;
+}
 
 const CryptoLibrary* load_crypto_library(std::string& error)
 {

@@ -50,8 +50,8 @@ HelloAuth::Verified HelloAuth::verify(std::span<const std::byte> packet) noexcep
         return {.result = Result::unknown_key};
     }
     std::array<std::byte, HmacSha256::size> mac;
-    macs_[static_cast<std::size_t>(key - keys.begin())].compute({packet.first(packet.size() - fields.mac.size())},
-                                                                mac);
+    macs_[static_cast<std::size_t>(key - keys.begin())].compute(
+        {packet.first(packet.size() - fields.mac.size())}, mac);
     if (!is_equal_secret(std::span(mac).first<sizeof(fields.mac)>(), fields.mac)) {
         return {.result = Result::forged};
     }

@@ -72,14 +72,18 @@ int hex_value(char digit) noexcept
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
+/// Whether it is meant to be hexadecimal: base64 of a random key is that with a probability of 10^-20.
 bool is_hex(std::string_view text) noexcept
 {
-    return text.size() % 2 == 0 &&
-           std::all_of(text.begin(), text.end(), [](char digit) { return hex_value(digit) >= 0; });
+    return std::all_of(text.begin(), text.end(), [](char digit) { return hex_value(digit) >= 0; });
 }
 
-SecretBytes decode_hex(std::string_view text)
+/// nullopt: a digit is missing.
+std::optional<SecretBytes> decode_hex(std::string_view text)
 {
+    if (text.size() % 2 != 0) {
+        return std::nullopt;
+    }
     SecretBytes decoded(text.size() / 2);
     for (std::size_t i = 0; i < text.size(); i += 2) {
         decoded.bytes()[i / 2] = static_cast<std::byte>(hex_value(text[i]) * 16 + hex_value(text[i + 1]));
@@ -144,7 +148,10 @@ std::string secret_fault(std::span<const std::byte> secret, const std::string& w
     return {};
 }
 
-std::string line_name(std::size_t number) { return "line " + std::to_string(number); }
+std::string line_name(std::size_t number)
+{
+    return "line " + std::to_string(number);
+}
 
 } // namespace
 
@@ -159,8 +166,9 @@ std::optional<JobSecrets> JobSecrets::parse(std::span<const std::byte> contents,
     }
     std::vector<std::size_t> lines; // of the secrets
     for (std::size_t number = 1; !rest.empty(); ++number) {
-        const std::string_view line = trimmed(rest.substr(0, rest.find('\n')));
-        rest.remove_prefix(std::min(rest.size(), std::min(rest.find('\n'), rest.size() - 1) + 1));
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        const std::string_view line = trimmed(rest.substr(0, end));
+        rest.remove_prefix(std::min(end + 1, rest.size()));
         if (line.empty()) {
             continue;
         }
@@ -199,8 +207,8 @@ std::string key_file_fault(const struct stat& status, uid_t user)
         return "is not a regular file";
     }
     if (status.st_uid != user && status.st_uid != 0) {
-        return "belongs to user " + std::to_string(status.st_uid) + ", who could change it; give it to user " +
-               std::to_string(user) + " or root (chown)";
+        return "belongs to user " + std::to_string(status.st_uid) +
+               ", who could change it; give it to user " + std::to_string(user) + " or root (chown)";
     }
     if (const auto others = status.st_mode & (S_IRWXG | S_IRWXO); others != 0) {
         std::array<char, 8> mode{};

@@ -39,7 +39,8 @@ std::optional<KeyRing> KeyRing::make(const JobSecrets& secrets, std::string& err
         JobKey key = derive(hmac, secret.bytes());
         for (std::size_t i = 0; i < ring.keys_.size(); ++i) {
             if (ring.keys_[i].id == key.id) {
-                error = "job keys " + std::to_string(i + 1) + " and " + std::to_string(ring.keys_.size() + 1) +
+                error = "job keys " + std::to_string(i + 1) + " and " +
+                        std::to_string(ring.keys_.size() + 1) +
                         " have the same id by chance; replace one of them";
                 return std::nullopt;
             }

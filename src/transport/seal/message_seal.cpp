@@ -66,8 +66,8 @@ MessageSeal::Result MessageSeal::open(std::span<const std::byte> sealed, std::si
     wire::u32 id;
     std::memcpy(&id, sealed.data() + clear_size, key_id_size);
     const std::span<const JobKey> keys = ring_.all();
-    const auto key = std::find_if(keys.begin(), keys.end(),
-                                  [&](const JobKey& candidate) { return candidate.id == id; });
+    const auto key =
+        std::find_if(keys.begin(), keys.end(), [&](const JobKey& candidate) { return candidate.id == id; });
     if (key == keys.end()) {
         return Result::unknown_key;
     }

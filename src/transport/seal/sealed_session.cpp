@@ -2,6 +2,7 @@
 #include "seal/sealed_session.hpp"
 
 #include <cstring>
+#include <new>
 
 #include <srd/check.hpp>
 
@@ -97,6 +98,17 @@ SealedSession::SealedSession(HmacSha256& hmac, std::uint8_t protocol_version, Ci
 {
 }
 
+std::unique_ptr<SealedSession> SealedSession::make(HmacSha256& hmac, std::uint8_t protocol_version,
+                                                   Cipher cipher, const SealedSide& self,
+                                                   const SealedSide& peer) noexcept
+{
+    try {
+        return std::unique_ptr<SealedSession>(new SealedSession(hmac, protocol_version, cipher, self, peer));
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
 std::size_t SealedSession::seal(std::span<const iovec> packet, std::byte* out) noexcept
 {
     SRD_DCHECK(!packet.empty() && packet.size() <= pieces_max && packet[0].iov_len >= header_size);
@@ -119,9 +131,8 @@ std::size_t SealedSession::seal(std::span<const iovec> packet, std::byte* out) n
     const wire::u64 field = counter;
     std::memcpy(out, packet[0].iov_base, header_size);
     std::memcpy(out + header_size, &field, counter_size);
-    const bool sealed =
-        tx_.sealer.seal(tx_.keys.iv_of(counter), {out, header_size}, {pieces.data(), packet.size()},
-                        out + header_size + counter_size);
+    const bool sealed = tx_.sealer.seal(tx_.keys.iv_of(counter), {out, header_size},
+                                        {pieces.data(), packet.size()}, out + header_size + counter_size);
     return sealed ? size + overhead : 0;
 }
 

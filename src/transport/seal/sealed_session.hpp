@@ -18,9 +18,9 @@
 // the key phase (KeySchedule), so no bit of the header tells of one. Nothing here knows what a header means.
 //
 // Memory, in thousands of connections: 0.9 KiB for the object and two contexts of libcrypto, 3.2 KiB in all
-// with AES-128-GCM. So it is made when the handshake is over, and not before. There is one context for what is
-// received, though packets of two phases may arrive in turns: that it takes another key then costs 120 ns, in
-// the 4096 packets around a change of phase, of which there is one in four million.
+// with AES-128-GCM. So it is made when the handshake is over, and not before. There is one context for what
+// is received, though packets of two phases may arrive in turns: that it takes another key then costs 120 ns,
+// in the 4096 packets around a change of phase, of which there is one in four million.
 #pragma once
 
 #include <cstddef>
@@ -77,14 +77,16 @@ public:
     static constexpr std::uint64_t ahead_max = KeySchedule::phase_packets / 2;
     static constexpr std::uint64_t window = 4096; ///< packets, see ReplayWindow
 
-    /// After both hellos are known. `cipher`: agreed_cipher() of their offers. `hmac`: a tool that must outlive
-    /// the session and belong to its thread. Throws std::bad_alloc.
-    SealedSession(HmacSha256& hmac, std::uint8_t protocol_version, Cipher cipher, const SealedSide& self,
-                  const SealedSide& peer);
+    /// After both hellos are known. `cipher`: agreed_cipher() of their offers. `hmac`: a tool that must
+    /// outlive the session and belong to its thread. Null: there is no memory.
+    static std::unique_ptr<SealedSession> make(HmacSha256& hmac, std::uint8_t protocol_version, Cipher cipher,
+                                               const SealedSide& self, const SealedSide& peer) noexcept;
 
     /// The packet in these pieces, whose header is the beginning of the first, sealed to `out`, which has
     /// room for it and `overhead` more and overlaps none of them. Returns the length of the sealed packet; 0:
-    /// none may be sealed any more, and the connection ends. Allocates nothing.
+    /// none may be sealed any more, and the connection ends. Allocates nothing. Seal what goes out now: a
+    /// sealed packet that the backend refused is offered again as it is, for counters that were never sent
+    /// count as lost packets, and after 2^21 of those in a row the peer opens nothing any more.
     std::size_t seal(std::span<const iovec> packet, std::byte* out) noexcept;
 
     /// Opens a sealed packet where it is: header and contents are then one after the other in
@@ -98,6 +100,9 @@ public:
     std::uint64_t forgeries() const noexcept { return rx_.forgeries; } ///< packets with auth_failed
 
 private:
+    SealedSession(HmacSha256& hmac, std::uint8_t protocol_version, Cipher cipher, const SealedSide& self,
+                  const SealedSide& peer);
+
     struct Tx {
         Tx(HmacSha256& hmac, std::uint8_t version, Cipher cipher, const SealedSide& self,
            const SealedSide& peer);
@@ -115,8 +120,8 @@ private:
         OpenResult check(std::uint64_t counter) const noexcept;
         OpenResult open(std::span<const std::byte> packet, std::byte* out) noexcept;
 
-        KeySchedule schedule;           ///< at the newest phase of which keys were derived
-        std::array<PhaseKeys, 2> keys;  ///< of the newest phase and of the one before: at the phase's last bit
+        KeySchedule schedule;          ///< at the newest phase of which keys were derived
+        std::array<PhaseKeys, 2> keys; ///< of the newest phase and of the one before: at the phase's last bit
         AeadOpener opener;
         std::uint64_t opener_phase = 0; ///< whose key it has
         std::uint64_t forgeries = 0;

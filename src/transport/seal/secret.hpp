@@ -15,7 +15,10 @@
 namespace srd {
 
 /// Overwrites `bytes`; no optimizer leaves that out (explicit_bzero(3)).
-inline void wipe(std::span<std::byte> bytes) noexcept { ::explicit_bzero(bytes.data(), bytes.size()); }
+inline void wipe(std::span<std::byte> bytes) noexcept
+{
+    ::explicit_bzero(bytes.data(), bytes.size());
+}
 
 /// A secret of `Size` bytes, zeros at first.
 template <std::size_t Size>
@@ -60,8 +63,9 @@ public:
     }
     SecretBytes& operator=(SecretBytes&& other) noexcept
     {
-        std::swap(bytes_, other.bytes_);
-        std::swap(size_, other.size_);
+        const SecretBytes gone(std::move(*this));
+        bytes_ = std::move(other.bytes_);
+        size_ = std::exchange(other.size_, 0);
         return *this;
     }
     SecretBytes(const SecretBytes&) = delete;
