@@ -171,8 +171,8 @@ TEST_CASE("job key: whose file it may be, and who may read it")
     status.st_mode = S_IFREG | 0644;
     CHECK(key_file_fault(status, 0) ==
           "is open to others than its owner (mode 0644); take that away (chmod 600)");
-    for (const mode_t kind : {S_IFDIR, S_IFIFO, S_IFSOCK, S_IFCHR}) {
-        status.st_mode = kind | 0600;
+    for (const int kind : {S_IFDIR, S_IFIFO, S_IFSOCK, S_IFCHR}) {
+        status.st_mode = static_cast<mode_t>(kind | 0600);
         CHECK(key_file_fault(status, 0) == "is not a regular file");
     }
 }
