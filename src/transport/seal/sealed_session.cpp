@@ -111,7 +111,7 @@ std::unique_ptr<SealedSession> SealedSession::make(HmacSha256& hmac, std::uint8_
 
 std::size_t SealedSession::seal(std::span<const iovec> packet, std::byte* out) noexcept
 {
-    SRD_DCHECK(!packet.empty() && packet.size() <= pieces_max && packet[0].iov_len >= header_size);
+    SRD_CHECK(!packet.empty() && packet.size() <= pieces_max && packet[0].iov_len >= header_size);
     if (tx_.counter.exhausted()) {
         return 0;
     }
