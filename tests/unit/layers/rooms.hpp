@@ -46,6 +46,7 @@ inline const std::string packet = io + "/packet", xdp = io + "/xdp", verbs = io 
 inline const std::string shm = io + "/shm";
 inline const std::string packet_io = core + "/packet_io"; // the seam: all that the engine knows of I/O
 inline const std::string random_numbers = core + "/system_random"; // unpredictable numbers
+inline const std::string seal = transport + "/seal";               // sealed traffic: keys, ciphers, replay
 inline const std::string mr = "src/mr";
 inline const std::string forking = prov + "/common/fork"; // what becomes of all this in a child
 inline const std::string common = prov + "/common", entry = prov + "/entry", loop = prov + "/progress";
@@ -73,6 +74,7 @@ inline std::vector<Room> backend_rooms()
     return {
         {packet_io, {base}},
         {random_numbers, {base}},
+        {seal, {base}},
         {core, {base, packet_io, random_numbers}},
         {host, {base, core}},
         {udp, {base, packet_io, core, host}, {"udp_io.hpp"}},

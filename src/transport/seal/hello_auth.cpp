@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "seal/hello_auth.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+namespace srd {
+
+namespace {
+
+constexpr std::size_t mac_at = offsetof(HelloTrailer, mac);
+
+} // namespace
+
+HelloAuth::HelloAuth(const KeyRing& ring, CipherOffer offer) : ring_(ring), offer_(offer)
+{
+    macs_.reserve(ring.all().size());
+    for (const JobKey& key : ring.all()) {
+        macs_.emplace_back(key.hello.bytes());
+    }
+}
+
+void HelloAuth::append(std::span<const std::byte> packet, std::span<std::byte, trailer_size> trailer) noexcept
+{
+    HelloTrailer fields;
+    fields.key_id = ring_.sending().id;
+    fields.offer = static_cast<std::uint8_t>(offer_);
+    std::memcpy(trailer.data(), &fields, trailer_size);
+    std::array<std::byte, HmacSha256::size> mac;
+    macs_.front().compute({packet, trailer.first(mac_at)}, mac);
+    std::copy_n(mac.begin(), fields.mac.size(), trailer.begin() + mac_at);
+}
+
+HelloAuth::Verified HelloAuth::verify(std::span<const std::byte> packet) noexcept
+{
+    if (packet.size() < trailer_size) {
+        return {};
+    }
+    HelloTrailer fields;
+    std::memcpy(&fields, packet.last(trailer_size).data(), trailer_size);
+    const std::optional<CipherOffer> offer = parse_offer(fields.offer);
+    if (!offer || fields.zero != decltype(fields.zero){}) {
+        return {};
+    }
+    const std::span<const JobKey> keys = ring_.all();
+    const auto key = std::find_if(keys.begin(), keys.end(),
+                                  [&](const JobKey& candidate) { return candidate.id == fields.key_id; });
+    if (key == keys.end()) {
+        return {.result = Result::unknown_key};
+    }
+    std::array<std::byte, HmacSha256::size> mac;
+    macs_[static_cast<std::size_t>(key - keys.begin())].compute(
+        {packet.first(packet.size() - fields.mac.size())}, mac);
+    if (!is_equal_secret(std::span(mac).first<sizeof(fields.mac)>(), fields.mac)) {
+        return {.result = Result::forged};
+    }
+    return {Result::authentic, &*key, *offer, packet.size() - trailer_size};
+}
+
+} // namespace srd
