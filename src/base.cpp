@@ -40,6 +40,8 @@ const char* to_string(Cause cause) noexcept
         "the peer refused us: all its records of peers are in use (raise FI_SRD_MAX_PEERS there)",
         "the peer has never answered over UDP, though its host does over TCP: a firewall drops UDP (or the "
         "peer's process is stopped, or has another version of srd)",
+        "the peer seals its traffic with another job key, or only one of the two sides seals it "
+        "(FI_SRD_JOB_KEY_FILE)",
     };
     static_assert(texts.size() == static_cast<std::size_t>(Cause::count_));
     const auto index = static_cast<std::size_t>(cause);

@@ -56,6 +56,8 @@ private:
     X(rx_duplicates, "packets dropped because they had arrived before")                                      \
     X(rx_out_of_order, "packets that arrived after a later one")                                             \
     X(rx_malformed, "packets dropped because they do not parse")                                             \
+    X(rx_auth_failed, "packets dropped because they are not sealed with a key of this job")                  \
+    X(rx_replayed, "sealed packets dropped because they came before, or too late to be told from such")      \
     X(rx_version, "packets dropped because of another protocol version")                                     \
     X(rx_unknown_connection, "packets dropped because of an unknown connection identifier")                  \
     X(rx_stale, "packets dropped because they lie outside the receive window")                               \

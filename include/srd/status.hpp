@@ -37,6 +37,7 @@ enum class Cause : std::uint8_t {
     region_closed,      ///< the target closed the memory region while it was being read
     peer_full,          ///< the peer answered that it has no record left for another endpoint
     not_heard,          ///< no packet has ever come back, though the peer's host answers over TCP
+    key_mismatch,       ///< the peer has no job key and we have, or the other way round, or another one
     count_              ///< number of causes; not a cause
 };
 
@@ -53,6 +54,7 @@ constexpr bool is_peer_failure(Cause cause) noexcept
     case Cause::unreachable:
     case Cause::peer_out_of_memory:
     case Cause::peer_full:
+    case Cause::key_mismatch:
         return true;
     default:
         return false;

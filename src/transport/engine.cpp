@@ -36,9 +36,10 @@ std::uint32_t index(PeerId peer) noexcept
 } // namespace
 
 Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine_tuning, Counters& counters,
-               std::span<const std::byte> address, std::uint64_t seed)
-    : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random), peers(limits),
-      packets(limits.tx_slots, limits.max_peers), outgoing(at_least(limits.tx_messages, 4)),
+               std::span<const std::byte> address, std::uint64_t seed, EndpointSeals* endpoint_seals)
+    : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random),
+      seals(endpoint_seals), peers(limits), packets(limits.tx_slots, limits.max_peers),
+      outgoing(at_least(limits.tx_messages, 4)),
       incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes, limits.max_peers,
                {random.next(), random.next(), random.next()}),
       grants(effective_grant_budget(io_caps, engine_tuning))
@@ -52,8 +53,8 @@ Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine
 }
 
 Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, Counters& counters,
-               std::span<const std::byte> local_address, std::uint64_t seed)
-    : shared_(caps, limits, tuning, counters, local_address, seed), placement_(shared_),
+               std::span<const std::byte> local_address, std::uint64_t seed, EndpointSeals* seals)
+    : shared_(caps, limits, tuning, counters, local_address, seed, seals), placement_(shared_),
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
       framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
       watch_(shared_, lifecycle_), search_(shared_), submission_(shared_, framing_, initiator_, lifecycle_),

@@ -49,8 +49,10 @@ namespace srd {
 
 class Engine {
 public:
+    /// `local_address`: PacketIo::local_address(). `seals`: outlives the engine; with it, all traffic but
+    /// that through memory of this host is sealed, by a backend that seals (io/seal).
     Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, Counters& counters,
-           std::span<const std::byte> local_address, std::uint64_t seed);
+           std::span<const std::byte> local_address, std::uint64_t seed, EndpointSeals* seals = nullptr);
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
@@ -74,8 +76,8 @@ public:
     /// result says what to do; `answer` is a packet for the address.
     Introduction on_introduction(RouteId route, std::span<const std::byte> address, HelloPacket& answer,
                                  Time now);
-    /// If on_introduction() has said Introduction::accept: the peer's record is made. Introduction::ignore: all
-    /// is done; Introduction::answer: there is no room for it.
+    /// If on_introduction() has said Introduction::accept: the peer's record is made. Introduction::ignore:
+    /// all is done; Introduction::answer: there is no room for it.
     Introduction accept_hello(const RouteInfo& route, HelloPacket& answer, Time now);
 
     /// Somebody waits for messages from `route`, which may never come: if a connection is there, its peer is

@@ -129,7 +129,8 @@ private:
         }
     }
 
-    /// Somebody introduces himself. Whoever does so often is answered seldom, and others are not kept waiting.
+    /// Somebody introduces himself. Whoever does so often is answered seldom, and others are not kept
+    /// waiting.
     void meet(std::span<const std::byte> name)
     {
         SocketAddress address;
@@ -146,7 +147,7 @@ private:
             todo = engine_.accept_hello(route_info(io_, route), answer, now_);
         }
         if (todo == Introduction::answer) {
-            io_.reply(address, answer);
+            io_.reply(address, answer.bytes());
             ++answered_;
         }
     }

@@ -21,6 +21,7 @@
 #include "receive/grants.hpp"
 #include "receive/incoming.hpp"
 #include "receive/packet_reader.hpp"
+#include "seal/endpoint_seals.hpp"
 #include "send/outgoing.hpp"
 #include "send/packet_pool.hpp"
 
@@ -28,7 +29,7 @@ namespace srd {
 
 struct Shared {
     Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine_tuning, Counters& counters,
-           std::span<const std::byte> address, std::uint64_t seed);
+           std::span<const std::byte> address, std::uint64_t seed, EndpointSeals* endpoint_seals);
 
     const IoCaps caps;
     const Tuning tuning;
@@ -36,6 +37,8 @@ struct Shared {
     RandomSource random;
     const ConnectionNames names;
     Identity identity;
+
+    EndpointSeals* const seals; ///< null: nothing is sealed
 
     PeerTable peers;
     LivenessQuestions questions;

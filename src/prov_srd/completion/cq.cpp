@@ -79,6 +79,8 @@ int error_of(Cause cause) noexcept
         return FI_EHOSTUNREACH;
     case Cause::peer_full:
         return FI_ECONNREFUSED;
+    case Cause::key_mismatch:
+        return FI_EKEYREJECTED;
     case Cause::peer_out_of_memory:
         return FI_ENORX;
     case Cause::truncated:

@@ -11,6 +11,7 @@
 #include "endpoint/target.hpp"
 #include "endpoint/transmit.hpp"
 #include "entry/backend.hpp"
+#include "entry/job_keys.hpp"
 #include "entry/params.hpp"
 #include "io/core/system_random.hpp"
 #include "objects/domain.hpp"
@@ -47,6 +48,9 @@ int ProgressUnit::open_io(const std::string& domain, const SocketAddress& addres
         return -code;
     }
     const UnitGuard guard(*this);
+    if (params().job_keys != nullptr) {
+        seals_ = make_seals(params().job_keys);
+    }
     io_ = std::move(io);
     return 0;
 }
@@ -69,7 +73,7 @@ void ProgressUnit::start(bool shared_memory)
     Limits limits = params().limits;
     limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
     engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address().bytes(),
-                    system_random());
+                    system_random(), seals_.get());
 }
 
 void ProgressUnit::abandon() noexcept
@@ -115,8 +119,23 @@ bool ProgressUnit::pass(Time now) noexcept
         next_look_ = now + Liveness::sign_interval;
         receive_.look_for_senders(now);
     }
-    return progress_once(*engine_, *io_, now,
-                         [this](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS { on_event(event); });
+    const bool any = progress_once(
+        *engine_, *io_, now, [this](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS { on_event(event); });
+    if (any && counters_.rx_auth_failed.value() != 0 && !told_of_outsiders_) [[unlikely]] {
+        told_of_outsiders_ = true;
+        tell_of_outsiders();
+    }
+    return any;
+}
+
+void ProgressUnit::tell_of_outsiders() noexcept
+{
+    say("job key",
+        seals_ != nullptr
+            ? "dropped packets that are not sealed with this job's key (counter rx_auth_failed): somebody "
+              "who has another FI_SRD_JOB_KEY_FILE or none, or who must not take part"
+            : "dropped packets because they are sealed (counter rx_auth_failed): their sender has an "
+              "FI_SRD_JOB_KEY_FILE, and this process has none");
 }
 
 void ProgressUnit::on_event(const Event& event) noexcept

@@ -101,6 +101,7 @@ private:
     friend class CallGuard;
 
     void on_event(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
+    void tell_of_outsiders() noexcept SRD_REQUIRES(endpoint_lock);
     void wake_sleepers() noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressLock lock_;
@@ -113,8 +114,10 @@ private:
 
     Counters counters_;
     std::unique_ptr<PacketIo> io_ SRD_GUARDED_BY(endpoint_lock);
-    bool has_shared_memory_ SRD_GUARDED_BY(endpoint_lock) = false; ///< around io_
+    bool has_shared_memory_ SRD_GUARDED_BY(endpoint_lock) = false;       ///< around io_
+    std::unique_ptr<EndpointSeals> seals_ SRD_GUARDED_BY(endpoint_lock); ///< null: nothing is sealed
     std::optional<Engine> engine_ SRD_GUARDED_BY(endpoint_lock);
+    bool told_of_outsiders_ SRD_GUARDED_BY(endpoint_lock) = false;
 
     // Threads that sleep on io_fd() until a time.
     int sleepers_ SRD_GUARDED_BY(endpoint_lock) = 0;

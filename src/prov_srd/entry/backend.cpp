@@ -10,6 +10,7 @@
 #include <net/if.h>
 
 #include "io/packet/packet_ring_io.hpp"
+#include "io/seal/seal_io.hpp"
 #include "io/shm/shm_io.hpp"
 #include "io/udp/udp_io.hpp"
 #ifdef SRD_HAVE_VERBS
@@ -201,8 +202,10 @@ std::string describe_choice(Backend chosen, const NetInterface& entry)
     return text;
 }
 
-int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
-                 std::unique_ptr<PacketIo>& io, std::string& error)
+namespace {
+
+int open_clear_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
+                       std::unique_ptr<PacketIo>& io, std::string& error)
 {
     const DomainName name = parse_domain_name(domain);
     switch (name.backend) {
@@ -220,6 +223,18 @@ int open_backend(const std::string& domain, const SocketAddress& address, Counte
         break;
     }
     return make_packet_io({options_for(address, tell_ring), name.interface}, counters, io, error);
+}
+
+} // namespace
+
+int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
+                 std::unique_ptr<PacketIo>& io, std::string& error)
+{
+    const int code = open_clear_backend(domain, address, counters, io, error);
+    if (code == 0 && params().job_keys != nullptr) {
+        io = make_seal_io(std::move(io));
+    }
+    return code;
 }
 
 std::unique_ptr<PacketIo> add_shared_memory(std::unique_ptr<PacketIo> io, Counters& counters)

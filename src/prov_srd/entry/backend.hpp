@@ -41,8 +41,8 @@ NetInterface device_of(const NetInterface& entry, const std::string& domain);
 std::string describe_choice(Backend chosen, const NetInterface& entry);
 
 /// Makes the backend of the domain called `domain`, bound to `address`. Returns 0, or a positive errno
-/// with a sentence. Where xdp has no queue left, the packet backend takes its place, with a warn line: to
-/// peers it is the same.
+/// with a sentence. With job keys, it seals what leaves the host. Where xdp has no queue left, the packet
+/// backend takes its place, with a warn line: to peers it is the same.
 int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error);
 

@@ -14,6 +14,7 @@
 
 #include "common/c_api.hpp"
 #include "common/say.hpp"
+#include "entry/job_keys.hpp"
 #include "entry/stats_file.hpp"
 #include "entry/values.hpp"
 
@@ -175,6 +176,13 @@ constexpr Variable variables[] = {
          p.stats = t;
          return !t.empty();
      }},
+    {"JOB_KEY_FILE", "a file name", only,
+     "file with the key of the job, which seals all traffic between hosts: readable by its owner alone, made "
+     "by: openssl rand -hex 32 (default: nothing is sealed)",
+     [](Params& p, std::string_view t) {
+         p.job_key_file = t;
+         return !t.empty();
+     }},
     {"QUIET", "0 or 1", or_switch,
      "1: nothing goes to stderr; what is wrong is in the log only, which FI_LOG_LEVEL=warn turns on (default "
      "0)",
@@ -217,6 +225,15 @@ void read_variables(Params& values, Complaints& complaints)
                                 "message could never be taken in: lower the one or raise the other; srd is "
                                 "not offered until then");
         load_result = -FI_EINVAL;
+    }
+    if (!values.job_key_file.empty()) {
+        std::string error;
+        values.job_keys = load_job_keys(values.job_key_file, error);
+        if (values.job_keys == nullptr) {
+            complaints.emplace_back("FI_SRD_JOB_KEY_FILE",
+                                    "FI_SRD_JOB_KEY_FILE: " + error + "; srd is not offered until then");
+            load_result = -FI_EINVAL;
+        }
     }
     if (!values.stats.empty()) {
         if (const std::string error = stats_obstacle(values.stats); !error.empty()) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 
 #include "entry/backend.hpp"
 #include "io/core/io_options.hpp"
+#include "seal/key_ring.hpp"
 
 namespace srd {
 
@@ -27,6 +29,8 @@ struct Params {
     std::uint32_t xdp_queues = 0;        ///< receive queues an xdp endpoint takes; 0: all that are free
     bool shm = true;                     ///< shared memory to peers on this host
     std::vector<std::string> interfaces; ///< the only interfaces to use; empty: all that are up
+    std::string job_key_file;            ///< empty: nothing is sealed
+    std::shared_ptr<const KeyRing> job_keys; ///< its keys
     std::string stats;  ///< where to write statistics when an endpoint closes; empty: nowhere
     bool quiet = false; ///< nothing goes to stderr
 };

@@ -103,7 +103,7 @@ public:
     {
         SRD_CHECK(established());
         confirmed_ = true;
-        refused_ = false;
+        refused_ = other_key_ = false;
         hello_at_ = time_never;
     }
     /// The remote's record of us outlives our connection: only a farewell goes there.
@@ -128,6 +128,10 @@ public:
     void on_no_room() noexcept { refused_ = !confirmed_; }
     /// That is why it has not been met.
     bool refused() const noexcept { return refused_; }
+    /// Something came in the remote's name that is not of our job, or that says that we are not of its. It
+    /// may be forged, so it is only why the remote has not been met, if it is not.
+    void on_other_key() noexcept { other_key_ = !confirmed_; }
+    bool has_other_key() const noexcept { return other_key_; }
 
     /// The peer, once met, has been asked whether it still knows us, and nothing was heard since.
     bool questioning() const noexcept { return questioning_; }
@@ -190,6 +194,7 @@ private:
     bool hello_due_ = false;
     bool is_reply_ = false;
     bool questioning_ = false;
+    bool other_key_ = false;
     bool refused_ = false;         ///< the latest answer to an introduction said that there is no room
     std::uint8_t hello_count_ = 0; ///< introductions repeated
     bool hello_repeated_ = false;

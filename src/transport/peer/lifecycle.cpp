@@ -96,6 +96,9 @@ void PeerLifecycle::drop(std::uint32_t index, Cause cause)
     Connection& connection = peer.connection;
     s_.peers.disconnect(peer.handshake.rx_connection());
     s_.reader.forget(index);
+    if (s_.seals != nullptr) {
+        s_.seals->end(index);
+    }
 
     Unsent unsent;
     s_.outgoing.count_unsent(connection.queue, unsent);
@@ -142,12 +145,16 @@ void PeerLifecycle::close(Time now)
         }
         Peer& peer = s_.peers[index];
         const bool tell = peer.handshake.established();
+        std::unique_ptr<SealedSession> session = s_.seals != nullptr ? s_.seals->end(index) : nullptr;
         drop(index, Cause::removed);
         const Handshake ended = peer.handshake;
         const Receiver last_word = peer.connection.receiver.last_word();
         begin_connection(index, now);
         if (tell) {
             peer.handshake.address_farewell(ended);
+            if (s_.seals != nullptr) {
+                s_.seals->resume(index, std::move(session));
+            }
             peer.connection.receiver = last_word;
             peer.farewell_due = true;
             s_.peers.activate(index);
@@ -166,10 +173,19 @@ void PeerLifecycle::greet(std::uint32_t index, Time now)
     s_.peers.arm(index);
 }
 
-/// The remote introduces itself.
-void PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, Time now)
+/// The remote introduces itself. False: there is no memory for what its connection needs, and nothing has
+/// changed.
+bool PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, const HelloProof& proof,
+                          Time now)
 {
     Peer& peer = s_.peers[index];
+    const EndpointSeals::Side self{s_.identity.incarnation, peer.handshake.rx_connection(),
+                                   std::span(s_.identity.address).first(s_.identity.address_length)};
+    const EndpointSeals::Side remote{hello.incarnation, hello.connection,
+                                     std::span(hello.address).first(hello.address_length)};
+    if (s_.seals != nullptr && !s_.seals->begin(index, wire::protocol_version, self, remote, proof)) {
+        return false;
+    }
     peer.handshake.learn(hello);
     const std::uint32_t mtu = peer.route.mtu();
     peer.route.meet(hello.max_packet, now);
@@ -177,6 +193,7 @@ void PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, Ti
     peer.connection.receiver.start(hello.first_psn);
     peer.connection.congestion.set_peer_buffer(hello.rx_buffer);
     peer.liveness.on_heard(now);
+    return true;
 }
 
 /// We know each other from now on. `met`: the remote has a record of us.
@@ -216,7 +233,7 @@ FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event,
         s_.count.rx_unknown_connection.add(); // an answer to an introduction that is history
         return FrameResult::stop;
     }
-    introduction_ = {hello, s_.reader.packet().connection, true};
+    introduction_ = {hello, s_.reader.packet().proof, s_.reader.packet().connection, true};
     event = Event{};
     event.kind = Event::Kind::hello;
     event.payload = {introduction_.hello.address.data(), hello.address_length};
@@ -231,6 +248,9 @@ Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::
     introduction_.open = introduction_.open && !s_.closing; // then our records are farewells of connections
     if (!introduction_.open) {
         return Introduction::ignore;
+    }
+    if (s_.seals != nullptr && introduction_.proof.key == nullptr) {
+        return refuse(wire::hello_flag::key_wanted, answer);
     }
     const bool has_route = route != no_id<RouteId>;
     const std::uint32_t index = has_route ? s_.peers.of_route(route) : no_index;
@@ -249,7 +269,7 @@ Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::
     if (index == no_index && s_.peers.full()) {
         make_room(Search::bounded, now);
         if (s_.peers.full()) {
-            return refuse(answer);
+            return refuse(wire::hello_flag::no_room, answer);
         }
     }
     return answer_hello(name, answer);
@@ -267,11 +287,13 @@ Introduction PeerLifecycle::accept_hello(const RouteInfo& route, HelloPacket& an
     } else {
         index = open(route, Search::bounded, now);
         if (index == no_index) {
-            return refuse(answer);
+            return refuse(wire::hello_flag::no_room, answer);
         }
     }
+    if (!learn(index, hello, introduction_.proof, now)) {
+        return refuse(wire::hello_flag::no_room, answer);
+    }
     introduction_.open = false;
-    learn(index, hello, now);
     establish(index, true, now);
     return Introduction::ignore;
 }
@@ -283,41 +305,63 @@ Introduction PeerLifecycle::answer_hello(ConnectionNames::Name name, HelloPacket
     hello.connection = name.connection;
     hello.first_psn = name.first_psn;
     s_.count.tx_hello_answers.add();
-    return put_answer(hello, answer);
+    return put_answer(hello, s_.seals, answer);
 }
 
-Introduction PeerLifecycle::refuse(HelloPacket& answer) noexcept
+/// `flag`: why.
+Introduction PeerLifecycle::refuse(std::uint8_t flag, HelloPacket& answer) noexcept
 {
     wire::HelloFrame hello = s_.identity.hello();
-    hello.flags = wire::hello_flag::no_room;
-    hello.connection = s_.identity.incarnation; // must not be 0, and names nothing
-    s_.count.tx_no_room.add();
-    return put_answer(hello, answer);
+    hello.flags = flag;
+    hello.connection = s_.identity.incarnation;                    // must not be 0, and names nothing
+    const bool to_outsider = flag == wire::hello_flag::key_wanted; // to whom a trailer would say nothing
+    if (!to_outsider) {
+        s_.count.tx_no_room.add();
+    }
+    return put_answer(hello, to_outsider ? nullptr : s_.seals, answer);
 }
 
-Introduction PeerLifecycle::put_answer(const wire::HelloFrame& hello, HelloPacket& answer) noexcept
+Introduction PeerLifecycle::put_answer(const wire::HelloFrame& hello, EndpointSeals* seals,
+                                       HelloPacket& answer) noexcept
 {
     introduction_.open = false;
     wire::PacketHeader header;
     header.connection = introduction_.hello.connection;
-    std::byte* const end = wire::put(wire::put(answer.data(), header), hello);
-    SRD_DCHECK(end == answer.data() + answer.size());
+    answer.put(header, hello, seals);
     return Introduction::answer;
+}
+
+void HelloPacket::put(const wire::PacketHeader& header, const wire::HelloFrame& hello,
+                      EndpointSeals* seals) noexcept
+{
+    wire::PacketHeader marked = header;
+    marked.flags = seals != nullptr ? wire::packet_flag::authenticated : std::uint8_t{0};
+    wire::put(wire::put(bytes_.data(), marked), hello);
+    size_ = clear_size;
+    if (seals != nullptr) {
+        seals->append_trailer(std::span(bytes_).first(clear_size), &bytes_[clear_size]);
+        size_ += EndpointSeals::trailer_size;
+    }
 }
 
 /// A hello in a packet that bears our identifier: the answer to ours, or a question.
 void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello, Time now)
 {
     Peer& peer = s_.peers[index];
+    const HelloProof proof = s_.reader.packet().proof;
+    if ((hello.flags & wire::hello_flag::key_wanted) != 0 || (s_.seals != nullptr && proof.key == nullptr)) {
+        peer.handshake.on_other_key();
+        return;
+    }
     if ((hello.flags & wire::hello_flag::no_room) != 0) {
         s_.count.rx_no_room.add();
         if (!peer.handshake.confirmed()) {
             peer.handshake.on_no_room();
         } else if (peer.handshake.remote_incarnation() != hello.incarnation) {
             fail(index, Cause::restarted, now); // who lives there now does not know us, and has no room
-        } else if (peer.handshake.questioning()) {
-            fail(index, Cause::stopped_answering, now); // it has given our record away
-        }                                               // else it is late: we have been met since
+        } else if (peer.handshake.questioning() && s_.seals == nullptr) { // sealed: it may be a repetition
+            fail(index, Cause::stopped_answering, now);                   // it has given our record away
+        } // else it is late: we have been met since
         return;
     }
     const bool met = (hello.flags & wire::hello_flag::met) != 0;
@@ -327,8 +371,9 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
         peer.connection.recovery.add_rtt(sample, now, Duration::zero());
     }
     if (!peer.handshake.knows_remote()) {
-        learn(index, hello, now);
-        establish(index, met, now);
+        if (learn(index, hello, proof, now)) {
+            establish(index, met, now);
+        } // else it is asked again
         return;
     }
     switch (peer.handshake.judge(hello)) {
@@ -344,7 +389,9 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
     if (!met && !peer.handshake.confirmed()) {
         return; // the answer to another introduction of ours
     }
-    on_heard(index, now);
+    if (s_.seals == nullptr || !peer.handshake.confirmed()) {
+        on_heard(index, now); // but a repetition of an old hello is no sign of life
+    }
     const std::uint32_t mtu = peer.route.mtu();
     peer.route.meet(hello.max_packet, now);
     peer.on_mtu(mtu);

@@ -18,6 +18,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include <srd/status.hpp>
@@ -38,7 +39,18 @@ enum class Introduction : std::uint8_t {
     accept, ///< it has proved to live there: find the route, then accept_hello()
 };
 /// A packet of a hello alone.
-using HelloPacket = std::array<std::byte, sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame)>;
+class HelloPacket {
+public:
+    std::span<const std::byte> bytes() const noexcept { return std::span(bytes_).first(size_); }
+    /// Without a trailer if `seals` is null.
+    void put(const wire::PacketHeader& header, const wire::HelloFrame& hello, EndpointSeals* seals) noexcept;
+
+private:
+    static constexpr std::size_t clear_size = sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame);
+
+    std::array<std::byte, clear_size + EndpointSeals::trailer_size> bytes_;
+    std::size_t size_ = 0;
+};
 
 class PeerLifecycle {
 public:
@@ -95,10 +107,11 @@ private:
     void release(std::uint32_t peer);
     void make_room(Search search, Time now);
     Introduction answer_hello(ConnectionNames::Name name, HelloPacket& answer) noexcept;
-    Introduction refuse(HelloPacket& answer) noexcept;
-    Introduction put_answer(const wire::HelloFrame& hello, HelloPacket& answer) noexcept;
+    Introduction refuse(std::uint8_t flag, HelloPacket& answer) noexcept;
+    Introduction put_answer(const wire::HelloFrame& hello, EndpointSeals* seals,
+                            HelloPacket& answer) noexcept;
     bool is_departed(const Peer& peer) const noexcept;
-    void learn(std::uint32_t peer, const wire::HelloFrame& hello, Time now);
+    bool learn(std::uint32_t peer, const wire::HelloFrame& hello, const HelloProof& proof, Time now);
     void establish(std::uint32_t peer, bool met, Time now);
     void confirm(std::uint32_t peer, Time now);
     void on_answer(std::uint32_t peer, const wire::HelloFrame& hello, Time now);
@@ -107,6 +120,7 @@ private:
     Placement& placement_;
     struct {
         wire::HelloFrame hello{};
+        HelloProof proof{};
         std::uint64_t under = 0; ///< the identifier that its packet bears
         bool open = false;
     } introduction_;                ///< of the hello event being answered

@@ -14,10 +14,11 @@ FrameResult PathSearch::on_probe(const wire::MtuProbeFrame& frame, Time now)
     if (frame.size > max_udp_payload) {
         return FrameResult::malformed;
     }
-    const PathMtu::Probe probe{frame.number, static_cast<std::uint16_t>(std::uint32_t{frame.size})};
+    PathMtu::Probe probe{frame.number, static_cast<std::uint16_t>(std::uint32_t{frame.size})};
     if ((frame.flags & wire::mtu_probe_flag::answer) == 0) {
         mtu.owe(probe);
-    } else if (mtu.on_answer(probe, now)) {
+    } else if (probe.size = static_cast<std::uint16_t>(probe.size + s_.caps.overhead);
+               mtu.on_answer(probe, now)) {
         take_note(index);
         s_.peers.arm(index);
     }
@@ -34,7 +35,7 @@ void PathSearch::on_timeout(std::uint32_t index, Time now)
     if (mtu.next_timeout() > now) {
         return;
     }
-    const std::uint32_t before = mtu.confirmed();
+    const std::uint32_t before = peer.route.mtu();
     if (mtu.on_timeout(peer.liveness.heard_at(), peer.is_waiting(), now) == PathMtu::Outcome::fallen) {
         // All that is under way has had its time: it was this that made us doubt the path.
         s_.count.mtu_falls.add();
@@ -64,7 +65,7 @@ bool PathSearch::poll_event(Event& event) noexcept
             event.kind = Event::Kind::mtu_found;
             event.peer = PeerId{index};
             event.length = s_.peers[index].route.mtu();
-            event.cookie = s_.peers[index].route.path_mtu().ceiling();
+            event.cookie = s_.peers[index].route.path_mtu().ceiling() - s_.caps.overhead;
             return true;
         }
     }

@@ -26,7 +26,7 @@ public:
     Route(const RouteInfo& info, std::uint64_t address_hash, const IoCaps& own) noexcept
         : id_(info.id), paths_(std::clamp<std::uint16_t>(info.paths, 1, own.path_count)),
           certain_(info.mtu.certain), own_max_packet_(size_of(own.max_packet)),
-          route_mtu_(size_of(info.mtu.bytes)), address_hash_(address_hash)
+          route_mtu_(size_of(info.mtu.bytes)), overhead_(own.overhead), address_hash_(address_hash)
     {
         SRD_CHECK(largest_packet() > wire::min_max_packet);
         forget_peer();
@@ -37,7 +37,10 @@ public:
     std::uint16_t paths() const noexcept { return paths_; }
     /// The largest packet that may be begun now, bytes. Larger ones that are under way stay as they are, and
     /// go in fragments.
-    std::uint32_t mtu() const noexcept { return path_mtu_.confirmed(); }
+    std::uint32_t mtu() const noexcept { return path_mtu_.confirmed() - overhead_; }
+    /// A packet of so many bytes gets through everywhere.
+    std::uint32_t base_mtu() const noexcept { return PathMtu::base - overhead_; }
+    /// In bytes of what leaves the host.
     PathMtu& path_mtu() noexcept { return path_mtu_; }
     const PathMtu& path_mtu() const noexcept { return path_mtu_; }
     /// The largest packet that the way, as the backend knows it, and this host would take.
@@ -65,7 +68,7 @@ public:
     /// Another process may answer there from now on.
     void forget_peer() noexcept
     {
-        peer_max_packet_ = PathMtu::base;
+        peer_max_packet_ = size_of(base_mtu());
         path_mtu_ = PathMtu(ceiling(), certain_);
     }
     std::uint32_t peer_max_packet() const noexcept { return peer_max_packet_; }
@@ -81,7 +84,7 @@ private:
     }
     std::uint32_t ceiling() const noexcept
     {
-        return std::min<std::uint32_t>(largest_packet(), peer_max_packet_);
+        return std::min<std::uint32_t>(largest_packet(), peer_max_packet_) + overhead_;
     }
 
     RouteId id_{};
@@ -90,6 +93,7 @@ private:
     bool certain_ = false; ///< RouteMtu::certain
     std::uint16_t own_max_packet_ = 0;
     std::uint16_t route_mtu_ = 0;
+    std::uint16_t overhead_ = 0; ///< IoCaps::overhead
     std::uint16_t peer_max_packet_ = PathMtu::base;
     PathMtu path_mtu_;
     std::uint64_t address_hash_ = 0;

@@ -42,6 +42,9 @@ void PeerWatch::want_sign(RouteId route, Time now)
 Cause PeerWatch::cause_of_silence(std::uint32_t index, Time now) const noexcept
 {
     const Peer& peer = s_.peers[index];
+    if (peer.handshake.has_other_key()) {
+        return Cause::key_mismatch;
+    }
     return peer.handshake.refused() ? Cause::peer_full : peer.liveness.cause(now);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "receive/inbound.hpp"
 
+#include <cstring>
+
 namespace srd {
 
 // -- Packets --------------------------------------------------------------------------------
@@ -36,11 +38,21 @@ void Inbound::on_packet(const RxPacket& packet)
     }
     const bool sequenced = (header->flags & wire::packet_flag::sequenced) != 0;
     const std::uint32_t peer = s_.peers.of_connection(header->connection);
-    if (peer == no_index && !is_of_stranger(*header, reader)) {
+    HelloProof proof;
+    Unsealing::Result opened = Unsealing::Result::readable;
+    if (unsealing_.concerns(packet, *header)) {
+        opened = unsealing_.open(packet, *header, peer, reader, proof);
+        if (opened == Unsealing::Result::dropped) {
+            return;
+        }
+    }
+    if (peer == no_index && !is_of_stranger(*header, reader, opened)) {
         s_.count.rx_unknown_connection.add();
         return;
     }
-    if ((header->flags & wire::packet_flag::has_ack) != 0 && !take_ack(reader, peer, packet.arrived)) {
+    const bool is_sealed = opened == Unsealing::Result::sealed;
+    if (!is_sealed && (header->flags & wire::packet_flag::has_ack) != 0 &&
+        !take_ack(reader, peer, packet.arrived)) {
         s_.count.rx_malformed.add();
         return;
     }
@@ -65,7 +77,10 @@ void Inbound::on_packet(const RxPacket& packet)
         return;
     }
     PacketNote& note = s_.reader.note();
-    note.frames = {reader.position(), reader.remaining()};
+    note.frames =
+        is_sealed ? std::span(packet.data, packet.length) : std::span(reader.position(), reader.remaining());
+    note.is_sealed = is_sealed;
+    note.proof = proof;
     note.arrived = packet.arrived;
     note.peer = peer;
     note.psn = header->psn;
@@ -82,13 +97,15 @@ void Inbound::on_packet(const RxPacket& packet)
 
 /// Of those whom we do not know only an introduction is taken, and what it is followed by, for it may be
 /// accepted when it is read.
-bool Inbound::is_of_stranger(const wire::PacketHeader& header, const wire::Reader& reader) noexcept
+bool Inbound::is_of_stranger(const wire::PacketHeader& header, const wire::Reader& reader,
+                             Unsealing::Result opened) noexcept
 {
     if ((header.flags & wire::packet_flag::sequenced) != 0) {
         return header.connection == newcomer_ && newcomer_ != 0 &&
                (header.flags & wire::packet_flag::fragment) == 0;
     }
-    if (reader.peek() != static_cast<std::uint8_t>(wire::FrameType::hello)) {
+    if (opened == Unsealing::Result::sealed ||
+        reader.peek() != static_cast<std::uint8_t>(wire::FrameType::hello)) {
         return false;
     }
     newcomer_ = header.connection;
@@ -207,6 +224,9 @@ bool Inbound::open_next()
         if (note->peer == no_index) {
             note->peer = s_.peers.of_connection(note->connection); // it may have been met by this burst
         }
+        if (note->is_sealed && note->peer != no_index && !open_late(*note)) {
+            continue;
+        }
         if (note->peer == no_index && !note->sequenced) {
             s_.reader.open(*note);
             return true;
@@ -240,6 +260,25 @@ bool Inbound::open_next()
         }
     }
     return false;
+}
+
+/// A sealed packet of somebody who has been met since it was noted. An acknowledgement in it acknowledges
+/// nothing yet.
+bool Inbound::open_late(PacketNote& note)
+{
+    wire::Reader reader{{}};
+    wire::PacketHeader header;
+    std::memcpy(&header, note.frames.data(), sizeof(header));
+    if (!unsealing_.open_sealed(note.peer, note.frames, reader)) {
+        return false;
+    }
+    if ((header.flags & wire::packet_flag::has_ack) != 0 && !take_ack(reader, no_index, note.arrived)) {
+        s_.count.rx_malformed.add();
+        return false;
+    }
+    note.frames = {reader.position(), reader.remaining()};
+    note.is_sealed = false;
+    return true;
 }
 
 /// Reads frames of the open packet up to the next event. True: `event` is valid.

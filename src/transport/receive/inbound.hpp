@@ -23,6 +23,7 @@
 #include "receive/frame_result.hpp"
 #include "receive/placement.hpp"
 #include "receive/reassembly.hpp"
+#include "receive/unsealing.hpp"
 #include "rma/initiator.hpp"
 #include "rma/target.hpp"
 #include "send/ack_handler.hpp"
@@ -37,7 +38,7 @@ public:
             Submission& submission, Placement& placement, RmaInitiator& initiator, RmaTarget& target,
             PathSearch& search)
         : s_(shared), lifecycle_(lifecycle), watch_(watch), acks_(acks), submission_(submission),
-          placement_(placement), initiator_(initiator), target_(target), search_(search)
+          placement_(placement), initiator_(initiator), target_(target), search_(search), unsealing_(shared)
     {
     }
 
@@ -46,12 +47,14 @@ public:
 
 private:
     void on_packet(const RxPacket& packet);
-    bool is_of_stranger(const wire::PacketHeader& header, const wire::Reader& reader) noexcept;
+    bool is_of_stranger(const wire::PacketHeader& header, const wire::Reader& reader,
+                        Unsealing::Result opened) noexcept;
     bool take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived);
     bool take_fragment(wire::Reader& reader, const wire::PacketHeader& header, std::uint32_t peer);
     bool poll_done(Event& event);
     bool poll_held(Event& event);
     bool open_next();
+    bool open_late(PacketNote& note);
     bool step(Event& event);
     FrameResult on_frame(Event& event);
     FrameResult on_sequenced(Event& event);
@@ -66,6 +69,7 @@ private:
     RmaInitiator& initiator_;
     RmaTarget& target_;
     PathSearch& search_;
+    Unsealing unsealing_;
     Reassembly reassembly_;
     Time now_{};                 ///< of the burst whose packets are being read
     std::uint64_t newcomer_ = 0; ///< the identifier in the burst's latest introduction

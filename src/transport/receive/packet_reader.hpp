@@ -21,6 +21,7 @@
 #include <srd/time.hpp>
 
 #include "io/core/packet_io.hpp"
+#include "seal/endpoint_seals.hpp"
 #include "wire/frames.hpp"
 
 namespace srd {
@@ -37,6 +38,8 @@ struct PacketNote {
     bool sequenced = false;
     bool marked = false;
     bool ack_requested = false;
+    bool is_sealed = false; ///< still: `frames` is all of it
+    HelloProof proof;       ///< of a hello, if there are job keys
     std::uint32_t remote_length = 0;
     std::uint32_t mapping_id = 0;
     RemoteBytes* remote = nullptr;

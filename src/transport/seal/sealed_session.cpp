@@ -136,6 +136,13 @@ std::size_t SealedSession::seal(std::span<const iovec> packet, std::byte* out) n
     return sealed ? size + overhead : 0;
 }
 
+void SealedSession::take_back() noexcept
+{
+    if (KeySchedule::phase_of(tx_.counter.latest()) == tx_.schedule.phase()) {
+        tx_.counter.give_back();
+    } // else the keys are gone, and the counter is a lost packet
+}
+
 OpenResult SealedSession::open(std::span<std::byte> packet) noexcept
 {
     const OpenResult result = rx_.open(packet, packet.data() + header_size + counter_size);

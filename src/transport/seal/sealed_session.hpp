@@ -50,6 +50,9 @@ public:
     bool exhausted() const noexcept { return next_ >= limit; }
     /// Not if exhausted().
     std::uint64_t take() noexcept { return next_++; }
+    std::uint64_t latest() const noexcept { return next_ - 1; }
+    /// The latest was not used after all.
+    void give_back() noexcept { --next_; }
 
 private:
     std::uint64_t next_;
@@ -85,9 +88,13 @@ public:
     /// The packet in these pieces, whose header is the beginning of the first, sealed to `out`, which has
     /// room for it and `overhead` more and overlaps none of them. Returns the length of the sealed packet; 0:
     /// none may be sealed any more, and the connection ends. Allocates nothing. Seal what goes out now: a
-    /// sealed packet that the backend refused is offered again as it is, for counters that were never sent
-    /// count as lost packets, and after 2^21 of those in a row the peer opens nothing any more.
+    /// packet that the backend refused is taken back: counters that were never sent count as lost packets,
+    /// and after 2^21 of those in a row the peer opens nothing any more.
     std::size_t seal(std::span<const iovec> packet, std::byte* out) noexcept;
+
+    /// The packet that was sealed last has not left this process, and never will. Its counter, hence its
+    /// nonce, serves another one.
+    void take_back() noexcept;
 
     /// Opens a sealed packet where it is: header and contents are then one after the other in
     /// packet.subspan(counter_size, packet.size() - overhead), and the bytes around are undefined. Unless it

@@ -205,7 +205,19 @@ std::byte* Transmitter::begin(RouteId route, TxPacket& packet) noexcept
     packet.iov_count = 0;
     packet.stable_from = max_tx_iov;
     packet.alone = false;
+    packet.seal = nullptr;
     return headers_[headers_used_++].bytes.data();
+}
+
+/// The packet is for its receiver alone.
+void Transmitter::seal(std::uint32_t index, wire::PacketHeader& header, TxPacket& packet) noexcept
+{
+    if (s_.seals == nullptr) {
+        return;
+    }
+    packet.seal = s_.seals->session(index);
+    SRD_CHECK(packet.seal != nullptr); // made with the connection: nothing goes out in clear
+    header.flags = static_cast<std::uint8_t>(header.flags | wire::packet_flag::sealed);
 }
 
 void Transmitter::finish(TxPacket& packet) noexcept
@@ -267,6 +279,7 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         header.flags |= wire::packet_flag::has_ack;
         out = connection.receiver.write_ack(out, mtu - fixed, now);
     }
+    seal(index, header, packet);
     add_frames(slot, start, out, packet);
     if (connection.fragmentation.any() && is_too_long(peer, slot)) {
         cut_fragment(peer, slot, goes_on, packet);
@@ -332,7 +345,7 @@ void Transmitter::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
     const TxSlot& slot = s_.packets[slot_index];
     if (slot.state() == TxSlot::State::lost) {
         repair_counter(slot.repair()).add();
-        if (slot.attempt() != 0 && slot.wire_bytes() > PathMtu::base) {
+        if (slot.attempt() != 0 && slot.wire_bytes() > peer.route.base_mtu()) {
             peer.route.path_mtu().suspect(now);
         }
     } else if (!connection.window.any_outstanding()) { // a repetition is no new wait
@@ -357,6 +370,11 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
                                                                : peer.connection.paths.next(now);
     wire::PacketHeader header;
     header.flags = kind == Bare::hello ? std::uint8_t{0} : wire::packet_flag::has_ack;
+    if (kind != Bare::hello) {
+        seal(index, header, packet);
+    } else if (s_.seals != nullptr) {
+        header.flags = wire::packet_flag::authenticated;
+    }
     header.path = static_cast<std::uint8_t>(index_of(packet.path));
     header.connection = peer.handshake.tx_connection(); // 0 in a hello until we know it
     std::byte* out = wire::put(start, header);
@@ -366,6 +384,10 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
         // Nothing earlier than una() is ever sent on this connection.
         out = peer.handshake.write_hello(out, s_.identity, peer.route.largest_packet(),
                                          peer.connection.window.una());
+        if (s_.seals != nullptr) {
+            s_.seals->append_trailer({start, out}, out);
+            out += EndpointSeals::trailer_size;
+        }
         break;
     case Bare::ack:
         receiver.take_question();

@@ -62,6 +62,7 @@ private:
     bool emit_bare(std::uint32_t peer, Bare kind, TxPacket& packet, Time now);
     void add_frames(const TxSlot& slot, std::byte* start, std::byte* out, TxPacket& packet);
     std::byte* begin(RouteId route, TxPacket& packet) noexcept;
+    void seal(std::uint32_t peer, wire::PacketHeader& header, TxPacket& packet) noexcept;
     void finish(TxPacket& packet) noexcept;
     // What the search for the MTU, and its fall, ask for
     std::size_t emit_probes(std::uint32_t peer, std::span<TxPacket> packets, Time now);

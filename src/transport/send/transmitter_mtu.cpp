@@ -28,7 +28,9 @@ std::size_t Transmitter::emit_probes(std::uint32_t index, std::span<TxPacket> pa
     if (mtu.due() && built < packets.size()) {
         const Duration rto =
             peer.connection.recovery.rtt().rto(s_.tuning.rto_min, std::chrono::seconds(1), 0);
-        if (emit_probe(index, mtu.take(rto, now), false, packets[built])) {
+        PathMtu::Probe probe = mtu.take(rto, now); // of what goes out of the host
+        probe.size = static_cast<std::uint16_t>(probe.size - s_.caps.overhead);
+        if (emit_probe(index, probe, false, packets[built])) {
             s_.count.mtu_probes.add();
             ++built;
         } else {
@@ -49,6 +51,7 @@ bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool ans
     wire::PacketHeader header;
     header.path = static_cast<std::uint8_t>(index_of(packet.path));
     header.connection = peer.handshake.tx_connection();
+    seal(index, header, packet);
     wire::MtuProbeFrame frame;
     frame.flags = answer ? wire::mtu_probe_flag::answer : std::uint8_t{0};
     frame.number = probe.number;

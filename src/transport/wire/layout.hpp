@@ -31,7 +31,9 @@ inline constexpr std::uint8_t has_ack = 2;   ///< an AckBlock follows the header
 inline constexpr std::uint8_t ack_requested = 4; ///< acknowledge without delay
 inline constexpr std::uint8_t fragment =
     8; ///< with sequenced: a FragmentHeader and a piece of the packet follow
-inline constexpr std::uint8_t all = 15;
+inline constexpr std::uint8_t sealed = 16;        ///< what follows the header is encrypted (SealedSession)
+inline constexpr std::uint8_t authenticated = 32; ///< a hello that goes in clear, with a trailer (HelloAuth)
+inline constexpr std::uint8_t all = 63;
 } // namespace packet_flag
 
 //   0               1               2               3
@@ -325,7 +327,8 @@ namespace hello_flag {
 inline constexpr std::uint8_t answer_wanted = 1; ///< an introduction or a question; clear in answers
 inline constexpr std::uint8_t no_room = 2;       ///< an answer: all peer records are in use, ask again later
 inline constexpr std::uint8_t met = 4;           ///< the sender has a record of the receiver
-inline constexpr std::uint8_t all = 7;
+inline constexpr std::uint8_t key_wanted = 8;    ///< an answer: only who has the sender's job key is met
+inline constexpr std::uint8_t all = 15;
 } // namespace hello_flag
 
 struct HelloFrame {

@@ -34,6 +34,7 @@ inline const std::string rma = transport + "/rma", peer = transport + "/peer";
 inline const std::string fault_ledger = rma + "/fault_ledger"; // kept by senders, asked by the target
 inline const std::string shared = transport + "/shared";       // the parts of one engine, handed to its acts
 inline const std::string placement = receive + "/placement", inbound = receive + "/inbound";
+inline const std::string unsealing = receive + "/unsealing";
 inline const std::string target = rma + "/target", initiator = rma + "/initiator";
 inline const std::string framing = send + "/framing", submission = send + "/submission";
 inline const std::string ack_handler = send + "/ack_handler", transmitter = send + "/transmitter";
@@ -43,7 +44,7 @@ inline const std::string timing_wheel = transport + "/timing_wheel";
 inline const std::string progress = transport + "/progress";
 inline const std::string core = io + "/core", host = io + "/host", udp = io + "/udp", raw = io + "/raw";
 inline const std::string packet = io + "/packet", xdp = io + "/xdp", verbs = io + "/verbs";
-inline const std::string shm = io + "/shm";
+inline const std::string shm = io + "/shm", seal_io = io + "/seal";
 inline const std::string packet_io = core + "/packet_io"; // the seam: all that the engine knows of I/O
 inline const std::string random_numbers = core + "/system_random"; // unpredictable numbers
 inline const std::string seal = transport + "/seal";               // sealed traffic: keys, ciphers, replay
@@ -83,6 +84,7 @@ inline std::vector<Room> backend_rooms()
         {xdp, {base, packet_io, core, host, udp, raw + "/*"}, {"xdp_io.hpp"}},
         {verbs, {base, packet_io, random_numbers, core, udp}, {"verbs_ud_io.hpp"}},
         {shm, {base, packet_io, random_numbers, core}, {"shm_io.hpp"}},
+        {seal_io, {base, packet_io, core, seal}, {"seal_io.hpp"}},
     };
 }
 
@@ -99,9 +101,9 @@ inline std::vector<Room> engine_rooms()
         {fault_ledger, {base, operation, wire}},
         // What a connection consists of, part by part ...
         {send, {base, packet_io, operation, wire, cc, lb, fault_ledger}},
-        {receive, {base, packet_io, operation, wire}},
+        {receive, {base, packet_io, operation, wire, seal}},
         {peer, {base, packet_io, operation, timing_wheel, wire, send, receive}},
-        {shared, {base, packet_io, send, receive, peer}},
+        {shared, {base, packet_io, send, receive, peer, seal}},
         // ... and what is done with connections, each act by the ones above it.
         {placement, {base, operation, receive, shared}},
         {placement + "_answers", {base, receive, shared, placement}},
@@ -115,9 +117,10 @@ inline std::vector<Room> engine_rooms()
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, shared, framing, lifecycle}},
         {transmitter + "_mtu", {base, shared, transmitter}},
+        {unsealing, {base, packet_io, wire, shared}},
         {inbound,
-         {base, packet_io, operation, receive, shared, placement, target, initiator, lifecycle, watch,
-          path_search, submission, ack_handler}},
+         {base, packet_io, operation, receive, unsealing, shared, placement, target, initiator, lifecycle,
+          watch, path_search, submission, ack_handler}},
         {engine,
          {base, packet_io, operation, lb, shared, placement, target, initiator, framing, lifecycle, watch,
           path_search, submission, ack_handler, transmitter, inbound},
@@ -132,7 +135,7 @@ inline std::vector<Room> provider_rooms()
     return {
         {common, {base, operation, engine}},
         {forking, {base, udp, common}},
-        {entry, {base, mr, packet_io, core, host, udp, packet, xdp, verbs, shm, common}},
+        {entry, {base, mr, packet_io, core, host, udp, packet, xdp, verbs, shm, seal_io, seal, common}},
         {loop, {base, mr, common, forking, entry}},
         {objects, {base, random_numbers, mr, common, forking, entry, loop}},
         {completion, {base, common, loop, objects}},

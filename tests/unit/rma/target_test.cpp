@@ -65,7 +65,7 @@ struct World : PartsWorld {
     void leave_records(std::uint32_t left)
     {
         while (shared.incoming.has_room(left + 1)) {
-            shared.incoming.create(others, a, 0, false);
+            shared.incoming.create(others, 3, 0, false);
         }
     }
     void free_records()

@@ -25,6 +25,7 @@
 namespace srd {
 
 struct Counters;
+class SealedSession;
 
 /// Reads the memory of other processes on this host (cross-memory attach).
 class ProcessMemory {
@@ -53,7 +54,8 @@ struct IoCaps {
     std::uint32_t rx_buffer = 0;  ///< bytes the receive side can queue; 0 = unknown
     std::uint16_t path_count = 1; ///< entropies per route, 1..64
     std::uint16_t burst_packets =
-        1; ///< packets of equal size on one path that cost about one call (GSO), >= 1
+        1;                      ///< packets of equal size on one path that cost about one call (GSO), >= 1
+    std::uint16_t overhead = 0; ///< bytes by which packets grow on the way: what an MTU is beyond max_packet
     ProcessMemory* memory = nullptr; ///< for routes to the same host (RouteNotice); null: there are none ever
 };
 
@@ -69,7 +71,8 @@ protected:
     ~RemoteBytes() = default;
 };
 
-/// A received packet. The memory belongs to the backend and stays valid until rx_release().
+/// A received packet. The memory belongs to the backend and stays valid until rx_release(). It may be written
+/// meanwhile, unless the packet is `local`: sealed packets are opened in place.
 struct RxPacket {
     const std::byte* data = nullptr;
     std::uint32_t length = 0;
@@ -78,6 +81,7 @@ struct RxPacket {
     std::uint32_t remote_length = 0; ///< bytes of the packet that follow those at `data`, read by `remote`
     std::uint32_t mapping_id = 0;    ///< names them to `remote`
     RemoteBytes* remote = nullptr;   ///< reads the tail of the packet; null: it has none
+    bool local = false;              ///< came through memory that only this user's processes can write
 };
 
 inline constexpr std::size_t max_tx_iov = 2 + max_iov; ///< header, frames, payload pieces
@@ -92,6 +96,8 @@ struct TxPacket {
     std::uint8_t stable_from = max_tx_iov;
     /// It asks whether a packet of this size arrives: sent as one datagram and unfragmented, or lost.
     bool alone = false;
+    /// Seals the packet where it leaves the host; null: it goes in clear.
+    SealedSession* seal = nullptr;
     std::uint32_t cookie = 0; ///< the sender's own; not interpreted
     std::uint32_t length = 0; ///< sum over iov
     std::array<iovec, max_tx_iov> iov{};
@@ -159,8 +165,8 @@ public:
     /// what route_address() is or would be: the peer's name for itself, in terms of this host.
     virtual RouteId find_route(SocketAddress& address) const noexcept = 0;
 
-    /// Sends one packet to an address that needs no route, as an answer to whoever is not known yet. It may get
-    /// lost. Never blocks.
+    /// Sends one packet to an address that needs no route, as an answer to whoever is not known yet. It may
+    /// get lost. Never blocks.
     virtual void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept = 0;
 
     /// The address `route` was resolved from; valid as long as the backend.

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "receive/unsealing.hpp"
+
+namespace srd {
+
+namespace {
+
+bool is_hello(const wire::PacketHeader& header, const wire::Reader& reader) noexcept
+{
+    return (header.flags & wire::packet_flag::sequenced) == 0 &&
+           reader.peek() == static_cast<std::uint8_t>(wire::FrameType::hello);
+}
+
+} // namespace
+
+Unsealing::Result Unsealing::open(const RxPacket& packet, const wire::PacketHeader& header,
+                                  std::uint32_t peer, wire::Reader& reader, HelloProof& proof) noexcept
+{
+    const std::span<const std::byte> bytes(packet.data, packet.length);
+    if ((header.flags & wire::packet_flag::authenticated) != 0) {
+        if (!is_hello(header, reader)) {
+            return drop();
+        }
+        if (s_.seals != nullptr) {
+            proof = s_.seals->verify(bytes);
+        }
+        if (proof.key == nullptr) {
+            s_.count.rx_auth_failed.add();
+        }
+        return Result::readable; // without its trailer, of which no frame is a part
+    }
+    if (packet.local) {
+        return Result::readable;
+    }
+    if ((header.flags & wire::packet_flag::sealed) == 0 && is_hello(header, reader)) {
+        s_.count.rx_auth_failed.add();
+        return Result::readable;
+    }
+    if (s_.seals == nullptr || (header.flags & wire::packet_flag::sealed) == 0) {
+        return drop();
+    }
+    if (peer == no_index) {
+        return Result::sealed;
+    }
+    return open_sealed(peer, bytes, reader) ? Result::readable : Result::dropped;
+}
+
+bool Unsealing::open_sealed(std::uint32_t peer, std::span<const std::byte> packet,
+                            wire::Reader& reader) noexcept
+{
+    SealedSession* const session = s_.seals->session(peer);
+    if (session == nullptr) {
+        s_.count.rx_unknown_connection.add();
+        return false;
+    }
+    const std::span<std::byte> bytes(const_cast<std::byte*>(packet.data()), packet.size()); // see RxPacket
+    switch (session->open(bytes)) {
+    case OpenResult::opened:
+        reader = wire::Reader(
+            packet.subspan(SealedSession::counter_size + sizeof(wire::PacketHeader),
+                           packet.size() - SealedSession::overhead - sizeof(wire::PacketHeader)));
+        return true;
+    case OpenResult::replayed:
+    case OpenResult::too_old:
+    case OpenResult::too_new:
+        s_.count.rx_replayed.add();
+        return false;
+    case OpenResult::too_short:
+    case OpenResult::auth_failed:
+    case OpenResult::exhausted:
+        s_.count.rx_auth_failed.add();
+        return false;
+    }
+    return false;
+}
+
+} // namespace srd
