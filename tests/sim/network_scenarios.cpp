@@ -259,6 +259,35 @@ void strangers(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.budget = 6 << 20});
 }
 
+/// All traffic is sealed, on an ordinary network.
+void sealed(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.host.sealed = true;
+    config.host.io.caps.max_packet = pick_packet(random);
+    config.host.io.partial_burst = random.chance(0.5) ? 0.1 : 0;
+    config.net.loss = random.chance(0.5) ? 0.02 : 0;
+    config.net.duplicate = random.chance(0.5) ? 0.02 : 0;
+    config.net.reorder = random.chance(0.5) ? 0.2 : 0;
+    config.net.reorder_max = milliseconds(1);
+    add_traffic(config, random, {.budget = 3 << 20});
+}
+
+/// Somebody on the way sees everything and does what he likes; of what he does, only loss and delay have an
+/// effect.
+void meddling(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.host.sealed = true;
+    config.net.meddling = random.chance(0.5) ? 0.02 : 0.2;
+    config.net.loss = random.chance(0.5) ? 0.02 : 0;
+    for (auto floods = random.between(0, 5); floods > 0; --floods) {
+        config.faults.push_back({pick_time(random, milliseconds(0), milliseconds(8)), Fault::Kind::stranger,
+                                 pick_host(config, random), pick_host(config, random), 20});
+    }
+    add_traffic(config, random, {.budget = 2 << 20});
+}
+
 constexpr std::array table{
     Scenario{"lossless", "nothing goes wrong", lossless},
     Scenario{"loss", "1 % of the datagrams are lost, singly or in bursts", loss},
@@ -273,6 +302,8 @@ constexpr std::array table{
     Scenario{"one_way", "a host receives nothing for less than peer_timeout, and sends", one_way},
     Scenario{"false_news", "forged ICMP messages say that peers are gone, and harm nobody", false_news},
     Scenario{"strangers", "forged introductions and other packets of those who see no traffic", strangers},
+    Scenario{"sealed", "traffic is sealed with a job key", sealed},
+    Scenario{"meddling", "sealed, and somebody on the way changes, repeats and forges", meddling},
     Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
     Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},

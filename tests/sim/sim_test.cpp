@@ -156,6 +156,18 @@ TEST_CASE("mtu: what the peer's end takes is known from its hello")
     CHECK(retransmits(result) <= result.net.tail_dropped + 20);
 }
 
+TEST_CASE("sealed: somebody on the way changes and repeats packets in vain, and is believed without keys")
+{
+    RunConfig config = bulk(51, 64, 1 << 18);
+    config.net.meddling = 0.2;
+    config.host.sealed = true;
+    const RunResult result = must_pass(config);
+    CHECK(result.counters.at("rx_auth_failed") > 10);
+    CHECK(result.counters.at("rx_replayed") > 10);
+    config.host.sealed = false;
+    CHECK_FALSE(run(config).ok);
+}
+
 TEST_CASE("paths: a quarter of the paths dies for good and the transfer goes on")
 {
     RunConfig config = bulk(14, 64, 1 << 20);

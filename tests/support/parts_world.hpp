@@ -53,7 +53,7 @@ struct PartsWorld {
     using Packet = std::vector<std::byte>;
 
     explicit PartsWorld(const Limits& limits = parts_limits(), const IoCaps& caps = parts_caps())
-        : shared(caps, limits, parts_tuning(), count, address, 5)
+        : shared(caps, limits, parts_tuning(), count, address, 5, nullptr)
     {
     }
     PartsWorld(const PartsWorld&) = delete;
@@ -96,8 +96,9 @@ struct PartsWorld {
 
     /// The host on that route introduces itself in a packet that bears `under`. Returns the hello that it is
     /// answered with; connection 0: it is not.
-    wire::HelloFrame introduce(std::uint32_t route, const wire::HelloFrame& frame, std::uint64_t under = 0)
+    wire::HelloFrame introduce(std::uint32_t route, wire::HelloFrame frame, std::uint64_t under = 0)
     {
+        frame.address.front() = std::byte(route);
         shared.reader.close();
         note = PacketNote{};
         note.connection = under;
@@ -105,7 +106,8 @@ struct PartsWorld {
         REQUIRE(lifecycle.on_hello(frame, event, now) == FrameResult::event);
         const RouteInfo info = way(route);
         HelloPacket answer;
-        const bool known = shared.peers.of_route(info.id) != no_index || shared.peers.generation(info.id) != 0;
+        const bool known =
+            shared.peers.of_route(info.id) != no_index || shared.peers.generation(info.id) != 0;
         Introduction todo =
             lifecycle.on_introduction(known ? info.id : no_id<RouteId>, info.address, answer, now);
         if (todo == Introduction::accept) {
@@ -114,7 +116,7 @@ struct PartsWorld {
         if (todo != Introduction::answer) {
             return {};
         }
-        wire::Reader reader(answer);
+        wire::Reader reader(answer.bytes());
         CHECK(reader.take<wire::PacketHeader>()->connection == frame.connection);
         return *reader.take<wire::HelloFrame>();
     }

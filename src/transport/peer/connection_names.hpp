@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <span>
 
+#include <netinet/in.h>
+
 #include <srd/keyed_hash.hpp>
 
 #include "peer/random_source.hpp"
@@ -26,8 +28,13 @@ public:
 
     explicit ConnectionNames(RandomSource& random) noexcept : hash_{random.next(), random.next()} {}
 
-    /// Stands for the address in a name.
-    std::uint64_t address_hash(std::span<const std::byte> address) const noexcept { return hash_(address); }
+    /// Stands for the address in a name. The scope of an IPv6 address is each host's own.
+    std::uint64_t address_hash(std::span<const std::byte> address) const noexcept
+    {
+        return hash_(address.size() == sizeof(sockaddr_in6)
+                         ? address.first(offsetof(sockaddr_in6, sin6_scope_id))
+                         : address);
+    }
 
     Name name(std::uint64_t address_hash, std::uint32_t generation) const noexcept
     {

@@ -349,6 +349,12 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
 {
     Peer& peer = s_.peers[index];
     const HelloProof proof = s_.reader.packet().proof;
+    if (s_.names.address_hash(std::span(hello.address).first(hello.address_length)) !=
+        peer.route.address_hash()) {
+        s_.count.rx_misdirected
+            .add(); // what was for another host has been brought to this one, who answers it
+        return;
+    }
     if ((hello.flags & wire::hello_flag::key_wanted) != 0 || (s_.seals != nullptr && proof.key == nullptr)) {
         peer.handshake.on_other_key();
         return;

@@ -18,16 +18,18 @@ Unsealing::Result Unsealing::open(const RxPacket& packet, const wire::PacketHead
 {
     const std::span<const std::byte> bytes(packet.data, packet.length);
     if ((header.flags & wire::packet_flag::authenticated) != 0) {
-        if (!is_hello(header, reader)) {
+        constexpr std::size_t around = sizeof(wire::PacketHeader) + EndpointSeals::trailer_size;
+        if (!is_hello(header, reader) || bytes.size() < around) {
             return drop();
         }
+        reader = wire::Reader(bytes.subspan(sizeof(wire::PacketHeader), bytes.size() - around));
         if (s_.seals != nullptr) {
             proof = s_.seals->verify(bytes);
         }
         if (proof.key == nullptr) {
             s_.count.rx_auth_failed.add();
         }
-        return Result::readable; // without its trailer, of which no frame is a part
+        return Result::readable;
     }
     if (packet.local) {
         return Result::readable;

@@ -3,7 +3,11 @@
 
 #include <algorithm>
 
+#include "io/seal/seal_io.hpp"
 #include "progress.hpp"
+#include "seal/crypto_library.hpp"
+#include "seal/endpoint_seals.hpp"
+#include "seal/job_key.hpp"
 
 #include "support/alloc_guard.hpp"
 
@@ -13,6 +17,25 @@ namespace {
 
 /// An engine that asks this often in a row for a pass in which nothing happens is spinning.
 constexpr std::uint32_t barren_limit = 20'000;
+
+/// The same for all hosts.
+std::unique_ptr<EndpointSeals> make_seals()
+{
+    static const std::shared_ptr<const KeyRing> ring = [] {
+        std::string error;
+        SimRandom random(1);
+        std::vector<std::byte> secret(job_secret_min_size);
+        std::generate(secret.begin(), secret.end(), [&] { return static_cast<std::byte>(random.next()); });
+        const auto secrets =
+            load_crypto_library(error) == nullptr ? std::nullopt : JobSecrets::parse(secret, error);
+        auto made = secrets ? KeyRing::make(*secrets, error) : std::nullopt;
+        if (!made) {
+            throw SimFailure(error);
+        }
+        return std::make_shared<const KeyRing>(std::move(*made));
+    }();
+    return std::make_unique<EndpointSeals>(ring, CipherOffer::prefers_aes);
+}
 
 } // namespace
 
@@ -45,11 +68,17 @@ void SimHost::restart()
 {
     ++incarnation_;
     engine_.reset();
-    io_ = std::make_unique<SimIo>(network_, index_, options_.io, counters_, random_.next());
+    auto io = std::make_unique<SimIo>(network_, index_, options_.io, counters_, random_.next());
+    io_ = io.get();
     io_->set_hook(this);
+    stack_ = std::move(io);
+    if (options_.sealed) {
+        stack_ = make_seal_io(std::move(stack_));
+        seals_ = make_seals();
+    }
     options_.limits.max_packet = std::max(options_.limits.max_packet, options_.io.caps.max_packet);
-    engine_ = std::make_unique<Engine>(io_->caps(), options_.limits, options_.tuning, counters_,
-                                       io_->local_address().bytes(), random_.next());
+    engine_ = std::make_unique<Engine>(stack_->caps(), options_.limits, options_.tuning, counters_,
+                                       io_->local_address().bytes(), random_.next(), seals_.get());
     stopped_until_ = now();
     next_pass_ = time_never;
     wake(now());
@@ -59,7 +88,8 @@ void SimHost::kill(ProcessState afterwards)
 {
     dead_state_ = afterwards;
     engine_.reset();
-    io_.reset();
+    io_ = nullptr;
+    stack_.reset();
 }
 
 ProcessState SimHost::process_state() const
@@ -125,13 +155,14 @@ void SimHost::pass()
     bool worked = false;
     {
         const AllocationBan ban;
-        worked = progress_once(*engine_, *io_, now(), [this](Engine&, const Event& event) {
+        worked = progress_once(*engine_, *stack_, now(), [this](Engine&, const Event& event) {
             const AllocationPermit permit;
             between_entries();
             app_.on_event(*this, event);
         });
     }
-    if (allocation_violations() != violations_before_) {
+    // A session's keys are memory of the library that computes with them.
+    if (!options_.sealed && allocation_violations() != violations_before_) {
         throw SimFailure("the engine allocated memory after its construction");
     }
     between_entries();
@@ -162,7 +193,7 @@ PeerId SimHost::open_peer(std::uint32_t host)
 {
     const RouteId route = io_->route_to(host);
     const AllocationBan ban;
-    return engine_->open_peer(route_info(*io_, route), now());
+    return engine_->open_peer(route_info(*stack_, route), now());
 }
 
 Status SimHost::submit(const Operation& operation)

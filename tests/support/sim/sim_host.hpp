@@ -39,6 +39,7 @@ struct SimHostOptions {
     Tuning tuning;
     Duration pass_gap_min = std::chrono::nanoseconds(200); ///< from one pass to the next while there is work
     Duration pass_gap_max = std::chrono::nanoseconds(800);
+    bool sealed = false;            ///< by one key for all
     std::uint32_t check_period = 1; ///< check_invariants() at every n-th opportunity; 0: never
 };
 
@@ -98,7 +99,7 @@ public:
     void deliver(SimPacket* packet) override;
     void on_unreachable_port(std::uint32_t peer) override;
     ProcessState process_state() const override;
-    ProcessMemory* process_memory() override { return running() ? io_.get() : nullptr; }
+    ProcessMemory* process_memory() override { return running() ? io_ : nullptr; }
     void between_entries() override;
 
 private:
@@ -111,7 +112,10 @@ private:
     SimRandom random_;
     const std::uint64_t violations_before_;
     Counters counters_;
-    std::unique_ptr<SimIo> io_;
+    std::unique_ptr<PacketIo>
+        stack_; ///< what the engine sees, with the host's end of the network at its bottom
+    SimIo* io_ = nullptr;
+    std::unique_ptr<EndpointSeals> seals_;
     std::unique_ptr<Engine> engine_;
     ProcessState dead_state_ = ProcessState::silent;
     std::uint32_t incarnation_ = 0;

@@ -6,6 +6,8 @@
 
 #include <srd/check.hpp>
 
+#include "support/sim/meddler.hpp"
+
 namespace srd::sim {
 
 namespace {
@@ -77,6 +79,25 @@ LossyNet::LossyNet(SimClock& clock, std::uint32_t hosts, const Config& config, s
             spine.delay += config.spine_spread * index / (config.spines - 1);
         }
         spines_.emplace_back(spine);
+    }
+    if (config.meddling > 0) {
+        meddler_ = std::make_unique<Meddler>(hosts, mix64(seed));
+    }
+}
+
+LossyNet::~LossyNet() = default;
+
+void LossyNet::meddle(SimPacket& packet, SimLink& spine)
+{
+    meddler_->look(packet);
+    if (!strikes(config_.meddling)) {
+        return;
+    }
+    if (const std::optional<SimPacket> other = meddler_->meddle(packet)) {
+        SimPacket* const sent = acquire();
+        *sent = *other;
+        sent->stage = at_down;
+        hop(spine, sent, Duration(static_cast<std::int64_t>(random_.between(0, 50'000'000))));
     }
 }
 
@@ -150,6 +171,9 @@ void LossyNet::pass_spine(SimPacket* packet)
         }
         packet->corrupted = true;
         ++totals_.corrupted;
+    }
+    if (meddler_ != nullptr) {
+        meddle(*packet, spines_.at(spine));
     }
     packet->stage = at_down;
     if (strikes(config_.duplicate)) {

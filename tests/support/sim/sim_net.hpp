@@ -121,6 +121,8 @@ private:
     std::vector<SimPacket*> free_;
 };
 
+class Meddler;
+
 class LossyNet final : public SimNetwork, public SimTarget {
 public:
     struct Config {
@@ -133,9 +135,10 @@ public:
         std::uint32_t loss_burst = 1; ///< datagrams in a row that a loss takes with it
         double duplicate = 0;
         double corrupt = 0;
-        double reorder = 0;          ///< share of datagrams that get an extra delay ...
-        Duration reorder_max{};      ///< ... of up to this
-        Time clean_until{};          ///< chance strikes only from here on
+        double meddling = 0;    ///< share of datagrams at which somebody on the way (Meddler) does something
+        double reorder = 0;     ///< share of datagrams that get an extra delay ...
+        Duration reorder_max{}; ///< ... of up to this
+        Time clean_until{};     ///< chance strikes only from here on
         std::uint32_t overhead = 66; ///< bytes on the wire around each datagram
     };
     struct Totals {
@@ -144,6 +147,7 @@ public:
     };
 
     LossyNet(SimClock& clock, std::uint32_t hosts, const Config& config, std::uint64_t seed);
+    ~LossyNet() override;
 
     bool send(SimPacket* packet) override;
     Time nic_ready(std::uint32_t host) const override;
@@ -176,12 +180,14 @@ private:
     void pass_down(SimPacket* packet);
     void finish(SimPacket* packet);
     void hop(SimLink& link, SimPacket* packet, Duration extra);
+    void meddle(SimPacket& packet, SimLink& spine);
 
     Config config_;
     SimRandom random_;
     std::vector<SimLink> up_, down_, spines_;
     std::vector<bool> spine_down_, host_cut_, host_deaf_;
     std::uint32_t burst_left_ = 0;
+    std::unique_ptr<Meddler> meddler_; ///< null: there is none
     Totals totals_;
     Tap* tap_ = nullptr;
 

@@ -48,7 +48,7 @@ TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connect
     CHECK(world.peer(peer).route.mtu() == PathMtu::base);
     CHECK(world.peer(peer).route.path_mtu().ceiling() == 1300);
     CHECK(world.peer(peer).liveness.heard());
-    CHECK(world.count.handshakes.value() == 2); // one by the world itself
+    CHECK(world.count.handshakes.value() == 2);    // one by the world itself
     CHECK(world.peer(peer).handshake.hello_due()); // it has kept nothing of our introduction
     CHECK_FALSE(world.peer(peer).handshake.confirmed());
     CHECK(world.receiver(peer).check(700) == Receiver::Window::fresh);
@@ -64,8 +64,25 @@ TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connect
     answer(world, peer, hello);
     CHECK(world.peer(peer).handshake.confirmed());
     CHECK(world.peer(peer).route.path_mtu().due()); // is asked for at once
-    answer(world, peer, World::hello(66, 77)); // a question
+    answer(world, peer, World::hello(66, 77));      // a question
     CHECK(world.receiver(peer).questioned());
+}
+
+TEST_CASE("PeerLifecycle: an answer of somebody who lives elsewhere is none")
+{
+    World world;
+    const std::uint32_t peer = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
+    world.lifecycle.greet(peer, world.now);
+    world.shared.reader.close();
+    world.note = PacketNote{};
+    world.note.peer = peer;
+    world.shared.reader.open(world.note);
+    wire::HelloFrame hello = reply(66, 77);
+    hello.address.front() = std::byte{6};
+    CHECK(world.lifecycle.on_hello(hello, world.event, world.now) == FrameResult::stop);
+    CHECK(world.peer(peer).handshake.greeting());
+    CHECK_FALSE(world.peer(peer).handshake.knows_remote());
+    CHECK(world.count.rx_misdirected.value() == 1);
 }
 
 TEST_CASE("PeerLifecycle: an answer of another process, or of another connection, ends ours")

@@ -45,8 +45,11 @@ inline Cause ended(LifecycleWorld& world)
     return cause;
 }
 /// A hello in a packet that bears our identifier.
-inline FrameResult answer(LifecycleWorld& world, std::uint32_t peer, const wire::HelloFrame& hello)
+inline FrameResult answer(LifecycleWorld& world, std::uint32_t peer, wire::HelloFrame hello)
 {
+    if (peer != no_index) {
+        hello.address.front() = std::byte(index_of(world.peer(peer).route.id()));
+    }
     world.shared.reader.close();
     world.note = PacketNote{};
     world.note.peer = peer;
