@@ -22,6 +22,7 @@ public:
     {
         return inner_->resolve(address, route);
     }
+    RouteId find(const SocketAddress& address) const noexcept override { return inner_->find(address); }
     const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return inner_->route_address(route);

@@ -155,6 +155,14 @@ public:
     /// Errors: invalid (empty, of another family, or nobody's: wildcard, multicast), no_memory, unreachable.
     virtual Status resolve(const SocketAddress& address, RouteId& route) = 0;
 
+    /// The route that resolve() has made for `address`, or no_id<RouteId>. Makes none: for addresses that
+    /// strangers name. A backend that others are put beside must tell.
+    virtual RouteId find(const SocketAddress& address) const noexcept
+    {
+        static_cast<void>(address);
+        return no_id<RouteId>;
+    }
+
     /// The address `route` was resolved from; valid as long as the backend.
     virtual const SocketAddress& route_address(RouteId route) const noexcept = 0;
 

@@ -125,6 +125,7 @@ public:
     {
         return routes_->resolve(address, route);
     }
+    RouteId find(const SocketAddress& address) const noexcept override { return routes_->find(address); }
     const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return routes_->address(route);

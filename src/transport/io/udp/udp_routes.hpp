@@ -36,7 +36,7 @@ public:
 
     /// As PacketIo::resolve.
     Status resolve(const SocketAddress& wanted, RouteId& route);
-    /// The route to `address`, or no_id<RouteId>.
+    /// As PacketIo::find.
     RouteId find(const SocketAddress& address) const noexcept;
     const SocketAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
     std::uint32_t mtu(RouteId route) const noexcept { return routes_[index_of(route)].mtu; }
@@ -66,6 +66,7 @@ private:
         std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
     };
 
+    SocketAddress here(SocketAddress address) const noexcept;
     void review_later(RouteId route, std::uint32_t former_mtu) noexcept;
     /// Payload bytes of the longest datagram in an IP packet of `ip_mtu` bytes.
     std::uint32_t payload_of(std::uint32_t ip_mtu) const noexcept;
