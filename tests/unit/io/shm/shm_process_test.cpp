@@ -8,7 +8,6 @@
 
 #include "io/shm/shm_segment.hpp"
 #include "support/catch.hpp"
-#include "support/io/net_world.hpp"
 #include "support/io/shm_ends.hpp"
 
 using namespace srd;
@@ -256,34 +255,6 @@ TEST_CASE("shm: processes in other process namespaces are on this host")
     const std::uint64_t before = end.by_memory();
     CHECK(ping(end, route, 1, 101));
     CHECK(end.by_memory() == before + 100);
-}
-
-TEST_CASE("shm: not with a process whose address is no address of this host, which is not even asked")
-{
-    const std::unique_ptr<NetWorld> world = NetWorld::make(1500);
-    if (world == nullptr) {
-        WARN("SKIPPED: no network of namespaces here (needs root)");
-        return;
-    }
-    const bool has_memory = GENERATE(true, false);
-    const auto open_in = [&world](unsigned host, bool with_shm) {
-        const InsideNamespace inside(world->fd(host));
-        return std::make_unique<ShmEnd>(with_shm, 0, NetWorld::address(host, false));
-    };
-    EchoPeer::Setting setting;
-    setting.open = [&] {
-        auto end = open_in(1, has_memory);
-        if (::setns(world->fd(1), CLONE_NEWNET) != 0) {
-            throw std::runtime_error("setns");
-        }
-        return end;
-    };
-    EchoPeer peer(setting);
-    const std::unique_ptr<ShmEnd> end = open_in(0, true);
-    const InsideNamespace inside(world->fd(0));
-    expect_wire_only(*end, peer);
-    CHECK(peer.state().strange == 0);
-    CHECK(end->strange == 0);
 }
 
 TEST_CASE("shm: not with another user's process, in whatever order they meet")
