@@ -101,7 +101,7 @@ public:
         route = RouteId{0};
         return Status::ok;
     }
-    RouteId find_route(SocketAddress&) const noexcept override { return RouteId{0}; }
+    RouteId find(const SocketAddress&) const noexcept override { return RouteId{0}; }
     void reply(const SocketAddress&, std::span<const std::byte> packet) noexcept override
     {
         TxPacket whole;

@@ -39,11 +39,13 @@ void remove_stale_shm(const std::string& prefix)
         if (std::strncmp(entry->d_name, prefix.c_str(), prefix.size()) != 0) {
             continue;
         }
+        // Anybody can make things with such names, a pipe for instance, whose opening waits for a writer.
         const FileDescriptor file(
-            openat(dirfd(directory.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+            openat(dirfd(directory.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
         struct stat status {};
-        if (file.valid() && fstat(file.get(), &status) == 0 && status.st_uid == geteuid() &&
-            lock_file(file.get(), LOCK_EX | LOCK_NB) && !is_unlinked(file.get())) {
+        if (file.valid() && fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+            status.st_uid == geteuid() && lock_file(file.get(), LOCK_EX | LOCK_NB) &&
+            !is_unlinked(file.get())) {
             unlinkat(dirfd(directory.get()), entry->d_name, 0);
         }
     }

@@ -137,7 +137,7 @@ private:
         if (answered_ == max_answers || !SocketAddress::parse(name, address)) {
             return;
         }
-        RouteId route = io_.find_route(address);
+        RouteId route = io_.find(address);
         HelloPacket answer;
         Introduction todo = engine_.on_introduction(route, address.bytes(), answer, now_);
         if (todo == Introduction::accept) {

@@ -38,7 +38,7 @@ public:
 
     const SocketAddress& local_address() const noexcept override { return address_; }
     Status resolve(const SocketAddress&, RouteId& route) override;
-    RouteId find_route(SocketAddress&) const noexcept override { return RouteId{0}; }
+    RouteId find(const SocketAddress&) const noexcept override { return RouteId{0}; }
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override;
     const SocketAddress& route_address(RouteId) const noexcept override
     {

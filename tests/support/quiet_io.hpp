@@ -10,7 +10,7 @@ namespace srd::test {
 class QuietIo : public PacketIo {
 public:
     const IoCaps& caps() const noexcept override { return caps_; }
-    RouteId find_route(SocketAddress&) const noexcept override { return no_id<RouteId>; }
+    RouteId find(const SocketAddress&) const noexcept override { return no_id<RouteId>; }
     void reply(const SocketAddress&, std::span<const std::byte>) noexcept override {}
     std::uint32_t route_mtu(RouteId) const noexcept override { return caps_.max_packet; }
     std::size_t rx_burst(std::span<RxPacket>, Time) override { return 0; }

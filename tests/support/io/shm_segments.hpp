@@ -43,10 +43,10 @@ inline ShmToken token_of(const std::string& path)
 
 /// A segment that is open.
 struct OpenSegment : ShmSegment {
-    OpenSegment()
+    explicit OpenSegment(const SocketAddress& owner = make_address("127.0.0.1", 1))
     {
         std::string error;
-        const int code = open(error);
+        const int code = open(owner, error);
         INFO(error);
         REQUIRE(code == 0);
         REQUIRE(mapping() != nullptr);
@@ -92,7 +92,8 @@ struct RingWriter {
     OpenSegment segment;
     ShmPool pool;
     ShmSender sender;
-    std::shared_ptr<ShmMapping> seen = open_shm_segment(segment.header().token); ///< as the reader maps it
+    std::shared_ptr<ShmMapping> seen =
+        open_shm_segment(segment.header().identity.token); ///< as the reader maps it
     std::uint32_t doorbell = shm_rings;
 
     RingWriter() { sender = add(); }

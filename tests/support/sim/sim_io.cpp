@@ -89,7 +89,7 @@ RouteId SimIo::route_to(std::uint32_t host)
     return place->second;
 }
 
-RouteId SimIo::find_route(SocketAddress& address) const noexcept
+RouteId SimIo::find(const SocketAddress& address) const noexcept
 {
     const auto place = routes_.find(host_of(address));
     return place == routes_.end() ? no_id<RouteId> : place->second;

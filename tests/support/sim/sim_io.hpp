@@ -48,7 +48,7 @@ public:
     const IoCaps& caps() const noexcept override { return caps_; }
     const SocketAddress& local_address() const noexcept override { return address_; }
     Status resolve(const SocketAddress& address, RouteId& route) override;
-    RouteId find_route(SocketAddress& address) const noexcept override;
+    RouteId find(const SocketAddress& address) const noexcept override;
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override;
     const SocketAddress& route_address(RouteId route) const noexcept override;
     std::uint32_t route_mtu(RouteId route) const noexcept override;

@@ -21,8 +21,7 @@ namespace srd {
 struct BypassKind {
     static constexpr std::uint32_t question = 1;
     static constexpr std::uint32_t answer = 2;
-    static constexpr std::uint32_t refusal = 3; ///< answers, too: there is no way but the base backend
-    static constexpr std::uint32_t first_other = 4;
+    static constexpr std::uint32_t first_other = 3;
 };
 
 /// The packet of one message, which must stay valid as long as the packet.
@@ -62,13 +61,12 @@ void set_sender(Message& message, const SocketAddress& address)
     std::copy(address.bytes().begin(), address.bytes().end(), message.address.begin());
 }
 
-/// The route to the message's sender. False: there is none.
+/// The address that the message names as its sender's. False: it names none. Whoever can send a packet can
+/// name any: nothing may be kept, or sent there, for the sake of a name.
 template <typename Message>
-bool sender_of(const Message& message, PacketIo& io, RouteId& route)
+bool sender_of(const Message& message, SocketAddress& sender) noexcept
 {
-    SocketAddress sender;
-    return SocketAddress::parse(message.address.data(), message.address.size(), sender) &&
-           io.resolve(sender, route) == Status::ok;
+    return SocketAddress::parse(message.address.data(), message.address.size(), sender);
 }
 
 } // namespace srd

@@ -5,7 +5,7 @@
 //
 //   unknown --- a packet wants to go ---> asking --- answer ---> proving --- answer ---> open
 //
-//   asking, proving --- refusal, or nothing to ask with              ---> refused
+//   asking, proving --- nothing to ask with, or to open              ---> refused
 //   asking, proving --- no answer to many questions: by the kind     ---> refused, or asking, or the same
 //   any stage       --- suspicion: the peer is silent, or has gone   ---> unknown
 //
@@ -15,7 +15,11 @@
 //    double up to a second.
 //  - The first question (asking) finds out what the peer has. The second (proving) goes through the bypass,
 //    or names a resource that the peer must find there: only a way that has been seen to work is used.
-//  - Only the answer to the question asked last counts, recognized by a nonce that nobody can guess.
+//  - Only the answer to the question asked last counts, recognized by a nonce that nobody can guess who
+//    does not receive at the peer's address.
+//  - A message can come from anybody and name any address. It makes no route, is answered only to an address
+//    that the kind of bypass has reason to believe (on_question), and never closes a way. Questions that cost
+//    something before they are believed are counted against a budget.
 //  - Suspicion is not a verdict: the bypass has to prove itself again. Meanwhile packets take the base
 //    backend, as they do before the route is open and while it is refused.
 #pragma once
@@ -111,7 +115,7 @@ protected:
         if (!route.state.is_due(now)) {
             return;
         }
-        if (!can_ask()) {
+        if (!can_ask(id)) {
             route.state.refuse();
             return;
         }
@@ -142,18 +146,27 @@ protected:
         return made;
     }
     void send(RouteId id, const Message& message) { send_message(base_, id, message); }
+    const SocketAddress& local_address() const noexcept { return local_; }
+    /// The route to the address that the message names, if there is one already; else no_id.
+    RouteId route_of(const Message& message) const noexcept
+    {
+        SocketAddress sender;
+        return sender_of(message, sender) ? base_.find(sender) : no_id<RouteId>;
+    }
+    /// False: more questions of strangers have come than are looked at. Not for those that are believed.
+    bool may_look(Time now) noexcept { return budget_.take(now); }
 
 private:
     // -- What a kind of bypass says ------------------------------------------------
 
-    /// False: there is nothing to ask with, and never will be.
-    virtual bool can_ask() { return true; }
+    /// False: there is nothing to ask this peer with, and it will stay so.
+    virtual bool can_ask(RouteId /*id*/) { return true; }
     /// Sends the question of the route's stage, with its nonce.
     virtual void ask(RouteId id, Route& route, Time now) = 0;
-    /// Somebody asks; replies, or does not.
-    virtual void on_question(RouteId id, const Message& question) = 0;
-    /// An answer, or a refusal, to the question asked last. It may suspect the route, after which its verdict
-    /// does not count.
+    /// Somebody asks: anybody, who may name any address. Replies, or does not.
+    virtual void on_question(const Message& question, Time now) = 0;
+    /// An answer to the question asked last. It may suspect the route, after which its verdict does not
+    /// count.
     virtual Verdict on_answer(RouteId id, Route& route, const Message& answer) = 0;
     virtual OnSilence on_silence(RouteId id, Stage stage) = 0;
     virtual void on_opened(RouteId /*id*/, Route& /*route*/) {}
@@ -161,14 +174,14 @@ private:
 
     void on_message(const Message& message, Time now)
     {
-        RouteId id{};
-        if (message.kind >= BypassKind::first_other || !sender_of(message, base_, id)) {
-            return;
-        }
         if (message.kind == BypassKind::question) {
-            on_question(id, message);
+            on_question(message, now);
             return;
         }
+        if (message.kind != BypassKind::answer) {
+            return;
+        }
+        const RouteId id = route_of(message);
         Route* const route = find(id);
         if (route == nullptr || !route->state.is_answered_by(message.nonce)) {
             return;
@@ -190,6 +203,7 @@ private:
 
     PacketIo& base_;
     const SocketAddress local_;
+    QuestionBudget budget_;
     std::deque<Route> routes_; // a deque, because a Way stays where it is
 };
 

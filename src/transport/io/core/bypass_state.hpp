@@ -65,4 +65,27 @@ private:
     Time due_{};
 };
 
+/// How many questions of strangers are looked at: some at once, then one in each `interval`. What looking
+/// costs (a few system calls) times that is what a flood can take from the traffic of others. A question that
+/// is not looked at is lost, as any packet may be: who asks repeats it.
+class QuestionBudget {
+public:
+    static constexpr int at_once = 256; ///< processes of one job that start at the same moment
+    static constexpr Duration interval = std::chrono::microseconds(100);
+
+    /// True if one more may be looked at now.
+    bool take(Time now) noexcept
+    {
+        spent_until_ = std::max(spent_until_, now - at_once * interval);
+        if (spent_until_ + interval > now) {
+            return false;
+        }
+        spent_until_ += interval;
+        return true;
+    }
+
+private:
+    Time spent_until_{};
+};
+
 } // namespace srd

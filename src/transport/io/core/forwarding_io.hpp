@@ -22,7 +22,7 @@ public:
     {
         return inner_->resolve(address, route);
     }
-    RouteId find_route(SocketAddress& address) const noexcept override { return inner_->find_route(address); }
+    RouteId find(const SocketAddress& address) const noexcept override { return inner_->find(address); }
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override
     {
         inner_->reply(address, packet);

@@ -161,9 +161,9 @@ public:
     /// Errors: invalid (empty, of another family, or nobody's: wildcard, multicast), no_memory, unreachable.
     virtual Status resolve(const SocketAddress& address, RouteId& route) = 0;
 
-    /// The route to `address` if it has been resolved, else no_id<RouteId>; makes nothing. `address` becomes
-    /// what route_address() is or would be: the peer's name for itself, in terms of this host.
-    virtual RouteId find_route(SocketAddress& address) const noexcept = 0;
+    /// The route that resolve() has made for `address`, or no_id<RouteId>. Makes none: for addresses that
+    /// strangers name.
+    virtual RouteId find(const SocketAddress& address) const noexcept = 0;
 
     /// Sends one packet to an address that needs no route, as an answer to whoever is not known yet. It may
     /// get lost. Never blocks.

@@ -25,7 +25,7 @@ namespace {
 void* order_of(const ShmMapping& segment, std::uint32_t ring) noexcept
 {
     static std::array<char, 256> places;
-    return &places[(segment.header().token[0] ^ ring) % places.size()];
+    return &places[(segment.header().identity.token[0] ^ ring) % places.size()];
 }
 void note_written(const ShmMapping& segment, std::uint32_t ring) noexcept
 {

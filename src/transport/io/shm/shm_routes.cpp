@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <utility>
 
@@ -12,28 +11,8 @@
 
 namespace srd {
 
-namespace {
-
-/// The running kernel's boot id: 16 random bytes, the same in all containers. Zeros: unknown.
-std::array<std::uint8_t, 16> boot_id()
-{
-    std::array<std::uint8_t, 16> id{};
-    std::ifstream file("/proc/sys/kernel/random/boot_id");
-    std::string text;
-    std::getline(file, text);
-    std::erase(text, '-');
-    if (text.size() == 2 * id.size()) {
-        for (std::size_t i = 0; i < id.size(); ++i) {
-            id[i] = static_cast<std::uint8_t>(std::strtoul(text.substr(2 * i, 2).c_str(), nullptr, 16));
-        }
-    }
-    return id;
-}
-
-} // namespace
-
 ShmRoutes::ShmRoutes(IoLog log, PacketIo& base)
-    : BypassRoutes(base, base.local_address()), log_(std::move(log)), kernel_(boot_id())
+    : BypassRoutes(base, base.local_address()), log_(std::move(log)), kernel_(running_kernel())
 {
 }
 
@@ -41,7 +20,7 @@ bool ShmRoutes::open_segment()
 {
     if (segment_.mapping() == nullptr && usable_) {
         std::string error;
-        usable_ = segment_.open(error) == 0;
+        usable_ = segment_.open(local_address(), error) == 0;
         if (usable_) {
             receiver_ = std::make_unique<ShmReceiver>(*segment_.mapping());
         } else {
@@ -55,12 +34,14 @@ bool ShmRoutes::open_segment()
 ShmMessage ShmRoutes::describe(std::uint32_t kind, std::uint64_t nonce) const
 {
     ShmMessage made = message(kind, nonce);
-    made.kernel = kernel_;
-    if (segment_.mapping() != nullptr) {
-        made.token = segment_.header().token;
-    }
-    made.ring = ShmMessage::no_ring;
+    made.token = segment_.header().identity.token;
     return made;
+}
+
+void ShmRoutes::send_proved(RouteId id, ShmMessage message, const ShmKey& key)
+{
+    message.proof = proof_of(message, key, kernel_, base().route_address(id));
+    send(id, message);
 }
 
 void ShmRoutes::forget(RouteId id) noexcept
@@ -146,7 +127,7 @@ void ShmRoutes::flush(std::span<ShmWay* const> ways)
                                                         std::memory_order_seq_cst);
         }
         if (peer.asleep.load(std::memory_order_seq_cst) != 0) {
-            send(way->route, describe(ShmMessage::wake_up, 0));
+            send(way->route, message(ShmMessage::wake_up, 0));
         }
     }
 }
@@ -160,47 +141,67 @@ void ShmRoutes::ask(RouteId id, Route& route, Time /*now*/)
         question.ring = route.way.sender.ring();
         question.start = route.way.sender.tail();
     }
-    send(id, question);
+    send_proved(id, question, segment_.header().identity.key);
 }
 
-/// Maps the peer's segment; that of an earlier process at the same address is forgotten.
-std::shared_ptr<ShmMapping> ShmRoutes::map_peer(RouteId id, const ShmToken& token)
+bool ShmRoutes::has_mapped(const Route& route, const ShmToken& token) const noexcept
 {
+    return route.way.segment != nullptr && route.way.segment->header().identity.token == token;
+}
+
+/// Maps the peer's segment, which is known to be the one of that address; that of an earlier process there is
+/// forgotten.
+bool ShmRoutes::adopt(RouteId id, const ShmObject& object)
+{
+    auto segment = object.map();
+    if (segment == nullptr) {
+        return false;
+    }
     Route& route = route_at(id);
-    if (route.way.segment == nullptr || route.way.segment->header().token != token) {
-        auto segment = open_shm_segment(token);
-        if (segment == nullptr) {
-            return nullptr;
-        }
-        give_up_closed();
-        if (std::find(mapped_.begin(), mapped_.end(), id) == mapped_.end()) {
-            mapped_.push_back(id);
-        }
-        route.way.segment = std::move(segment);
-        if (route.state.is_open() || route.state.stage() == Stage::proving) {
-            suspect(id);
-        }
-        receiver_->orphan(id, route.way.segment.get());
+    give_up_closed();
+    if (std::find(mapped_.begin(), mapped_.end(), id) == mapped_.end()) {
+        mapped_.push_back(id);
     }
-    return route.way.segment;
+    route.way.segment = std::move(segment);
+    if (route.state.is_open() || route.state.stage() == Stage::proving) {
+        suspect(id);
+    }
+    receiver_->orphan(id, route.way.segment.get());
+    return true;
 }
 
-void ShmRoutes::on_question(RouteId id, const ShmMessage& question)
+/// True, with the asker's segment mapped, if its owner has asked from its own address.
+bool ShmRoutes::believe(const ShmMessage& question, Time now, RouteId& id)
 {
-    ShmMessage reply = describe(BypassKind::refusal, question.nonce);
-    if (question.kernel == kernel_ && open_segment()) {
-        const auto segment = map_peer(id, question.token);
-        std::uint32_t doorbell = ShmMessage::no_ring;
-        if (segment != nullptr && question.ring < shm_rings) {
-            doorbell = receiver_->open(segment, question.ring, question.start, id);
-        }
-        if (segment != nullptr && doorbell != shm_rings) {
-            reply = describe(BypassKind::answer, question.nonce);
-            reply.secret = segment->header().secret;
-            reply.ring = doorbell;
+    SocketAddress asker;
+    if (!sender_of(question, asker)) {
+        return false;
+    }
+    id = base().find(asker);
+    if (const Route* const known = find(id); known != nullptr && has_mapped(*known, question.token)) {
+        return is_proved(question, known->way.segment->header().identity.key);
+    }
+    ShmObject object;
+    return may_look(now) && object.open(question.token) && same_endpoint(object.owner(), asker) &&
+           is_proved(question, object.key()) && open_segment() && base().resolve(asker, id) == Status::ok &&
+           base().on_this_host(id) && adopt(id, object);
+}
+
+void ShmRoutes::on_question(const ShmMessage& question, Time now)
+{
+    RouteId id{};
+    if (!believe(question, now, id)) {
+        return;
+    }
+    const std::shared_ptr<ShmMapping> segment = route_at(id).way.segment;
+    ShmMessage answer = describe(BypassKind::answer, question.nonce);
+    if (question.ring < shm_rings) {
+        answer.ring = receiver_->open(segment, question.ring, question.start, id);
+        if (answer.ring == shm_rings) {
+            return; // more peers than doorbells
         }
     }
-    send(id, reply);
+    send_proved(id, answer, segment->header().identity.key);
 }
 
 /// Allocates a ring for the peer that has answered.
@@ -232,14 +233,15 @@ bool ShmRoutes::offer_ring(ShmWay& way, const ShmToken& reader)
 
 ShmRoutes::Verdict ShmRoutes::on_answer(RouteId id, Route& route, const ShmMessage& answer)
 {
-    if (answer.kind == BypassKind::refusal) {
-        return Verdict::refused;
-    }
-    if (answer.kind != BypassKind::answer || answer.secret != segment_.header().secret) {
+    if (!is_proved(answer, segment_.header().identity.key)) {
         return Verdict::ignored;
     }
-    if (map_peer(id, answer.token) == nullptr) {
-        return Verdict::refused;
+    if (!has_mapped(route, answer.token)) {
+        ShmObject object;
+        if (!object.open(answer.token) || !same_endpoint(object.owner(), base().route_address(id)) ||
+            !adopt(id, object)) {
+            return Verdict::ignored;
+        }
     }
     if (route.state.stage() == Stage::asking) {
         return offer_ring(route.way, answer.token) ? Verdict::accepted : Verdict::refused;

@@ -3,13 +3,17 @@
 // Which peers can be reached through shared memory, and how that is found out: by the laws of
 // bypass_routes.hpp. The first question asks for the peer's segment, the second offers a ring in ours.
 //
-// Same host means: the peer has opened our object in /dev/shm and can tell what is written in it, and we have
-// opened the peer's. That is so for processes of one user who see the same /dev/shm under the same kernel,
-// whatever their network and process namespaces, and for nobody else. A question to anybody else is refused
-// or never answered; it is not repeated until the peer falls silent.
+// Same host means: the peer's address is one of this host, the peer has read our object in /dev/shm (its
+// messages prove it, shm_message.hpp), and we have opened the peer's, in which that address is written. That
+// is so for processes of one user who see the same /dev/shm under the same kernel, and for nobody else.
+//
+// Laws:
+//  - Who is not on this host is asked nothing and told nothing. Questions to others of this host, who are
+//    another user's or have no shared memory, stay unanswered; they are repeated once a second.
+//  - What has no proof changes nothing: it is dropped without an answer, before anything is mapped, kept or
+//    resolved for its sake. So no other user can close a way, take it over, or be told of one.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,54 +22,16 @@
 
 #include <srd/address.hpp>
 #include <srd/time.hpp>
-#include <srd/wire.hpp>
 
 #include "io/core/bypass_routes.hpp"
 #include "io/core/io_options.hpp"
 #include "io/core/notice_queue.hpp"
 #include "io/core/packet_io.hpp"
+#include "io/shm/shm_message.hpp"
 #include "io/shm/shm_ring.hpp"
 #include "io/shm/shm_segment.hpp"
 
 namespace srd {
-
-//   0               1               2               3
-//  +---------------------------------------------------------------+
-//  |  magic, 8 bytes: its first is no version of wire.hpp          |
-//  +---------------------------------------------------------------+
-//  |  kind: 1 question, 2 answer, 3 refusal (BypassKind), 4 wake up|
-//  +---------------------------------------------------------------+
-//  |  nonce, 8 bytes: of the question, repeated by its answer      |
-//  +---------------------------------------------------------------+
-//  |  kernel, 16 bytes: the sender's boot id                       |
-//  +---------------------------------------------------------------+
-//  |  token, 16 bytes: of the sender's object                      |
-//  +---------------------------------------------------------------+
-//  |  secret, 8 bytes: answer: of the asker's object               |
-//  +---------------------------------------------------------------+
-//  |  ring: question: the ring offered, or no_ring; answer: its    |
-//  |        doorbell                                               |
-//  +---------------------------------------------------------------+
-//  |  start: question: number of the ring's next packet            |
-//  +---------------------------------------------------------------+
-//  |  address, 28 bytes: the sender's, a sockaddr_in or _in6       |
-//  +---------------------------------------------------------------+
-struct ShmMessage {
-    static constexpr std::array<std::uint8_t, 8> right_magic{0xf5, 's', 'r', 'd', 's', 'h', 'm', '1'};
-    static constexpr std::uint32_t wake_up = BypassKind::first_other;
-    static constexpr std::uint32_t no_ring = ~std::uint32_t{0};
-
-    std::array<std::uint8_t, 8> magic = right_magic;
-    wire::u32 kind;
-    wire::u64 nonce;
-    std::array<std::uint8_t, 16> kernel{};
-    ShmToken token{};
-    wire::u64 secret;
-    wire::u32 ring;
-    wire::u32 start;
-    std::array<std::byte, sizeof(sockaddr_in6)> address{};
-};
-static_assert(sizeof(ShmMessage) == 96 && alignof(ShmMessage) == 1);
 
 /// Packets to a peer on this host.
 struct ShmWay {
@@ -119,23 +85,31 @@ public:
     void set_asleep(bool asleep) noexcept;
 
 private:
-    bool can_ask() override { return open_segment(); }
+    bool can_ask(RouteId id) override { return base().on_this_host(id) && open_segment(); }
     void ask(RouteId id, Route& route, Time now) override;
-    void on_question(RouteId id, const ShmMessage& question) override;
+    void on_question(const ShmMessage& question, Time now) override;
     Verdict on_answer(RouteId id, Route& route, const ShmMessage& answer) override;
-    OnSilence on_silence(RouteId /*id*/, Stage /*stage*/) override { return OnSilence::refuse; }
+    OnSilence on_silence(RouteId /*id*/, Stage /*stage*/) override { return OnSilence::ask_on; }
     void on_opened(RouteId id, Route& route) override;
     void on_closed(RouteId id) noexcept override { notices_.push(id, RouteNotice::Kind::network); }
 
     bool open_segment();
     bool offer_ring(ShmWay& way, const ShmToken& reader);
     ShmMessage describe(std::uint32_t kind, std::uint64_t nonce) const;
-    std::shared_ptr<ShmMapping> map_peer(RouteId id, const ShmToken& token);
+    void send_proved(RouteId id, ShmMessage message, const ShmKey& key);
+    /// True if the message was made for us by somebody who knows `key`.
+    bool is_proved(const ShmMessage& message, const ShmKey& key) const noexcept
+    {
+        return message.proof == proof_of(message, key, kernel_, local_address());
+    }
+    bool believe(const ShmMessage& question, Time now, RouteId& id);
+    bool has_mapped(const Route& route, const ShmToken& token) const noexcept;
+    bool adopt(RouteId id, const ShmObject& object);
     void give_up(ShmWay& way) noexcept;
     void give_up_closed();
 
     const IoLog log_;
-    const std::array<std::uint8_t, 16> kernel_;
+    const ShmKernel kernel_;
     ShmSegment segment_;
     bool usable_ = true; ///< false: no segment could be made
     bool ring_warned_ = false;

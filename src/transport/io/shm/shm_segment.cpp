@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "io/shm/shm_segment.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -110,7 +111,7 @@ std::byte* ShmMapping::block(std::uint32_t number) const noexcept
 
 // -- The own segment ------------------------------------------------------------
 
-int ShmSegment::open(std::string& error)
+int ShmSegment::open(const SocketAddress& owner, std::string& error)
 {
     static const bool cleaned = [] {
         remove_stale_shm(prefix);
@@ -164,7 +165,9 @@ int ShmSegment::open(std::string& error)
     made.secret = secret_;
     made.process = getpid();
     made.secret_at = reinterpret_cast<std::uintptr_t>(&secret_);
-    made.token = token;
+    made.identity.token = token;
+    made.identity.key = {system_random(), system_random()};
+    std::copy(owner.bytes().begin(), owner.bytes().end(), made.identity.owner.begin());
     made.magic.store(ShmHeader::right_magic, std::memory_order_release);
     return 0;
 }
@@ -200,31 +203,51 @@ bool ShmSegment::add_ring(std::uint32_t& ring) noexcept
 
 // -- Segments of peers ----------------------------------------------------------
 
-std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token)
+namespace {
+
+bool read_at(const FileDescriptor& file, std::size_t offset, void* into, std::size_t size) noexcept
 {
-    const FileDescriptor file(shm_open(name_of(token).c_str(), O_RDWR | O_NOFOLLOW, 0));
-    if (!file.valid()) {
-        return nullptr;
-    }
+    return ::pread(file.get(), into, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
+}
+
+} // namespace
+
+bool ShmObject::open(const ShmToken& token) noexcept
+{
+    file_ = FileDescriptor(shm_open(name_of(token).c_str(), O_RDWR | O_NOFOLLOW, 0));
     struct stat status {};
-    if (fstat(file.get(), &status) != 0) {
-        return nullptr;
+    if (!file_.valid() || fstat(file_.get(), &status) != 0) {
+        return false;
     }
     if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() ||
         static_cast<std::size_t>(status.st_size) != object_size) {
         errno = EACCES;
-        return nullptr;
+        return false;
     }
-    auto mapping = std::make_shared<ShmMapping>();
-    if (!mapping->map(file)) {
-        return nullptr;
-    }
-    if (mapping->header().magic.load(std::memory_order_acquire) != ShmHeader::right_magic ||
-        mapping->header().token != token) {
+    std::uint64_t magic = 0;
+    ShmIdentity identity{};
+    bool read = read_at(file_, offsetof(ShmHeader, magic), &magic, sizeof(magic));
+    std::atomic_thread_fence(std::memory_order_acquire); // the magic was written last
+    read = read && read_at(file_, offsetof(ShmHeader, identity), &identity, sizeof(identity));
+    if (!read || magic != ShmHeader::right_magic || identity.token != token ||
+        !SocketAddress::parse(identity.owner, owner_)) {
         errno = EPROTO;
-        return nullptr;
+        return false;
     }
-    return mapping;
+    key_ = identity.key;
+    return true;
+}
+
+std::shared_ptr<ShmMapping> ShmObject::map() const
+{
+    auto mapping = std::make_shared<ShmMapping>();
+    return mapping->map(file_) ? mapping : nullptr;
+}
+
+std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token)
+{
+    ShmObject object;
+    return object.open(token) ? object.map() : nullptr;
 }
 
 } // namespace srd

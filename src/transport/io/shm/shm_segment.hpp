@@ -12,8 +12,10 @@
 //  - Memory is allocated (posix_fallocate) before it is used: a full /dev/shm is an error code and not a
 //    SIGBUS. What is not allocated yet costs nothing.
 //  - The owner holds a flock() on the object, so that objects of killed processes are recognized and removed.
-//    Nobody ever shrinks it. Its name is 128 random bits, its mode 0600, and an object of another user is
-//    refused. Whatever peers write into it is validated all the same.
+//    Nobody ever shrinks it. Its mode is 0600, and an object of another user is refused. Its name, 128 random
+//    bits, is no secret: everybody can list /dev/shm. What is written in it is: its key proves messages
+//    (shm_message.hpp), and its owner's address tells whom they may be about. Whatever peers write into it is
+//    validated all the same.
 #pragma once
 
 #include <array>
@@ -23,6 +25,7 @@
 #include <memory>
 #include <string>
 
+#include <srd/address.hpp>
 #include <srd/file_descriptor.hpp>
 #include <srd/limits.hpp>
 
@@ -37,6 +40,15 @@ inline constexpr std::uint32_t shm_no_block = ~std::uint32_t{0};
 
 /// The random part of an object's name.
 using ShmToken = std::array<std::uint8_t, 16>;
+/// What only those know who can read an object.
+using ShmKey = std::array<std::uint64_t, 2>;
+
+/// Whose object it is. Written before ShmHeader::magic, and never changed.
+struct ShmIdentity {
+    ShmToken token;                                    ///< the object's
+    ShmKey key;                                        ///< proves messages
+    std::array<std::byte, sizeof(sockaddr_in6)> owner; ///< the address of its endpoint
+};
 
 /// Bytes in the memory of the process that wrote the entry.
 struct ShmPiece {
@@ -71,22 +83,23 @@ struct ShmControl {
 };
 
 struct ShmHeader {
-    static constexpr std::uint64_t right_magic = 0x0001'6d68'732d'6473; ///< "sd-shm", layout 1
+    static constexpr std::uint64_t right_magic = 0x0002'6d68'732d'6473; ///< "sd-shm", layout 2
     alignas(cache_line) std::atomic<std::uint64_t> magic;               ///< written last
-    std::uint64_t secret; ///< proves to the owner that the sender of a message has mapped the object
-    ShmToken token;
-    std::atomic<std::uint32_t> closed; ///< the owner has closed its endpoint
+    std::atomic<std::uint32_t> closed;                                  ///< the owner has closed its endpoint
     // For cross-memory attach, process_vm_readv(2).
     std::int32_t process;    ///< the owner's process id in its own namespace
+    std::uint64_t secret;    ///< any number
     std::uint64_t secret_at; ///< address of a copy of `secret` in its private memory: whoever reads it there
                              ///< has the right process, and the permission
     std::atomic<std::uint32_t> epoch; ///< advanced when pieces written before must not be read any more
+    alignas(cache_line) ShmIdentity identity;
     /// The owner sleeps on its descriptors: a packet for it needs a message by the base backend.
     alignas(cache_line) std::atomic<std::uint32_t> asleep;
     /// A bit for each ring, in other segments, that is written to the owner: set by the writer if the owner
     /// does not poll that ring.
     alignas(cache_line) std::array<std::atomic<std::uint64_t>, shm_rings / 64> doorbells;
 };
+static_assert(offsetof(ShmHeader, identity) == cache_line && offsetof(ShmHeader, asleep) == 2 * cache_line);
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<std::uint64_t>::is_always_lock_free);
 
@@ -113,8 +126,8 @@ private:
 /// The segment of an endpoint. Not thread-safe.
 class ShmSegment {
 public:
-    /// Makes the object. 0, or errno with a sentence.
-    int open(std::string& error);
+    /// Makes the object of the endpoint with that address. 0, or errno with a sentence.
+    int open(const SocketAddress& owner, std::string& error);
     ~ShmSegment();
 
     const std::shared_ptr<ShmMapping>& mapping() const noexcept { return mapping_; }
@@ -131,7 +144,23 @@ private:
     std::uint32_t ring_count_ = 0;
 };
 
-/// Maps a peer's segment. Null with errno: no such object in this /dev/shm, or not one of this user's.
+/// A peer's object, not mapped: whether it is what a message says is known without.
+class ShmObject {
+public:
+    /// False with errno: no such object in this /dev/shm, or not one of this user's.
+    bool open(const ShmToken& token) noexcept;
+    const ShmKey& key() const noexcept { return key_; }
+    const SocketAddress& owner() const noexcept { return owner_; }
+    /// Null with errno.
+    std::shared_ptr<ShmMapping> map() const;
+
+private:
+    FileDescriptor file_;
+    ShmKey key_{};
+    SocketAddress owner_;
+};
+
+/// Maps a peer's segment. Null with errno, as ShmObject.
 std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token);
 
 } // namespace srd

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <srd/address.hpp>
 #include <srd/signals_blocked.hpp>
 
 namespace srd {
@@ -22,7 +24,13 @@ namespace srd {
 namespace {
 
 constexpr int look_time = 100; // ms
-constexpr std::size_t batch = 64;
+/// Questions of all hosts, and of one, that wait for an answer at a time. Each is a descriptor of the
+/// application's.
+constexpr std::size_t batch = 256;
+constexpr std::ptrdiff_t batch_of_host = 64;
+/// Connections of one endpoint that are looked at before others have their turn: as many as the kernel
+/// queues.
+constexpr int looks = 1024;
 
 FileDescriptor checked(int fd)
 {
@@ -47,6 +55,7 @@ class LivenessResponder::Thread {
 public:
     Thread() : epoll_(checked(::epoll_create1(EPOLL_CLOEXEC))), event_(checked(::eventfd(0, EFD_CLOEXEC)))
     {
+        spare_ = checked(::fcntl(event_.get(), F_DUPFD_CLOEXEC, 0));
         watch(epoll_, event_);
         asked_.reserve(batch);
         const SignalsBlocked blocked;
@@ -84,6 +93,7 @@ public:
 private:
     struct Question {
         FileDescriptor connection;
+        SocketAddress asker;
         const LivenessResponder* endpoint;
         std::uint32_t passes; ///< of the endpoint, when it was asked
     };
@@ -103,24 +113,58 @@ private:
             }
             const std::lock_guard guard(mutex_);
             answer();
+            if (!spare_.valid()) {
+                spare_ = FileDescriptor(::fcntl(event_.get(), F_DUPFD_CLOEXEC, 0));
+            }
         }
     }
     void accept(const LivenessResponder& endpoint)
     {
-        while (asked_.size() < batch) {
-            FileDescriptor connection(
-                ::accept4(endpoint.listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        for (int i = 0; i < looks && asked_.size() < batch; ++i) {
+            sockaddr_storage storage{};
+            FileDescriptor connection = accept_one(endpoint, storage);
             if (!connection.valid()) {
                 return;
             }
+            SocketAddress asker;
             std::array<char, liveness_request.size()> request{};
-            if (::recv(connection.get(), request.data(), request.size(), 0) ==
+            if (SocketAddress::parse(&storage, sizeof(storage), asker) && !is_greedy(asker) &&
+                ::recv(connection.get(), request.data(), request.size(), 0) ==
                     static_cast<ssize_t>(request.size()) &&
                 request == liveness_request) {
-                asked_.push_back(
-                    {std::move(connection), &endpoint, endpoint.passes_.load(std::memory_order_relaxed)});
+                asked_.push_back({std::move(connection), asker, &endpoint,
+                                  endpoint.passes_.load(std::memory_order_relaxed)});
+            } else {
+                const linger reset{1, 0}; // and nothing stays of it
+                (void)::setsockopt(connection.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
             }
         }
+    }
+    /// The next connection, if there is one, without the listener's filter.
+    FileDescriptor accept_one(const LivenessResponder& endpoint, sockaddr_storage& asker)
+    {
+        const auto attempt = [&] {
+            socklen_t size = sizeof(asker);
+            return FileDescriptor(::accept4(endpoint.listener_.get(), reinterpret_cast<sockaddr*>(&asker),
+                                            &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        };
+        FileDescriptor connection = attempt();
+        if (!connection.valid() && (errno == EMFILE || errno == ENFILE) && spare_.valid()) {
+            spare_ = FileDescriptor();
+            connection = attempt();
+        }
+        if (connection.valid()) {
+            const int unused = 0;
+            (void)::setsockopt(connection.get(), SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
+        }
+        return connection;
+    }
+    /// That host has so many questions open that others would have to wait.
+    bool is_greedy(const SocketAddress& asker) const noexcept
+    {
+        return std::count_if(asked_.begin(), asked_.end(), [&](const Question& question) {
+                   return question.asker.same_host(asker);
+               }) >= batch_of_host;
     }
     void answer() noexcept
     {
@@ -135,6 +179,7 @@ private:
 
     FileDescriptor epoll_;
     FileDescriptor event_; ///< readable when the thread is to end
+    FileDescriptor spare_; ///< to be given up for a connection when the process has no descriptor left
     std::mutex mutex_;     ///< guards what follows
     std::vector<const LivenessResponder*> endpoints_;
     std::vector<Question> asked_;

@@ -10,7 +10,8 @@
 //     peer -> us    LivenessRequest, after which the connection counts as established
 //     us -> peer    LivenessReply, after `look_time`
 //
-// Strangers can ask, too: they learn nothing else, and are served at most `batch` in `look_time`.
+// Strangers can ask, too: they learn nothing else. At most `batch` are served in `look_time`, few of them of
+// one host; who says nothing is not kept. A process that has no descriptors left answers one at a time.
 #pragma once
 
 #include <array>

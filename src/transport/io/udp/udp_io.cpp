@@ -125,7 +125,7 @@ public:
     {
         return routes_->resolve(address, route);
     }
-    RouteId find_route(SocketAddress& address) const noexcept override { return routes_->find(address); }
+    RouteId find(const SocketAddress& address) const noexcept override { return routes_->find(address); }
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override
     {
         transmitter_->reply(address, packet);

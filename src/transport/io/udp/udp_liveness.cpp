@@ -2,9 +2,12 @@
 #include "io/udp/udp_liveness.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstdint>
 #include <utility>
 
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -32,8 +35,38 @@ bool classify(int error, RouteNotice::Kind& kind) noexcept
         kind = RouteNotice::Kind::unreachable;
         return true;
     default:
-        return false;
+        return false; // nobody has answered, or the question was never asked
     }
+}
+
+/// Connections of strangers who say nothing, or something else, never reach the accept queue, whose end would
+/// be silence for everybody: of what comes for the listener, the kernel drops everything but beginnings,
+/// which it answers from no memory if it must, resets, and our question. Best effort: without it,
+/// TCP_DEFER_ACCEPT.
+void admit_questions_only(int fd) noexcept
+{
+    const auto word = [](const char* text) {
+        return static_cast<std::uint32_t>(text[0]) << 24U | static_cast<std::uint32_t>(text[1]) << 16U |
+               static_cast<std::uint32_t>(text[2]) << 8U | static_cast<std::uint32_t>(text[3]);
+    };
+    constexpr std::uint32_t flags_at = 13; // in the TCP header
+    constexpr std::uint32_t length_at = 12;
+    std::array<sock_filter, 12> program{{
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_at),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TH_SYN | TH_RST, 8, 0),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, length_at),
+        BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
+        BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2),
+        BPF_STMT(BPF_MISC | BPF_TAX, 0),       // X: where the data begin
+        BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0), // past the end: dropped
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, word(&liveness_request[0]), 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_IND, 4),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, word(&liveness_request[4]), 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, ~std::uint32_t{0}),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+    }};
+    const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+    (void)::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
 }
 
 } // namespace
@@ -47,6 +80,7 @@ FileDescriptor open_liveness_listener(const SocketAddress& address, int& error)
         }
         set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1); // connections of an earlier process that linger
         set_option(fd.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
+        admit_questions_only(fd.get());
         if (::bind(fd.get(), address.get(), address.size()) == 0 && ::listen(fd.get(), 1024) == 0) {
             return fd;
         }

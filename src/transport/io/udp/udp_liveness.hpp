@@ -5,12 +5,12 @@
 // process: every endpoint listens on the TCP port of the same number as its UDP
 // port, and a probe connects to that. Accepted: the process holds the port, even
 // if it is stopped. Reset: nobody does. No answer says nothing (a firewall, a
-// dead host), so nothing is reported.
+// dead host, a queue full of other people's connections), so nothing is reported.
 //
-// Probes close with a reset, and the listener defers accepting until data comes,
-// so that neither side keeps any state of them, however long the listening process
-// is stopped. Only the rare question whether a process reads what comes for it
-// (LivenessProbe::reads) sends data; LivenessResponder answers it.
+// Probes close with a reset, and the listener admits nothing but the question whether
+// a process reads what comes for it (LivenessProbe::reads), which is rare and
+// answered by LivenessResponder. So neither side keeps any state of probes, nor of
+// strangers' connections, however long the listening process is stopped.
 #pragma once
 
 #include <array>

@@ -17,7 +17,7 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
     if (wanted.family() != local_.family() || !wanted.is_unicast() || wanted.port() == 0) {
         return Status::invalid;
     }
-    SocketAddress address = wanted;
+    const SocketAddress address = here(wanted);
     const RouteId known = find(address);
     if (known != no_id<RouteId>) {
         route = known;
@@ -48,13 +48,18 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
     }
 }
 
-RouteId UdpRoutes::find(SocketAddress& address) const noexcept
+/// The scope of a link-local address is an interface of the peer; here it must be one of this host.
+SocketAddress UdpRoutes::here(SocketAddress address) const noexcept
 {
-    // The scope of a link-local address is an interface of the peer; here it must be one of this host.
     if (local_.scope_id() != 0) {
         address.set_scope_id(local_.scope_id());
     }
-    const auto found = by_address_.find(address);
+    return address;
+}
+
+RouteId UdpRoutes::find(const SocketAddress& address) const noexcept
+{
+    const auto found = by_address_.find(here(address));
     return found == by_address_.end() ? no_id<RouteId> : found->second;
 }
 

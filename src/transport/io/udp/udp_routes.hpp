@@ -34,10 +34,12 @@ public:
     {
     }
 
+    /// The address in terms of this host, which has names of its own for links.
+    SocketAddress here(SocketAddress address) const noexcept;
     /// As PacketIo::resolve.
     Status resolve(const SocketAddress& wanted, RouteId& route);
-    /// As PacketIo::find_route.
-    RouteId find(SocketAddress& address) const noexcept;
+    /// As PacketIo::find.
+    RouteId find(const SocketAddress& address) const noexcept;
     const SocketAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
     std::uint32_t mtu(RouteId route) const noexcept { return routes_[index_of(route)].mtu; }
     /// True if the peer is on this host: the way there is loopback, whatever the address.

@@ -68,8 +68,9 @@ std::size_t UdpTransmitter::tx_burst(std::span<const TxPacket> packets)
     return accepted;
 }
 
-void UdpTransmitter::reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept
+void UdpTransmitter::reply(const SocketAddress& wanted, std::span<const std::byte> packet) noexcept
 {
+    const SocketAddress address = routes_.here(wanted);
     if (address.family() != local_.family() || !address.is_unicast() || address.port() == 0 ||
         ::sendto(main_.socket.get(), packet.data(), packet.size(), MSG_DONTWAIT, address.get(),
                  address.size()) < 0) {
@@ -377,8 +378,7 @@ bool UdpTransmitter::collect_errors(UdpSender& sender)
 
 void UdpTransmitter::report(const SocketError& error)
 {
-    SocketAddress address = error.destination;
-    const RouteId route = routes_.find(address);
+    const RouteId route = routes_.find(error.destination);
     if (route == no_id<RouteId>) {
         return;
     }

@@ -86,7 +86,8 @@ Snapshot current_ports()
     return *remembered;
 }
 
-/// An IPv6 address as it is, an IPv4 one in its mapped form.
+} // namespace
+
 ibv_gid gid_of(const SocketAddress& address)
 {
     ibv_gid gid{};
@@ -97,8 +98,6 @@ ibv_gid gid_of(const SocketAddress& address)
     std::memcpy(gid.raw + sizeof(gid) - host.size(), host.data(), host.size());
     return gid;
 }
-
-} // namespace
 
 VerbsContext::VerbsContext(ibv_context* context) noexcept : context_(context)
 {

@@ -51,6 +51,9 @@ int open_verbs_device(const std::string& name, std::unique_ptr<VerbsContext>& co
 bool find_verbs_port(const SocketAddress& address, const std::string& device, VerbsPort& port,
                      std::string& reason);
 
+/// The GID that `address` has on every port: an IPv6 address as it is, an IPv4 one in its mapped form.
+ibv_gid gid_of(const SocketAddress& address);
+
 /// Index of the network interface of the device called `name`; 0: no RoCE device is called so.
 unsigned verbs_interface(const std::string& name);
 

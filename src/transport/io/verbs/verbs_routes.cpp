@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "io/verbs/verbs_routes.hpp"
 
-#include <cstring>
-
 #include "io/core/ip_header.hpp"
 
 namespace srd {
@@ -28,7 +26,6 @@ VerbsMessage VerbsRoutes::describe(std::uint32_t kind, std::uint64_t nonce) cons
     VerbsMessage made = message(kind, nonce);
     made.queue_pair = queues_.receiving_number();
     made.key = config_.key;
-    std::memcpy(made.gid.data(), config_.port.gid.raw, made.gid.size());
     return made;
 }
 
@@ -59,16 +56,16 @@ VerbsRoutes::OnSilence VerbsRoutes::on_silence(RouteId id, Stage stage)
     return OnSilence::start_over;
 }
 
-/// Address handles for what the answer says. The neighbour that the kernel looks for on the way is known: its
-/// host has just sent this.
-bool VerbsRoutes::make_handles(VerbsWay& way, const VerbsMessage& answer)
+/// Address handles for the host of that address. The neighbour that the kernel looks for on the way is known:
+/// its host has just sent this.
+bool VerbsRoutes::make_handles(VerbsWay& way, const SocketAddress& peer)
 {
     std::vector<VerbsAh> handles;
     for (std::size_t label = 0; label < config_.labels; ++label) {
         ibv_ah_attr attributes{};
         attributes.is_global = 1;
         attributes.port_num = config_.port.number;
-        std::memcpy(attributes.grh.dgid.raw, answer.gid.data(), answer.gid.size());
+        attributes.grh.dgid = gid_of(peer);
         attributes.grh.sgid_index = static_cast<std::uint8_t>(config_.port.gid_index);
         attributes.grh.hop_limit = hop_limit;
         attributes.grh.traffic_class = ecn_capable;
@@ -79,26 +76,27 @@ bool VerbsRoutes::make_handles(VerbsWay& way, const VerbsMessage& answer)
         }
     }
     way.handles = std::move(handles);
-    way.queue_pair = answer.queue_pair;
-    way.key = answer.key;
     return true;
 }
 
-void VerbsRoutes::on_question(RouteId id, const VerbsMessage& question)
+void VerbsRoutes::on_question(const VerbsMessage& question, Time now)
 {
-    if (queues_.rx_works()) {
+    const RouteId id = route_of(question);
+    if (id != no_id<RouteId> && queues_.rx_works() && may_look(now)) {
         send(id, describe(BypassKind::answer, question.nonce));
     }
 }
 
-VerbsRoutes::Verdict VerbsRoutes::on_answer(RouteId /*id*/, Route& route, const VerbsMessage& answer)
+VerbsRoutes::Verdict VerbsRoutes::on_answer(RouteId id, Route& route, const VerbsMessage& answer)
 {
-    if (answer.kind != BypassKind::answer) {
-        return Verdict::ignored; // nobody refuses by a message
+    if (route.state.stage() != Stage::asking) {
+        return route.way.is_confirmed_by(answer) ? Verdict::accepted : Verdict::ignored;
     }
-    if (route.state.stage() == Stage::asking && !make_handles(route.way, answer)) {
+    if (!make_handles(route.way, base().route_address(id))) {
         return Verdict::ignored;
     }
+    route.way.queue_pair = answer.queue_pair;
+    route.way.key = answer.key;
     return Verdict::accepted;
 }
 

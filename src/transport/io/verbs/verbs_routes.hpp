@@ -4,6 +4,11 @@
 // bypass_routes.hpp. The first question goes from socket to socket, and its answer tells the peer's queue
 // pair; the second goes through the queue pairs, so that it is answered only where RoCE v2 gets through. If
 // that one is never answered the first is asked again: a firewall may be opened, a port come up.
+//
+// Whoever can send a datagram can ask. An answer goes to known addresses only, those that this endpoint or
+// its application has packets for, so nobody learns a queue pair who does not receive at a peer's address.
+// And it counts only with the nonce of the question, which nobody knows who does not either; the second one
+// must say what the first said. Packets never go to another host than that of the route's address.
 #pragma once
 
 #include <array>
@@ -34,30 +39,34 @@ namespace srd {
 //  +---------------------------------------------------------------+
 //  |  key: Q_Key of that queue pair                                |
 //  +---------------------------------------------------------------+
-//  |  gid, 16 bytes                                                |
-//  +---------------------------------------------------------------+
 //  |  address, 28 bytes: the sender's, a sockaddr_in or _in6       |
 //  +---------------------------------------------------------------+
 //
-// Both kinds have the same size, so that nobody gets more bytes than somebody sent.
+// Both kinds have the same size, so that nobody gets more bytes than somebody sent. The GID is that of the
+// address: nobody can name another host's.
 struct VerbsMessage {
-    static constexpr std::array<std::uint8_t, 8> right_magic{0xf5, 's', 'r', 'd', 'v', 'e', 'r', '1'};
+    static constexpr std::array<std::uint8_t, 8> right_magic{0xf5, 's', 'r', 'd', 'v', 'e', 'r', '2'};
 
     std::array<std::uint8_t, 8> magic = right_magic;
     wire::u32 kind;
     wire::u64 nonce;
     wire::u32 queue_pair;
     wire::u32 key;
-    std::array<std::uint8_t, 16> gid{};
     std::array<std::byte, sizeof(sockaddr_in6)> address{};
 };
-static_assert(sizeof(VerbsMessage) == 72 && alignof(VerbsMessage) == 1);
+static_assert(sizeof(VerbsMessage) == 56 && alignof(VerbsMessage) == 1);
 
 /// A peer's receiving queue pair.
 struct VerbsWay {
     std::uint32_t queue_pair = 0;
     std::uint32_t key = 0;
     std::vector<VerbsAh> handles; ///< one per flow label
+
+    /// It says what was learnt before.
+    bool is_confirmed_by(const VerbsMessage& answer) const noexcept
+    {
+        return answer.queue_pair == queue_pair && answer.key == key;
+    }
 };
 
 class VerbsRoutes final : public BypassRoutes<VerbsMessage, VerbsWay> {
@@ -86,10 +95,10 @@ public:
 
 private:
     void ask(RouteId id, Route& route, Time now) override;
-    void on_question(RouteId id, const VerbsMessage& question) override;
+    void on_question(const VerbsMessage& question, Time now) override;
     Verdict on_answer(RouteId id, Route& route, const VerbsMessage& answer) override;
     OnSilence on_silence(RouteId id, Stage stage) override;
-    bool make_handles(VerbsWay& way, const VerbsMessage& answer);
+    bool make_handles(VerbsWay& way, const SocketAddress& peer);
     VerbsMessage describe(std::uint32_t kind, std::uint64_t nonce) const;
 
     const Config config_;

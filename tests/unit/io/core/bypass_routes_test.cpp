@@ -41,7 +41,12 @@ public:
     Status resolve(const SocketAddress& address, RouteId& route) override
     {
         route = RouteId{address.port()};
+        ++resolved;
         return Status::ok;
+    }
+    RouteId find(const SocketAddress& address) const noexcept override
+    {
+        return RouteId{address.port()} == peer ? peer : no_id<RouteId>;
     }
     const SocketAddress& route_address(RouteId) const noexcept override { return address_; }
     std::size_t tx_burst(std::span<const TxPacket> packets) override
@@ -56,6 +61,7 @@ public:
     }
 
     std::deque<TestMessage> sent;
+    int resolved = 0;
 
 private:
     const SocketAddress address_ = make_address("127.0.0.1", 1);
@@ -89,27 +95,30 @@ public:
     bool suspects = false; ///< in the middle of an answer
     int opened = 0;
     int closed = 0;
-    int questions = 0; ///< from others
+    int questions = 0; ///< from others, believed
     std::vector<Stage> asked;
 
 private:
-    bool can_ask() override { return can; }
+    bool can_ask(RouteId /*id*/) override { return can; }
     void ask(RouteId id, Route& route, Time /*now*/) override
     {
         asked.push_back(route.state.stage());
         send(id, message(BypassKind::question, route.state.nonce()));
     }
-    void on_question(RouteId id, const TestMessage& question) override
+    void on_question(const TestMessage& question, Time now) override
     {
-        ++questions;
-        send(id, message(BypassKind::answer, question.nonce));
+        const RouteId id = route_of(question);
+        if (id != no_id<RouteId> && may_look(now)) {
+            ++questions;
+            send(id, message(BypassKind::answer, question.nonce));
+        }
     }
-    Verdict on_answer(RouteId id, Route& /*route*/, const TestMessage& answer) override
+    Verdict on_answer(RouteId id, Route& /*route*/, const TestMessage& /*answer*/) override
     {
         if (suspects) {
             suspect(id);
         }
-        return answer.kind == BypassKind::refusal ? Verdict::refused : verdict;
+        return verdict;
     }
     OnSilence on_silence(RouteId /*id*/, Stage /*stage*/) override { return silence; }
     void on_opened(RouteId /*id*/, Route& /*route*/) override { ++opened; }
@@ -129,17 +138,19 @@ struct End {
         mail.sent.pop_front();
         return message;
     }
-    void hear(TestMessage message)
+    void hear(const TestMessage& message) { hear_from(static_cast<std::uint16_t>(index_of(peer)), message); }
+    /// It names that port as its sender's.
+    void hear_from(std::uint16_t port, TestMessage message)
     {
-        set_sender(message, make_address("127.0.0.1", static_cast<std::uint16_t>(index_of(peer))));
+        set_sender(message, make_address("127.0.0.1", port));
         const RxPacket packet{reinterpret_cast<const std::byte*>(&message), sizeof(message), false, now};
         REQUIRE(routes.take(packet, now));
     }
     /// The peer answers the question asked last.
-    void answer(std::uint32_t kind = BypassKind::answer)
+    void answer()
     {
         TestMessage message = next();
-        message.kind = kind;
+        message.kind = BypassKind::answer;
         hear(message);
     }
     /// Milliseconds at which questions were asked, while there are packets all the time.
@@ -260,9 +271,9 @@ TEST_CASE("bypass routes: only the answer to the question asked last counts")
     wrong.nonce = wrong.nonce + 1;
     end.hear(wrong);
     CHECK(end.mail.sent.empty());
-    wrong.kind = BypassKind::refusal;
-    end.hear(wrong);
-    CHECK_FALSE(end.routes.refused());
+    wrong.nonce = first.nonce;
+    end.hear_from(3, wrong); // who answers for another answers nothing
+    CHECK(end.mail.sent.empty());
     TestMessage right = first;
     right.kind = BypassKind::answer;
     end.hear(right);
@@ -275,7 +286,7 @@ TEST_CASE("bypass routes: only the answer to the question asked last counts")
     CHECK(end.routes.opened == 1);
 }
 
-TEST_CASE("bypass routes: an answer may be worth nothing, or a refusal")
+TEST_CASE("bypass routes: an answer may be worth nothing, or show that there is no way")
 {
     End end;
     CHECK_FALSE(end.open());
@@ -292,11 +303,12 @@ TEST_CASE("bypass routes: an answer may be worth nothing, or a refusal")
         end.answer();
         CHECK(end.ask_for(3000).empty());
     }
-    SECTION("refused by the peer")
+    SECTION("refused, but things may be different after a silence")
     {
-        end.answer(BypassKind::refusal);
-        CHECK(end.ask_for(3000).empty());
-        end.routes.suspect(peer); // things may be different now
+        end.routes.verdict = TestRoutes::Verdict::refused;
+        end.answer();
+        end.routes.verdict = TestRoutes::Verdict::accepted;
+        end.routes.suspect(peer);
         CHECK_FALSE(end.open());
         end.answer();
         end.answer();
@@ -349,6 +361,46 @@ TEST_CASE("bypass routes: who has nothing to ask with asks nothing, and answers 
     const TestMessage reply = end.next();
     CHECK(reply.kind == BypassKind::answer);
     CHECK(reply.nonce == 42);
+}
+
+TEST_CASE("bypass routes: strangers get no answer, and no route is made for the addresses that they name")
+{
+    End end;
+    TestMessage message;
+    for (const std::uint32_t kind :
+         {BypassKind::question, BypassKind::answer, BypassKind::first_other, 0U, 99U}) {
+        message.kind = kind;
+        for (std::uint16_t port = 3; port < 1000; ++port) {
+            end.hear_from(port, message);
+        }
+    }
+    CHECK(end.mail.sent.empty());
+    CHECK(end.mail.resolved == 0);
+}
+
+TEST_CASE("bypass routes: of a flood of questions few are looked at, in any time")
+{
+    End end;
+    TestMessage question;
+    question.kind = BypassKind::question;
+    const auto flood = [&] {
+        const int before = end.routes.questions;
+        for (int i = 0; i < 10000; ++i) {
+            end.hear(question);
+        }
+        end.mail.sent.clear();
+        return end.routes.questions - before;
+    };
+    CHECK(flood() == QuestionBudget::at_once);
+    CHECK(flood() == 0);
+    end.now += QuestionBudget::interval - std::chrono::nanoseconds(1);
+    CHECK(flood() == 0);
+    end.now += std::chrono::nanoseconds(1);
+    CHECK(flood() == 1);
+    end.now += milliseconds(10);
+    CHECK(flood() == 100);
+    end.now += std::chrono::hours(1);
+    CHECK(flood() == QuestionBudget::at_once);
 }
 
 TEST_CASE("bypass routes: messages of other kinds, and other packets, change nothing")

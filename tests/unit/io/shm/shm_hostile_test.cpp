@@ -80,7 +80,7 @@ TEST_CASE("shm: entries that change while they are read lead nowhere else")
     OpenSegment liar;
     std::uint32_t ring = 0;
     REQUIRE(liar.add_ring(ring));
-    const auto segment = open_shm_segment(liar.header().token);
+    const auto segment = open_shm_segment(liar.header().identity.token);
     REQUIRE(segment != nullptr);
     ShmReceiver receiver(*own.mapping());
     const std::uint32_t doorbell = receiver.open(segment, ring, 0, RouteId{});

@@ -49,8 +49,8 @@ TEST_CASE("shm: an object is its user's alone, has a name that cannot be guessed
     {
         const OpenSegment segment;
         const OpenSegment other;
-        path = path_of(segment.header().token);
-        CHECK(segment.header().token != other.header().token);
+        path = path_of(segment.header().identity.token);
+        CHECK(segment.header().identity.token != other.header().identity.token);
         struct stat status {};
         REQUIRE(::stat(path.c_str(), &status) == 0);
         CHECK((status.st_mode & 07777U) == 0600);
@@ -75,8 +75,8 @@ TEST_CASE("shm: endpoints open while other processes look for stale objects")
     for (int i = 0; i < 3000; ++i) {
         ShmSegment segment;
         std::string error;
-        opened += segment.open(error) == 0 && segment.mapping() != nullptr &&
-                          ::access(path_of(segment.header().token).c_str(), F_OK) == 0
+        opened += segment.open(make_address("127.0.0.1", 1), error) == 0 && segment.mapping() != nullptr &&
+                          ::access(path_of(segment.header().identity.token).c_str(), F_OK) == 0
                       ? 1
                       : 0;
     }
@@ -99,14 +99,14 @@ TEST_CASE("shm: an object that is none is refused")
     ::close(fd);
     REQUIRE(::unlink(path.c_str()) == 0);
     const OpenSegment segment; // a link to a right one
-    REQUIRE(::symlink(path_of(segment.header().token).c_str(), path.c_str()) == 0);
+    REQUIRE(::symlink(path_of(segment.header().identity.token).c_str(), path.c_str()) == 0);
     CHECK(open_shm_segment(token) == nullptr);
     REQUIRE(::unlink(path.c_str()) == 0);
-    const ShmToken token_of_segment = segment.header().token;
+    const ShmToken token_of_segment = segment.header().identity.token;
     CHECK(open_shm_segment(token_of_segment) != nullptr);
-    segment.header().token = token; // one that has another's name
+    segment.header().identity.token = token; // one that has another's name
     CHECK(open_shm_segment(token_of_segment) == nullptr);
-    segment.header().token = token_of_segment;
+    segment.header().identity.token = token_of_segment;
     segment.header().magic = ShmHeader::right_magic + 1; // another layout
     CHECK(open_shm_segment(token_of_segment) == nullptr);
 }

@@ -45,9 +45,9 @@ TEST_CASE("shm segment: its name goes with it, whatever a peer has written into 
     ShmToken token{};
     {
         OpenSegment segment;
-        token = segment.header().token;
+        token = segment.header().identity.token;
         REQUIRE(open_shm_segment(token) != nullptr);
-        segment.header().token.fill(1);
+        segment.header().identity.token.fill(1);
     }
     // As nothing is there, and not because what is there says another name.
     errno = 0;

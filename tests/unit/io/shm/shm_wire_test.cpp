@@ -36,6 +36,8 @@ public:
         route = RouteId{address.port()};
         return Status::ok;
     }
+    RouteId find(const SocketAddress& address) const noexcept override { return RouteId{address.port()}; }
+    bool on_this_host(RouteId) const noexcept override { return true; }
     const SocketAddress& route_address(RouteId route) const noexcept override
     {
         return all()[index_of(route)]->local_address();

@@ -8,10 +8,13 @@
 #include <cerrno>
 #include <csignal>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -179,6 +182,193 @@ TEST_CASE("udp: strangers at the liveness port get no answer, and hold nothing u
     for (std::size_t i = 0; i < strangers.size(); i += 2) {
         char byte = 0;
         CHECK(::recv(strangers[i].get(), &byte, 1, 0) <= 0);
+    }
+}
+
+namespace {
+
+/// A process with one endpoint, which makes passes while `reading`.
+class Victim {
+public:
+    struct State {
+        SocketAddress address;
+        std::atomic<bool> reading{true};
+        std::atomic<bool> starve{false}; ///< of descriptors
+        std::atomic<bool> starved{false};
+        std::atomic<std::int64_t> cpu_us{0}; ///< what it has used
+    };
+
+    Victim() : child_([this] { return live(); }) { known_.await(); }
+
+    State& state() { return *state_; }
+    Child& process() { return child_; }
+
+private:
+    int live()
+    {
+        const auto opened = open_udp(make_address("127.0.0.1"));
+        state_->address = opened->io->local_address();
+        known_.tell();
+        std::array<RouteNotice, 4> notices;
+        for (;;) {
+            if (state_->reading) {
+                opened->io->poll_notices(notices, clock_now());
+            }
+            if (state_->starve && !state_->starved) {
+                take_descriptors();
+                state_->starved = true;
+            }
+            rusage used{};
+            ::getrusage(RUSAGE_SELF, &used);
+            state_->cpu_us = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1'000'000 +
+                             used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+            ::usleep(1000);
+        }
+    }
+    static void take_descriptors()
+    {
+        const rlimit few{64, 64};
+        ::setrlimit(RLIMIT_NOFILE, &few);
+        while (::dup(STDERR_FILENO) >= 0) {
+        }
+    }
+
+    Shared<State> state_;
+    Signpost known_;
+    Child child_;
+};
+
+/// Connections to `there` from that address, in a process of their own, which say `text`.
+class Strangers {
+public:
+    Strangers(const SocketAddress& there, const char* from, unsigned count, std::string text = {})
+        : child_([this, there, from, count, text = std::move(text)] {
+              return hold(there, make_address(from), count, text);
+          })
+    {
+        if (!eventually([&] { return *done_ != 0; }) || *done_ < 0) {
+            throw std::runtime_error("too few descriptors for so many strangers");
+        }
+    }
+
+private:
+    int hold(const SocketAddress& there, const SocketAddress& from, unsigned count, const std::string& text)
+    {
+        rlimit limit{count + 100, count + 100};
+        if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+            *done_ = -1;
+            return 1;
+        }
+        std::vector<FileDescriptor> all;
+        for (unsigned i = 0; i < count; ++i) {
+            FileDescriptor one(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+            set_option(one.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+            if (!one.valid() || ::bind(one.get(), from.get(), from.size()) != 0) {
+                *done_ = -1;
+                return 2;
+            }
+            static_cast<void>(::connect(one.get(), there.get(), there.size()));
+            all.push_back(std::move(one));
+        }
+        for (const FileDescriptor& one : all) {
+            static_cast<void>(::send(one.get(), text.data(), text.size(), MSG_NOSIGNAL));
+        }
+        *done_ = 1;
+        for (;;) {
+            ::pause();
+        }
+    }
+
+    Shared<std::atomic<int>> done_;
+    Child child_;
+};
+
+/// What a probe that is sent now brings within a second, before the first repetition of its SYN.
+std::vector<RouteNotice::Kind> ask(PacketIo& io, RouteId route, LivenessProbe probe)
+{
+    const Time asked = clock_now();
+    io.probe_liveness(route, probe, asked);
+    std::vector<RouteNotice::Kind> heard;
+    while (clock_now() - asked < std::chrono::milliseconds(1050)) {
+        std::array<RouteNotice, 4> notices;
+        const std::size_t count = io.poll_notices(notices, clock_now());
+        for (const RouteNotice& notice : std::span(notices).first(count)) {
+            heard.push_back(notice.kind);
+        }
+        ::usleep(1000);
+    }
+    return heard;
+}
+
+using Kinds = std::vector<RouteNotice::Kind>;
+
+} // namespace
+
+TEST_CASE(
+    "udp: idle connections of strangers, however many, hide neither a stopped process nor a running one")
+{
+    Victim victim;
+    victim.process().signal(SIGSTOP);
+    const Strangers silent(victim.state().address, "127.0.0.2", 4000);
+    const Strangers talkative(victim.state().address, "127.0.0.3", 2000, "GET / HTTP/1.0\r\n\r\n");
+    ::usleep(4'000'000); // until the kernel tires of waiting for their first byte
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    RouteId route{};
+    REQUIRE(opened->io->resolve(victim.state().address, route) == Status::ok);
+    CHECK(ask(*opened->io, route, LivenessProbe::exists) == Kinds{RouteNotice::Kind::process_alive});
+    victim.process().signal(SIGCONT);
+    CHECK(ask(*opened->io, route, LivenessProbe::reads) ==
+          Kinds{RouteNotice::Kind::process_alive, RouteNotice::Kind::process_reads});
+}
+
+TEST_CASE("udp: one host that asks for ever keeps no other from asking")
+{
+    Victim victim;
+    std::vector<std::unique_ptr<Strangers>> strangers;
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    RouteId route{};
+    REQUIRE(opened->io->resolve(victim.state().address, route) == Status::ok);
+    for (int i = 0; i < 2; ++i) {
+        strangers.push_back(
+            std::make_unique<Strangers>(victim.state().address, "127.0.0.2", 1000, "srd read"));
+        CHECK(ask(*opened->io, route, LivenessProbe::reads) ==
+              Kinds{RouteNotice::Kind::process_alive, RouteNotice::Kind::process_reads});
+    }
+}
+
+TEST_CASE("udp: a process without descriptors answers all the same, and does not spin")
+{
+    Victim victim;
+    victim.state().starve = true;
+    REQUIRE(eventually([&] { return victim.state().starved.load(); }));
+    const Strangers strangers(victim.state().address, "127.0.0.2", 4, "srd read");
+    const std::int64_t before = victim.state().cpu_us;
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    RouteId route{};
+    REQUIRE(opened->io->resolve(victim.state().address, route) == Status::ok);
+    CHECK(ask(*opened->io, route, LivenessProbe::reads) ==
+          Kinds{RouteNotice::Kind::process_alive, RouteNotice::Kind::process_reads});
+    CHECK(victim.state().cpu_us - before < 500'000);
+}
+
+TEST_CASE("udp: a probe that is neither accepted nor refused says nothing")
+{
+    SocketAddress address = make_address("127.0.0.1");
+    const FileDescriptor full(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::bind(full.get(), address.get(), address.size()) == 0);
+    REQUIRE(::listen(full.get(), 3) == 0);
+    REQUIRE(bound_address(full, address) == 0);
+    std::vector<FileDescriptor> strangers;
+    for (int i = 0; i < 10; ++i) { // its queue is full
+        strangers.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        static_cast<void>(::connect(strangers.back().get(), address.get(), address.size()));
+    }
+    ::usleep(100'000);
+    const auto opened = open_udp(make_address("127.0.0.1"));
+    RouteId route{};
+    REQUIRE(opened->io->resolve(address, route) == Status::ok);
+    for (int i = 0; i < 3; ++i) {
+        CHECK(ask(*opened->io, route, LivenessProbe::exists).empty());
     }
 }
 

@@ -2,7 +2,9 @@
 //
 // The verbs backend beyond what every backend does: when packets take queue pairs and when sockets. In the
 // guest of tests/vm; elsewhere only what happens without a device.
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 
 #include <linux/if_ether.h>
@@ -10,8 +12,11 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
-#include "io/verbs/verbs_device.hpp"
 #include <srd/file_descriptor.hpp>
+
+#include "io/udp/udp_socket.hpp"
+#include "io/verbs/verbs_device.hpp"
+#include "io/verbs/verbs_routes.hpp"
 
 #include "support/catch.hpp"
 #include "support/io/verbs_pair.hpp"
@@ -243,6 +248,63 @@ TEST_CASE("verbs: a port that goes down and comes back is used again")
             return hosts.a.by_rdma() > before;
         }));
     }
+}
+
+TEST_CASE("verbs: who asks is answered only at the address of a peer, and nobody's answer counts unasked")
+{
+    if (skip_without_devices()) {
+        return;
+    }
+    Hosts hosts;
+    REQUIRE(hosts.open());
+    const FileDescriptor stranger(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    SocketAddress own = make_address("10.1.0.2");
+    REQUIRE(::bind(stranger.get(), own.get(), own.size()) == 0);
+    REQUIRE(bound_address(stranger, own) == 0);
+    const SocketAddress& victim = hosts.a.io->local_address();
+    for (const SocketAddress& named : {own, hosts.b.io->local_address()}) {
+        for (const std::uint32_t kind : {BypassKind::question, BypassKind::answer}) {
+            VerbsMessage message;
+            message.kind = kind;
+            message.queue_pair = 77;
+            set_sender(message, named);
+            REQUIRE(::sendto(stranger.get(), &message, sizeof(message), 0, victim.get(), victim.size()) ==
+                    static_cast<ssize_t>(sizeof(message)));
+        }
+    }
+    drain(*hosts.a.io, std::chrono::milliseconds(50));
+    std::array<char, 256> told{};
+    CHECK(::recv(stranger.get(), told.data(), told.size(), 0) < 0);
+    const std::uint64_t before = hosts.a.by_rdma();
+    CHECK(arrives(hosts.a, hosts.b, 4096));
+    CHECK(hosts.a.by_rdma() > before);
+}
+
+TEST_CASE("verbs: the second answer must name what the first named")
+{
+    VerbsWay way;
+    way.queue_pair = 5;
+    way.key = 6;
+    VerbsMessage answer;
+    answer.queue_pair = 5;
+    answer.key = 6;
+    CHECK(way.is_confirmed_by(answer));
+    answer.key = 7;
+    CHECK_FALSE(way.is_confirmed_by(answer));
+    answer.key = 6;
+    answer.queue_pair = 4;
+    CHECK_FALSE(way.is_confirmed_by(answer));
+}
+
+TEST_CASE("verbs: an address has one GID on every host")
+{
+    const ibv_gid four = gid_of(make_address("10.1.2.3", 7));
+    const std::array<std::uint8_t, 16> mapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3};
+    CHECK(std::equal(mapped.begin(), mapped.end(), std::begin(four.raw)));
+    const ibv_gid six = gid_of(make_address("fd01::9", 7));
+    CHECK(six.raw[0] == 0xfd);
+    CHECK(six.raw[1] == 1);
+    CHECK(six.raw[15] == 9);
 }
 
 TEST_CASE("verbs: paths differ in their UDP source port")
