@@ -39,7 +39,7 @@ Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine
                std::span<const std::byte> address, std::uint64_t seed)
     : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), peers(limits),
       packets(limits.tx_slots, limits.max_peers), outgoing(at_least(limits.tx_messages, 4)),
-      incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes),
+      incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes, random.next()),
       grants(effective_grant_budget(io_caps, engine_tuning))
 {
     SRD_CHECK(!address.empty() && address.size() <= identity.address.size());

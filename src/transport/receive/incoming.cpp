@@ -20,9 +20,9 @@ std::uint64_t held_footprint(const RxMessage& message) noexcept
 
 } // namespace
 
-IncomingPool::IncomingPool(std::uint32_t records, std::size_t payload_bytes)
-    : messages_(records), payloads_(payload_bytes), buckets_(std::bit_ceil(std::size_t{records})),
-      bucket_mask_(std::bit_ceil(std::size_t{records}) - 1)
+IncomingPool::IncomingPool(std::uint32_t records, std::size_t payload_bytes, std::uint64_t key)
+    : messages_(records), payloads_(payload_bytes), seams_(key),
+      buckets_(std::bit_ceil(std::size_t{records})), bucket_mask_(std::bit_ceil(std::size_t{records}) - 1)
 {
 }
 
@@ -117,7 +117,7 @@ bool IncomingPool::store(RxMessage& message, std::uint64_t offset,
     if (!payload.empty()) {
         std::memcpy(payloads_.data(message.chunk) + offset, payload.data(), payload.size());
     }
-    message.received += payload.size();
+    take(message, offset, payload.size());
     return true;
 }
 

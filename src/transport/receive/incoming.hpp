@@ -29,6 +29,7 @@
 
 #include "operation.hpp"
 #include "receive/payload_pool.hpp"
+#include "receive/seams.hpp"
 #include "wire/frames.hpp"
 
 namespace srd {
@@ -91,6 +92,7 @@ struct RxMessage : OneOf<EagerReceive, GrantedReceive, ReadReceive, WriteReceive
     std::array<iovec, max_iov> iov;
     std::uint64_t total = 0;
     std::uint64_t received = 0; ///< bytes arrived (placed, stored or discarded beyond the buffer)
+    std::uint64_t seams = 0;    ///< of the pieces that have arrived (Seams)
     std::uint64_t limit = 0;    ///< is_granted: bytes granted so far
     std::uint64_t cookie = 0;
     Envelope envelope;
@@ -111,7 +113,8 @@ class IncomingPool {
 public:
     using All = IndexList<&RxMessage::all>;
 
-    IncomingPool(std::uint32_t records, std::size_t payload_bytes);
+    /// `key`: random, for what peers must not be able to work out.
+    IncomingPool(std::uint32_t records, std::size_t payload_bytes, std::uint64_t key = 0);
 
     RxMessage& operator[](std::uint32_t index) noexcept { return messages_[index]; }
     const RxMessage& operator[](std::uint32_t index) const noexcept { return messages_[index]; }
@@ -137,6 +140,21 @@ public:
     void insert(std::uint32_t index) noexcept;
     void erase(std::uint32_t index) noexcept; ///< also if it is not in
     std::uint32_t find(std::uint32_t peer, std::uint32_t sequence, bool writing = false) const noexcept;
+
+    // -- Pieces
+
+    /// False: with this piece all bytes would have arrived by their number, and yet some would be missing.
+    bool may_take(const RxMessage& message, std::uint64_t offset, std::uint64_t size) const noexcept
+    {
+        return message.received + size < message.total ||
+               seams_.cover(message.seams + seams_.of(offset, size), message.total);
+    }
+    /// It has arrived.
+    void take(RxMessage& message, std::uint64_t offset, std::uint64_t size) const noexcept
+    {
+        message.received += size;
+        message.seams += seams_.of(offset, size);
+    }
 
     // -- Payload without a buffer
 
@@ -177,6 +195,7 @@ private:
 
     Slab<RxMessage> messages_;
     PayloadPool payloads_;
+    Seams seams_;
     LazyArray<std::uint32_t> buckets_; ///< index + 1 of the first record in the bucket, 0 = none
     std::size_t bucket_mask_;
     IndexList<&RxMessage::done> done_;
