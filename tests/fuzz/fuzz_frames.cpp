@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
 #include "fuzz/remote.hpp"
 
@@ -63,7 +64,7 @@ void disturb(Input& input, World& world, Remote& remote)
     case 5:
         return world.victim.take_half_next();
     case 6:
-        static_cast<void>(remote.meet(world.victim, how)); // as a process started anew
+        static_cast<void>(remote.meet(world.victim, how, how < 128 ? 8000 : 208 + how)); // as a new process
         return;
     default:
         return world.victim.open(remote.route());
@@ -108,9 +109,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 {
     // One world for thousands of inputs is what makes them cheap. An input that finds something must do it
     // alone, so whoever replays one takes a new world.
-    static std::unique_ptr<World> world;
+    static std::unique_ptr<World> kept;
     static unsigned served = 0;
     static const bool fresh = std::getenv("SRD_FUZZ_FRESH") != nullptr;
+    std::unique_ptr<World> world = std::move(kept); // not kept after a finding
     if (world == nullptr || fresh || ++served % 65536 == 0) {
         world = std::make_unique<World>();
     }
@@ -119,7 +121,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::uint8_t start = input.byte();
     const std::uint32_t first_psn = start < 128 ? start : 0U - (start - 128U);
     for (Remote& remote : world->remotes) {
-        if (!remote.meet(world->victim, first_psn)) {
+        if (!remote.meet(world->victim, first_psn, start % 8 == 6 ? 600 : Victim::max_packet)) {
             fail("a peer is not met");
         }
         world->victim.engine().on_route_notice(
@@ -129,6 +131,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (int steps = 0; !input.empty() && steps < 64; ++steps) {
         step(input, *world);
     }
+    if (start % 64 == 62) {
+        world->victim.engine().close(world->victim.now());
+        world->transmit();
+        world->victim.finish();
+        return 0;
+    }
     world->victim.finish();
+    kept = std::move(world);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "fuzz/input.hpp"
@@ -141,9 +142,10 @@ void step(Input& input, World& world)
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size)
 {
-    static std::unique_ptr<World> world;
+    static std::unique_ptr<World> kept;
     static unsigned served = 0;
     static const bool fresh = std::getenv("SRD_FUZZ_FRESH") != nullptr;
+    std::unique_ptr<World> world = std::move(kept); // not kept after a finding
     if (world == nullptr || fresh || ++served % 65536 == 0) {
         world = std::make_unique<World>();
     }
@@ -161,5 +163,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 #endif
     world->transmit();
     world->victim.finish();
+    kept = std::move(world);
     return 0;
 }

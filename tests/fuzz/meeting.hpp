@@ -21,6 +21,7 @@ struct Introduction {
     std::uint64_t incarnation = 1;
     std::uint64_t connection = 1; ///< to be put into packets to it
     std::uint32_t first_psn = 0;
+    std::uint32_t max_packet = Victim::max_packet;
     std::uint8_t flags = wire::hello_flag::answer_wanted;
     std::uint64_t to = 0; ///< the connection that its packet bears
 };
@@ -43,7 +44,7 @@ inline void put_hello(std::vector<std::byte>& out, const Introduction& self)
     std::copy(address.bytes().begin(), address.bytes().end(), identity.address.begin());
     identity.address_length = static_cast<std::uint8_t>(address.size());
     identity.incarnation = self.incarnation;
-    identity.max_packet = Victim::max_packet;
+    identity.max_packet = self.max_packet;
     identity.rx_buffer = 1U << 20;
     wire::HelloFrame hello = identity.hello();
     hello.flags = self.flags;

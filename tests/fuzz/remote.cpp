@@ -11,16 +11,18 @@ namespace srd::fuzz {
 
 using wire::FrameType;
 
-bool Remote::meet(Victim& victim, std::uint32_t first_psn)
+bool Remote::meet(Victim& victim, std::uint32_t first_psn, std::uint32_t max_packet)
 {
     ++self_.incarnation;
     ++self_.connection;
     self_.route = route_;
+    self_.max_packet = max_packet;
     self_.first_psn = next_psn_ = first_psn;
     next_sequence_ = 0;
     connection_ = 0;
     seen_count_ = made_count_ = 0;
     faults_ = 0;
+    flooded_ = 0;
     part_ = {};
     Made& made = begin();
     put_hello(made.bytes, self_);
@@ -46,7 +48,13 @@ void Remote::hear(std::span<const std::byte> packet)
     }
     wire::Reader reader(packet);
     const auto header = reader.take<wire::PacketHeader>();
-    if (!header || (header->flags & wire::packet_flag::sequenced) == 0) {
+    if (!header) {
+        return;
+    }
+    if ((header->flags & wire::packet_flag::sequenced) == 0) {
+        if (reader.peek() == static_cast<std::uint8_t>(FrameType::mtu_probe)) {
+            asked_ = reader.take<wire::MtuProbeFrame>().value_or(asked_);
+        }
         return;
     }
     if (wire::sequence_distance(header->psn, tx_next_) >= 0) {
@@ -206,6 +214,9 @@ void Remote::make(Input& input)
         }
         return;
     }
+    if (how >= 244) {
+        return flood(input);
+    }
     std::uint8_t flags = (how & 32U) != 0 ? wire::packet_flag::ack_requested : std::uint8_t{0};
     flags |= (how & 64U) != 0 ? wire::packet_flag::has_ack : std::uint8_t{0};
     Made& made = begin();
@@ -240,6 +251,12 @@ void Remote::put_unsequenced(Input& input, Made& made)
     const std::uint8_t how = input.byte();
     if (how < 64) {
         return; // only an acknowledgement, or a question for one
+    }
+    if (how < 96) {
+        wire::MtuProbeFrame answer = asked_;
+        answer.flags = wire::mtu_probe_flag::answer;
+        append_layout(made.bytes, answer);
+        return;
     }
     if (how < 128) {
         wire::MtuProbeFrame probe;

@@ -26,7 +26,7 @@ public:
 
     RouteId route() const noexcept { return RouteId{route_}; }
     /// Introduces itself anew. False: the victim does not want to know it.
-    bool meet(Victim& victim, std::uint32_t first_psn);
+    bool meet(Victim& victim, std::uint32_t first_psn, std::uint32_t max_packet = Victim::max_packet);
     /// A packet that the victim has sent to it.
     void hear(std::span<const std::byte> packet);
 
@@ -78,6 +78,7 @@ private:
     void put_read(Input& input, Bytes& out);
     void put_atomic(Input& input, Bytes& out);
     void put_answer(Input& input, Bytes& out);
+    void flood(Input& input);
     void cut(Input& input, std::size_t frames_at);
 
     bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
@@ -92,6 +93,7 @@ private:
     std::uint32_t tx_next_ = 0;
     std::uint8_t tx_attempt_ = 0;
     std::uint16_t faults_ = 0;
+    wire::MtuProbeFrame asked_; ///< the victim's latest question for the MTU
     struct {
         std::uint32_t sequence = 0;
         std::uint32_t total = 1;
@@ -102,6 +104,7 @@ private:
     std::vector<Made> made_;
     std::size_t made_count_ = 0;
     bool fetch_fails_ = false;
+    std::uint32_t flooded_ = 0; ///< numbers used by flood()
 };
 
 } // namespace srd::fuzz

@@ -45,7 +45,7 @@ std::uint32_t Remote::choose_sequence(Input& input)
 
 void Remote::put_frames(Input& input, Made& made, unsigned count, bool remote)
 {
-    fetch_fails_ = remote && count % 4 == 3;
+    fetch_fails_ = remote && input.byte() % 4 == 3;
     for (; count != 0 && made.bytes.size() < Victim::max_packet; --count) {
         put_frame(input, made, remote && count == 1);
     }
@@ -246,6 +246,62 @@ void Remote::put_atomic(Input& input, Bytes& out)
     const unsigned operands = ((frame.flags & wire::atomic_flag::has_operand) != 0 ? 1 : 0) +
                               ((frame.flags & wire::atomic_flag::has_compare) != 0 ? 1 : 0);
     out.resize(out.size() + std::size_t{operands} * length);
+}
+
+/// Many of what takes a record each: pieces of writes that are never finished, messages, atomics and requests
+/// ahead of their turn or in it.
+void Remote::flood(Input& input)
+{
+    const std::uint8_t how = input.byte();
+    const bool ahead = how % 8 >= 4;
+    for (unsigned packets = 1 + how / 8U; packets != 0; --packets) {
+        Made& made = begin();
+        wire::PacketHeader header;
+        header.flags = wire::packet_flag::sequenced;
+        header.connection = connection_;
+        header.psn = next_psn_++;
+        append_layout(made.bytes, header);
+        if (how % 4 == 0) {
+            wire::WriteHeader write;
+            write.handle = flooded_++;
+            write.range.key = ahead ? 99 : Victim::region_key;
+            write.length = 8;
+            write.total = 16;
+            write.whole = false;
+            std::array<std::byte, 64> head;
+            const std::byte* const end = wire::put_write(head.data(), write);
+            append_bytes(made.bytes, head.data(), static_cast<std::size_t>(end - head.data()));
+            put_payload(made, 0, 0, write.length, false);
+            continue;
+        }
+        for (unsigned frames = 8; frames != 0; --frames) {
+            const std::uint32_t sequence = ahead ? next_sequence_ + 1 + flooded_++ : next_sequence_++;
+            if (how % 4 == 1) {
+                std::array<std::byte, 64> head;
+                Envelope envelope;
+                envelope.flags.tagged = true;
+                envelope.tag = honest_tag | sequence;
+                const std::byte* const end =
+                    wire::put_message(head.data(), envelope, sequence, wire::no_handle, 600);
+                append_bytes(made.bytes, head.data(), static_cast<std::size_t>(end - head.data()));
+                put_payload(made, sequence, 0, 600, false);
+            } else if (how % 4 == 2) {
+                std::array<std::byte, 64> bytes;
+                const std::byte* const end =
+                    wire::put_request(bytes.data(), {}, sequence, sequence, 50'000, 0, {});
+                append_bytes(made.bytes, bytes.data(), static_cast<std::size_t>(end - bytes.data()));
+            } else {
+                wire::AtomicFrame atomic;
+                atomic.flags = wire::atomic_flag::fetch | wire::atomic_flag::has_operand;
+                atomic.length = 8;
+                atomic.sequence = sequence;
+                atomic.ranges = 1;
+                append_layout(made.bytes, atomic);
+                append_layout(made.bytes, wire::AtomicRange{0, 8, Victim::region_key});
+                made.bytes.resize(made.bytes.size() + 8);
+            }
+        }
+    }
 }
 
 /// To an atomic, a write or a read: a result, a fault, a denial.

@@ -398,7 +398,7 @@ void Victim::close(RouteId route)
 void Victim::finish()
 {
     tamper_ = {};
-    tampered_ = false;
+    tampered_ = unsent_next_ = false;
     for (std::uint32_t route = 0; route < max_routes_; ++route) {
         if (used_routes_[route]) {
             close(RouteId{route});
