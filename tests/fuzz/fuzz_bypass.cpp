@@ -167,9 +167,9 @@ void push(Input& input, World& world, RouteId id)
     if (way == nullptr) {
         return;
     }
-#ifdef SRD_FUZZ_CANARY
-    throw std::runtime_error("canary: a way is open");
-#endif
+    if (fuzz::canary()) {
+        throw std::runtime_error("canary: a way is open");
+    }
     std::array<std::byte, 300> bytes{};
     TxPacket packet;
     packet.iov_count = 1;

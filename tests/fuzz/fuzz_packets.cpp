@@ -252,9 +252,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     net.set_tap(&capture);
     Ledger ledger(1, config.messages, 3);
     Workload::Options options;
-#ifdef SRD_FUZZ_CANARY
-    options.forget_completion = true;
-#endif
+    options.forget_completion = canary();
     Workload honest0(ledger, 0, options);
     Workload honest1(ledger, 1, {});
     RmaLedger rma_ledger(ledger, config.operations, config.regions);
@@ -286,11 +284,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         until += microseconds(37);
     }
     const std::vector<bool> dead(3);
-#ifdef SRD_FUZZ_CANARY
-    const Time limit = clock.now() + std::chrono::seconds(1); // long enough for what does end
-#else
-    const Time limit = clock.now() + std::chrono::seconds(20);
-#endif
+    const Time limit = clock.now() + std::chrono::seconds(canary() ? 1 : 20);
     bool more = true;
     while (more && !(ledger.settled(dead) && rma_ledger.settled(dead))) {
         for (int events = 0; more && events < 500; ++events) {

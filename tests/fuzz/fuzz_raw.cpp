@@ -69,11 +69,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::copy_n(made.begin(), length, frame.get());
     FrameContent content;
     const FrameVerdict verdict = read_frame({frame.get(), length}, family.local, how % 4 >= 2, content);
-#ifdef SRD_FUZZ_CANARY
-    if (changed && verdict == FrameVerdict::ours) {
+    if (fuzz::canary() && changed && verdict == FrameVerdict::ours) {
         throw std::runtime_error("canary: a changed frame is ours");
     }
-#endif
     if (verdict != FrameVerdict::ours) {
         if (!changed) {
             throw std::runtime_error("an intact frame is not ours");

@@ -212,9 +212,9 @@ private:
                 packet.length > begin + ShmMapping::size() - at) {
                 fail("a packet lies outside the segment");
             }
-#ifdef SRD_FUZZ_CANARY
-            fail("canary: a packet was received");
-#endif
+            if (fuzz::canary()) {
+                fail("canary: a packet was received");
+            }
             if (packet.remote != nullptr) {
                 std::vector<std::byte> into(std::min<std::uint32_t>(packet.remote_length, 70'000));
                 const iovec memory{into.data(), into.size()};

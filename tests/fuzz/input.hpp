@@ -3,9 +3,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <span>
 
 namespace srd::fuzz {
+
+/// True in the run that must fail: the harness holds something against the code that is not so.
+inline bool canary()
+{
+    static const bool planted = std::getenv("SRD_FUZZ_CANARY") != nullptr;
+    return planted;
+}
 
 /// Reads the fuzzer's bytes; zero when they are used up.
 class Input {
