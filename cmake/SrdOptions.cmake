@@ -3,6 +3,7 @@
 option(SRD_BUILD_TESTS "Build the tests" ON)
 option(SRD_BUILD_BENCH "Build the benchmarks" ON)
 option(SRD_WERROR "Treat warnings as errors" OFF)
+option(SRD_FUZZ "Build the fuzz targets as libFuzzer programs (clang)" OFF)
 set(SRD_SANITIZE "" CACHE STRING "Sanitizers: address,undefined or thread; empty for none")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
@@ -43,4 +44,10 @@ if(SRD_SANITIZE)
     target_compile_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE} -fno-omit-frame-pointer
         -fno-sanitize-recover=all)
     target_link_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE})
+endif()
+if(SRD_FUZZ)
+    # What is fuzzed, not only the harness, tells the fuzzer which way it has taken. (Not what it compares: the
+    # harnesses know the format, and that costs a sixth of the time.)
+    target_compile_options(srd_options INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp)
+    target_link_options(srd_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()

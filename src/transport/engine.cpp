@@ -41,7 +41,7 @@ Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine
       seals(endpoint_seals), peers(limits), packets(limits.tx_slots, limits.max_peers),
       outgoing(at_least(limits.tx_messages, 4)),
       incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes, limits.max_peers,
-               {random.next(), random.next(), random.next()}),
+               {random.next(), random.next(), random.next(), random.next()}),
       grants(effective_grant_budget(io_caps, engine_tuning))
 {
     SRD_CHECK(!address.empty() && address.size() <= identity.address.size());

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "fuzz/input.hpp"
 #include "sim/run.hpp"
 #include "sim/scenarios.hpp"
 
@@ -234,10 +235,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     config.host.io.answers_liveness = true;
     config.error_bound = std::chrono::minutes(2);
     config.patience = std::chrono::seconds(60);
-#ifdef SRD_FUZZ_CANARY
-    config.work.forget_completion = true;
-    config.rma.forget_completion = true;
-#endif
+    config.work.forget_completion = fuzz::canary();
+    config.rma.forget_completion = fuzz::canary();
     config.trace = std::getenv("SRD_SIM_TRACE") != nullptr; // shows what a finding does
     set_trouble(config, data[1]);
     Accesses accesses(config);

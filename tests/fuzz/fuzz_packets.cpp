@@ -21,6 +21,7 @@
 #include <span>
 #include <vector>
 
+#include "fuzz/input.hpp"
 #include "fuzz/packet_parties.hpp"
 #include "sim/scenarios.hpp"
 #include "sim/workload.hpp"
@@ -34,26 +35,6 @@ using namespace srd::sim;
 using namespace srd::fuzz;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
-
-/// Reads the fuzzer's bytes; zero when they are used up.
-class Input {
-public:
-    Input(const std::uint8_t* data, std::size_t size) : rest_(data, size) {}
-    bool empty() const noexcept { return rest_.empty(); }
-    std::uint8_t byte() noexcept
-    {
-        if (rest_.empty()) {
-            return 0;
-        }
-        const std::uint8_t value = rest_.front();
-        rest_ = rest_.subspan(1);
-        return value;
-    }
-    std::uint32_t word() noexcept { return byte() | std::uint32_t{byte()} << 8; }
-
-private:
-    std::span<const std::uint8_t> rest_;
-};
 
 /// Keeps the packets that the attacker's host sends to host 0.
 class Capture final : public LossyNet::Tap {
@@ -270,7 +251,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Capture capture;
     net.set_tap(&capture);
     Ledger ledger(1, config.messages, 3);
-    Workload honest0(ledger, 0, {});
+    Workload::Options options;
+    options.forget_completion = canary();
+    Workload honest0(ledger, 0, options);
     Workload honest1(ledger, 1, {});
     RmaLedger rma_ledger(ledger, config.operations, config.regions);
     std::vector<std::unique_ptr<RmaApp>> accesses;
@@ -301,7 +284,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         until += microseconds(37);
     }
     const std::vector<bool> dead(3);
-    const Time limit = clock.now() + std::chrono::seconds(20);
+    const Time limit = clock.now() + std::chrono::seconds(canary() ? 1 : 20);
     bool more = true;
     while (more && !(ledger.settled(dead) && rma_ledger.settled(dead))) {
         for (int events = 0; more && events < 500; ++events) {

@@ -195,12 +195,12 @@ bool Inbound::poll_held(Event& event)
     Receiver& receiver = s_.peers[peer].connection.receiver;
     const std::uint32_t record =
         receiver.held() == 0 ? no_index : s_.incoming.find(peer, receiver.message_next());
-    if (record == no_index) {
+    // What is not held is a message that its sender has never finished, 2^32 numbers ago.
+    if (record == no_index || s_.incoming[record].stage != RxMessage::Stage::held) {
         s_.reader.set_turn_of(no_index);
         return false;
     }
     RxMessage& message = s_.incoming[record];
-    SRD_CHECK(message.stage == RxMessage::Stage::held);
     receiver.on_unheld();
     s_.incoming.unhold(message);
     if (message.is<GrantedReceive>() || message.complete()) {

@@ -31,6 +31,7 @@
 
 #include "operation.hpp"
 #include "receive/payload_pool.hpp"
+#include "receive/seams.hpp"
 #include "wire/frames.hpp"
 
 namespace srd {
@@ -93,6 +94,7 @@ struct RxMessage : OneOf<EagerReceive, GrantedReceive, ReadReceive, WriteReceive
     std::array<iovec, max_iov> iov;
     std::uint64_t total = 0;
     std::uint64_t received = 0; ///< bytes arrived (placed, stored or discarded beyond the buffer)
+    std::uint64_t seams = 0;    ///< of the pieces that have arrived (Seams)
     std::uint64_t limit = 0;    ///< is_granted: bytes granted so far
     std::uint64_t cookie = 0;
     Envelope envelope;
@@ -113,8 +115,9 @@ class IncomingPool {
 public:
     using All = IndexList<&RxMessage::all>;
 
-    /// Of the hash of (peer, sequence), which peers choose: random numbers.
-    using HashKey = std::array<std::uint64_t, 3>;
+    /// Random, for what peers must not be able to work out: of the hash of (peer, sequence), which they
+    /// choose, and of the seams.
+    using HashKey = std::array<std::uint64_t, 4>;
 
     IncomingPool(std::uint32_t records, std::size_t payload_bytes, std::uint32_t peers, const HashKey& key);
 
@@ -151,6 +154,21 @@ public:
 
     /// Records in the bucket of (peer, sequence): for tests.
     std::size_t bucket_size(std::uint32_t peer, std::uint32_t sequence) const noexcept;
+
+    // -- Pieces
+
+    /// False: with this piece all bytes would have arrived by their number, and yet some would be missing.
+    bool may_take(const RxMessage& message, std::uint64_t offset, std::uint64_t size) const noexcept
+    {
+        return message.received + size < message.total ||
+               seams_.cover(message.seams + seams_.of(offset, size), message.total);
+    }
+    /// It has arrived.
+    void take(RxMessage& message, std::uint64_t offset, std::uint64_t size) const noexcept
+    {
+        message.received += size;
+        message.seams += seams_.of(offset, size);
+    }
 
     // -- Payload without a buffer
 
@@ -197,6 +215,7 @@ private:
 
     Slab<RxMessage> messages_;
     PayloadPool payloads_;
+    Seams seams_;
     LazyArray<Share> shares_;          ///< by peer
     LazyArray<std::uint32_t> buckets_; ///< index + 1 of the first record in the bucket, 0 = none
     int bucket_bits_;

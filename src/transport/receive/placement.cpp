@@ -63,7 +63,8 @@ FrameResult Placement::on_eager(const wire::EagerFrame& frame, Event& event)
     }
     RxMessage& message = s_.incoming[record];
     if (!message.is<EagerReceive>() || message.total != frame.total ||
-        message.received + frame.payload.size() > frame.total) {
+        message.received + frame.payload.size() > frame.total ||
+        !s_.incoming.may_take(message, frame.offset, frame.payload.size())) {
         return FrameResult::malformed;
     }
     place(message, frame.offset, {frame.payload, frame.payload.size(), false});
@@ -108,7 +109,7 @@ FrameResult Placement::on_data(const wire::DataPiece& frame)
     }
     const std::uint64_t size = frame.payload.size;
     if (frame.offset > message.limit || size > message.limit - frame.offset ||
-        size > message.limit - message.received) {
+        size > message.limit - message.received || !s_.incoming.may_take(message, frame.offset, size)) {
         return FrameResult::malformed;
     }
     if (!place(message, frame.offset, frame.payload)) {
@@ -186,7 +187,9 @@ bool Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payl
     const iovec stored = has_chunk ? iovec{s_.incoming.stored(message), message.total} : iovec{};
     const bool placed = s_.reader.copy_payload(
         payload, has_chunk ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
-    message.received += placed ? payload.size : 0;
+    if (placed) {
+        s_.incoming.take(message, offset, payload.size);
+    }
     return placed;
 }
 

@@ -47,7 +47,7 @@ struct Granting {
         grants.check(outstanding, wanting);
     }
 
-    IncomingPool pool{64, 4096, 8, {1, 3, 5}};
+    IncomingPool pool{64, 4096, 8, {1, 3, 5, 7}};
     IncomingPool::All all;
     Grants grants{budget};
     std::uint64_t quantum = 100;

@@ -33,7 +33,7 @@ struct Incoming {
     }
 
     // The hash adds them, so that tests know which records meet in one bucket.
-    IncomingPool pool{capacity, budget, 256, {0, std::uint64_t{1} << 58U, std::uint64_t{1} << 58U}};
+    IncomingPool pool{capacity, budget, 256, {0, std::uint64_t{1} << 58U, std::uint64_t{1} << 58U, 7}};
     IncomingPool::All all;
 };
 
@@ -103,7 +103,7 @@ TEST_CASE("IncomingPool: the same for the bytes of payload, of which any peer ma
 TEST_CASE("IncomingPool: numbers that a peer chooses to meet in one bucket do not, without the key")
 {
     constexpr std::uint32_t many = 1U << 14U;
-    IncomingPool pool(many, 4096, 2, {0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0});
+    IncomingPool pool(many, 4096, 2, {0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 7});
     IncomingPool::All all;
     for (std::uint32_t i = 0; i < many; ++i) {
         pool.insert(pool.create(all, 1, i * many, false));

@@ -244,6 +244,37 @@ TEST_CASE("Placement: more bytes than were granted are malformed, wherever they 
     CHECK(world.message(record).received == 4000);
 }
 
+TEST_CASE("Placement: pieces that overlap do not make a message complete that lacks others")
+{
+    World world;
+    world.take(world.a, eager(0, 100, 0, 50)); // parked: what is lacking would be what the memory held before
+    const std::uint32_t parked = world.park();
+    CHECK(world.take(world.a, eager(0, 100, 0, 50)) == FrameResult::malformed);
+    CHECK(world.take(world.a, eager(0, 100, 49, 50)) == FrameResult::malformed);
+    CHECK_FALSE(world.message(parked).complete());
+    CHECK(world.take(world.a, eager(0, 100, 50, 50)) == FrameResult::next);
+    REQUIRE(world.accept(MessageId{parked}, 100) == Status::ok);
+    CHECK(world.outcome == Accepted::complete);
+    CHECK(world.buffer == filler(100));
+
+    world.take(world.a, eager(1, 100, 0, 40)); // in a buffer
+    REQUIRE(world.accept(current_message, 100) == Status::ok);
+    CHECK(world.take(world.a, eager(1, 100, 30, 40)) == FrameResult::next); // not noticed before the end
+    CHECK(world.take(world.a, eager(1, 100, 70, 20)) == FrameResult::malformed);
+    CHECK(world.take(world.a, eager(1, 100, 80, 20)) == FrameResult::malformed);
+    CHECK_FALSE(world.placement.poll_done(world.event));
+
+    world.take(world.a, request(2, 2000)); // granted
+    REQUIRE(world.accept(current_message, 2000) == Status::ok);
+    const std::uint32_t granted = world.peer(world.a).incoming.back();
+    CHECK(world.take(world.a, data(2, granted, 2000, 1000, 1000)) == FrameResult::next);
+    CHECK(world.take(world.a, data(2, granted, 2000, 1000, 1000)) == FrameResult::malformed);
+    CHECK(world.take(world.a, data(2, granted, 2000, 0, 0)) == FrameResult::next);
+    CHECK(world.take(world.a, data(2, granted, 2000, 0, 1000)) == FrameResult::next);
+    REQUIRE(world.placement.poll_done(world.event));
+    CHECK(world.buffer == filler(2000));
+}
+
 TEST_CASE("Placement: data for something else is ignored")
 {
     World world;
