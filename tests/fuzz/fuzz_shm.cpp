@@ -34,7 +34,7 @@ struct Segment : ShmSegment {
     Segment()
     {
         std::string error;
-        if (open(error) != 0) {
+        if (open(SocketAddress::of_ipv4(INADDR_LOOPBACK, 1), error) != 0) {
             throw std::runtime_error(error);
         }
         for (std::uint32_t ring = 0; ring < rings; ++ring) {
@@ -69,7 +69,8 @@ struct Segment : ShmSegment {
 struct World {
     Segment own;
     Segment liar;
-    std::shared_ptr<ShmMapping> seen = open_shm_segment(liar.header().token); ///< as the reader maps it
+    std::shared_ptr<ShmMapping> seen =
+        open_shm_segment(liar.header().identity.token); ///< as the reader maps it
     std::vector<std::byte> readable = std::vector<std::byte>(64 << 10);
 };
 

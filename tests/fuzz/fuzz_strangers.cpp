@@ -25,14 +25,14 @@ constexpr std::uint32_t records = 6;
 
 struct World {
     Victim victim{records, addresses};
-    std::array<std::uint64_t, addresses> met{}; ///< identifiers that the victim has told to each
+    std::array<std::uint64_t, addresses + 1> told{}; ///< identifiers that the victim has told to each
     std::vector<std::vector<std::byte>> burst;
 
     void transmit()
     {
         victim.transmit([this](RouteId route, std::span<const std::byte> packet) {
             if (const auto answer = heard_hello(packet)) {
-                met[index_of(route)] = answer->connection;
+                told[index_of(route) % told.size()] = answer->connection;
             }
         });
     }
@@ -51,19 +51,21 @@ struct World {
 std::uint64_t choose_identifier(Input& input, const World& world, std::uint32_t route)
 {
     const std::uint8_t how = input.byte();
-    return how < 128 ? world.met[route] : how < 192 ? world.met[how % addresses] : how % 4U;
+    return how < 128 ? world.told[route] : how < 192 ? world.told[how % addresses] : how % 4U;
 }
 
 void introduce(Input& input, World& world, std::uint8_t what)
 {
-    Introduction self;
+    Claim self;
     self.route = input.byte() % (addresses + 1); // the last is nobody's
     const std::uint8_t how = input.byte();
     self.incarnation = how % 4;
     self.connection = how / 4 % 4;
-    self.flags = how < 192 ? wire::hello_flag::answer_wanted : how % 4;
+    self.flags = how < 192 ? wire::hello_flag::answer_wanted : how % 16;
     self.first_psn = how < 240 ? how : 0U - how;
-    self.to = what % 2 == 0 ? 0 : choose_identifier(input, world, self.route % addresses);
+    const bool proves = what % 8 == 1 || (what % 16 == 10);
+    self.to = proves ? choose_identifier(input, world, self.route) : 0;
+    self.flags |= proves && what % 32 >= 16 ? wire::hello_flag::met : 0;
     auto& packet = world.burst.emplace_back();
     put_hello(packet, self);
     for (unsigned changes = what >= 192 ? input.byte() % 4U : 0; changes != 0; --changes) {
@@ -81,7 +83,7 @@ void put_packet(Input& input, World& world)
     wire::PacketHeader header;
     const std::uint8_t how = input.byte();
     header.version = how % 32 == 31 ? input.byte() : wire::protocol_version;
-    header.flags = how / 4 % 32;
+    header.flags = how < 192 ? how / 4 % 16 : how / 4; // the latter are sealed and authenticated
     header.psn = how % 4 == 0 ? input.byte() : static_cast<std::uint32_t>(input.number());
     header.connection = choose_identifier(input, world, input.byte() % addresses);
     append_layout(packet, header);
@@ -149,7 +151,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (world == nullptr || fresh || ++served % 65536 == 0) {
         world = std::make_unique<World>();
     }
-    world->met = {};
+    world->told = {};
     Input input(data, size);
     world->victim.set_mood(input.byte());
     for (int steps = 0; !input.empty() && steps < 64; ++steps) {

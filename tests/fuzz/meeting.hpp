@@ -15,8 +15,8 @@
 
 namespace srd::fuzz {
 
-/// What a stranger says of itself.
-struct Introduction {
+/// What a stranger says of itself: an introduction, or under the identifier that it was told, the proof.
+struct Claim {
     std::uint32_t route = 0; ///< of its address
     std::uint64_t incarnation = 1;
     std::uint64_t connection = 1; ///< to be put into packets to it
@@ -37,7 +37,7 @@ void append_layout(std::vector<std::byte>& out, const T& layout)
     append_bytes(out, &layout, sizeof(layout));
 }
 
-inline void put_hello(std::vector<std::byte>& out, const Introduction& self)
+inline void put_hello(std::vector<std::byte>& out, const Claim& self)
 {
     const SocketAddress address = Victim::address_of(self.route);
     Identity identity;
@@ -60,6 +60,7 @@ inline void put_hello(std::vector<std::byte>& out, const Introduction& self)
 struct Answer {
     std::uint64_t connection = 0;
     std::uint32_t first_psn = 0;
+    bool met = false; ///< it has a record of us
 };
 inline std::optional<Answer> heard_hello(std::span<const std::byte> packet)
 {
@@ -70,10 +71,10 @@ inline std::optional<Answer> heard_hello(std::span<const std::byte> packet)
         return std::nullopt;
     }
     const auto hello = reader.take<wire::HelloFrame>();
-    if (!hello || (hello->flags & wire::hello_flag::no_room) != 0) {
+    if (!hello || (hello->flags & (wire::hello_flag::no_room | wire::hello_flag::key_wanted)) != 0) {
         return std::nullopt;
     }
-    return Answer{hello->connection, hello->first_psn};
+    return Answer{hello->connection, hello->first_psn, (hello->flags & wire::hello_flag::met) != 0};
 }
 
 } // namespace srd::fuzz

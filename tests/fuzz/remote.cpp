@@ -19,20 +19,28 @@ bool Remote::meet(Victim& victim, std::uint32_t first_psn, std::uint32_t max_pac
     self_.max_packet = max_packet;
     self_.first_psn = next_psn_ = first_psn;
     next_sequence_ = 0;
-    connection_ = 0;
+    told_ = connection_ = 0;
     seen_count_ = made_count_ = 0;
     faults_ = 0;
     flooded_ = 0;
     part_ = {};
-    Made& made = begin();
-    put_hello(made.bytes, self_);
+    exchange(victim, self_);
+    Claim proof = self_;
+    proof.to = told_;
+    proof.flags |= wire::hello_flag::met;
+    exchange(victim, proof);
+    return connection_ != 0;
+}
+
+void Remote::exchange(Victim& victim, const Claim& claim)
+{
+    put_hello(begin().bytes, claim);
     send(victim, false);
     victim.transmit([&](RouteId route, std::span<const std::byte> packet) {
         if (route == RouteId{route_}) {
             hear(packet);
         }
     });
-    return connection_ != 0;
 }
 
 // -- What the victim says ---------------------------------------------------------------
@@ -40,11 +48,7 @@ bool Remote::meet(Victim& victim, std::uint32_t first_psn, std::uint32_t max_pac
 void Remote::hear(std::span<const std::byte> packet)
 {
     if (const auto answer = heard_hello(packet)) {
-        if (connection_ != answer->connection) {
-            connection_ = answer->connection;
-            tx_first_ = tx_next_ = answer->first_psn;
-        }
-        return;
+        return hear_hello(*answer);
     }
     wire::Reader reader(packet);
     const auto header = reader.take<wire::PacketHeader>();
@@ -74,6 +78,18 @@ void Remote::hear(std::span<const std::byte> packet)
             fail("the victim sends what does not parse");
         }
         note(frame);
+    }
+}
+
+/// Of a connection that it has met us under, both count anew.
+void Remote::hear_hello(const Answer& answer)
+{
+    told_ = answer.connection;
+    if (answer.met && connection_ != answer.connection) {
+        connection_ = answer.connection;
+        tx_first_ = tx_next_ = answer.first_psn;
+        next_psn_ = self_.first_psn;
+        next_sequence_ = 0;
     }
 }
 
@@ -275,11 +291,15 @@ void Remote::put_unsequenced(Input& input, Made& made)
         return;
     }
     made.bytes.clear();
-    Introduction hello = self_;
-    hello.to = how % 2 == 0 ? connection_ : 0;
-    hello.flags = how / 2 % 4;
+    Claim hello = self_;
+    hello.to = how % 2 == 0 ? connection_ : how % 4 == 1 ? told_ : 0;
+    hello.flags = how / 2 % 16;
+    if (how < 224) {
+        hello.flags &= wire::hello_flag::answer_wanted | wire::hello_flag::met;
+    }
     hello.incarnation += how % 16 == 15 ? 1 : 0;
     hello.connection += how % 32 >= 30 ? 1 : 0;
+    hello.route ^= how % 64 == 58 ? 1 : 0; // of the other's address
     put_hello(made.bytes, hello);
 }
 
@@ -322,6 +342,7 @@ void Remote::send(Victim& victim, bool tamper)
             packets[i].remote_length = made.remote_length;
             packets[i].mapping_id = static_cast<std::uint32_t>(i);
             packets[i].remote = this;
+            packets[i].local = true;
         }
     }
     victim.set_tamper(tamper && count != 0 ? std::span(made_[count - 1].bytes) : std::span<std::byte>{});

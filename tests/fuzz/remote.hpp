@@ -25,7 +25,8 @@ public:
     explicit Remote(std::uint32_t route) : route_(route) {}
 
     RouteId route() const noexcept { return RouteId{route_}; }
-    /// Introduces itself anew. False: the victim does not want to know it.
+    /// Introduces itself anew, and proves that it has heard the answer. False: the victim does not want to
+    /// know it.
     bool meet(Victim& victim, std::uint32_t first_psn, std::uint32_t max_packet = Victim::max_packet);
     /// A packet that the victim has sent to it.
     void hear(std::span<const std::byte> packet);
@@ -55,6 +56,9 @@ private:
         std::uint64_t offset = 0;
     };
 
+    void hear_hello(const Answer& answer);
+    /// Sends a hello, and hears what the victim says to it.
+    void exchange(Victim& victim, const Claim& claim);
     void note(const wire::Frame& frame);
     void note(wire::FrameType type, std::uint32_t sequence, std::uint32_t handle, std::uint64_t length);
     Seen& pick(Input& input, wire::FrameType type);
@@ -84,8 +88,9 @@ private:
     bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
 
     std::uint32_t route_;
-    Introduction self_;
-    std::uint64_t connection_ = 0; ///< of the victim's; 0: not met
+    Claim self_;
+    std::uint64_t told_ = 0;       ///< the identifier in the victim's latest hello
+    std::uint64_t connection_ = 0; ///< the one under which it has met us; 0: it has not
 
     std::uint32_t next_psn_ = 0;
     std::uint32_t next_sequence_ = 0;

@@ -89,8 +89,11 @@ SocketAddress Victim::address_of(std::uint32_t route)
 Victim::Victim(std::uint32_t max_peers, std::uint32_t max_routes)
     : max_routes_(max_routes), engine_(small_caps(*this), small_limits(max_peers, max_routes), Tuning{},
                                        counters_, address_.bytes(), 1),
-      used_routes_(max_routes)
+      resolved_(max_routes), used_routes_(max_routes)
 {
+    for (std::uint32_t route = 0; route < max_routes; ++route) {
+        addresses_.push_back(address_of(route));
+    }
 }
 
 iovec Victim::Buffer::begin(std::size_t bytes)
@@ -159,13 +162,41 @@ void Victim::on_event(const Event& event)
     }
 }
 
+/// PacketIo::resolve, and what the engine is told of the route.
+RouteInfo Victim::route_info(RouteId route)
+{
+    resolved_[index_of(route)] = used_routes_[index_of(route)] = true;
+    return {route, addresses_[index_of(route)].bytes(), max_packet, 4};
+}
+
+/// As Pass::meet(), with a backend that knows few addresses.
 void Victim::on_hello(const Event& event)
 {
     SocketAddress address;
-    if (SocketAddress::parse(event.payload, address) && address.port() < max_routes_) {
-        const RouteId route{address.port()};
-        used_routes_[address.port()] = true;
-        engine_.accept_hello(route, max_packet, now_, 4);
+    if (reply_count_ == replies_.size() || !SocketAddress::parse(event.payload, address)) {
+        return;
+    }
+    const RouteId route{address.port()};
+    const bool has_route = index_of(route) < max_routes_ && address == addresses_[index_of(route)];
+    const bool is_known = has_route && resolved_[index_of(route)];
+    if (is_known) {
+        used_routes_[index_of(route)] = true; // it may be told what its record is called, and use it
+    }
+    Reply& reply = replies_[reply_count_];
+    reply.route = route;
+    Introduction todo =
+        engine_.on_introduction(is_known ? route : no_id<RouteId>, address.bytes(), reply.packet, now_);
+    if (todo == Introduction::accept) {
+        if (!has_route) {
+            return;
+        }
+        todo = engine_.accept_hello(route_info(route), reply.packet, now_);
+        if (todo == Introduction::accept) {
+            fail("who was accepted is to be accepted again");
+        }
+    }
+    if (todo == Introduction::answer) {
+        ++reply_count_;
     }
 }
 
@@ -311,11 +342,10 @@ void Victim::submit(RouteId route, const Wish& wish)
     const std::size_t pieces = wish.pieces % 2 == 0 ? 2 : 1;
     Operation operation;
     operation.kind = wish.kind;
-    operation.peer = engine_.open_peer(route, max_packet, now_, 4);
+    operation.peer = engine_.open_peer(route_info(route), now_);
     if (operation.peer == no_id<PeerId>) {
         return;
     }
-    used_routes_[index_of(route)] = true;
     operation.iov = std::span(local).first(pieces);
     operation.level = wish.level;
     operation.copy_payload = wish.copied && wish.kind != OperationKind::read;
@@ -381,14 +411,12 @@ std::span<const std::byte> Victim::gathered(const TxPacket& packet)
 
 void Victim::open(RouteId route)
 {
-    if (engine_.open_peer(route, max_packet, now_, 4) != no_id<PeerId>) {
-        used_routes_[index_of(route)] = true;
-    }
+    static_cast<void>(engine_.open_peer(route_info(route), now_));
 }
 
 void Victim::close(RouteId route)
 {
-    const PeerId peer = engine_.open_peer(route, max_packet, now_, 4);
+    const PeerId peer = engine_.open_peer(route_info(route), now_);
     if (peer != no_id<PeerId>) {
         engine_.close_peer(peer, now_);
     }

@@ -19,6 +19,7 @@
 #include <srd/counters.hpp>
 
 #include "engine.hpp"
+#include "progress.hpp"
 
 namespace srd::fuzz {
 
@@ -63,10 +64,15 @@ public:
 
     /// The packets of one burst, and all that follows from them.
     void receive(std::span<const RxPacket> packets);
-    /// Hands what the engine sends to `sink(route, bytes)`.
+    /// Hands what the engine sends to `sink(route, bytes)`: first the answers to those who introduced
+    /// themselves, who need not have a route.
     template <typename Sink>
     void transmit(Sink&& sink)
     {
+        for (const Reply& reply : std::span(replies_).first(reply_count_)) {
+            sink(reply.route, reply.packet.bytes());
+        }
+        reply_count_ = 0;
         std::array<TxPacket, 32> packets;
         for (int round = 0; round < 8; ++round) {
             const std::size_t built = engine_.poll_transmit(packets, now_);
@@ -102,7 +108,7 @@ public:
     /// Does something with the message parked longest: accepts it, or discards it.
     void take_parked(bool discard);
 
-    /// The address resolves to that route: its port, if there are so many.
+    /// The address resolves to that route, its port, if there are so many.
     static SocketAddress address_of(std::uint32_t route);
     void open(RouteId route);
     void close(RouteId route);
@@ -128,6 +134,12 @@ private:
         bool awaited = false;
     };
 
+    /// To somebody who introduced himself.
+    struct Reply {
+        RouteId route{};
+        HelloPacket packet;
+    };
+
     /// Where a peer on this host has its bytes: at their sequence.
     Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
               std::span<const iovec> into) noexcept override;
@@ -136,6 +148,7 @@ private:
     void drain();
     void on_event(const Event& event);
     void on_hello(const Event& event);
+    RouteInfo route_info(RouteId route);
     void on_message(const Event& event);
     void on_access(const Event& event);
     void on_done(const Event& event);
@@ -159,7 +172,11 @@ private:
     std::vector<Event> parked_;
     std::vector<std::byte> region_ = std::vector<std::byte>(region_size);
     std::vector<std::byte> packet_;
-    std::vector<bool> used_routes_;
+    std::vector<SocketAddress> addresses_; ///< by route
+    std::vector<bool> resolved_;           ///< routes that were ever used
+    std::vector<bool> used_routes_;        ///< since the last finish()
+    std::array<Reply, max_answers> replies_;
+    std::size_t reply_count_ = 0;
 };
 
 } // namespace srd::fuzz
