@@ -16,7 +16,6 @@
 
 #include "seal/crypto_library.hpp"
 #include "seal/hello_auth.hpp"
-#include "seal/message_seal.hpp"
 #include "seal/sealed_session.hpp"
 
 namespace srd::bench {
@@ -87,6 +86,56 @@ struct Ends {
     }
 
     std::unique_ptr<SealedSession> a, b;
+};
+
+/// `pieces`: how many the packet's memory is cut into, the first of 64 bytes.
+void packet_row(const KeyRing& ring, HmacSha256& hmac, Cipher cipher, std::size_t size, std::size_t pieces)
+{
+    Ends ends(ring, hmac, cipher);
+    std::vector<std::byte> packet(size);
+    std::vector<iovec> iov{{packet.data(), size}};
+    if (pieces == 2) {
+        iov = {{packet.data(), 64}, {packet.data() + 64, size - 64}};
+    }
+    const std::size_t stride = size + SealedSession::overhead;
+    std::vector<std::byte> sealed(stride * batch);
+    const double seal_ns = median_ns(
+        [] {}, [&](std::size_t i) { require(ends.a->seal(iov, &sealed[i * stride]) == stride, "seal"); });
+    const auto prepare = [&] {
+        for (std::size_t i = 0; i < batch; ++i) {
+            require(ends.a->seal(iov, &sealed[i * stride]) == stride, "seal");
+        }
+    };
+    Ends fresh(ring, hmac, cipher); // its receiver has seen none of those
+    ends = std::move(fresh);
+    const double open_ns = median_ns(prepare, [&](std::size_t i) {
+        require(ends.b->open(std::span(&sealed[i * stride], stride)) == OpenResult::opened, "open");
+    });
+    std::printf("%-18s %7zu %7zu %9.0f %9.0f %9.2f %9.2f\n",
+                cipher == Cipher::aes_128_gcm ? "AES-128-GCM" : "ChaCha20-Poly1305", size, iov.size(),
+                seal_ns, open_ns, static_cast<double>(size) / seal_ns, static_cast<double>(size) / open_ns);
+}
+
+void single_rows(const KeyRing& ring, HmacSha256& hmac)
+{
+    HelloAuth auth(ring, CipherOffer::prefers_aes);
+    std::vector<std::byte> hello(104 + HelloAuth::trailer_size);
+    const std::span all(hello);
+    const double append_ns = median_ns(
+        [] {}, [&](std::size_t) { auth.append(all.first(104), all.last<HelloAuth::trailer_size>()); });
+    const double verify_ns = median_ns(
+        [] {},
+        [&](std::size_t) { require(auth.verify(hello).result == HelloAuth::Result::authentic, "verify"); });
+    std::printf("introduction (104 bytes): append %.0f ns, verify %.0f ns\n", append_ns, verify_ns);
+
+    const SealedSide one{ring.sending(), 1, 2, address};
+    const SealedSide two{ring.sending(), 3, 4, address};
+    a = SealedSession::make(hmac, 1, cipher, one, two);
+    b = SealedSession::make(hmac, 1, cipher, two, one);
+    require(a && b, "no memory");
+}
+
+std::unique_ptr<SealedSession> a, b;
 };
 
 /// `pieces`: how many the packet's memory is cut into, the first of 64 bytes.

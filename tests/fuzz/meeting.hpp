@@ -58,6 +58,7 @@ inline void put_hello(std::vector<std::byte>& out, const Claim& self)
 
 /// What the engine says of itself in a packet to us, if that is a hello.
 struct Answer {
+    std::uint64_t incarnation = 0;
     std::uint64_t connection = 0;
     std::uint32_t first_psn = 0;
     bool met = false; ///< it has a record of us
@@ -74,7 +75,8 @@ inline std::optional<Answer> heard_hello(std::span<const std::byte> packet)
     if (!hello || (hello->flags & (wire::hello_flag::no_room | wire::hello_flag::key_wanted)) != 0) {
         return std::nullopt;
     }
-    return Answer{hello->connection, hello->first_psn, (hello->flags & wire::hello_flag::met) != 0};
+    return Answer{hello->incarnation, hello->connection, hello->first_psn,
+                  (hello->flags & wire::hello_flag::met) != 0};
 }
 
 } // namespace srd::fuzz

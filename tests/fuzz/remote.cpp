@@ -21,6 +21,11 @@ bool Remote::meet(Victim& victim, std::uint32_t first_psn, std::uint32_t max_pac
     next_sequence_ = 0;
     told_ = connection_ = 0;
     seen_count_ = made_count_ = 0;
+    meddling_ = Meddling::none;
+    sealed_.clear();
+    if (seals_ != nullptr) {
+        seals_->end(0);
+    }
     faults_ = 0;
     flooded_ = 0;
     part_ = {};
@@ -47,8 +52,9 @@ void Remote::exchange(Victim& victim, const Claim& claim)
 
 void Remote::hear(std::span<const std::byte> packet)
 {
+    packet = seals_ != nullptr ? opened(packet) : packet;
     if (const auto answer = heard_hello(packet)) {
-        return hear_hello(*answer);
+        return hear_hello(*answer, packet);
     }
     wire::Reader reader(packet);
     const auto header = reader.take<wire::PacketHeader>();
@@ -82,7 +88,7 @@ void Remote::hear(std::span<const std::byte> packet)
 }
 
 /// Of a connection that it has met us under, both count anew.
-void Remote::hear_hello(const Answer& answer)
+void Remote::hear_hello(const Answer& answer, std::span<const std::byte> packet)
 {
     told_ = answer.connection;
     if (answer.met && connection_ != answer.connection) {
@@ -90,6 +96,9 @@ void Remote::hear_hello(const Answer& answer)
         tx_first_ = tx_next_ = answer.first_psn;
         next_psn_ = self_.first_psn;
         next_sequence_ = 0;
+        if (seals_ != nullptr) {
+            begin_session(answer, packet);
+        }
     }
 }
 
@@ -142,6 +151,7 @@ Remote::Made& Remote::begin()
     Made& made = made_[made_count_++];
     made.bytes.clear();
     made.remote_length = 0;
+    made.finished = false;
     return made;
 }
 
@@ -221,6 +231,9 @@ void Remote::make_acknowledgement()
 
 void Remote::make(Input& input)
 {
+    if (seals_ != nullptr) {
+        choose_meddling(input);
+    }
     const std::uint8_t how = input.byte();
     if (how >= 248) { // bytes of the input
         Made& made = begin();
@@ -332,6 +345,9 @@ void Remote::cut(Input& input, std::size_t frames_at)
 
 void Remote::send(Victim& victim, bool tamper)
 {
+    if (seals_ != nullptr) {
+        seal_all();
+    }
     std::array<RxPacket, 64> packets;
     const std::size_t count = std::min(made_count_, packets.size());
     for (std::size_t i = 0; i < count; ++i) {

@@ -10,7 +10,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "fuzz/input.hpp"
@@ -22,7 +24,11 @@ namespace srd::fuzz {
 
 class Remote final : public RemoteBytes {
 public:
-    explicit Remote(std::uint32_t route) : route_(route) {}
+    /// `seals`: null, or it has the job's key.
+    explicit Remote(std::uint32_t route, std::unique_ptr<EndpointSeals> seals = nullptr)
+        : route_(route), seals_(std::move(seals))
+    {
+    }
 
     RouteId route() const noexcept { return RouteId{route_}; }
     /// Introduces itself anew, and proves that it has heard the answer. False: the victim does not want to
@@ -54,9 +60,17 @@ private:
         std::uint32_t remote_length = 0;
         std::uint32_t sequence = 0; ///< of the remote bytes
         std::uint64_t offset = 0;
+        bool finished = false; ///< it goes as it is
     };
+    /// What somebody on the way, or without a key, does to packets.
+    enum class Meddling : std::uint8_t { none, clear, changed, repeated };
 
-    void hear_hello(const Answer& answer);
+    void hear_hello(const Answer& answer, std::span<const std::byte> packet);
+    std::span<const std::byte> opened(std::span<const std::byte> packet);
+    void begin_session(const Answer& answer, std::span<const std::byte> packet);
+    void choose_meddling(Input& input);
+    void seal(Made& made);
+    void seal_all();
     /// Sends a hello, and hears what the victim says to it.
     void exchange(Victim& victim, const Claim& claim);
     void note(const wire::Frame& frame);
@@ -88,6 +102,11 @@ private:
     bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
 
     std::uint32_t route_;
+    std::unique_ptr<EndpointSeals> seals_; ///< its session with the victim is that of peer 0
+    Meddling meddling_ = Meddling::none;   ///< with the packets to be sent next
+    std::uint32_t changed_at_ = 0;
+    Bytes sealed_; ///< packet, the latest
+    Bytes opened_; ///< packet of the victim's
     Claim self_;
     std::uint64_t told_ = 0;       ///< the identifier in the victim's latest hello
     std::uint64_t connection_ = 0; ///< the one under which it has met us; 0: it has not

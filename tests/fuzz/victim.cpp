@@ -29,10 +29,11 @@ std::vector<std::byte> make_pattern()
     return bytes;
 }
 
-IoCaps small_caps(ProcessMemory& memory)
+IoCaps small_caps(ProcessMemory& memory, std::uint32_t largest)
 {
     IoCaps caps;
-    caps.max_packet = Victim::max_packet;
+    caps.max_packet = largest;
+    caps.overhead = static_cast<std::uint16_t>(Victim::max_packet - largest);
     caps.rx_buffer = 64U << 10;
     caps.path_count = 4;
     caps.memory = &memory;
@@ -86,9 +87,11 @@ SocketAddress Victim::address_of(std::uint32_t route)
     return SocketAddress::of_ipv4(INADDR_LOOPBACK, static_cast<std::uint16_t>(route));
 }
 
-Victim::Victim(std::uint32_t max_peers, std::uint32_t max_routes)
-    : max_routes_(max_routes), engine_(small_caps(*this), small_limits(max_peers, max_routes), Tuning{},
-                                       counters_, address_.bytes(), 1),
+Victim::Victim(std::uint32_t max_peers, std::uint32_t max_routes, std::unique_ptr<EndpointSeals> seals)
+    : seals_(std::move(seals)),
+      largest_(static_cast<std::uint32_t>(max_packet - (seals_ != nullptr ? SealedSession::overhead : 0))),
+      max_routes_(max_routes), engine_(small_caps(*this, largest_), small_limits(max_peers, max_routes),
+                                       Tuning{}, counters_, address_.bytes(), 1, seals_.get()),
       resolved_(max_routes), used_routes_(max_routes)
 {
     for (std::uint32_t route = 0; route < max_routes; ++route) {
@@ -166,7 +169,7 @@ void Victim::on_event(const Event& event)
 RouteInfo Victim::route_info(RouteId route)
 {
     resolved_[index_of(route)] = used_routes_[index_of(route)] = true;
-    return {route, addresses_[index_of(route)].bytes(), max_packet, 4};
+    return {route, addresses_[index_of(route)].bytes(), largest_, 4};
 }
 
 /// As Pass::meet(), with a backend that knows few addresses.
@@ -401,10 +404,18 @@ std::span<const std::byte> Victim::gathered(const TxPacket& packet)
         const auto* const begin = static_cast<const std::byte*>(piece.iov_base);
         packet_.insert(packet_.end(), begin, begin + piece.iov_len);
     }
-    if (packet_.size() != packet.length || packet.length > max_packet) {
+    if (packet_.size() != packet.length || packet.length > largest_) {
         fail("a packet is not as long as it says");
     }
-    return packet_;
+    if (packet.seal == nullptr) {
+        return packet_;
+    }
+    sealed_packet_.resize(packet_.size() + SealedSession::overhead);
+    const iovec whole{packet_.data(), packet_.size()};
+    if (packet.seal->seal({&whole, 1}, sealed_packet_.data()) != sealed_packet_.size()) {
+        fail("a packet is not sealed");
+    }
+    return sealed_packet_;
 }
 
 // -- Peers ----------------------------------------------------------------------------------

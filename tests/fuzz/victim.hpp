@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -32,6 +33,9 @@ inline constexpr std::uint64_t honest_tag = std::uint64_t{0x5eed} << 32;
 
 [[noreturn]] void fail(const char* what);
 
+/// Those of an endpoint; all have the same key.
+std::unique_ptr<EndpointSeals> make_seals();
+
 class Victim final : private ProcessMemory {
 public:
     static constexpr std::uint32_t max_packet = 8972;
@@ -42,7 +46,8 @@ public:
     /// accesses.
     using Mood = std::uint8_t;
 
-    Victim(std::uint32_t max_peers, std::uint32_t max_routes);
+    /// `seals`: null, or all traffic is sealed.
+    Victim(std::uint32_t max_peers, std::uint32_t max_routes, std::unique_ptr<EndpointSeals> seals = nullptr);
     Victim(const Victim&) = delete;
     Victim& operator=(const Victim&) = delete;
 
@@ -58,6 +63,10 @@ public:
     Engine& engine() noexcept { return engine_; }
     const Counters& counters() const noexcept { return counters_; }
     const SocketAddress& address() const noexcept { return address_; }
+    std::uint32_t largest() const noexcept
+    {
+        return largest_;
+    } ///< packet of the engine's, before it is sealed
     Time now() const noexcept { return now_; }
     /// Time passes, and timers fire.
     void advance(Duration duration);
@@ -110,6 +119,7 @@ public:
 
     /// The address resolves to that route, its port, if there are so many.
     static SocketAddress address_of(std::uint32_t route);
+    static SocketAddress own_address() { return address_of(9999); }
     void open(RouteId route);
     void close(RouteId route);
 
@@ -156,7 +166,9 @@ private:
     void check_message(const Event& event, const Buffer& buffer) const;
     std::span<const std::byte> gathered(const TxPacket& packet);
 
-    SocketAddress address_ = address_of(9999);
+    SocketAddress address_ = own_address();
+    std::unique_ptr<EndpointSeals> seals_;
+    std::uint32_t largest_;
     Counters counters_;
     std::uint32_t max_routes_;
     Engine engine_;
@@ -172,6 +184,7 @@ private:
     std::vector<Event> parked_;
     std::vector<std::byte> region_ = std::vector<std::byte>(region_size);
     std::vector<std::byte> packet_;
+    std::vector<std::byte> sealed_packet_;
     std::vector<SocketAddress> addresses_; ///< by route
     std::vector<bool> resolved_;           ///< routes that were ever used
     std::vector<bool> used_routes_;        ///< since the last finish()

@@ -28,12 +28,7 @@ void Inbound::on_packet(const RxPacket& packet)
         s_.count.rx_malformed.add();
         return;
     }
-    if (header->version != wire::protocol_version) {
-        s_.count.rx_version.add();
-        return;
-    }
-    if ((header->flags & ~wire::packet_flag::all) != 0) {
-        s_.count.rx_malformed.add();
+    if (!is_readable(*header)) {
         return;
     }
     const bool sequenced = (header->flags & wire::packet_flag::sequenced) != 0;
@@ -62,13 +57,13 @@ void Inbound::on_packet(const RxPacket& packet)
             (sequenced || reader.peek() != static_cast<std::uint8_t>(wire::FrameType::hello))) {
             lifecycle_.on_heard(peer, now_);
         }
-        if (packet.marked) {
-            s_.count.rx_marked.add();
-        }
         if (!sequenced && (header->flags & wire::packet_flag::ack_requested) != 0) {
             s_.peers[peer].connection.receiver.request_ack();
             s_.peers.activate(peer);
         }
+    }
+    if (packet.marked) {
+        s_.count.rx_marked.add();
     }
     if (!sequenced && reader.remaining() == 0) {
         return;
@@ -93,6 +88,19 @@ void Inbound::on_packet(const RxPacket& packet)
     note.mapping_id = packet.mapping_id;
     note.remote = packet.remote;
     note.connection = header->connection;
+}
+
+bool Inbound::is_readable(const wire::PacketHeader& header) noexcept
+{
+    if (header.version != wire::protocol_version) {
+        s_.count.rx_version.add();
+        return false;
+    }
+    if ((header.flags & ~wire::packet_flag::all) != 0) {
+        s_.count.rx_malformed.add();
+        return false;
+    }
+    return true;
 }
 
 /// Of those whom we do not know only an introduction is taken, and what it is followed by, for it may be

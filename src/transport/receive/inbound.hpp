@@ -47,6 +47,7 @@ public:
 
 private:
     void on_packet(const RxPacket& packet);
+    bool is_readable(const wire::PacketHeader& header) noexcept;
     bool is_of_stranger(const wire::PacketHeader& header, const wire::Reader& reader,
                         Unsealing::Result opened) noexcept;
     bool take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived);

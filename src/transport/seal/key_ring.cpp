@@ -22,7 +22,6 @@ JobKey derive(HmacSha256& hmac, std::span<const std::byte> secret) noexcept
     std::array<std::byte, sizeof(std::uint32_t)> id{};
     hkdf_expand_label(hmac, root.bytes(), "id", {}, id);
     hkdf_expand_label(hmac, root.bytes(), "hello", {}, key.hello.bytes());
-    hkdf_expand_label(hmac, root.bytes(), "message", {}, key.message.bytes());
     hkdf_expand_label(hmac, root.bytes(), "traffic", {}, key.traffic.bytes());
     key.id = std::bit_cast<wire::u32>(id);
     return key;

@@ -19,7 +19,6 @@ namespace srd {
 struct JobKey {
     std::uint32_t id = 0; ///< on the wire: derived as well, so it tells nothing and is the same everywhere
     Secret<32> hello;     ///< authenticates introductions (HelloAuth)
-    Secret<32> message;   ///< seals messages outside of connections (MessageSeal)
     Secret<32> traffic;   ///< the root of every connection's keys (SealedSession)
 };
 
