@@ -345,9 +345,8 @@ void Remote::cut(Input& input, std::size_t frames_at)
 
 void Remote::send(Victim& victim, bool tamper)
 {
-    if (seals_ != nullptr) {
-        seal_all();
-    }
+    const std::uint32_t bad = seals_ != nullptr ? seal_all() : 0;
+    const std::uint64_t dropped = victim.dropped();
     std::array<RxPacket, 64> packets;
     const std::size_t count = std::min(made_count_, packets.size());
     for (std::size_t i = 0; i < count; ++i) {
@@ -364,6 +363,9 @@ void Remote::send(Victim& victim, bool tamper)
     victim.set_tamper(tamper && count != 0 ? std::span(made_[count - 1].bytes) : std::span<std::byte>{});
     victim.receive(std::span(packets).first(count));
     victim.set_tamper({});
+    if (made_count_ <= packets.size() && victim.dropped() - dropped < bad) {
+        fail("a packet is taken that nobody with a key has sent, or a second time");
+    }
     made_count_ = 0;
 }
 

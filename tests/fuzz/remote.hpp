@@ -70,7 +70,8 @@ private:
     void begin_session(const Answer& answer, std::span<const std::byte> packet);
     void choose_meddling(Input& input);
     void seal(Made& made);
-    void seal_all();
+    /// Returns how many of the packets must not be taken.
+    std::uint32_t seal_all();
     /// Sends a hello, and hears what the victim says to it.
     void exchange(Victim& victim, const Claim& claim);
     void note(const wire::Frame& frame);

@@ -87,6 +87,7 @@ void Remote::choose_meddling(Input& input)
     changed_at_ = meddling_ == Meddling::changed ? input.word() : 0;
 }
 
+/// Unless it goes through memory of this host.
 void Remote::seal(Made& made)
 {
     SealedSession* const session = seals_->session(0);
@@ -113,21 +114,31 @@ void Remote::seal(Made& made)
     made.finished = true;
 }
 
-void Remote::seal_all()
+std::uint32_t Remote::seal_all()
 {
-    if (meddling_ != Meddling::clear) {
+    std::uint32_t bad = 0;
+    if (meddling_ == Meddling::clear) {
+        const std::span<const Made> all = std::span(made_).first(made_count_);
+        bad = static_cast<std::uint32_t>(
+            std::count_if(all.begin(), all.end(), [](const Made& made) { return made.remote_length == 0; }));
+    } else {
         for (Made& made : std::span(made_).first(made_count_)) {
             seal(made);
         }
     }
-    if (meddling_ == Meddling::changed && made_count_ != 0 && !made_[made_count_ - 1].bytes.empty()) {
+    if (meddling_ == Meddling::changed && made_count_ != 0 && made_[made_count_ - 1].remote_length == 0 &&
+        !made_[made_count_ - 1].bytes.empty()) {
         Bytes& bytes = made_[made_count_ - 1].bytes;
+        sealed_.clear(); // which has not arrived as it was
+        ++bad;
         bytes[changed_at_ % bytes.size()] ^= std::byte{1};
     }
     if (meddling_ == Meddling::repeated && !sealed_.empty()) {
         begin().bytes = sealed_;
+        ++bad;
     }
     meddling_ = Meddling::none;
+    return bad;
 }
 
 } // namespace srd::fuzz

@@ -121,6 +121,12 @@ void Victim::advance(Duration duration)
     }
 }
 
+std::uint64_t Victim::dropped() const noexcept
+{
+    return counters_.rx_auth_failed.value() + counters_.rx_replayed.value() + counters_.rx_malformed.value() +
+           counters_.rx_unknown_connection.value() + counters_.rx_version.value();
+}
+
 void Victim::receive(std::span<const RxPacket> packets)
 {
     engine_.on_packets(packets, now_);

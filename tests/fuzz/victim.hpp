@@ -60,6 +60,8 @@ public:
         tampered_ = tampered_ || !packet.empty();
     }
 
+    /// Packets that were not taken, for what they are or who sent them.
+    std::uint64_t dropped() const noexcept;
     Engine& engine() noexcept { return engine_; }
     const Counters& counters() const noexcept { return counters_; }
     const SocketAddress& address() const noexcept { return address_; }

@@ -70,6 +70,8 @@ public:
     State state() const noexcept { return state_; }
     bool established() const noexcept { return state_ == State::established; }
     bool confirmed() const noexcept { return confirmed_; } ///< the remote is known to have a record of us
+    /// We have introduced ourselves, and do not know yet.
+    bool unconfirmed() const noexcept { return state_ != State::idle && !confirmed_; }
     bool greeting() const noexcept { return state_ == State::greeting; }
     std::uint64_t rx_connection() const noexcept { return rx_connection_; }
     std::uint64_t tx_connection() const noexcept { return tx_connection_; } ///< 0 until it is known

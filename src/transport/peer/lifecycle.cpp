@@ -224,12 +224,27 @@ void PeerLifecycle::confirm(std::uint32_t index, Time now)
 FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event, Time now)
 {
     const std::uint32_t peer = s_.reader.packet().peer;
+    const bool answer_wanted = (hello.flags & wire::hello_flag::answer_wanted) != 0;
     s_.reader.close();
     if (peer != no_index) {
-        on_answer(peer, hello, now);
-        return FrameResult::stop;
+        const Peer& known = s_.peers[peer];
+        if (s_.names.address_hash(std::span(hello.address).first(hello.address_length)) !=
+            known.route.address_hash()) {
+            // An introduction of ours was brought to somebody else, who answers it; or he was told our
+            // answer.
+            s_.count.rx_misdirected.add();
+            return FrameResult::stop;
+        }
+        // A late proof of a predecessor at that address, to whom the identifier was told as well, ends
+        // nothing.
+        const bool of_another = answer_wanted && known.handshake.knows_remote() &&
+                                known.handshake.judge(hello) != Handshake::Judgment::same;
+        if (!of_another) {
+            on_answer(peer, hello, now);
+            return FrameResult::stop;
+        }
     }
-    if ((hello.flags & wire::hello_flag::answer_wanted) == 0) {
+    if (!answer_wanted) {
         s_.count.rx_unknown_connection.add(); // an answer to an introduction that is history
         return FrameResult::stop;
     }
@@ -349,12 +364,6 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
 {
     Peer& peer = s_.peers[index];
     const HelloProof proof = s_.reader.packet().proof;
-    if (s_.names.address_hash(std::span(hello.address).first(hello.address_length)) !=
-        peer.route.address_hash()) {
-        s_.count.rx_misdirected
-            .add(); // what was for another host has been brought to this one, who answers it
-        return;
-    }
     if ((hello.flags & wire::hello_flag::key_wanted) != 0 || (s_.seals != nullptr && proof.key == nullptr)) {
         peer.handshake.on_other_key();
         return;
@@ -363,11 +372,13 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
         s_.count.rx_no_room.add();
         if (!peer.handshake.confirmed()) {
             peer.handshake.on_no_room();
+        } else if (!peer.handshake.questioning()) {
+            return; // it is late: we have been met since
         } else if (peer.handshake.remote_incarnation() != hello.incarnation) {
             fail(index, Cause::restarted, now); // who lives there now does not know us, and has no room
-        } else if (peer.handshake.questioning() && s_.seals == nullptr) { // sealed: it may be a repetition
-            fail(index, Cause::stopped_answering, now);                   // it has given our record away
-        } // else it is late: we have been met since
+        } else if (s_.seals == nullptr) {       // with keys, it may be a repetition
+            fail(index, Cause::stopped_answering, now); // it has given our record away
+        }
         return;
     }
     const bool met = (hello.flags & wire::hello_flag::met) != 0;
@@ -382,7 +393,12 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
         } // else it is asked again
         return;
     }
-    switch (peer.handshake.judge(hello)) {
+    const Handshake::Judgment judgment = peer.handshake.judge(hello);
+    if (judgment != Handshake::Judgment::same && peer.handshake.confirmed() &&
+        !peer.handshake.questioning()) {
+        return; // a predecessor's, late: nobody was asked
+    }
+    switch (judgment) {
     case Handshake::Judgment::restarted:
         fail(index, Cause::restarted, now);
         return;

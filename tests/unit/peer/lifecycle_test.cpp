@@ -89,14 +89,40 @@ TEST_CASE("PeerLifecycle: an answer of another process, or of another connection
 {
     World world;
     submit(world, world.a);
+    answer(world, world.a, reply(1000, 2)); // nobody was asked: it is a predecessor's, and late
+    CHECK_FALSE(world.shared.outgoing.any_done());
+    world.peer(world.a).handshake.ask();
     answer(world, world.a, reply(1000, 2));
     CHECK(ended(world) == Cause::restarted);
     const std::uint32_t b = world.meet(1);
     submit(world, b);
+    world.peer(b).handshake.ask();
     answer(world, b, reply(9999, 1));
     CHECK(ended(world) == Cause::stopped_answering);
     CHECK(world.count.peer_failures.value() == 2);
     CHECK(world.peer(b).handshake.state() == State::idle);
+}
+
+TEST_CASE("PeerLifecycle: a late proof of who lived at the address before ends nothing")
+{
+    World world;
+    const wire::HelloFrame before = World::hello(50, 51);
+    const wire::HelloFrame after = World::hello(66, 77);
+    const std::uint64_t name = world.introduce(5, before).connection;
+    CHECK(world.introduce(5, after).connection == name); // there is no record yet
+    world.introduce(5, after, name);
+    const std::uint32_t peer = world.shared.peers.of_connection(name);
+    REQUIRE(peer != no_index);
+    submit(world, peer);
+    wire::HelloFrame proof = before;
+    proof.flags |= wire::hello_flag::met;
+    CHECK(answer(world, peer, proof) == FrameResult::event); // it is an introduction like any other
+    HelloPacket told;
+    CHECK(world.lifecycle.on_introduction(RouteId{5}, World::way(5).address, told, world.now) ==
+          Introduction::answer);
+    CHECK(world.peer(peer).handshake.rx_connection() == name);
+    CHECK(world.peer(peer).handshake.tx_connection() == 66);
+    CHECK_FALSE(world.shared.outgoing.any_done());
 }
 
 TEST_CASE("PeerLifecycle: a peer without room is not met, and asked on")
@@ -123,6 +149,9 @@ TEST_CASE("PeerLifecycle: a restarted peer without room ends the connection, a l
     CHECK(world.peer(world.a).handshake.established());
     CHECK_FALSE(world.shared.outgoing.any_done());
     hello.incarnation = hello.incarnation + 1;
+    answer(world, world.a, hello);
+    CHECK_FALSE(world.shared.outgoing.any_done()); // nobody was asked
+    world.peer(world.a).handshake.ask();
     answer(world, world.a, hello);
     CHECK(ended(world) == Cause::restarted);
     CHECK(world.peer(world.a).handshake.state() == State::idle);
