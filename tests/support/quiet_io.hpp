@@ -5,8 +5,8 @@
 
 namespace srd::test {
 
-/// What a backend in memory may leave out: it has no notices, nobody sleeps on it, it probes no peer, and meets
-/// no strangers.
+/// What a backend in memory may leave out: it has no notices, nobody sleeps on it, it probes no peer, and
+/// meets no strangers.
 class QuietIo : public PacketIo {
 public:
     const IoCaps& caps() const noexcept override { return caps_; }

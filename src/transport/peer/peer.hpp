@@ -59,7 +59,10 @@ struct SendTurn {
 struct Peer {
     Peer() noexcept {} // the policies' constructors do not throw, though they do not say so
 
-    bool is_waiting() const noexcept { return connection.window.any_outstanding() || handshake.unconfirmed(); }
+    bool is_waiting() const noexcept
+    {
+        return connection.window.any_outstanding() || handshake.unconfirmed();
+    }
     /// True while the peer owes us something: a handshake answer or an acknowledgement.
     bool awaits_answer() const noexcept { return is_waiting() || connection.queue.any_operation(); }
     /// True if a turn would have something to send, windows aside.

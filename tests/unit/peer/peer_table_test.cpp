@@ -227,7 +227,7 @@ TEST_CASE("Peer: what it waits for and what it has to say")
     peer.handshake.learn(hello);
     peer.handshake.establish(start);
     CHECK(peer.is_waiting()); // for a sign that the remote has a record of us
-    CHECK(peer.has_work()); // the remote is told who we are
+    CHECK(peer.has_work());   // the remote is told who we are
     std::array<std::byte, sizeof(hello)> room{};
     Identity identity;
     identity.incarnation = identity.address_length = 1;
