@@ -150,7 +150,13 @@ inline mark(u)
     do
     :: bitmap & 1 -> bitmap = bitmap >> 1; base++
     :: else -> break
-    od
+    od;
+#if defined(FRAGMENTS) && !defined(M_PLACE_STAYS)
+    if /* a packet of which pieces are there has come whole */
+    :: gathering && PSN(u) == gathered_psn -> gathering = false; gathered_psn = 0; half[0] = 0; half[1] = 0
+    :: else
+    fi
+#endif
 }
 
 /* Of a connection before (mutants only): it looks like the packet u + delta of this one, whose psn it bears. */
