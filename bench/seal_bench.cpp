@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// What sealing costs: nanoseconds per packet and GB/s for each cipher, per introduction and per message, and
+// What sealing costs: nanoseconds per packet and GB/s for each cipher, per introduction, and
 // bytes of memory per connection. One thread; nothing else is measured. `seal_bench [milliseconds per row]`.
 #include <algorithm>
 #include <array>

@@ -23,7 +23,8 @@ std::uint64_t held_footprint(const RxMessage& message) noexcept
 IncomingPool::IncomingPool(std::uint32_t records, std::size_t payload_bytes, std::uint32_t peers,
                            const HashKey& key)
     : messages_(records), payloads_(payload_bytes), seams_(key[3]), shares_(peers),
-      buckets_(std::bit_ceil(std::size_t{records})), bucket_bits_(std::bit_width(records - 1)), hash_key_(key)
+      buckets_(std::bit_ceil(std::size_t{records})),
+      bucket_bits_(static_cast<int>(std::bit_width(records - 1))), hash_key_(key)
 {
     SRD_CHECK(records > 1);
 }

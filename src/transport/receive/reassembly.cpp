@@ -50,7 +50,8 @@ Reassembly::Result Reassembly::add(std::uint64_t connection, std::uint32_t psn,
         return Result::dropped;
     }
     Place& place = table_[index];
-    if (place.connection != connection || place.psn != psn || place.total != total) {
+    if (place.connection != connection || place.psn != psn || place.total != total ||
+        now - place.latest >= round) {
         place = Place{};
         place.connection = connection;
         place.psn = psn;

@@ -30,6 +30,9 @@ class Reassembly {
 public:
     static constexpr std::uint32_t places = 64;
     static constexpr Duration patience = std::chrono::milliseconds(100);
+    /// What was begun so long ago is of an earlier round of psns: the packet has come whole since. 2^32
+    /// packets take longer, and repetitions come more often.
+    static constexpr Duration round = std::chrono::seconds(10);
 
     Reassembly() : table_(places), memory_(places) {}
 

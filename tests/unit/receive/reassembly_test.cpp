@@ -106,3 +106,14 @@ TEST_CASE("Reassembly: connections share the places, and one that has fallen sil
     world.now += Reassembly::patience;
     CHECK(world.add(0, 1000, 5, 2000) == Result::kept);
 }
+
+TEST_CASE(
+    "Reassembly: what is left of a packet that came whole otherwise is not put together with a later round's")
+{
+    World world(1600);
+    CHECK(world.add(0, 800) == Result::kept);
+    world.now += Reassembly::round;
+    CHECK(world.add(800, 800) == Result::kept); // the same psn, 2^32 packets later
+    CHECK(world.add(0, 800) == Result::whole);
+    CHECK(world.is_whole());
+}
