@@ -346,19 +346,6 @@ Introduction PeerLifecycle::put_answer(const wire::HelloFrame& hello, EndpointSe
     return Introduction::answer;
 }
 
-void HelloPacket::put(const wire::PacketHeader& header, const wire::HelloFrame& hello,
-                      EndpointSeals* seals) noexcept
-{
-    wire::PacketHeader marked = header;
-    marked.flags = seals != nullptr ? wire::packet_flag::authenticated : std::uint8_t{0};
-    wire::put(wire::put(bytes_.data(), marked), hello);
-    size_ = clear_size;
-    if (seals != nullptr) {
-        seals->append_trailer(std::span(bytes_).first(clear_size), &bytes_[clear_size]);
-        size_ += EndpointSeals::trailer_size;
-    }
-}
-
 /// A hello in a packet that bears our identifier: the answer to ours, or a question.
 void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello, Time now)
 {

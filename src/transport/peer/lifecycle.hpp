@@ -43,7 +43,17 @@ class HelloPacket {
 public:
     std::span<const std::byte> bytes() const noexcept { return std::span(bytes_).first(size_); }
     /// Without a trailer if `seals` is null.
-    void put(const wire::PacketHeader& header, const wire::HelloFrame& hello, EndpointSeals* seals) noexcept;
+    void put(const wire::PacketHeader& header, const wire::HelloFrame& hello, EndpointSeals* seals) noexcept
+    {
+        wire::PacketHeader marked = header;
+        marked.flags = seals != nullptr ? wire::packet_flag::authenticated : std::uint8_t{0};
+        wire::put(wire::put(bytes_.data(), marked), hello);
+        size_ = clear_size;
+        if (seals != nullptr) {
+            seals->append_trailer(std::span(bytes_).first(clear_size), &bytes_[clear_size]);
+            size_ += EndpointSeals::trailer_size;
+        }
+    }
 
 private:
     static constexpr std::size_t clear_size = sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame);
