@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import re
+import secrets
 import socket
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ TESTS = tuple(test for group in GROUPS.values() for test in group)
 
 def is_srd(provider):
     """"srd" is its default backend, "srd:packet" the backend packet (FI_SRD_BACKEND), "srd:shm" the default backend
-    with shared memory beside it (FI_SRD_SHM)."""
+    with shared memory beside it (FI_SRD_SHM), "srd:sealed" the default backend with a job key."""
     return provider.split(":")[0] == "srd"
 
 
@@ -101,10 +102,19 @@ class Runner:
         layers = {"tcp": "tcp,ofi_rxm"}.get(name, name.replace(";", ","))
         # Both processes are on this host, whatever their namespaces; what is measured is the network.
         base["FI_SRD_SHM"] = "1" if backend == "shm" else "0"
-        if backend not in ("", "shm"):
+        if backend == "sealed":
+            base["FI_SRD_JOB_KEY_FILE"] = str(self.job_key())
+        elif backend not in ("", "shm"):
             base["FI_SRD_BACKEND"] = backend
         return {**base, "FI_PROVIDER": layers, "FI_PROVIDER_PATH": str(self.arguments.build_dir / "lib"),
                 "FI_SRD_STATS": str(self.stats_path(rank))}
+
+    def job_key(self):
+        path = self.folder / "job_key"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+        return path
 
     def stats_path(self, rank):
         return self.folder / f"stats{rank}"
