@@ -155,18 +155,20 @@ public:
     /// packets; nothing earlier is ever sent again.
     std::byte* write_hello(std::byte* out, const Identity& identity, std::uint32_t max_packet,
                            std::uint32_t first_psn) noexcept;
-    void on_hello_sent(PathId path, Time now) noexcept
+    void on_hello_sent(PathId path) noexcept
     {
         hello_path_ = path;
-        hello_repeated_ = hello_sent_at_ != time_never;
-        hello_sent_at_ = now;
+        hello_repeated_ = hello_sent_;
+        hello_sent_ = true;
     }
     /// The path that the latest hello took. What follows it there does not overtake it.
     PathId hello_path() const noexcept { return hello_path_; }
-    /// From the introduction until its answer comes at `now`; zero if it was sent more than once.
+    /// From the introduction, which goes out in the pass in which it is asked for, until its answer comes at
+    /// `now`; zero if it was sent more than once.
     Duration round_trip(Time now) const noexcept
     {
-        return hello_repeated_ || hello_sent_at_ == time_never ? Duration::zero() : now - hello_sent_at_;
+        const bool once = hello_sent_ && !hello_repeated_ && hello_count_ == 0;
+        return once ? now - (hello_at_ - interval_first) : Duration::zero();
     }
 
     Time next_timeout() const noexcept { return hello_at_; }
@@ -187,21 +189,23 @@ private:
     {
         ask();
         hello_count_ = 0;
-        hello_sent_at_ = time_never;
+        hello_sent_ = hello_repeated_ = false;
         hello_at_ = now + interval_first;
     }
 
+    // Packed: an idle peer is to be small.
     State state_ = State::idle;
-    bool confirmed_ = false;
-    bool hello_due_ = false;
-    bool is_reply_ = false;
-    bool questioning_ = false;
-    bool other_key_ = false;
-    bool refused_ = false;         ///< the latest answer to an introduction said that there is no room
     std::uint8_t hello_count_ = 0; ///< introductions repeated
-    bool hello_repeated_ = false;
     PathId hello_path_{};
-    Time hello_sent_at_ = time_never; ///< since begin_asking()
+    bool confirmed_ : 1 = false;
+    bool hello_due_ : 1 = false;
+    bool is_reply_ : 1 = false;
+    bool questioning_ : 1 = false;
+    bool other_key_ : 1 = false;
+    bool refused_ : 1 = false; ///< the latest answer to an introduction said that there is no room
+    // Since begin_asking():
+    bool hello_sent_ : 1 = false;
+    bool hello_repeated_ : 1 = false;
     std::uint64_t rx_connection_ = 0;
     std::uint64_t tx_connection_ = 0;
     std::uint64_t remote_incarnation_ = 0;

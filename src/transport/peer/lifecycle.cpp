@@ -248,7 +248,7 @@ FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event,
         s_.count.rx_unknown_connection.add(); // an answer to an introduction that is history
         return FrameResult::stop;
     }
-    introduction_ = {hello, s_.reader.packet().proof, s_.reader.packet().connection, true};
+    introduction_ = {hello, s_.reader.proof(), s_.reader.packet().connection, true};
     event = Event{};
     event.kind = Event::Kind::hello;
     event.payload = {introduction_.hello.address.data(), hello.address_length};
@@ -350,7 +350,7 @@ Introduction PeerLifecycle::put_answer(const wire::HelloFrame& hello, EndpointSe
 void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello, Time now)
 {
     Peer& peer = s_.peers[index];
-    const HelloProof proof = s_.reader.packet().proof;
+    const HelloProof proof = s_.reader.proof();
     if ((hello.flags & wire::hello_flag::key_wanted) != 0 || (s_.seals != nullptr && proof.key == nullptr)) {
         peer.handshake.on_other_key();
         return;

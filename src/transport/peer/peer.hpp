@@ -52,8 +52,8 @@ struct Connection {
 
 /// A peer's place among those that take turns to send.
 struct SendTurn {
-    std::uint16_t limit = 64; ///< packets it may send in its next turn
     Time retry_at{};          ///< the backend has refused a packet; no other before
+    std::uint16_t limit = 64; ///< packets it may send in its next turn
 };
 
 struct Peer {
@@ -102,10 +102,10 @@ struct Peer {
     Handshake handshake;
     Liveness liveness;
     Connection connection;
-    SendTurn turn;
-    IncomingPool::All incoming; ///< records of what came from it
-    bool pinned = false;        ///< the application named it: its PeerId stays
-    bool farewell_due = false;  ///< a close frame is to be sent
+    [[no_unique_address]] SendTurn turn; // what follows lies behind its last member
+    bool pinned = false;                 ///< the application named it: its PeerId stays
+    bool farewell_due = false;           ///< a close frame is to be sent
+    IncomingPool::All incoming;          ///< records of what came from it
 
 private:
     friend class PeerTable;

@@ -33,7 +33,7 @@ void Inbound::on_packet(const RxPacket& packet)
     }
     const bool sequenced = (header->flags & wire::packet_flag::sequenced) != 0;
     const std::uint32_t peer = s_.peers.of_connection(header->connection);
-    HelloProof proof;
+    std::uint8_t proof = 0;
     Unsealing::Result opened = Unsealing::Result::readable;
     if (unsealing_.concerns(packet, *header)) {
         opened = unsealing_.open(packet, *header, peer, reader, proof);

@@ -39,7 +39,7 @@ struct PacketNote {
     bool marked = false;
     bool ack_requested = false;
     bool is_sealed = false; ///< still: `frames` is all of it
-    HelloProof proof;       ///< of a hello, if there are job keys
+    std::uint8_t proof = 0; ///< PacketReader::proof()'s number
     std::uint32_t remote_length = 0;
     std::uint32_t mapping_id = 0;
     RemoteBytes* remote = nullptr;
@@ -60,6 +60,22 @@ public:
         SRD_CHECK(drained());
         notes_.clear();
         next_ = 0;
+        proof_count_ = 0;
+    }
+    /// Keeps what the hello proves whose packet is noted next; its number. 0: it proves nothing, or so many
+    /// have come in this burst that this one has to come again.
+    std::uint8_t add_proof(const HelloProof& proof) noexcept
+    {
+        if (proof.key == nullptr || proof_count_ == proofs_.size()) {
+            return 0;
+        }
+        proofs_[proof_count_] = proof;
+        return static_cast<std::uint8_t>(++proof_count_);
+    }
+    /// What the hello in the open packet proves.
+    HelloProof proof() const noexcept
+    {
+        return packet_->proof == 0 ? HelloProof{} : proofs_[packet_->proof - 1U];
     }
     /// One more packet, for the caller to describe. (In place: the fields are written by the byte and would
     /// be copied by the word, and the copy waits for the writes.)
@@ -175,6 +191,8 @@ private:
     }
 
     std::vector<PacketNote> notes_;
+    std::array<HelloProof, 64> proofs_{}; ///< of the burst
+    std::size_t proof_count_ = 0;
     std::size_t next_ = 0;
 
     bool open_ = false;

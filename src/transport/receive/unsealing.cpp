@@ -14,7 +14,7 @@ bool is_hello(const wire::PacketHeader& header, const wire::Reader& reader) noex
 } // namespace
 
 Unsealing::Result Unsealing::open(const RxPacket& packet, const wire::PacketHeader& header,
-                                  std::uint32_t peer, wire::Reader& reader, HelloProof& proof) noexcept
+                                  std::uint32_t peer, wire::Reader& reader, std::uint8_t& proof) noexcept
 {
     const std::span<const std::byte> bytes(packet.data, packet.length);
     if ((header.flags & wire::packet_flag::authenticated) != 0) {
@@ -24,9 +24,9 @@ Unsealing::Result Unsealing::open(const RxPacket& packet, const wire::PacketHead
         }
         reader = wire::Reader(bytes.subspan(sizeof(wire::PacketHeader), bytes.size() - around));
         if (s_.seals != nullptr) {
-            proof = s_.seals->verify(bytes);
+            proof = s_.reader.add_proof(s_.seals->verify(bytes));
         }
-        if (proof.key == nullptr) {
+        if (proof == 0) {
             s_.count.rx_auth_failed.add();
         }
         return Result::readable;

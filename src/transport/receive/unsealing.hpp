@@ -34,9 +34,10 @@ public:
         constexpr int marks = wire::packet_flag::sealed | wire::packet_flag::authenticated;
         return s_.seals != nullptr || ((header.flags & marks) != 0 && !packet.local);
     }
-    /// `reader` is behind the header, and then before what the packet holds; `proof`: of a hello.
+    /// `reader` is behind the header, and then before what the packet holds; `proof`: what a hello
+    /// proves, as PacketReader numbers it.
     Result open(const RxPacket& packet, const wire::PacketHeader& header, std::uint32_t peer,
-                wire::Reader& reader, HelloProof& proof) noexcept;
+                wire::Reader& reader, std::uint8_t& proof) noexcept;
     /// Of a connection that we have now; `packet` may be written.
     bool open_sealed(std::uint32_t peer, std::span<const std::byte> packet, wire::Reader& reader) noexcept;
 

@@ -171,7 +171,7 @@ private:
     All all_;         ///< in order of submission
     std::uint32_t message_next_ = 0;
     std::uint32_t message_delivered_ = 0;
-    std::uint32_t responses_ = 0; ///< of ours, incomplete
+    std::uint16_t responses_ = 0; ///< of ours, incomplete
     bool has_suspects_ = false;   ///< some operation may be a suspect
     FaultLedger faults_;
 };
@@ -182,7 +182,10 @@ public:
     /// that are full of reads from each other would otherwise wait for each other for ever.
     static constexpr std::uint32_t response_reserve = 2 * wire::max_rma_frames;
 
-    explicit OutgoingPool(std::uint32_t capacity) : messages_(capacity), ranges_(capacity) {}
+    explicit OutgoingPool(std::uint32_t capacity) : messages_(capacity), ranges_(capacity)
+    {
+        SRD_CHECK(capacity <= UINT16_MAX); // SendQueue::responses_
+    }
 
     TxMessage& operator[](std::uint32_t message) noexcept { return messages_[message]; }
     const TxMessage& operator[](std::uint32_t message) const noexcept { return messages_[message]; }

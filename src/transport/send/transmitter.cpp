@@ -380,7 +380,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     std::byte* out = wire::put(start, header);
     switch (kind) {
     case Bare::hello:
-        peer.handshake.on_hello_sent(packet.path, now);
+        peer.handshake.on_hello_sent(packet.path);
         // Nothing earlier than una() is ever sent on this connection.
         out = peer.handshake.write_hello(out, s_.identity, peer.route.largest_packet(),
                                          peer.connection.window.una());
