@@ -223,7 +223,8 @@ void hear(Routes& routes, Message message, Input& input, std::uint8_t how, Time 
     if (how % 64 == 63) {
         bytes.resize(1 + input.byte() % 128U);
     }
-    static_cast<void>(routes.take({bytes.data(), static_cast<std::uint32_t>(bytes.size()), false, now}, now));
+    static_cast<void>(
+        routes.take({bytes.data(), static_cast<std::uint32_t>(bytes.size()), false, false, now}, now));
 }
 
 /// Bears the right proof, and an asker's segment is of the address that it names, which is of this host.

@@ -41,7 +41,8 @@ struct World {
         std::array<RxPacket, 16> packets;
         const std::size_t count = std::min(burst.size(), packets.size());
         for (std::size_t i = 0; i < count; ++i) {
-            packets[i] = {burst[i].data(), static_cast<std::uint32_t>(burst[i].size()), false, victim.now()};
+            packets[i] = {burst[i].data(), static_cast<std::uint32_t>(burst[i].size()), false, false,
+                          victim.now()};
         }
         victim.receive(std::span(packets).first(count));
         burst.clear();

@@ -351,7 +351,7 @@ void Remote::send(Victim& victim, bool tamper)
     const std::size_t count = std::min(made_count_, packets.size());
     for (std::size_t i = 0; i < count; ++i) {
         Made& made = made_[i];
-        packets[i] = {made.bytes.data(), static_cast<std::uint32_t>(made.bytes.size()), i % 16 == 7,
+        packets[i] = {made.bytes.data(), static_cast<std::uint32_t>(made.bytes.size()), i % 16 == 7, false,
                       victim.now()};
         if (made.remote_length != 0) {
             packets[i].remote_length = made.remote_length;

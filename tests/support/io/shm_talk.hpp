@@ -103,7 +103,8 @@ struct End {
     }
     void hear(ShmMessage message, Time now)
     {
-        const RxPacket packet{reinterpret_cast<const std::byte*>(&message), sizeof(message), false, now};
+        const RxPacket packet{reinterpret_cast<const std::byte*>(&message), sizeof(message), false, false,
+                              now};
         REQUIRE(routes.take(packet, now));
     }
     std::vector<RouteNotice::Kind> notices()

@@ -154,7 +154,7 @@ std::size_t SimIo::rx_burst(std::span<RxPacket> packets, Time now)
         rx_queued_bytes_ -= packet->bytes.size();
         bytes_from_[packet->source] += packet->bytes.size();
         packets[rx_lent_.size()] = {packet->bytes.data(), static_cast<std::uint32_t>(packet->bytes.size()),
-                                    packet->marked, options_.exact_arrival ? packet->arrived : now};
+                                    packet->marked, false, options_.exact_arrival ? packet->arrived : now};
         if (!packet->remote.empty()) {
             RxPacket& made = packets[rx_lent_.size()];
             for (const iovec& piece : packet->remote) {

@@ -17,7 +17,7 @@ struct World : PlacementWorld {
         header.psn = next_psn++;
         header.connection = peer(a).handshake.rx_connection();
         packet = raw(header) + frames;
-        const RxPacket received{packet.data(), static_cast<std::uint32_t>(packet.size()), false, now};
+        const RxPacket received{packet.data(), static_cast<std::uint32_t>(packet.size()), false, false, now};
         inbound.on_packets({&received, 1}, now);
     }
     bool message_comes() { return inbound.poll_event(event) && event.kind == Event::Kind::message; }

@@ -77,11 +77,11 @@ struct RxPacket {
     const std::byte* data = nullptr;
     std::uint32_t length = 0;
     bool marked = false;             ///< ECN congestion experienced
+    bool local = false;              ///< came through memory that only this user's processes can write
     Time arrived{};                  ///< when the kernel or NIC received it, if known, else the burst's `now`
     std::uint32_t remote_length = 0; ///< bytes of the packet that follow those at `data`, read by `remote`
     std::uint32_t mapping_id = 0;    ///< names them to `remote`
     RemoteBytes* remote = nullptr;   ///< reads the tail of the packet; null: it has none
-    bool local = false;              ///< came through memory that only this user's processes can write
 };
 
 inline constexpr std::size_t max_tx_iov = 2 + max_iov; ///< header, frames, payload pieces

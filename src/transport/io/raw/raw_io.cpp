@@ -190,7 +190,7 @@ std::size_t RawIo::receive_ring(std::span<RxPacket> packets, Time now)
         }
         const std::uint32_t rest = content.length - frame_offset_;
         const std::uint32_t length = frame.segment == 0 ? rest : std::min(rest, frame.segment);
-        packets[count++] = {content.data + frame_offset_, length, content.marked, frame.arrived};
+        packets[count++] = {content.data + frame_offset_, length, content.marked, false, frame.arrived};
         frame_offset_ += length;
         if (length == rest) {
             frame_offset_ = 0;

@@ -348,8 +348,7 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
             ++malformed_;
             continue;
         }
-        packets[count] = {data, length, false, now};
-        packets[count].local = true;
+        packets[count] = {data, length, false, true, now};
         if (block == shm_no_block && piece_count != 0) {
             if (piece_count > entry.split.pieces.size()) {
                 ++malformed_;

@@ -80,7 +80,7 @@ std::size_t UdpReceiver::rx_burst(std::span<RxPacket> packets, Time now, bool& s
         }
         const std::uint32_t length = std::min(buffer.segment_size, buffer.length - buffer.offset);
         packets[count++] = {memory_.get() + next_ * buffer_stride + buffer.offset, length, buffer.marked,
-                            buffer.arrived};
+                            false, buffer.arrived};
         buffer.offset += length;
         if (buffer.offset == buffer.length) {
             ++next_;

@@ -279,7 +279,7 @@ std::size_t VerbsQueues::rx_burst(std::span<RxPacket> packets, Time now)
         const unsigned mark =
             ipv4 ? std::to_integer<unsigned>(grh[21]) : std::to_integer<unsigned>(grh[1]) >> 4U;
         packets[count++] = {grh + grh_bytes, completion.byte_len - grh_bytes,
-                            (mark & ecn_mask) == ecn_experienced, arrived};
+                            (mark & ecn_mask) == ecn_experienced, false, arrived};
     }
     return count;
 }

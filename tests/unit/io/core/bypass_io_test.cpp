@@ -40,7 +40,7 @@ public:
         ++log_.polls;
         const std::size_t count = std::min(log_.waiting, packets.size());
         for (std::size_t i = 0; i < count; ++i) {
-            packets[i] = {bytes_.data(), static_cast<std::uint32_t>(i + 1), false, now};
+            packets[i] = {bytes_.data(), static_cast<std::uint32_t>(i + 1), false, false, now};
         }
         log_.waiting -= count;
         return count;

@@ -143,7 +143,8 @@ struct End {
     void hear_from(std::uint16_t port, TestMessage message)
     {
         set_sender(message, make_address("127.0.0.1", port));
-        const RxPacket packet{reinterpret_cast<const std::byte*>(&message), sizeof(message), false, now};
+        const RxPacket packet{reinterpret_cast<const std::byte*>(&message), sizeof(message), false, false,
+                              now};
         REQUIRE(routes.take(packet, now));
     }
     /// The peer answers the question asked last.
@@ -412,9 +413,9 @@ TEST_CASE("bypass routes: messages of other kinds, and other packets, change not
     end.hear(other);
     CHECK(end.mail.sent.empty());
     other.magic[7] = 9;
-    const RxPacket packet{reinterpret_cast<const std::byte*>(&other), sizeof(other), false, end.now};
+    const RxPacket packet{reinterpret_cast<const std::byte*>(&other), sizeof(other), false, false, end.now};
     CHECK_FALSE(end.routes.take(packet, end.now));
-    const RxPacket shorter{reinterpret_cast<const std::byte*>(&other), 20, false, end.now};
+    const RxPacket shorter{reinterpret_cast<const std::byte*>(&other), 20, false, false, end.now};
     CHECK_FALSE(end.routes.take(shorter, end.now));
 }
 

@@ -50,7 +50,7 @@ public:
         for (; count < packets.size() && !in.empty(); in.pop_front(), ++count) {
             held_.push_back(std::move(in.front()));
             packets[count] = {held_.back().data(), static_cast<std::uint32_t>(held_.back().size()), false,
-                              now};
+                              false, now};
         }
         return count;
     }
