@@ -5,9 +5,11 @@ namespace srd {
 
 namespace {
 
+/// Nothing but a hello. Any other flag would make something else of what follows the header: the first byte
+/// of an acknowledgement may be a hello's type.
 bool is_hello(const wire::PacketHeader& header, const wire::Reader& reader) noexcept
 {
-    return (header.flags & wire::packet_flag::sequenced) == 0 &&
+    return (header.flags & ~wire::packet_flag::authenticated) == 0 &&
            reader.peek() == static_cast<std::uint8_t>(wire::FrameType::hello);
 }
 
