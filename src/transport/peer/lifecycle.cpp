@@ -173,19 +173,27 @@ void PeerLifecycle::greet(std::uint32_t index, Time now)
     s_.peers.arm(index);
 }
 
+/// With keys, what both have said of themselves makes those of the connection. False: there is no memory.
+bool PeerLifecycle::begin_session(std::uint32_t index, const wire::HelloFrame& hello, const HelloProof& proof)
+{
+    if (s_.seals == nullptr) {
+        return true;
+    }
+    const EndpointSeals::Side self{s_.identity.incarnation, s_.peers[index].handshake.rx_connection(),
+                                   std::span(s_.identity.address).first(s_.identity.address_length)};
+    return s_.seals->begin(index, wire::protocol_version, self,
+                           {hello.incarnation, hello.connection, wire::address_of(hello)}, proof);
+}
+
 /// The remote introduces itself. False: there is no memory for what its connection needs, and nothing has
 /// changed.
 bool PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, const HelloProof& proof,
                           Time now)
 {
-    Peer& peer = s_.peers[index];
-    const EndpointSeals::Side self{s_.identity.incarnation, peer.handshake.rx_connection(),
-                                   std::span(s_.identity.address).first(s_.identity.address_length)};
-    const EndpointSeals::Side remote{hello.incarnation, hello.connection,
-                                     std::span(hello.address).first(hello.address_length)};
-    if (s_.seals != nullptr && !s_.seals->begin(index, wire::protocol_version, self, remote, proof)) {
+    if (!begin_session(index, hello, proof)) {
         return false;
     }
+    Peer& peer = s_.peers[index];
     peer.handshake.learn(hello);
     const std::uint32_t mtu = peer.route.mtu();
     peer.route.meet(hello.max_packet, now);
@@ -228,9 +236,8 @@ FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event,
     s_.reader.close();
     if (peer != no_index) {
         const Peer& known = s_.peers[peer];
-        if (s_.names.address_hash(std::span(hello.address).first(hello.address_length)) !=
-            known.route.address_hash()) {
-            // An introduction of ours was brought to somebody else, who answers it; or he was told our
+        if (s_.names.address_hash(wire::address_of(hello)) != known.route.address_hash()) {
+            // An introduction of ours was brought to somebody else, who answers it, or he was told our
             // answer.
             s_.count.rx_misdirected.add();
             return FrameResult::stop;
@@ -251,7 +258,7 @@ FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event,
     introduction_ = {hello, s_.reader.proof(), s_.reader.packet().connection, true};
     event = Event{};
     event.kind = Event::Kind::hello;
-    event.payload = {introduction_.hello.address.data(), hello.address_length};
+    event.payload = wire::address_of(introduction_.hello);
     return FrameResult::event;
 }
 

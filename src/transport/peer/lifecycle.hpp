@@ -121,6 +121,7 @@ private:
     Introduction put_answer(const wire::HelloFrame& hello, EndpointSeals* seals,
                             HelloPacket& answer) noexcept;
     bool is_departed(const Peer& peer) const noexcept;
+    bool begin_session(std::uint32_t peer, const wire::HelloFrame& hello, const HelloProof& proof);
     bool learn(std::uint32_t peer, const wire::HelloFrame& hello, const HelloProof& proof, Time now);
     void establish(std::uint32_t peer, bool met, Time now);
     void confirm(std::uint32_t peer, Time now);

@@ -17,6 +17,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <srd/limits.hpp>
 #include <srd/wire.hpp>
@@ -344,6 +345,11 @@ struct HelloFrame {
     std::array<std::byte, max_address_size> address{}; ///< the sender's endpoint address
 };
 static_assert(sizeof(HelloFrame) == 88);
+/// The address in a hello that lives as long as the result.
+inline std::span<const std::byte> address_of(const HelloFrame& hello) noexcept
+{
+    return std::span(hello.address).first(hello.address_length);
+}
 
 struct CloseFrame {
     u8 type = static_cast<std::uint8_t>(FrameType::close);

@@ -73,13 +73,7 @@ TEST_CASE("PeerLifecycle: an answer of somebody who lives elsewhere is none")
     World world;
     const std::uint32_t peer = world.lifecycle.open(World::way(5, 1400), bounded, world.now);
     world.lifecycle.greet(peer, world.now);
-    world.shared.reader.close();
-    world.note = PacketNote{};
-    world.note.peer = peer;
-    world.shared.reader.open(world.note);
-    wire::HelloFrame hello = reply(66, 77);
-    hello.address.front() = std::byte{6};
-    CHECK(world.lifecycle.on_hello(hello, world.event, world.now) == FrameResult::stop);
+    CHECK(answer_from(world, 6, peer, reply(66, 77)) == FrameResult::stop);
     CHECK(world.peer(peer).handshake.greeting());
     CHECK_FALSE(world.peer(peer).handshake.knows_remote());
     CHECK(world.count.rx_misdirected.value() == 1);

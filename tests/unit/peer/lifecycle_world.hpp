@@ -44,17 +44,23 @@ inline Cause ended(LifecycleWorld& world)
     CHECK_FALSE(world.shared.outgoing.any_done());
     return cause;
 }
-/// A hello in a packet that bears our identifier.
-inline FrameResult answer(LifecycleWorld& world, std::uint32_t peer, wire::HelloFrame hello)
+/// A hello in a packet that bears our identifier, from the host of that number.
+inline FrameResult answer_from(LifecycleWorld& world, std::uint32_t host, std::uint32_t peer,
+                               wire::HelloFrame hello)
 {
-    if (peer != no_index) {
-        hello.address.front() = std::byte(index_of(world.peer(peer).route.id()));
-    }
+    hello.address.front() = std::byte(host);
     world.shared.reader.close();
     world.note = PacketNote{};
     world.note.peer = peer;
     world.shared.reader.open(world.note);
     return world.lifecycle.on_hello(hello, world.event, world.now);
+}
+/// The same from the peer's own host.
+inline FrameResult answer(LifecycleWorld& world, std::uint32_t peer, const wire::HelloFrame& hello)
+{
+    const std::uint32_t host =
+        peer == no_index ? 0 : static_cast<std::uint32_t>(index_of(world.peer(peer).route.id()));
+    return answer_from(world, host, peer, hello);
 }
 inline FrameResult close(LifecycleWorld& world, std::uint32_t peer)
 {
