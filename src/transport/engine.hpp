@@ -72,8 +72,8 @@ public:
     void close_peer(PeerId peer, Time now);
 
     /// Answers Event::hello, before the next poll_event(); not calling it ignores the introduction. `route`:
-    /// PacketIo::find of `address`, the sender's. Keeps nothing of it. The result says what to do; `answer` is
-    /// a packet for the address.
+    /// PacketIo::find of `address`, the sender's. Keeps nothing of it. The result says what to do; `answer`
+    /// is a packet for the address.
     Introduction on_introduction(RouteId route, std::span<const std::byte> address, HelloPacket& answer,
                                  Time now);
     /// If on_introduction() has said Introduction::accept: the peer's record is made. Introduction::ignore:
