@@ -57,9 +57,11 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
     : shared_(caps, limits, tuning, counters, local_address, seed, seals), placement_(shared_),
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
       framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
-      watch_(shared_, lifecycle_), search_(shared_), submission_(shared_, framing_, initiator_, lifecycle_),
+      watch_(shared_, lifecycle_), search_(shared_), local_(shared_, placement_, lifecycle_, watch_),
+      submission_(shared_, framing_, initiator_, lifecycle_, local_),
       acks_(shared_), transmit_(shared_, framing_, limits.tx_descs),
-      inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_, search_)
+      inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_, search_,
+               local_)
 {
 }
 
@@ -125,6 +127,19 @@ Status Engine::submit(const Operation& operation, Time now)
     const Status status = submission_.submit(operation, now);
     check();
     return status;
+}
+
+LocalRoad::Sent Engine::send_local(const Operation& operation)
+{
+    const LocalRoad::Sent sent = local_.send(operation);
+    check();
+    return sent;
+}
+
+void Engine::look_for_readers(Time now)
+{
+    local_.look_for_readers(now);
+    check();
 }
 
 bool Engine::is_established(PeerId peer) const noexcept
@@ -284,7 +299,8 @@ Time Engine::next_timeout() const noexcept
 
 bool Engine::drained() const noexcept
 {
-    return shared_.packets.in_use() == 0 && shared_.outgoing.drained();
+    return shared_.packets.in_use() == 0 && shared_.outgoing.drained() &&
+           (shared_.caps.local == nullptr || shared_.caps.local->all_taken());
 }
 
 void Engine::close(Time now)

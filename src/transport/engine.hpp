@@ -30,8 +30,10 @@
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
+#include "io/core/local_road.hpp"
 #include "io/core/packet_io.hpp"
 #include "lb/path_selector.hpp"
+#include "local/local_messages.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
 #include "peer/path_search.hpp"
@@ -96,6 +98,12 @@ public:
     /// `now`: to an established peer the time of the last pass will do, since nothing is timed before its
     /// packets are sent.
     Status submit(const Operation& operation, Time now);
+    /// Sends a message through memory of this host. Done: it is complete, without an event. Full: progress, then
+    /// retry. Closed: not this operation, not to this peer, or not now: submit() it.
+    LocalRoad::Sent send_local(const Operation& operation);
+    /// Peers on this host that do not read what was sent to them are looked for. Call it every
+    /// Liveness::sign_interval.
+    void look_for_readers(Time now);
     /// True if the handshake with `peer` is over.
     bool is_established(PeerId peer) const noexcept;
 
@@ -196,6 +204,7 @@ private:
     PeerLifecycle lifecycle_;
     PeerWatch watch_;
     PathSearch search_;
+    LocalMessages local_;
     Submission submission_;
     AckHandler acks_;
     Transmitter transmit_;

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "engine.hpp"
+#include "io/core/local_road.hpp"
 #include "io/core/packet_io.hpp"
 
 namespace srd {
@@ -104,7 +105,7 @@ private:
     bool take_packets()
     {
         received_ = io_.rx_burst(packets_, now_);
-        if (received_ == 0) {
+        if (received_ == 0 && (caps_.local == nullptr || !caps_.local->any())) {
             return false;
         }
         engine_.on_packets(packets_.first(received_), now_);

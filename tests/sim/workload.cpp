@@ -91,7 +91,10 @@ bool Workload::submit_next(SimHost& host, Time now)
     operation.iov = iov;
     operation.cookie = id;
     const std::uint64_t bytes_before = bytes_handed_over(id);
-    const Status status = host.submit(operation);
+    const LocalRoad::Sent sent = host.send_local(operation);
+    const Status status = sent == LocalRoad::Sent::closed ? host.submit(operation)
+                          : sent == LocalRoad::Sent::full ? Status::again
+                                                          : Status::ok;
     if (status == Status::again) {
         return false;
     }
@@ -108,7 +111,9 @@ bool Workload::submit_next(SimHost& host, Time now)
         std::fill(send.memory.begin(), send.memory.end(), scribble);
         send.memory.clear();
     }
-    if (plan.level != CompletionLevel::none) {
+    if (plan.level != CompletionLevel::none && sent == LocalRoad::Sent::done) {
+        ledger_.on_completed(id, Cause::none, bytes_handed_over(id), now);
+    } else if (plan.level != CompletionLevel::none) {
         outstanding_ += plan.length;
         sending_.emplace(id, std::move(send));
     }

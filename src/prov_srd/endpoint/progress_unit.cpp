@@ -118,6 +118,7 @@ bool ProgressUnit::pass(Time now) noexcept
     if (now >= next_look_) [[unlikely]] {
         next_look_ = now + Liveness::sign_interval;
         receive_.look_for_senders(now);
+        engine_->look_for_readers(now);
     }
     const bool any = progress_once(
         *engine_, *io_, now, [this](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS { on_event(event); });

@@ -85,10 +85,26 @@ ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitR
 {
     // A silent operation that nobody counts needs no event: nothing could be done with it.
     std::uint32_t index = no_index;
-    if (record.silent && record.counted_by.nobody()) {
-        operation.level = CompletionLevel::none;
-    } else {
-        operation.level = level_of(request.flags);
+    const bool unheard = record.silent && record.counted_by.nobody();
+    operation.level = unheard ? CompletionLevel::none : level_of(request.flags);
+    operation.fence = (request.flags & FI_FENCE) != 0;
+    operation.flags.has_data = (request.flags & FI_REMOTE_CQ_DATA) != 0;
+    operation.data = request.data;
+    Engine& engine = unit_.engine();
+    switch (engine.send_local(operation)) {
+    case LocalRoad::Sent::done:
+        if (!record.silent && bindings_.transmit_wants_entry(request.flags)) {
+            bindings_.transmit_queue()->write({.context = record.context, .flags = record.flags});
+        }
+        record.counted_by.succeeded();
+        return 0;
+    case LocalRoad::Sent::full:
+        unit_.pass(clock_now());
+        return -FI_EAGAIN;
+    case LocalRoad::Sent::closed:
+        break;
+    }
+    if (!unheard) {
         index = records_->alloc();
         if (index == no_index) [[unlikely]] {
             unit_.pass(clock_now());
@@ -97,13 +113,9 @@ ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitR
         record.wants_completion = !record.silent && bindings_.transmit_wants_entry(request.flags);
         (*records_)[index] = record;
     }
-    operation.fence = (request.flags & FI_FENCE) != 0;
-    operation.flags.has_data = (request.flags & FI_REMOTE_CQ_DATA) != 0;
-    operation.data = request.data;
     operation.cookie = index;
 
     // A clock costs as much as the rest of a short send, and messages that are coalesced need none.
-    Engine& engine = unit_.engine();
     const Time now = engine.is_established(operation.peer) ? unit_.passed_at() : clock_now();
     const Status status = engine.submit(operation, now);
     if (status == Status::ok) [[likely]] {

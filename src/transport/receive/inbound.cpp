@@ -176,7 +176,7 @@ bool Inbound::poll_event(Event& event)
             return true;
         }
         if (!s_.reader.is_open() && !open_next()) {
-            return poll_done(event);
+            return local_.poll(event, now_) || poll_done(event);
         }
         if (step(event)) {
             return true;

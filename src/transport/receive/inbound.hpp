@@ -16,6 +16,7 @@
 #include <srd/time.hpp>
 
 #include "io/core/packet_io.hpp"
+#include "local/local_messages.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
 #include "peer/path_search.hpp"
@@ -36,9 +37,9 @@ class Inbound {
 public:
     Inbound(Shared& shared, PeerLifecycle& lifecycle, PeerWatch& watch, AckHandler& acks,
             Submission& submission, Placement& placement, RmaInitiator& initiator, RmaTarget& target,
-            PathSearch& search)
+            PathSearch& search, LocalMessages& local)
         : s_(shared), lifecycle_(lifecycle), watch_(watch), acks_(acks), submission_(submission),
-          placement_(placement), initiator_(initiator), target_(target), search_(search), unsealing_(shared)
+          placement_(placement), initiator_(initiator), target_(target), search_(search), local_(local), unsealing_(shared)
     {
     }
 
@@ -70,6 +71,7 @@ private:
     RmaInitiator& initiator_;
     RmaTarget& target_;
     PathSearch& search_;
+    LocalMessages& local_;
     Unsealing unsealing_;
     Reassembly reassembly_;
     Time now_{};                 ///< of the burst whose packets are being read

@@ -148,11 +148,22 @@ public:
         peer_ = peer;
         record_ = record;
     }
+    /// The message in memory of this host, `frame`, is the one that is announced.
+    void ask_local(const wire::EagerFrame& frame, std::uint32_t peer) noexcept
+    {
+        SRD_DCHECK(!open_);
+        frame_ = frame;
+        is_local_ = true;
+        ask(Question::message, peer, no_index);
+    }
+    /// The question is about a message in memory of this host (LocalRoad::front()), not about a packet's.
+    bool is_local() const noexcept { return is_local_; }
     void answered() noexcept
     {
         SRD_DCHECK(question_ != Question::none);
         question_ = Question::none;
         record_ = no_index;
+        is_local_ = false;
     }
 
     // -- Messages whose turn may have come
@@ -196,6 +207,7 @@ private:
     std::size_t next_ = 0;
 
     bool open_ = false;
+    bool is_local_ = false;
     Question question_ = Question::none;
     wire::Contents contents_ = wire::Contents::neutral; ///< of the frames read so far
     std::uint32_t rma_frames_ = 0;

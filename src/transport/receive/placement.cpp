@@ -135,10 +135,23 @@ void Placement::announce(std::uint32_t peer, std::uint32_t record, const Envelop
                          std::uint64_t total, Event& event)
 {
     s_.reader.ask(PacketReader::Question::message, peer, record);
+    describe_event(PeerId{peer}, record == no_index ? current_message : MessageId{record}, envelope, total,
+                   event);
+}
+
+void Placement::on_local(std::uint32_t peer, const wire::EagerFrame& frame, Event& event)
+{
+    s_.reader.ask_local(frame, peer);
+    describe_event(PeerId{peer}, current_message, frame, frame.total, event);
+}
+
+void Placement::describe_event(PeerId peer, MessageId id, const Envelope& envelope, std::uint64_t total,
+                               Event& event)
+{
     event = Event{};
     event.kind = Event::Kind::message;
-    event.peer = PeerId{peer};
-    event.message = record == no_index ? current_message : MessageId{record};
+    event.peer = peer;
+    event.message = id;
     event.flags = envelope.flags;
     event.tag = envelope.tag;
     event.data = envelope.data;

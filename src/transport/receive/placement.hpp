@@ -19,6 +19,7 @@
 #include <srd/status.hpp>
 #include <srd/types.hpp>
 
+#include "io/core/local_road.hpp"
 #include "operation.hpp"
 #include "receive/frame_result.hpp"
 #include "shared.hpp"
@@ -37,6 +38,9 @@ public:
     FrameResult on_eager(const wire::EagerFrame& frame, Event& event);
     FrameResult on_request(const wire::RequestedMessage& frame, Event& event);
     FrameResult on_data(const wire::DataPiece& frame);
+
+    /// The message at LocalRoad::front(), whose turn it is; `frame` is what it would be in a packet.
+    void on_local(std::uint32_t peer, const wire::EagerFrame& frame, Event& event);
 
     // -- Events
 
@@ -95,6 +99,8 @@ private:
     }
     void announce(std::uint32_t peer, std::uint32_t record, const Envelope& envelope, std::uint64_t total,
                   Event& event);
+    void describe_event(PeerId peer, MessageId id, const Envelope& envelope, std::uint64_t total,
+                        Event& event);
     FrameResult on_first(const wire::EagerFrame& frame, Event& event);
     bool place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
     bool read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept;
@@ -124,6 +130,9 @@ inline void Placement::finish_turn()
     receiver.announced();
     if (receiver.held() != 0) {
         s_.reader.set_turn_of(peer);
+    }
+    if (s_.reader.is_local()) {
+        s_.caps.local->pop();
     }
     s_.reader.answered();
     accept_again(peer);

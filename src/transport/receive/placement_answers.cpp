@@ -109,7 +109,13 @@ void Placement::refuse(MessageId id)
 {
     SRD_CHECK(id == current_message && s_.reader.question() != PacketReader::Question::none);
     SRD_CHECK(s_.reader.record() == no_index);
+    const bool is_local = s_.reader.is_local();
     s_.reader.answered();
+    if (is_local) { // it stays where it is, and its sender is held up when the memory is full
+        s_.caps.local->pass_over();
+        s_.count.rx_refused_messages.add();
+        return;
+    }
     refuse_packet();
 }
 

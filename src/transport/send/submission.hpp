@@ -9,6 +9,7 @@
 #include <srd/status.hpp>
 #include <srd/time.hpp>
 
+#include "local/local_messages.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
 #include "receive/frame_result.hpp"
@@ -20,8 +21,9 @@ namespace srd {
 
 class Submission {
 public:
-    Submission(Shared& shared, Framing& framing, RmaInitiator& initiator, PeerLifecycle& lifecycle) noexcept
-        : s_(shared), framing_(framing), initiator_(initiator), lifecycle_(lifecycle)
+    Submission(Shared& shared, Framing& framing, RmaInitiator& initiator, PeerLifecycle& lifecycle,
+               LocalMessages& local) noexcept
+        : s_(shared), framing_(framing), initiator_(initiator), lifecycle_(lifecycle), local_(local)
     {
     }
 
@@ -46,6 +48,7 @@ private:
     Framing& framing_;
     RmaInitiator& initiator_;
     PeerLifecycle& lifecycle_;
+    LocalMessages& local_;
     bool transmit_due_ = false;
 };
 

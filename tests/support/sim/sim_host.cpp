@@ -153,6 +153,10 @@ void SimHost::pass()
 {
     in_pass_ = true;
     bool worked = false;
+    if (now() >= next_look_) {
+        next_look_ = now() + Liveness::sign_interval;
+        engine_->look_for_readers(now());
+    }
     {
         const AllocationBan ban;
         worked = progress_once(*engine_, *stack_, now(), [this](Engine&, const Event& event) {
@@ -173,6 +177,9 @@ void SimHost::pass()
     }
     const Time wanted_by_io = io_->next_due();
     Time next = std::min(wanted_by_app, wanted_by_io);
+    if (options_.io.near > 0 && !io_->local_road().all_taken()) {
+        next = std::min(next, next_look_);
+    }
     if (worked) {
         next = now();
         barren_passes_ = 0;
@@ -200,6 +207,12 @@ Status SimHost::submit(const Operation& operation)
 {
     const AllocationBan ban;
     return engine_->submit(operation, now());
+}
+
+LocalRoad::Sent SimHost::send_local(const Operation& operation)
+{
+    const AllocationBan ban;
+    return engine_->send_local(operation);
 }
 
 Status SimHost::accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)

@@ -82,6 +82,7 @@ public:
     PeerId open_peer(std::uint32_t host);
     std::uint32_t peer_host(PeerId peer) { return io_->route_host(engine_->peer_route(peer)); }
     Status submit(const Operation& operation);
+    LocalRoad::Sent send_local(const Operation& operation);
     Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome);
     Status park(MessageId& message);
     void refuse(MessageId message);
@@ -100,6 +101,8 @@ public:
     void on_unreachable_port(std::uint32_t peer) override;
     ProcessState process_state() const override;
     ProcessMemory* process_memory() override { return running() ? io_ : nullptr; }
+    SimLocalRoad* local_road() override { return running() ? &io_->local_road() : nullptr; }
+    void on_local_message(Time due) override { wake(due); }
     void between_entries() override;
 
 private:
@@ -123,6 +126,7 @@ private:
     Time next_pass_ = time_never;
     std::uint64_t pass_ticket_ = 0;
     std::uint64_t opportunities_ = 0;
+    Time next_look_{}; ///< for peers that do not read what was written for them
     std::uint32_t barren_passes_ = 0; ///< in a row, asked for by the engine itself
     bool in_pass_ = false;
 };

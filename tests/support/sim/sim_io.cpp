@@ -36,10 +36,11 @@ SocketAddress SimIo::address_of(std::uint32_t host)
 
 namespace {
 
-IoCaps caps_of(const SimIoOptions& options, ProcessMemory* memory)
+IoCaps caps_of(const SimIoOptions& options, ProcessMemory* memory, LocalRoad* local)
 {
     IoCaps caps = options.caps;
     caps.memory = options.near > 0 ? memory : nullptr;
+    caps.local = options.near > 0 ? local : nullptr;
     return caps;
 }
 
@@ -47,7 +48,8 @@ IoCaps caps_of(const SimIoOptions& options, ProcessMemory* memory)
 
 SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& options, Counters& counters,
              std::uint64_t seed)
-    : network_(network), host_(host), options_(options), caps_(caps_of(options, this)),
+    : network_(network), host_(host), options_(options), local_(network, *this, seed + 1),
+      caps_(caps_of(options, this, &local_)),
       epoch_(static_cast<std::uint32_t>(seed)), counters_(counters), random_(seed),
       address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet), mtu_true_(mtu_to_),
       carried_to_(mtu_to_), bytes_from_(network.host_count())
@@ -148,6 +150,7 @@ std::size_t SimIo::rx_burst(std::span<RxPacket> packets, Time now)
     if (!rx_lent_.empty()) {
         throw SimFailure("rx_burst before rx_release of the burst before");
     }
+    local_.look(now);
     while (rx_lent_.size() < packets.size() && !rx_queue_.empty()) {
         SimPacket* const packet = rx_queue_.front();
         rx_queue_.pop_front();
@@ -343,7 +346,7 @@ Time SimIo::next_due() const
     for (const Notice& notice : notices_) {
         due = std::min(due, notice.due);
     }
-    return due;
+    return std::min(due, local_.next_due());
 }
 
 } // namespace srd::sim

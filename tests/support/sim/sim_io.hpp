@@ -17,6 +17,7 @@
 #include "io/core/packet_io.hpp"
 #include <srd/counters.hpp>
 
+#include "support/sim/sim_local.hpp"
 #include "support/sim/sim_net.hpp"
 #include "support/sim/sim_random.hpp"
 
@@ -32,8 +33,9 @@ struct SimIoOptions {
     double partial_burst = 0;                                 ///< probability that a burst is cut short
     Duration liveness_delay = std::chrono::microseconds(200); ///< of the answer to probe_liveness
     Duration mtu_delay = std::chrono::microseconds(200);      ///< from a change of MTU to the notice of it
-    double near =
-        0; ///< peers are on the same host: probability that memory is read instead of copied, when it may be
+    /// Peers are on the same host, short messages go through memory: probability that memory is read instead of
+    /// copied, when it may be.
+    double near = 0;
     bool answers_liveness = false;  ///< the backend can tell whether a process exists
     bool exact_arrival = true;      ///< RxPacket::arrived is the arrival, not the burst's time
     bool deliver_corrupted = false; ///< a broken backend that verifies no checksum (canary)
@@ -58,7 +60,7 @@ public:
     void probe_liveness(RouteId route, LivenessProbe probe, Time now) override;
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     int wait_fd() const noexcept override { return -1; }
-    bool arm_wait() override { return rx_queue_.empty(); }
+    bool arm_wait() override { return rx_queue_.empty() && !local_.any(); }
     void notify() noexcept override {}
     void revoke() noexcept override { ++epoch_; }
     std::uint32_t epoch() const noexcept override { return epoch_; }
@@ -80,6 +82,9 @@ public:
     Time next_due() const;
     std::uint32_t route_host(RouteId route) const { return route_hosts_.at(index_of(route)); }
     RouteId route_to(std::uint32_t host);
+    SimLocalRoad& local_road() noexcept { return local_; }
+    /// Bytes of a message from `host` have arrived in memory.
+    void on_local_bytes(std::uint32_t host, std::uint64_t bytes) { bytes_from_.at(host) += bytes; }
     std::uint32_t host() const noexcept { return host_; }
     /// Called at every virtual call, i.e. between any two entries into the engine.
     class Hook {
@@ -116,6 +121,7 @@ private:
     SimNetwork& network_;
     const std::uint32_t host_;
     const SimIoOptions options_;
+    SimLocalRoad local_;
     const IoCaps caps_;
     std::uint32_t epoch_;
     Counters& counters_;

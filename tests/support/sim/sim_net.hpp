@@ -78,6 +78,8 @@ enum class ProcessState : std::uint8_t {
     silent, ///< nothing answers
 };
 
+class SimLocalRoad;
+
 /// A host as the network sees it.
 class SimPort {
 public:
@@ -87,6 +89,10 @@ public:
     virtual ProcessState process_state() const = 0;
     /// The process's memory, if it lives on the same host as everybody; null: it does not live.
     virtual ProcessMemory* process_memory() = 0;
+    /// Likewise: the end of its memory where messages for it are written.
+    virtual SimLocalRoad* local_road() = 0;
+    /// A message has been written there, to be read at `due`.
+    virtual void on_local_message(Time due) = 0;
 
 protected:
     ~SimPort() = default;

@@ -36,6 +36,7 @@ inline const std::string shared = transport + "/shared";       // the parts of o
 inline const std::string placement = receive + "/placement", inbound = receive + "/inbound";
 inline const std::string unsealing = receive + "/unsealing";
 inline const std::string target = rma + "/target", initiator = rma + "/initiator";
+inline const std::string local = transport + "/local"; // messages to peers on this host
 inline const std::string framing = send + "/framing", submission = send + "/submission";
 inline const std::string ack_handler = send + "/ack_handler", transmitter = send + "/transmitter";
 inline const std::string lifecycle = peer + "/lifecycle", path_search = peer + "/path_search";
@@ -46,6 +47,7 @@ inline const std::string core = io + "/core", host = io + "/host", udp = io + "/
 inline const std::string packet = io + "/packet", xdp = io + "/xdp", verbs = io + "/verbs";
 inline const std::string shm = io + "/shm", seal_io = io + "/seal";
 inline const std::string packet_io = core + "/packet_io"; // the seam: all that the engine knows of I/O
+inline const std::string local_road = core + "/local_road"; // beside it: whole messages in memory of this host
 inline const std::string random_numbers = core + "/system_random"; // unpredictable numbers
 inline const std::string seal = transport + "/seal";               // sealed traffic: keys, ciphers, replay
 inline const std::string mr = "src/mr";
@@ -74,6 +76,7 @@ inline std::vector<Room> backend_rooms()
     using namespace place;
     return {
         {packet_io, {base}},
+        {local_road, {base}},
         {random_numbers, {base}},
         {seal, {base}},
         {core, {base, packet_io, random_numbers}},
@@ -83,7 +86,7 @@ inline std::vector<Room> backend_rooms()
         {packet, {base, packet_io, core, host, udp, raw + "/*"}, {"packet_ring_io.hpp"}},
         {xdp, {base, packet_io, core, host, udp, raw + "/*"}, {"xdp_io.hpp"}},
         {verbs, {base, packet_io, random_numbers, core, udp}, {"verbs_ud_io.hpp"}},
-        {shm, {base, packet_io, random_numbers, core}, {"shm_io.hpp"}},
+        {shm, {base, packet_io, local_road, random_numbers, core}, {"shm_io.hpp"}},
         {seal_io, {base, packet_io, core, seal}, {"seal_io.hpp"}},
     };
 }
@@ -105,14 +108,15 @@ inline std::vector<Room> engine_rooms()
         {peer, {base, packet_io, operation, timing_wheel, wire, send, receive}},
         {shared, {base, packet_io, send, receive, peer, seal}},
         // ... and what is done with connections, each act by the ones above it.
-        {placement, {base, operation, receive, shared}},
+        {placement, {base, local_road, operation, receive, shared}},
         {placement + "_answers", {base, receive, shared, placement}},
         {target, {base, operation, receive, shared, placement}},
         {initiator, {base, operation, receive, shared, placement, target}},
         {framing, {base, operation, shared, placement, initiator, target}},
         {lifecycle, {base, operation, receive, shared, placement}},
         {watch, {base, operation, shared, lifecycle}},
-        {submission, {base, operation, receive, shared, initiator, framing, lifecycle}},
+        {local, {base, local_road, operation, shared, placement, lifecycle, watch}},
+        {submission, {base, operation, receive, shared, initiator, framing, lifecycle, local}},
         {path_search, {base, operation, receive, shared}},
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, shared, framing, lifecycle}},
@@ -120,12 +124,12 @@ inline std::vector<Room> engine_rooms()
         {unsealing, {base, packet_io, wire, shared}},
         {inbound,
          {base, packet_io, operation, receive, unsealing, shared, placement, target, initiator, lifecycle,
-          watch, path_search, submission, ack_handler}},
+          watch, path_search, submission, ack_handler, local}},
         {engine,
-         {base, packet_io, operation, lb, shared, placement, target, initiator, framing, lifecycle, watch,
-          path_search, submission, ack_handler, transmitter, inbound},
+         {base, packet_io, local_road, operation, lb, shared, placement, target, initiator, framing,
+          lifecycle, watch, path_search, local, submission, ack_handler, transmitter, inbound},
          {"engine.hpp"}},
-        {progress, {base, packet_io, engine}},
+        {progress, {base, packet_io, local_road, engine}},
     };
 }
 

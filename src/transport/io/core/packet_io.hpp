@@ -25,6 +25,7 @@
 namespace srd {
 
 struct Counters;
+class LocalRoad;
 class SealedSession;
 
 /// Reads the memory of other processes on this host (cross-memory attach).
@@ -56,7 +57,9 @@ struct IoCaps {
     std::uint16_t burst_packets =
         1;                      ///< packets of equal size on one path that cost about one call (GSO), >= 1
     std::uint16_t overhead = 0; ///< bytes by which packets grow on the way: what an MTU is beyond max_packet
-    ProcessMemory* memory = nullptr; ///< for routes to the same host (RouteNotice); null: there are none ever
+    // For routes to the same host (RouteNotice); null: there are none ever.
+    ProcessMemory* memory = nullptr;
+    LocalRoad* local = nullptr;
 };
 
 /// Tails of received packets that were not copied: they still lie in the memory of the process that sent

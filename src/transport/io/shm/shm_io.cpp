@@ -14,12 +14,44 @@ namespace srd {
 
 namespace {
 
+/// The lanes of all routes.
+class ShmLanes final : public LocalRoad {
+public:
+    /// `now`: of the last pass. Both must outlive the object.
+    ShmLanes(ShmRoutes& routes, const Time& now) noexcept : routes_(routes), now_(now) {}
+
+    Sent send(RouteId route, const LocalMessage& message, std::span<const iovec> payload,
+              std::uint32_t length) noexcept override
+    {
+        return routes_.send_message(route, message, payload, length, now_);
+    }
+    std::uint32_t taken(RouteId route, std::uint32_t connection, std::uint32_t next) noexcept override
+    {
+        return routes_.messages_taken(route, connection, next);
+    }
+    std::size_t stalled(std::span<RouteId> routes) noexcept override { return routes_.stalled(routes); }
+    bool all_taken() noexcept override { return routes_.all_taken(); }
+    bool any() const noexcept override
+    {
+        const ShmReceiver* const rings = routes_.receiver();
+        return rings != nullptr && rings->any_message();
+    }
+    const Arrived* front() noexcept override { return any() ? routes_.receiver()->front_message() : nullptr; }
+    void pop() noexcept override { routes_.receiver()->pop_message(); }
+    void pass_over() noexcept override { routes_.receiver()->pass_over(); }
+
+private:
+    ShmRoutes& routes_;
+    const Time& now_;
+};
+
 class ShmIo final : public BypassIo, private ProcessMemory {
 public:
     ShmIo(IoLog log, std::unique_ptr<PacketIo> base, Counters& counters)
         : BypassIo(std::move(base)), counters_(counters), routes_(std::move(log), inner())
     {
         caps_.memory = this;
+        caps_.local = &lanes_;
     }
 
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
@@ -60,6 +92,7 @@ private:
     bool base_first_ = false;
     bool asleep_ = false;
     Time now_{}; // of the last pass
+    ShmLanes lanes_{routes_, now_};
     std::array<ShmWay*, 64> touched_{};
     std::size_t touched_count_ = 0;
 };

@@ -11,40 +11,11 @@
 #include <srd/check.hpp>
 #include <srd/iov.hpp>
 
-#if defined(__SANITIZE_THREAD__)
-#include <sanitizer/tsan_interface.h>
-#endif
+#include "io/shm/shm_order.hpp"
 
 namespace srd {
 
 namespace {
-
-#if defined(__SANITIZE_THREAD__)
-/// If both ends are in one process, a ring is mapped at two addresses, which ThreadSanitizer takes for two
-/// objects. So the order that the turns establish is told to it by a third address that both ends compute.
-void* order_of(const ShmMapping& segment, std::uint32_t ring) noexcept
-{
-    static std::array<char, 256> places;
-    return &places[(segment.header().identity.token[0] ^ ring) % places.size()];
-}
-void note_written(const ShmMapping& segment, std::uint32_t ring) noexcept
-{
-    __tsan_release(order_of(segment, ring));
-}
-void note_read(const ShmMapping& segment, std::uint32_t ring) noexcept
-{
-    __tsan_acquire(order_of(segment, ring));
-}
-#else
-void note_written(const ShmMapping& /*segment*/, std::uint32_t /*ring*/) noexcept {}
-void note_read(const ShmMapping& /*segment*/, std::uint32_t /*ring*/) noexcept {}
-#endif
-
-/// Reads a word once that another process may change at any time.
-std::uint32_t read_once(const std::uint32_t& word) noexcept
-{
-    return *static_cast<const volatile std::uint32_t*>(&word);
-}
 
 /// From this length on fetching is quicker than copying twice.
 constexpr std::uint32_t fetched_packet = 16384;
@@ -175,7 +146,7 @@ bool ShmSender::write_pieces(const TxPacket& packet, ShmEntry& entry) const noex
 void ShmSender::publish(ShmEntry& entry) noexcept
 {
     failures_ = 0;
-    note_written(*own_, ring_);
+    ShmOrder(own_->header().identity.token, ring_).note_written();
     entry.turn.store(++tail_, std::memory_order_release);
 }
 
@@ -233,6 +204,10 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& segment, std:
             free = doorbell;
         }
     }
+    ShmLaneMapping lane;
+    if (!lane.map(segment->header().identity.token, ring)) {
+        return shm_rings;
+    }
     if (free == shm_rings) {
         if (rings_.size() == shm_rings) {
             return shm_rings;
@@ -240,12 +215,14 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& segment, std:
         free = static_cast<std::uint32_t>(rings_.size());
         rings_.emplace_back();
         held_.reserve(rings_.size());
+        lanes_.reserve(rings_.size());
     }
     Ring& opened = rings_[free];
     opened = Ring{};
     opened.segment = segment;
     opened.entries = segment->entries(ring);
     opened.control = &segment->control(ring);
+    opened.lane = ShmLaneReader(std::move(lane), *segment, ring);
     opened.number = ring;
     opened.next = start;
     opened.route = route;
@@ -327,7 +304,10 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
     Ring& ring = rings_[doorbell];
     std::size_t count = 0;
     const std::uint32_t begin = ring.next;
-    while (count < packets.size() && ring.ready()) {
+    if (ring.lane.ready()) {
+        lanes_.push_back(doorbell);
+    }
+    while (count < packets.size() && ring.packet_ready()) {
         const ShmEntry& entry = ring.entries[ring.next % shm_ring_entries];
         // Another processor has just written these cache lines: fetch them in parallel.
         __builtin_prefetch(&entry.bytes[cache_line - offsetof(ShmEntry, bytes)]);
@@ -364,7 +344,7 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
         ++count;
     }
     if (ring.next != begin) {
-        note_read(*ring.segment, ring.number);
+        ShmOrder(ring.segment->header().identity.token, ring.number).note_read();
         ring.heard = polls_;
         if (!ring.held) {
             ring.held = true;
@@ -402,6 +382,7 @@ std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
     if (++polls_ % patience == 0) [[unlikely]] {
         look_after_rings();
     }
+    lanes_.clear();
     std::size_t count = 0;
     for (std::size_t place = 0; place < watched_count_; ++place) {
         if (rings_[watched_[place]].ready()) {
@@ -461,6 +442,30 @@ void ShmReceiver::release() noexcept
         ring.control->head.store(ring.next, std::memory_order_release);
     }
     held_.clear();
+}
+
+const LocalRoad::Arrived* ShmReceiver::front_message() noexcept
+{
+    while (!lanes_.empty()) {
+        Ring& ring = rings_[lanes_.back()];
+        if (!ring.lane.ready()) {
+            lanes_.pop_back();
+            continue;
+        }
+        ring.heard = polls_;
+        message_.route = ring.route;
+        if (ring.lane.read(message_)) [[likely]] {
+            return &message_;
+        }
+        ++malformed_;
+        ring.lane.pop();
+    }
+    return nullptr;
+}
+
+void ShmReceiver::pop_message() noexcept
+{
+    rings_[lanes_.back()].lane.pop();
 }
 
 bool ShmReceiver::waiting() const noexcept

@@ -14,6 +14,7 @@
 #include <srd/types.hpp>
 
 #include "io/core/packet_io.hpp"
+#include "io/shm/shm_lane.hpp"
 #include "io/shm/shm_segment.hpp"
 
 namespace srd {
@@ -99,11 +100,19 @@ public:
     void orphan(RouteId route, const ShmMapping* except = nullptr) noexcept;
     bool empty() const noexcept { return open_count_ == 0; }
 
-    /// Fills a prefix of `packets`; they stay valid until release().
+    /// Fills a prefix of `packets`; they stay valid until release(). Finds lanes with messages, too.
     std::size_t receive(std::span<RxPacket> packets, Time now) noexcept;
     bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
     void release() noexcept;
-    /// True if there is a packet that receive() has not returned yet.
+
+    // -- Messages in the lanes that receive() has found: as LocalRoad
+
+    bool any_message() const noexcept { return !lanes_.empty(); }
+    const LocalRoad::Arrived* front_message() noexcept;
+    void pop_message() noexcept;
+    void pass_over() noexcept { lanes_.pop_back(); }
+
+    /// True if there is a packet or message that receive() has not returned yet.
     bool waiting() const noexcept;
 
     /// Packets with an invalid description since the last call.
@@ -116,16 +125,18 @@ private:
         ShmControl* control = nullptr;
         std::uint32_t number = 0;
         std::uint32_t next = 0; ///< number of the packet to return next
+        ShmLaneReader lane;
         RouteId route{};
         bool orphan = false;
         bool watched = false;
         bool held = false;       ///< returned by receive(), not yet released
         std::uint64_t heard = 0; ///< value of polls_ when a packet was last found
 
-        bool ready() const noexcept
+        bool packet_ready() const noexcept
         {
             return entries[next % shm_ring_entries].turn.load(std::memory_order_acquire) == next + 1;
         }
+        bool ready() const noexcept { return lane.ready() || packet_ready(); }
     };
 
     /// Rings that are polled without waiting for a doorbell.
@@ -151,6 +162,8 @@ private:
     std::array<std::uint64_t, shm_rings / 64> pending_{}; ///< doorbells rung whose rings are not yet empty
     bool any_pending_ = false;
     std::vector<std::uint32_t> held_; ///< doorbells of the rings with packets to release
+    std::vector<std::uint32_t> lanes_; ///< doorbells of the rings whose lanes have messages to take
+    LocalRoad::Arrived message_;       ///< the first one of the last of them
     std::uint64_t polls_ = 0;
     std::uint64_t malformed_ = 0;
 };

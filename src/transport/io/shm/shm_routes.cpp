@@ -62,7 +62,8 @@ void ShmRoutes::give_up(ShmWay& way) noexcept
     way.segment = nullptr;
     if (std::exchange(way.has_ring, false)) {
         way.sender.abandon();
-        unused_.push_back(way.sender);
+        way.lane->abandon();
+        unused_.push_back({way.sender, std::move(way.lane)});
     }
 }
 
@@ -121,15 +122,65 @@ void ShmRoutes::flush(std::span<ShmWay* const> ways)
     std::atomic_thread_fence(std::memory_order_seq_cst);
     for (ShmWay* const way : ways) {
         way->touched = false;
-        ShmHeader& peer = way->segment->header();
-        if (segment_.mapping()->control(way->sender.ring()).watched.load(std::memory_order_relaxed) == 0) {
-            peer.doorbells[way->doorbell / 64].fetch_or(std::uint64_t{1} << way->doorbell % 64,
-                                                        std::memory_order_seq_cst);
-        }
-        if (peer.asleep.load(std::memory_order_seq_cst) != 0) {
-            send(way->route, message(ShmMessage::wake_up, 0));
+        tell_reader(*way);
+    }
+}
+
+/// After the fence: rings the doorbell if the reader does not poll, and wakes it if it sleeps.
+void ShmRoutes::tell_reader(const ShmWay& way)
+{
+    ShmHeader& peer = way.segment->header();
+    if (segment_.mapping()->control(way.sender.ring()).watched.load(std::memory_order_relaxed) == 0) {
+        peer.doorbells[way.doorbell / 64].fetch_or(std::uint64_t{1} << way.doorbell % 64,
+                                                   std::memory_order_seq_cst);
+    }
+    if (peer.asleep.load(std::memory_order_seq_cst) != 0) {
+        send(way.route, message(ShmMessage::wake_up, 0));
+    }
+}
+
+// -- Messages -------------------------------------------------------------------
+
+LocalRoad::Sent ShmRoutes::send_message(RouteId id, const LocalMessage& message,
+                                        std::span<const iovec> payload, std::uint32_t length, Time now)
+{
+    ShmWay* const way = open(id, now);
+    if (way == nullptr) {
+        return LocalRoad::Sent::closed;
+    }
+    const LocalRoad::Sent sent = way->lane->send(message, payload, length);
+    if (sent == LocalRoad::Sent::done) {
+        std::atomic_thread_fence(std::memory_order_seq_cst); // as in flush()
+        tell_reader(*way);
+    }
+    return sent;
+}
+
+std::uint32_t ShmRoutes::messages_taken(RouteId id, std::uint32_t connection, std::uint32_t next) noexcept
+{
+    const Route* const route = find(id);
+    return route != nullptr && route->way.has_ring ? route->way.lane->taken(connection, next) : next;
+}
+
+std::size_t ShmRoutes::stalled(std::span<RouteId> routes) noexcept
+{
+    std::size_t count = 0;
+    for (const RouteId id : mapped_) {
+        const ShmWay& way = route_at(id).way;
+        if (count < routes.size() && way.has_ring && way.segment != nullptr && way.lane->stalled()) {
+            routes[count++] = id;
         }
     }
+    return count;
+}
+
+bool ShmRoutes::all_taken() noexcept
+{
+    return std::all_of(mapped_.begin(), mapped_.end(), [this](RouteId id) {
+        const ShmWay& way = route_at(id).way;
+        return !way.has_ring || way.segment == nullptr ||
+               way.segment->header().closed.load(std::memory_order_relaxed) != 0 || way.lane->all_taken();
+    });
 }
 
 // -- Questions and answers ------------------------------------------------------
@@ -140,6 +191,7 @@ void ShmRoutes::ask(RouteId id, Route& route, Time /*now*/)
     if (route.state.stage() == Stage::proving) {
         question.ring = route.way.sender.ring();
         question.start = route.way.sender.tail();
+        route.way.lane->offer();
     }
     send_proved(id, question, segment_.header().identity.key);
 }
@@ -208,12 +260,14 @@ void ShmRoutes::on_question(const ShmMessage& question, Time now)
 bool ShmRoutes::offer_ring(ShmWay& way, const ShmToken& reader)
 {
     if (!way.has_ring && !unused_.empty()) {
-        way.sender = unused_.back();
+        way.sender = unused_.back().sender;
+        way.lane = std::move(unused_.back().lane);
         unused_.pop_back();
         way.has_ring = true;
     } else if (!way.has_ring) {
         std::uint32_t ring = 0;
-        if (!segment_.add_ring(ring)) {
+        ShmLaneMapping lane;
+        if (!segment_.add_ring(ring) || !lane.map(segment_.header().identity.token, ring)) {
             const int code = errno;
             if (!std::exchange(ring_warned_, true)) {
                 log_.warning(std::string("no more shared memory for peers on this host: ") +
@@ -223,9 +277,11 @@ bool ShmRoutes::offer_ring(ShmWay& way, const ShmToken& reader)
             return false;
         }
         way.sender = ShmSender(*segment_.mapping(), pool_, ring);
+        way.lane = std::make_unique<ShmLaneWriter>(std::move(lane), *segment_.mapping(), ring);
         way.has_ring = true;
     } else if (way.reader != reader) {
         way.sender.abandon(); // the process that it was for has gone
+        way.lane->abandon();
     }
     way.reader = reader;
     return true;

@@ -36,6 +36,7 @@ namespace srd {
 /// Packets to a peer on this host.
 struct ShmWay {
     ShmSender sender;                    ///< with has_ring
+    std::unique_ptr<ShmLaneWriter> lane; ///< likewise
     std::shared_ptr<ShmMapping> segment; ///< the peer's
     std::uint32_t doorbell = 0;          ///< our ring's, in it
     RouteId route{};
@@ -68,6 +69,13 @@ public:
     }
     /// Rings the doorbells of the readers of `ways` that do not poll, and wakes those that sleep.
     void flush(std::span<ShmWay* const> ways);
+    // As LocalRoad.
+    LocalRoad::Sent send_message(RouteId id, const LocalMessage& message, std::span<const iovec> payload,
+                                 std::uint32_t length, Time now);
+    std::uint32_t messages_taken(RouteId id, std::uint32_t connection, std::uint32_t next) noexcept;
+    std::size_t stalled(std::span<RouteId> routes) noexcept;
+    bool all_taken() noexcept;
+
     /// As ProcessMemory.
     std::uint32_t epoch() const noexcept;
     ProcessMemory::Read read(RouteId id, std::uint32_t epoch, std::span<const iovec> from,
@@ -105,6 +113,7 @@ private:
     bool believe(const ShmMessage& question, Time now, RouteId& id);
     bool has_mapped(const Route& route, const ShmToken& token) const noexcept;
     bool adopt(RouteId id, const ShmObject& object);
+    void tell_reader(const ShmWay& way);
     void give_up(ShmWay& way) noexcept;
     void give_up_closed();
 
@@ -117,7 +126,11 @@ private:
     NoticeQueue notices_;
     std::unique_ptr<ShmReceiver> receiver_;
     std::vector<RouteId> mapped_;   ///< routes that may have a mapped segment
-    std::vector<ShmSender> unused_; ///< rings of peers that have gone
+    struct UnusedRing {
+        ShmSender sender;
+        std::unique_ptr<ShmLaneWriter> lane;
+    };
+    std::vector<UnusedRing> unused_; ///< of peers that have gone
 };
 
 } // namespace srd

@@ -15,6 +15,7 @@
 #include <srd/shm_object.hpp>
 
 #include "io/core/system_random.hpp"
+#include "io/shm/shm_lane.hpp"
 
 namespace srd {
 
@@ -28,8 +29,11 @@ constexpr std::size_t controls_at = page;
 constexpr std::size_t rings_at = controls_at + shm_rings * sizeof(ShmControl);
 constexpr std::size_t pool_at = rings_at + shm_rings * ring_size;
 constexpr std::size_t pool_size = std::size_t{shm_blocks} * shm_block_size;
-constexpr std::size_t object_size = pool_at + pool_size;
+constexpr std::size_t mapped_size = pool_at + pool_size;
+constexpr std::size_t lanes_at = mapped_size;
+constexpr std::size_t object_size = lanes_at + shm_rings * shm_lane_size;
 static_assert(sizeof(ShmHeader) <= page && rings_at % page == 0);
+static_assert(shm_lane_size % page == 0 && lanes_at % page == 0);
 
 constexpr const char* prefix = "srd_shm.";
 
@@ -67,7 +71,7 @@ Item* item_at(std::byte* base, std::size_t offset) noexcept
 bool ShmMapping::map(const FileDescriptor& file) noexcept
 {
     void* const memory =
-        mmap(nullptr, object_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file.get(), 0);
+        mmap(nullptr, mapped_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file.get(), 0);
     if (memory == MAP_FAILED) {
         return false;
     }
@@ -78,13 +82,13 @@ bool ShmMapping::map(const FileDescriptor& file) noexcept
 ShmMapping::~ShmMapping()
 {
     if (base_ != nullptr) {
-        munmap(base_, object_size);
+        munmap(base_, mapped_size);
     }
 }
 
 std::size_t ShmMapping::size() noexcept
 {
-    return object_size;
+    return mapped_size;
 }
 
 ShmHeader& ShmMapping::header() const noexcept
@@ -194,7 +198,8 @@ bool ShmSegment::add_ring(std::uint32_t& ring) noexcept
         !allocate(file_.get(), controls_at + ring_count_ * sizeof(ShmControl), page)) {
         return false;
     }
-    if (!allocate(file_.get(), rings_at + ring_count_ * ring_size, ring_size)) {
+    if (!allocate(file_.get(), rings_at + ring_count_ * ring_size, ring_size) ||
+        !allocate(file_.get(), lanes_at + ring_count_ * shm_lane_size, shm_lane_size)) {
         return false;
     }
     ring = ring_count_++;
@@ -242,6 +247,37 @@ std::shared_ptr<ShmMapping> ShmObject::map() const
 {
     auto mapping = std::make_shared<ShmMapping>();
     return mapping->map(file_) ? mapping : nullptr;
+}
+
+// -- Lanes ----------------------------------------------------------------------
+
+bool ShmLaneMapping::map(const ShmToken& token, std::uint32_t ring) noexcept
+{
+    SRD_CHECK(base_ == nullptr && ring < shm_rings);
+    ShmObject object;
+    if (!object.open(token)) {
+        return false;
+    }
+    void* const memory = mmap(nullptr, shm_lane_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                              object.file().get(), static_cast<off_t>(lanes_at + ring * shm_lane_size));
+    if (memory == MAP_FAILED) {
+        return false;
+    }
+    base_ = memory;
+    return true;
+}
+
+ShmLaneMapping::~ShmLaneMapping()
+{
+    if (base_ != nullptr) {
+        munmap(base_, shm_lane_size);
+    }
+}
+
+ShmLane& ShmLaneMapping::lane() const noexcept
+{
+    SRD_DCHECK(base_ != nullptr);
+    return *std::launder(static_cast<ShmLane*>(base_));
 }
 
 std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token)

@@ -4,6 +4,7 @@
 // /dev/shm. An endpoint writes the packets that it sends into its own segment; peers map it and read them.
 //
 //   header | controls, one per ring | rings, one per receiving peer | pool of blocks for larger packets
+//     | lanes, one per ring: whole messages (shm_lane.hpp), each mapped by itself
 //
 // Laws:
 //  - A ring has one writer, the segment's owner, and one reader. The writer publishes an entry by storing its
@@ -24,6 +25,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <srd/address.hpp>
 #include <srd/file_descriptor.hpp>
@@ -36,6 +38,7 @@ inline constexpr std::uint32_t shm_ring_entries = 16;
 inline constexpr std::uint32_t shm_rings = 1024; ///< peers on this host that an endpoint can write to
 inline constexpr std::uint32_t shm_blocks = 64;
 inline constexpr std::uint32_t shm_block_size = 8192;
+inline constexpr std::size_t shm_lane_size = 20480;
 inline constexpr std::uint32_t shm_no_block = ~std::uint32_t{0};
 
 /// The random part of an object's name.
@@ -77,13 +80,15 @@ static_assert(sizeof(ShmEntry) == 256 && sizeof(ShmSplit) == sizeof(ShmEntry::by
 
 struct ShmControl {
     alignas(cache_line) std::atomic<std::uint32_t> head; ///< packets that the reader has freed
+    std::atomic<std::uint32_t> lane_head;                ///< messages that it has taken
     alignas(
         cache_line) std::atomic<std::uint32_t> watched; ///< the reader polls this ring: no doorbell is needed
     std::atomic<std::uint32_t> copy;                    ///< the reader may not read the writer's memory
+    std::atomic<std::uint32_t> lane_start; ///< by the writer: number of the message that a reader begins with
 };
 
 struct ShmHeader {
-    static constexpr std::uint64_t right_magic = 0x0002'6d68'732d'6473; ///< "sd-shm", layout 2
+    static constexpr std::uint64_t right_magic = 0x0003'6d68'732d'6473; ///< "sd-shm", layout 3
     alignas(cache_line) std::atomic<std::uint64_t> magic;               ///< written last
     std::atomic<std::uint32_t> closed;                                  ///< the owner has closed its endpoint
     // For cross-memory attach, process_vm_readv(2).
@@ -102,6 +107,28 @@ struct ShmHeader {
 static_assert(offsetof(ShmHeader, identity) == cache_line && offsetof(ShmHeader, asleep) == 2 * cache_line);
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<std::uint64_t>::is_always_lock_free);
+
+struct ShmLane; // shm_lane.hpp
+
+/// The lane beside one ring of a segment, our own or a peer's, mapped.
+class ShmLaneMapping {
+public:
+    ShmLaneMapping() = default;
+    ~ShmLaneMapping();
+    ShmLaneMapping(ShmLaneMapping&& other) noexcept : base_(std::exchange(other.base_, nullptr)) {}
+    ShmLaneMapping& operator=(ShmLaneMapping&& other) noexcept
+    {
+        std::swap(base_, other.base_);
+        return *this;
+    }
+
+    /// Maps that of `ring` in the object with that token, where it is allocated. False with errno.
+    bool map(const ShmToken& token, std::uint32_t ring) noexcept;
+    ShmLane& lane() const noexcept;
+
+private:
+    void* base_ = nullptr;
+};
 
 /// A mapped segment: our own or a peer's.
 class ShmMapping {
@@ -132,7 +159,7 @@ public:
 
     const std::shared_ptr<ShmMapping>& mapping() const noexcept { return mapping_; }
     ShmHeader& header() const noexcept { return mapping_->header(); }
-    /// Allocates one more ring, and with the first one the pool. False with errno: /dev/shm is full, or all
+    /// Allocates one more ring with its lane, and with the first one the pool. False with errno: /dev/shm is full, or all
     /// rings are used.
     bool add_ring(std::uint32_t& ring) noexcept;
 
@@ -153,6 +180,7 @@ public:
     const SocketAddress& owner() const noexcept { return owner_; }
     /// Null with errno.
     std::shared_ptr<ShmMapping> map() const;
+    const FileDescriptor& file() const noexcept { return file_; }
 
 private:
     FileDescriptor file_;
