@@ -58,8 +58,8 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
       framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
       watch_(shared_, lifecycle_), search_(shared_), local_(shared_, placement_, lifecycle_, watch_),
-      submission_(shared_, framing_, initiator_, lifecycle_, local_),
-      acks_(shared_), transmit_(shared_, framing_, limits.tx_descs),
+      submission_(shared_, framing_, initiator_, lifecycle_, local_), acks_(shared_),
+      transmit_(shared_, framing_, limits.tx_descs),
       inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_, search_,
                local_)
 {

@@ -98,8 +98,8 @@ public:
     /// `now`: to an established peer the time of the last pass will do, since nothing is timed before its
     /// packets are sent.
     Status submit(const Operation& operation, Time now);
-    /// Sends a message through memory of this host. Done: it is complete, without an event. Full: progress, then
-    /// retry. Closed: not this operation, not to this peer, or not now: submit() it.
+    /// Sends a message through memory of this host. Done: it is complete, without an event. Full: progress,
+    /// then retry. Closed: not this operation, not to this peer, or not now: submit() it.
     LocalRoad::Sent send_local(const Operation& operation);
     /// Peers on this host that do not read what was sent to them are looked for. Call it every
     /// Liveness::sign_interval.

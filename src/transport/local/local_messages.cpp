@@ -22,10 +22,9 @@ std::uint32_t short_name(std::uint64_t connection) noexcept
 /// Operations that wait for one with a fence before them wait here, too.
 bool LocalMessages::is_open_to(const Peer& peer, const Operation& operation) const noexcept
 {
-    return peer.route.same_host() && peer.handshake.confirmed() &&
-           operation.kind == OperationKind::message && operation.level != CompletionLevel::delivery &&
-           !operation.fence && operation.iov.size() <= max_iov && !s_.closing &&
-           !peer.connection.queue.any_waiting();
+    return peer.route.same_host() && peer.handshake.confirmed() && operation.kind == OperationKind::message &&
+           operation.level != CompletionLevel::delivery && !operation.fence &&
+           operation.iov.size() <= max_iov && !s_.closing && !peer.connection.queue.any_waiting();
 }
 
 LocalRoad::Sent LocalMessages::send(const Operation& operation)
@@ -50,8 +49,8 @@ LocalRoad::Sent LocalMessages::send(const Operation& operation)
                                .data = operation.data,
                                .tagged = operation.flags.tagged,
                                .has_data = operation.flags.has_data};
-    const LocalRoad::Sent sent = s_.caps.local->send(peer.route.id(), message, operation.iov,
-                                                     static_cast<std::uint32_t>(total));
+    const LocalRoad::Sent sent =
+        s_.caps.local->send(peer.route.id(), message, operation.iov, static_cast<std::uint32_t>(total));
     if (sent == LocalRoad::Sent::done) [[likely]] {
         queue.count_message();
         s_.count.tx_messages.add();
@@ -68,8 +67,8 @@ bool LocalMessages::move_window(std::uint32_t index)
     Peer& peer = s_.peers[index];
     SendQueue& queue = peer.connection.queue;
     if (s_.caps.local != nullptr) {
-        queue.on_delivered(s_.caps.local->taken(
-            peer.route.id(), short_name(peer.handshake.tx_connection()), queue.message_delivered()));
+        queue.on_delivered(s_.caps.local->taken(peer.route.id(), short_name(peer.handshake.tx_connection()),
+                                                queue.message_delivered()));
     }
     return !queue.message_window_full();
 }

@@ -4,13 +4,17 @@
 // timer: what was written into the memory that both ends see (LocalRoad) has arrived.
 //
 // Laws:
-//  - Both roads share one sequence of messages, and both end in Placement. A message in memory waits there for
+//  - Both roads share one sequence of messages, and both end in Placement. A message in memory waits there
+//  for
 //    its turn, so order is kept whichever road its predecessors took.
-//  - Only an established connection is written to, and each message names it: what a predecessor of the reader
+//  - Only an established connection is written to, and each message names it: what a predecessor of the
+//  reader
 //    has left unread is not the successor's.
-//  - What the reader has taken was delivered, as have all messages before it: that moves the window of messages
+//  - What the reader has taken was delivered, as have all messages before it: that moves the window of
+//  messages
 //    as an acknowledgement does.
-//  - The memory may be full only for as long as its reader looks the other way. When it stays full, packets are
+//  - The memory may be full only for as long as its reader looks the other way. When it stays full, packets
+//  are
 //    sent instead, and everything that the engine knows of silent peers applies.
 #pragma once
 

@@ -39,7 +39,8 @@ public:
             Submission& submission, Placement& placement, RmaInitiator& initiator, RmaTarget& target,
             PathSearch& search, LocalMessages& local)
         : s_(shared), lifecycle_(lifecycle), watch_(watch), acks_(acks), submission_(submission),
-          placement_(placement), initiator_(initiator), target_(target), search_(search), local_(local), unsealing_(shared)
+          placement_(placement), initiator_(initiator), target_(target), search_(search), local_(local),
+          unsealing_(shared)
     {
     }
 

@@ -126,7 +126,7 @@ private:
     Time next_pass_ = time_never;
     std::uint64_t pass_ticket_ = 0;
     std::uint64_t opportunities_ = 0;
-    Time next_look_{}; ///< for peers that do not read what was written for them
+    Time next_look_{};                ///< for peers that do not read what was written for them
     std::uint32_t barren_passes_ = 0; ///< in a row, asked for by the engine itself
     bool in_pass_ = false;
 };

@@ -49,10 +49,9 @@ IoCaps caps_of(const SimIoOptions& options, ProcessMemory* memory, LocalRoad* lo
 SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& options, Counters& counters,
              std::uint64_t seed)
     : network_(network), host_(host), options_(options), local_(network, *this, seed + 1),
-      caps_(caps_of(options, this, &local_)),
-      epoch_(static_cast<std::uint32_t>(seed)), counters_(counters), random_(seed),
-      address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet), mtu_true_(mtu_to_),
-      carried_to_(mtu_to_), bytes_from_(network.host_count())
+      caps_(caps_of(options, this, &local_)), epoch_(static_cast<std::uint32_t>(seed)), counters_(counters),
+      random_(seed), address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet),
+      mtu_true_(mtu_to_), carried_to_(mtu_to_), bytes_from_(network.host_count())
 {
 }
 

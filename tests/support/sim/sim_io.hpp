@@ -33,8 +33,8 @@ struct SimIoOptions {
     double partial_burst = 0;                                 ///< probability that a burst is cut short
     Duration liveness_delay = std::chrono::microseconds(200); ///< of the answer to probe_liveness
     Duration mtu_delay = std::chrono::microseconds(200);      ///< from a change of MTU to the notice of it
-    /// Peers are on the same host, short messages go through memory: probability that memory is read instead of
-    /// copied, when it may be.
+    /// Peers are on the same host, short messages go through memory: probability that memory is read instead
+    /// of copied, when it may be.
     double near = 0;
     bool answers_liveness = false;  ///< the backend can tell whether a process exists
     bool exact_arrival = true;      ///< RxPacket::arrived is the arrival, not the burst's time

@@ -27,8 +27,8 @@ std::size_t SimLocalRoad::waiting_from(std::uint32_t host) const
     return place == arrived_.end() ? 0 : place->second.size();
 }
 
-LocalRoad::Sent SimLocalRoad::send(RouteId route, const LocalMessage& message,
-                                   std::span<const iovec> payload, std::uint32_t length) noexcept
+LocalRoad::Sent SimLocalRoad::send(RouteId route, const LocalMessage& message, std::span<const iovec> payload,
+                                   std::uint32_t length) noexcept
 {
     const AllocationPermit permit;
     const std::uint32_t host = io_.route_host(route);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// SimLocalRoad: memory between simulated hosts that are taken to be processes of one host. It does all that such a
-// road may legally do: it is full, and it closes and opens in the middle of a conversation.
+// SimLocalRoad: memory between simulated hosts that are taken to be processes of one host. It does all that
+// such a road may legally do: it is full, and it closes and opens in the middle of a conversation.
 #pragma once
 
 #include <cstdint>

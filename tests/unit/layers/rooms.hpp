@@ -47,7 +47,8 @@ inline const std::string core = io + "/core", host = io + "/host", udp = io + "/
 inline const std::string packet = io + "/packet", xdp = io + "/xdp", verbs = io + "/verbs";
 inline const std::string shm = io + "/shm", seal_io = io + "/seal";
 inline const std::string packet_io = core + "/packet_io"; // the seam: all that the engine knows of I/O
-inline const std::string local_road = core + "/local_road"; // beside it: whole messages in memory of this host
+inline const std::string local_road =
+    core + "/local_road"; // beside it: whole messages in memory of this host
 inline const std::string random_numbers = core + "/system_random"; // unpredictable numbers
 inline const std::string seal = transport + "/seal";               // sealed traffic: keys, ciphers, replay
 inline const std::string mr = "src/mr";

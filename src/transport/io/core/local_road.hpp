@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Whole messages to peers on the same host, through memory that both ends map. It loses, repeats and reorders
-// nothing, so nothing is acknowledged or timed: a message that was written has arrived. What ends it is the end of
-// a process, which is noticed by the packets beside it.
+// nothing, so nothing is acknowledged or timed: a message that was written has arrived. What ends it is the
+// end of a process, which is noticed by the packets beside it.
 //
 // A message names its place in the sequence of its sender's messages, most of which may travel in packets:
 // the receiver takes it at its turn, and until then it stays where it is.

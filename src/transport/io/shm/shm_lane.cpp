@@ -9,6 +9,15 @@
 
 namespace srd {
 
+namespace {
+
+constexpr std::uint32_t length_of(std::uint16_t length_and_flags) noexcept
+{
+    return length_and_flags & (ShmLaneEntry::has_data - 1U);
+}
+
+} // namespace
+
 // -- Writing --------------------------------------------------------------------
 
 /// Frees what the reader has taken since. A head that cannot be is ignored.
@@ -37,7 +46,7 @@ LocalRoad::Sent ShmLaneWriter::send(const LocalMessage& message, std::span<const
     SRD_DCHECK(length <= LocalRoad::max_message);
     ShmLaneEntry& entry = lane_.entries[tail_ % shm_lane_entries];
     const bool is_short = length <= entry.bytes.size();
-    const std::uint32_t count = is_short ? 0 : (length + line_size - 1) / line_size;
+    const std::uint32_t count = is_short ? 0 : shm_lines_of(length);
     std::uint32_t used = 0;
     if (tail_ - head_ == shm_lane_entries || !find_lines(count, used)) [[unlikely]] {
         learn_head();
@@ -95,17 +104,30 @@ void ShmLaneWriter::abandon() noexcept
 
 // -- Reading --------------------------------------------------------------------
 
+void ShmLaneReader::prefetch() const noexcept
+{
+    constexpr std::uint32_t most = 16;
+    const ShmLaneEntry& entry = lane_->entries[next_ % shm_lane_entries];
+    const std::uint32_t length = length_of(read_once(entry.length));
+    const std::uint32_t line = read_once(entry.line) % shm_lane_lines;
+    if (length > entry.bytes.size()) {
+        const std::uint32_t end = std::min({line + shm_lines_of(length), line + most, shm_lane_lines});
+        for (std::uint32_t at = line; at < end; ++at) {
+            __builtin_prefetch(lane_->lines[at].data());
+        }
+    }
+}
+
 bool ShmLaneReader::read(LocalRoad::Arrived& message) const noexcept
 {
     const ShmLaneEntry& entry = lane_->entries[next_ % shm_lane_entries];
     // Each is read once and validated: a faulty writer may change it at any time.
     const std::uint16_t length_and_flags = read_once(entry.length);
     const std::uint16_t line = read_once(entry.line);
-    const std::uint32_t length =
-        length_and_flags & static_cast<std::uint16_t>(~(ShmLaneEntry::tagged | ShmLaneEntry::has_data));
+    const std::uint32_t length = length_of(length_and_flags);
     const std::byte* bytes = entry.bytes.data();
     if (length > entry.bytes.size()) {
-        if (line >= shm_lane_lines || length > (shm_lane_lines - line) * cache_line) {
+        if (line >= shm_lane_lines || shm_lines_of(length) > shm_lane_lines - line) {
             return false;
         }
         bytes = lane_->lines[line].data();

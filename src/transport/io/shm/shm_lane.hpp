@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The lane beside a ring of packets (shm_segment.hpp): whole messages from one writer, the segment's owner, to one
-// reader. A short one is one cache line, header and payload; of a longer one the payload lies in lines of its own.
+// The lane beside a ring of packets (shm_segment.hpp): whole messages from one writer, the segment's owner,
+// to one reader. A short one is one cache line, header and payload; of a longer one the payload lies in lines
+// of its own.
 //
-// Laws: those of the rings. An entry is published by its `turn`, stored last, and freed by the head that the reader
-// stores; lines of payload are freed with their entry. Only entries have turns, so what applications write is never
-// taken for one.
+// Laws: those of the rings. An entry is published by its `turn`, stored last, and freed by the head that the
+// reader stores; lines of payload are freed with their entry. Only entries have turns, so what applications
+// write is never taken for one.
 #pragma once
 
 #include <array>
@@ -27,6 +28,13 @@ namespace srd {
 
 inline constexpr std::uint32_t shm_lane_entries = 64;
 inline constexpr std::uint32_t shm_lane_lines = 256;
+
+/// Lines that a payload of `length` bytes takes.
+constexpr std::uint32_t shm_lines_of(std::uint32_t length) noexcept
+{
+    return (length + 63U) / 64U;
+}
+static_assert(cache_line == 64);
 
 struct ShmLaneEntry {
     static constexpr std::uint16_t tagged = 0x8000, has_data = 0x4000; ///< in `length`
@@ -69,7 +77,8 @@ public:
     }
     /// True if there are messages, and none was taken since the last call.
     bool stalled() noexcept;
-    /// A reader is going to be told of the lane, if none reads it already: it begins with what is written next.
+    /// A reader is going to be told of the lane, if none reads it already: it begins with what is written
+    /// next.
     void offer() noexcept { control_.lane_start.store(tail_, std::memory_order_release); }
     /// The reader has gone: everything is free again.
     void abandon() noexcept;
@@ -78,7 +87,6 @@ private:
     /// Attempts that fail one after the other, each followed by a pass of the caller: longer than a running
     /// reader takes to look.
     static constexpr std::uint32_t patience = 4096;
-    static constexpr std::uint32_t line_size = cache_line;
 
     void learn_head() noexcept;
     bool find_lines(std::uint32_t count, std::uint32_t& used) noexcept;
@@ -92,9 +100,9 @@ private:
     std::uint32_t line_tail_ = 0; ///< lines given out, and freed
     std::uint32_t line_head_ = 0;
     std::uint32_t failures_ = 0;
-    std::uint32_t looked_at_ = 0;    ///< head_ when stalled() looked
-    std::uint32_t connection_ = 0;   ///< of the last message
-    std::uint32_t connected_at_ = 0; ///< number of its first message
+    std::uint32_t looked_at_ = 0;                             ///< head_ when stalled() looked
+    std::uint32_t connection_ = 0;                            ///< of the last message
+    std::uint32_t connected_at_ = 0;                          ///< number of its first message
     std::array<std::uint16_t, shm_lane_entries> lines_{};     ///< that each message occupies
     std::array<std::uint32_t, shm_lane_entries> sequences_{}; ///< of each message
 };
@@ -115,6 +123,9 @@ public:
     {
         return lane_->entries[next_ % shm_lane_entries].turn.load(std::memory_order_acquire) == next_ + 1;
     }
+    /// Another processor has just written the lines of the message that is ready: fetches the first ones in
+    /// parallel.
+    void prefetch() const noexcept;
     /// Reads the message that is ready. False: its description is invalid.
     bool read(LocalRoad::Arrived& message) const noexcept;
     void pop() noexcept { control_->lane_head.store(++next_, std::memory_order_release); }

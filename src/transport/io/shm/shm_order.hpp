@@ -22,8 +22,8 @@ Word read_once(const Word& word) noexcept
 }
 
 /// Names a ring to ThreadSanitizer. If both ends are in one process, it is mapped at two addresses, which
-/// ThreadSanitizer takes for two objects. So the order that the turns establish is told to it by a third address
-/// that both ends compute.
+/// ThreadSanitizer takes for two objects. So the order that the turns establish is told to it by a third
+/// address that both ends compute.
 class ShmOrder {
 public:
     ShmOrder() = default;
@@ -33,8 +33,14 @@ public:
     }
 
 #if defined(__SANITIZE_THREAD__)
-    void note_written() const noexcept { __tsan_release(&places[place_]); }
-    void note_read() const noexcept { __tsan_acquire(&places[place_]); }
+    void note_written() const noexcept
+    {
+        __tsan_release(&places[place_]);
+    }
+    void note_read() const noexcept
+    {
+        __tsan_acquire(&places[place_]);
+    }
 
 private:
     static inline std::array<char, 256> places;

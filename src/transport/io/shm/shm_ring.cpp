@@ -305,6 +305,7 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
     std::size_t count = 0;
     const std::uint32_t begin = ring.next;
     if (ring.lane.ready()) {
+        ring.lane.prefetch();
         lanes_.push_back(doorbell);
     }
     while (count < packets.size() && ring.packet_ready()) {

@@ -161,7 +161,7 @@ private:
     std::size_t watched_count_ = 0;
     std::array<std::uint64_t, shm_rings / 64> pending_{}; ///< doorbells rung whose rings are not yet empty
     bool any_pending_ = false;
-    std::vector<std::uint32_t> held_; ///< doorbells of the rings with packets to release
+    std::vector<std::uint32_t> held_;  ///< doorbells of the rings with packets to release
     std::vector<std::uint32_t> lanes_; ///< doorbells of the rings whose lanes have messages to take
     LocalRoad::Arrived message_;       ///< the first one of the last of them
     std::uint64_t polls_ = 0;

@@ -125,7 +125,7 @@ private:
     ShmPool pool_;
     NoticeQueue notices_;
     std::unique_ptr<ShmReceiver> receiver_;
-    std::vector<RouteId> mapped_;   ///< routes that may have a mapped segment
+    std::vector<RouteId> mapped_; ///< routes that may have a mapped segment
     struct UnusedRing {
         ShmSender sender;
         std::unique_ptr<ShmLaneWriter> lane;

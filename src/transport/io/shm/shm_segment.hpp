@@ -159,8 +159,8 @@ public:
 
     const std::shared_ptr<ShmMapping>& mapping() const noexcept { return mapping_; }
     ShmHeader& header() const noexcept { return mapping_->header(); }
-    /// Allocates one more ring with its lane, and with the first one the pool. False with errno: /dev/shm is full, or all
-    /// rings are used.
+    /// Allocates one more ring with its lane, and with the first one the pool. False with errno: /dev/shm is
+    /// full, or all rings are used.
     bool add_ring(std::uint32_t& ring) noexcept;
 
 private:
