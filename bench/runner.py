@@ -213,9 +213,11 @@ class Runner:
 
     @staticmethod
     def check_way(one):
-        """Shared memory carried most of srd:shm's packets and none of the others'."""
-        sent, by_memory = (sum(endpoint[name] for endpoint in one["srd_statistics"])
-                           for name in ("tx_packets", "io_shm_packets"))
+        """Shared memory carried most of srd:shm's packets and messages, and none of the others'."""
+        messages, sent, by_memory = (sum(endpoint[name] for endpoint in one["srd_statistics"])
+                                     for name in ("io_shm_messages", "tx_packets", "io_shm_packets"))
+        sent += messages
+        by_memory += messages
         expected = by_memory > 0.5 * sent if one["provider"] == "srd:shm" else by_memory == 0
         if not one["error"] and not expected:
-            one["error"] = f"{by_memory} of {sent} packets went through shared memory"
+            one["error"] = f"{by_memory} of {sent} packets and messages went through shared memory"

@@ -119,20 +119,21 @@ counter_sum() {
         grep -oE "\"$1\"[[:space:]]*:[[:space:]]*[0-9]+" | awk -F: '{ sum += $2 } END { printf "%.0f\n", sum }'
 }
 
-# Which way the packets went, by the counters in folder $1. Fails unless most of them took shared memory with
-# FI_SRD_SHM=1, and none with FI_SRD_SHM=0; without the variable both are right.
+# Which way packets and messages without a packet went, by the counters in folder $1. Fails unless most of them took
+# shared memory with FI_SRD_SHM=1, and none with FI_SRD_SHM=0; without the variable both are right.
 way_taken() {
-    local packets by_memory
-    packets=$(counter_sum tx_packets "$1")
-    by_memory=$(counter_sum io_shm_packets "$1")
+    local packets messages by_memory
+    messages=$(counter_sum io_shm_messages "$1")
+    packets=$(($(counter_sum tx_packets "$1") + messages))
+    by_memory=$(($(counter_sum io_shm_packets "$1") + messages))
     case ${FI_SRD_SHM:-} in
     1) [ "$by_memory" -gt $((packets / 2)) ] ;;
     0) [ "$by_memory" -eq 0 ] ;;
     esac || {
-        echo "NOT PROVEN: FI_SRD_SHM=$FI_SRD_SHM, but $by_memory of $packets packets went through shared memory" >&2
+        echo "NOT PROVEN: FI_SRD_SHM=$FI_SRD_SHM, but $by_memory of $packets packets and messages went through shared memory" >&2
         return 1
     }
-    echo "proof: $by_memory of $packets packets went through shared memory"
+    echo "proof: $by_memory of $packets packets and messages went through shared memory"
 }
 
 # Fails unless srd sent at least $2 payload bytes, by the counters in folder $1.

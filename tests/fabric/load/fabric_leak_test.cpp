@@ -82,17 +82,24 @@ void leave_outstanding(TestEndpoint& goes, TestEndpoint& stays, std::size_t long
     const fi_addr_t there = goes.insert(stays);
     fi_addr_t here = stays.insert(goes);
     constexpr std::size_t count = 20;
+    const Patience patience;
     for (std::size_t i = 0; i < count; ++i) {
         const std::size_t size = longest * (count - i) / count;
         REQUIRE(fi_trecv(goes.ep.get(), data.data(), 8, nullptr, FI_ADDR_UNSPEC, i, 0, &goes) == 0);
-        REQUIRE(fi_tsend(goes.ep.get(), data.data(), size, nullptr, there, 99, &goes) == 0);
-        REQUIRE(fi_tsend(stays.ep.get(), data.data(), size, nullptr, here, 99, &stays) == 0);
+        for (auto [end, to] : {std::pair(&goes, there), std::pair(&stays, here)}) {
+            ssize_t sent = -FI_EAGAIN;
+            while ((sent = fi_tsend(end->ep.get(), data.data(), size, nullptr, to, 99, end)) == -FI_EAGAIN) {
+                goes.poll();
+                stays.poll();
+                REQUIRE_FALSE(patience.over());
+            }
+            REQUIRE(sent == 0);
+        }
         goes.poll();
         stays.poll();
     }
     REQUIRE(fi_av_remove(stays.av.get(), &here, 1, 0) == 0);
     REQUIRE(goes.ep.close() == 0);
-    const Patience patience;
     while (stays.ready.size() < count) { // its sends complete, one way or the other
         stays.poll();
         REQUIRE_FALSE(patience.over());

@@ -46,8 +46,8 @@ std::map<std::string, std::uint64_t> counted()
     std::map<std::string, std::uint64_t> sums;
     std::ifstream lines(path);
     for (std::string line; std::getline(lines, line);) {
-        for (const char* name : {"tx_packets", "io_shm_packets", "tx_messages", "tx_writes", "tx_reads",
-                                 "tx_atomics", "rx_messages"}) {
+        for (const char* name : {"tx_packets", "io_shm_packets", "io_shm_messages", "tx_messages",
+                                 "tx_writes", "tx_reads", "tx_atomics", "rx_messages"}) {
             const std::size_t at = line.find('"' + std::string(name) + "\":");
             REQUIRE(at != std::string::npos);
             sums[name] += std::stoull(line.substr(at + std::strlen(name) + 3));
@@ -63,11 +63,15 @@ void expect_memory(std::map<std::string, std::uint64_t> counters)
 {
     if (std::strcmp(std::getenv("FI_SRD_SHM"), "0") == 0) {
         CHECK(counters["io_shm_packets"] == 0);
+        CHECK(counters["io_shm_messages"] == 0);
         return;
     }
-    INFO(counters["io_shm_packets"] << " of " << counters["tx_packets"] << " packets through memory");
-    CHECK(counters["tx_packets"] > 0);
-    CHECK(counters["io_shm_packets"] > counters["tx_packets"] / 2);
+    const std::uint64_t messages = counters["io_shm_messages"];
+    const std::uint64_t sent = counters["tx_packets"] + messages;
+    const std::uint64_t by_memory = counters["io_shm_packets"] + messages;
+    INFO(by_memory << " of " << sent << " packets and messages through memory");
+    CHECK(sent > 0);
+    CHECK(by_memory > sent / 2);
 }
 
 /// Memory that children share.
@@ -392,7 +396,8 @@ TEST_CASE("shm: a killed peer ends in errors as over the network, others go on, 
                 caller.call(to_other, tag, data.data(), 1000); // goes on meanwhile
                 REQUIRE_FALSE(patience.over());
             }
-            CHECK(caller.failed >= failed_before + 30);
+            // Short ones may have been written into memory that it has left unread; every third is long.
+            CHECK(caller.failed >= failed_before + 10);
             caller.marked_over = true;
             victim = std::make_unique<EchoProcess>(port);
         }

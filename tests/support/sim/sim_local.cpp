@@ -101,6 +101,7 @@ bool SimLocalRoad::all_taken() noexcept
 void SimLocalRoad::look(Time now)
 {
     found_.clear();
+    passed_over_ = false;
     for (const auto& [host, queue] : arrived_) {
         if (!queue.empty() && queue.front().due <= now) {
             found_.push_back(host);

@@ -31,7 +31,12 @@ public:
     bool any() const noexcept override { return !found_.empty(); }
     const Arrived* front() noexcept override;
     void pop() noexcept override;
-    void pass_over() noexcept override { found_.pop_back(); }
+    void pass_over() noexcept override
+    {
+        found_.pop_back();
+        passed_over_ = true;
+    }
+    bool any_passed_over() const noexcept override { return passed_over_; }
 
     /// Finds what has come by `now`.
     void look(Time now);
@@ -63,6 +68,7 @@ private:
     std::map<std::uint32_t, std::deque<Item>> arrived_; ///< by sender
     std::map<std::uint32_t, Writing> written_;          ///< by receiver
     std::vector<std::uint32_t> found_;                  ///< senders with messages to take
+    bool passed_over_ = false;
     Arrived front_;
 };
 

@@ -24,9 +24,10 @@ struct World : PlacementWorld {
 
     Framing framing{shared, placement, initiator, target};
     PathSearch search{shared};
-    Submission submission{shared, framing, initiator, lifecycle};
+    LocalMessages local{shared, placement, lifecycle, watch};
+    Submission submission{shared, framing, initiator, lifecycle, local};
     AckHandler acks{shared};
-    Inbound inbound{shared, lifecycle, watch, acks, submission, placement, initiator, target, search};
+    Inbound inbound{shared, lifecycle, watch, acks, submission, placement, initiator, target, search, local};
     std::uint32_t next_psn = hello(1, 1).first_psn;
     Bytes packet;
 };

@@ -50,7 +50,7 @@ public:
     /// The number of the first message of `connection` to `route` that was not taken yet, if some have been
     /// taken; `next` otherwise.
     virtual std::uint32_t taken(RouteId route, std::uint32_t connection, std::uint32_t next) noexcept = 0;
-    /// Fills a prefix of `routes` with some where messages have waited to be taken since the last call.
+    /// Fills a prefix of `routes` with some where messages wait and none was taken since the last call.
     /// Returns how many.
     virtual std::size_t stalled(std::span<RouteId> routes) noexcept = 0;
     /// Every message has been taken, but those to peers that have gone.
@@ -65,6 +65,8 @@ public:
     virtual void pop() noexcept = 0;
     /// front() and what follows it of the same sender has to wait until the next rx_burst.
     virtual void pass_over() noexcept = 0;
+    /// Something was passed over since the last rx_burst. Nothing but its turn comes to wake who sleeps.
+    virtual bool any_passed_over() const noexcept = 0;
 
 protected:
     ~LocalRoad() = default;

@@ -39,6 +39,11 @@ public:
     const Arrived* front() noexcept override { return any() ? routes_.receiver()->front_message() : nullptr; }
     void pop() noexcept override { routes_.receiver()->pop_message(); }
     void pass_over() noexcept override { routes_.receiver()->pass_over(); }
+    bool any_passed_over() const noexcept override
+    {
+        const ShmReceiver* const rings = routes_.receiver();
+        return rings != nullptr && rings->any_passed_over();
+    }
 
 private:
     ShmRoutes& routes_;

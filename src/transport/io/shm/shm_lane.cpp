@@ -91,8 +91,8 @@ std::uint32_t ShmLaneWriter::taken(std::uint32_t connection, std::uint32_t next)
 bool ShmLaneWriter::stalled() noexcept
 {
     learn_head();
-    const std::uint32_t before = std::exchange(looked_at_, head_);
-    return head_ == before && head_ != tail_;
+    const bool were_there = std::exchange(had_unread_, head_ != tail_);
+    return std::exchange(looked_at_, head_) == head_ && were_there && had_unread_;
 }
 
 void ShmLaneWriter::abandon() noexcept
@@ -127,7 +127,8 @@ bool ShmLaneReader::read(LocalRoad::Arrived& message) const noexcept
     const std::uint32_t length = length_of(length_and_flags);
     const std::byte* bytes = entry.bytes.data();
     if (length > entry.bytes.size()) {
-        if (line >= shm_lane_lines || shm_lines_of(length) > shm_lane_lines - line) {
+        if (length > LocalRoad::max_message || line >= shm_lane_lines ||
+            shm_lines_of(length) > shm_lane_lines - line) {
             return false;
         }
         bytes = lane_->lines[line].data();

@@ -75,7 +75,7 @@ public:
         learn_head();
         return head_ == tail_;
     }
-    /// True if there are messages, and none was taken since the last call.
+    /// True if there were messages at the last call, too, and none was taken since.
     bool stalled() noexcept;
     /// A reader is going to be told of the lane, if none reads it already: it begins with what is written
     /// next.
@@ -101,6 +101,7 @@ private:
     std::uint32_t line_head_ = 0;
     std::uint32_t failures_ = 0;
     std::uint32_t looked_at_ = 0;                             ///< head_ when stalled() looked
+    bool had_unread_ = false;                                 ///< there were messages then
     std::uint32_t connection_ = 0;                            ///< of the last message
     std::uint32_t connected_at_ = 0;                          ///< number of its first message
     std::array<std::uint16_t, shm_lane_entries> lines_{};     ///< that each message occupies

@@ -304,6 +304,7 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
     Ring& ring = rings_[doorbell];
     std::size_t count = 0;
     const std::uint32_t begin = ring.next;
+    ring.passed_over = false;
     if (ring.lane.ready()) {
         ring.lane.prefetch();
         lanes_.push_back(doorbell);
@@ -384,6 +385,7 @@ std::size_t ShmReceiver::receive(std::span<RxPacket> packets, Time now) noexcept
         look_after_rings();
     }
     lanes_.clear();
+    any_passed_over_ = false;
     std::size_t count = 0;
     for (std::size_t place = 0; place < watched_count_; ++place) {
         if (rings_[watched_[place]].ready()) {
@@ -475,7 +477,7 @@ bool ShmReceiver::waiting() const noexcept
         return true;
     }
     for (std::size_t place = 0; place < watched_count_; ++place) {
-        if (rings_[watched_[place]].ready()) {
+        if (rings_[watched_[place]].has_news()) {
             return true;
         }
     }

@@ -110,9 +110,14 @@ public:
     bool any_message() const noexcept { return !lanes_.empty(); }
     const LocalRoad::Arrived* front_message() noexcept;
     void pop_message() noexcept;
-    void pass_over() noexcept { lanes_.pop_back(); }
+    void pass_over() noexcept
+    {
+        rings_[lanes_.back()].passed_over = any_passed_over_ = true;
+        lanes_.pop_back();
+    }
+    bool any_passed_over() const noexcept { return any_passed_over_; }
 
-    /// True if there is a packet or message that receive() has not returned yet.
+    /// True if there is a packet or message that receive() has not found yet.
     bool waiting() const noexcept;
 
     /// Packets with an invalid description since the last call.
@@ -129,14 +134,16 @@ private:
         RouteId route{};
         bool orphan = false;
         bool watched = false;
-        bool held = false;       ///< returned by receive(), not yet released
-        std::uint64_t heard = 0; ///< value of polls_ when a packet was last found
+        bool passed_over = false; ///< the message in the lane has to wait
+        bool held = false;        ///< returned by receive(), not yet released
+        std::uint64_t heard = 0;  ///< value of polls_ when a packet was last found
 
         bool packet_ready() const noexcept
         {
             return entries[next % shm_ring_entries].turn.load(std::memory_order_acquire) == next + 1;
         }
         bool ready() const noexcept { return lane.ready() || packet_ready(); }
+        bool has_news() const noexcept { return (!passed_over && lane.ready()) || packet_ready(); }
     };
 
     /// Rings that are polled without waiting for a doorbell.
@@ -163,7 +170,8 @@ private:
     bool any_pending_ = false;
     std::vector<std::uint32_t> held_;  ///< doorbells of the rings with packets to release
     std::vector<std::uint32_t> lanes_; ///< doorbells of the rings whose lanes have messages to take
-    LocalRoad::Arrived message_;       ///< the first one of the last of them
+    bool any_passed_over_ = false;
+    LocalRoad::Arrived message_; ///< the first one of the last of them
     std::uint64_t polls_ = 0;
     std::uint64_t malformed_ = 0;
 };
