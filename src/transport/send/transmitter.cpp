@@ -187,7 +187,10 @@ PathId Transmitter::choose_path(Peer& peer, const TxSlot& slot, Time now)
     }
     // What the kernel takes as one batch is at most a datagram.
     const std::uint32_t train =
-        slot.piece ? std::min<std::uint32_t>(s_.caps.burst_packets, max_udp_payload / slot.wire_bytes()) : 1;
+        slot.piece
+            ? std::min<std::uint32_t>(s_.caps.burst_packets,
+                                      max_udp_payload / (framing_.packet_size(slot) + s_.caps.overhead))
+            : 1;
     return connection.paths.next(slot.piece, train, !connection.window.any_in_flight(), now);
 }
 
