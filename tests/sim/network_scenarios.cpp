@@ -273,6 +273,23 @@ void sealed(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.budget = 3 << 20});
 }
 
+/// The job key is replaced while everybody meets everybody: by another one, or again and again. What is lost
+/// must not make a handshake take longer than a key that is no longer sent with stands in the file.
+void new_keys(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 3, 8);
+    config.host.sealed = true;
+    const bool once = random.chance(0.7);
+    config.host.key_steps = once ? 2 : 1000;
+    config.host.key_step = once ? pick(random, microseconds(20), milliseconds(3))
+                                : pick(random, milliseconds(1), milliseconds(5));
+    config.net.loss = once && random.chance(0.5) ? 0.05 : 0;
+    config.net.duplicate = random.chance(0.5) ? 0.1 : 0;
+    config.net.reorder = once && random.chance(0.5) ? 0.2 : 0;
+    config.net.reorder_max = microseconds(200);
+    add_traffic(config, random, {.budget = 1 << 20});
+}
+
 /// Somebody on the way sees everything and does what he likes; of what he does, only loss and delay have an
 /// effect.
 void meddling(RunConfig& config, SimRandom& random)
@@ -303,6 +320,7 @@ constexpr std::array table{
     Scenario{"false_news", "forged ICMP messages say that peers are gone, and harm nobody", false_news},
     Scenario{"strangers", "forged introductions and other packets of those who see no traffic", strangers},
     Scenario{"sealed", "traffic is sealed with a job key", sealed},
+    Scenario{"new_keys", "sealed, and the job key is replaced while hosts meet", new_keys},
     Scenario{"meddling", "sealed, and somebody on the way changes, repeats and forges", meddling},
     Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},

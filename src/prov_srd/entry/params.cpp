@@ -14,7 +14,6 @@
 
 #include "common/c_api.hpp"
 #include "common/say.hpp"
-#include "entry/job_keys.hpp"
 #include "entry/stats_file.hpp"
 #include "entry/values.hpp"
 
@@ -228,7 +227,7 @@ void read_variables(Params& values, Complaints& complaints)
     }
     if (!values.job_key_file.empty()) {
         std::string error;
-        values.job_keys = load_job_keys(values.job_key_file, error);
+        values.job_keys = JobKeys::of_file(values.job_key_file, error);
         if (values.job_keys == nullptr) {
             complaints.emplace_back("FI_SRD_JOB_KEY_FILE",
                                     "FI_SRD_JOB_KEY_FILE: " + error + "; srd is not offered until then");

@@ -388,7 +388,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
         out = peer.handshake.write_hello(out, s_.identity, peer.route.largest_packet(),
                                          peer.connection.window.una());
         if (s_.seals != nullptr) {
-            s_.seals->append_trailer({start, out}, out);
+            s_.seals->append_trailer({start, out}, out, s_.seals->keys_of(index));
             out += EndpointSeals::trailer_size;
         }
         break;
