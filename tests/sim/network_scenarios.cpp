@@ -120,6 +120,20 @@ void one_way(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {});
 }
 
+/// A firewall begins to drop what comes for a host, for good, but its process is seen to exist and to read.
+void deaf(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.host.tuning.connect_timeout = seconds(8);
+    config.host.io.answers_liveness = true;
+    const std::uint32_t host = pick_host(config, random);
+    config.faults.push_back(
+        {pick_time(random, milliseconds(0), milliseconds(4)), Fault::Kind::host_deaf, host});
+    config.allowed.assign(config.hosts, cause_bit(Cause::never_answered) | cause_bit(Cause::not_heard) |
+                                            cause_bit(Cause::cut_off) | cause_bit(Cause::stopped_answering));
+    add_traffic(config, random, {});
+}
+
 /// Somebody forges ICMP messages all the time, before anybody has met and after.
 void false_news(RunConfig& config, SimRandom& random)
 {
@@ -317,6 +331,7 @@ constexpr std::array table{
              rolling_repair},
     Scenario{"blackout", "a host is cut off for less than peer_timeout", blackout},
     Scenario{"one_way", "a host receives nothing for less than peer_timeout, and sends", one_way},
+    Scenario{"deaf", "a host receives nothing any more, and its process is seen to read", deaf},
     Scenario{"false_news", "forged ICMP messages say that peers are gone, and harm nobody", false_news},
     Scenario{"strangers", "forged introductions and other packets of those who see no traffic", strangers},
     Scenario{"sealed", "traffic is sealed with a job key", sealed},
