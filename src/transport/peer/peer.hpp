@@ -32,6 +32,7 @@
 #include "send/path_choice.hpp"
 #include "send/receiver_not_ready.hpp"
 #include "send/recovery.hpp"
+#include "send/trains.hpp"
 
 namespace srd {
 
@@ -41,6 +42,7 @@ struct Connection {
     PacketWindow window;         ///< their packets
     CongestionWindow congestion; ///< how much may go
     PathChoice paths;            ///< where it goes
+    Trains trains;               ///< and whether in batches
     ReceiverNotReady refusal;    ///< the peer takes no messages for now
     AckClock ack_clock;
     Fragmentation fragmentation; ///< what is longer than the MTU by now
@@ -85,6 +87,9 @@ struct Peer {
     /// The MTU may have changed; it was `before`.
     void on_mtu(std::uint32_t before) noexcept
     {
+        if (route.mtu() != before) {
+            connection.congestion.set_packet_size(route.mtu());
+        }
         if (route.mtu() < before) {
             connection.fragmentation.on_mtu_fallen(connection.window.next());
         }

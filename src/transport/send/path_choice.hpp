@@ -39,6 +39,9 @@ public:
         }
     }
 
+    /// The latest packet follows another one of its burst.
+    bool follows() const noexcept { return follows_; }
+
     /// The peer's turn to send begins.
     void begin_turn() noexcept { burst_left_ = 0; }
 
@@ -46,7 +49,8 @@ public:
     /// nothing is in flight.
     PathId next(bool bulk, std::uint32_t train, bool alone, Time now) noexcept
     {
-        if (burst_left_ != 0) {
+        follows_ = burst_left_ != 0;
+        if (follows_) {
             --burst_left_;
             return burst_path_;
         }
@@ -114,6 +118,7 @@ private:
     using Policy = std::variant<AdaptivePaths, RoundRobinPaths, SinglePath>;
     static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && PathSelector<SinglePath>);
 
+    bool follows_ = false;
     bool proven_ = false; ///< the last thing heard of burst_path_ was an acknowledgement
     PathId burst_path_{};
     std::uint16_t burst_left_ = 0; ///< packets the current burst may still put on burst_path_

@@ -175,9 +175,10 @@ std::uint32_t Transmitter::next_packet(std::uint32_t index, Time now)
     return window.first_ready();
 }
 
-PathId Transmitter::choose_path(Peer& peer, const TxSlot& slot, Time now)
+PathId Transmitter::choose_path(Peer& peer, TxSlot& slot, Time now)
 {
     Connection& connection = peer.connection;
+    slot.in_train = false;
     if (!peer.handshake.confirmed()) {
         return peer.handshake.hello_path(); // what overtakes our introduction is dropped
     }
@@ -187,11 +188,12 @@ PathId Transmitter::choose_path(Peer& peer, const TxSlot& slot, Time now)
     }
     // What the kernel takes as one batch is at most a datagram.
     const std::uint32_t train =
-        slot.piece
-            ? std::min<std::uint32_t>(s_.caps.burst_packets,
-                                      max_udp_payload / (framing_.packet_size(slot) + s_.caps.overhead))
+        slot.piece && connection.trains.arrive(now)
+            ? std::min<std::uint32_t>(s_.caps.burst_packets, max_udp_payload / (framing_.packet_size(slot) + s_.caps.overhead))
             : 1;
-    return connection.paths.next(slot.piece, train, !connection.window.any_in_flight(), now);
+    const PathId path = connection.paths.next(slot.piece, train, !connection.window.any_in_flight(), now);
+    slot.in_train = connection.paths.follows();
+    return path;
 }
 
 // -- Building packets -----------------------------------------------------------------------
@@ -208,6 +210,7 @@ std::byte* Transmitter::begin(RouteId route, TxPacket& packet) noexcept
     packet.iov_count = 0;
     packet.stable_from = max_tx_iov;
     packet.alone = false;
+    packet.probe = false;
     packet.seal = nullptr;
     return headers_[headers_used_++].bytes.data();
 }
@@ -248,6 +251,7 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         slot.path = choose_path(peer, slot, now);
     }
     packet.path = slot.path;
+    packet.alone = slot.state() == TxSlot::State::lost || (slot.piece && !connection.trains.arrive(now));
 
     // Waiting for an acknowledgement would stall a full window, a repair, and every packet that ends an
     // operation whose completion the application waits for: the receiver may make no further progress after

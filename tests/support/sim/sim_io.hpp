@@ -34,6 +34,8 @@ struct SimIoOptions {
     Duration mtu_delay = std::chrono::microseconds(200);      ///< from a change of MTU to the notice of it
     double near =
         0; ///< peers are on the same host: probability that memory is read instead of copied, when it may be
+    bool swallows_trains =
+        false; ///< what the backend would send as one batch is lost on the way as one packet
     bool answers_liveness = false;  ///< the backend can tell whether a process exists
     bool exact_arrival = true;      ///< RxPacket::arrived is the arrival, not the burst's time
     bool deliver_corrupted = false; ///< a broken backend that verifies no checksum (canary)
