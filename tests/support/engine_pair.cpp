@@ -52,11 +52,13 @@ std::vector<iovec> whole(Bytes& bytes)
     return {{bytes.data(), bytes.size()}};
 }
 
-WireIo::WireIo(std::uint8_t name, std::uint32_t max_packet, bool same_host)
+WireIo::WireIo(std::uint8_t name, std::uint32_t max_packet, bool same_host, std::uint16_t paths)
     : same_host_(same_host), address_(SocketAddress::of_ipv4(INADDR_LOOPBACK, name))
 {
     caps_.max_packet = max_packet;
     caps_.memory = same_host ? this : nullptr;
+    caps_.path_count = paths;
+    caps_.burst_packets = paths > 1 ? 64 : 1;
 }
 
 Status WireIo::resolve(const SocketAddress&, RouteId& route)
@@ -161,8 +163,8 @@ bool WireIo::fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexce
     return true;
 }
 
-EngineHost::EngineHost(std::uint8_t name, std::uint32_t max_packet, bool same_host)
-    : io(name, max_packet, same_host),
+EngineHost::EngineHost(std::uint8_t name, std::uint32_t max_packet, bool same_host, std::uint16_t paths)
+    : io(name, max_packet, same_host, paths),
       engine(io.caps(), small_limits(max_packet), Tuning{}, counters, io.local_address().bytes(), name)
 {
 }
@@ -253,7 +255,8 @@ void EngineHost::execute(const Event& event)
 }
 
 EnginePair::EnginePair(const Options& options)
-    : a(1, options.max_packet, options.same_host), b(2, options.max_packet, options.same_host)
+    : a(1, options.max_packet, options.same_host, options.paths),
+      b(2, options.max_packet, options.same_host, options.paths)
 {
     a.io.peer = &b.io;
     b.io.peer = &a.io;

@@ -34,7 +34,8 @@ public:
         std::uint32_t remote_length = 0;
     };
 
-    WireIo(std::uint8_t name, std::uint32_t max_packet, bool same_host);
+    /// With several `paths`, packets on one of them are sent with one call.
+    WireIo(std::uint8_t name, std::uint32_t max_packet, bool same_host, std::uint16_t paths = 1);
 
     const SocketAddress& local_address() const noexcept override { return address_; }
     Status resolve(const SocketAddress&, RouteId& route) override;
@@ -92,7 +93,7 @@ class EngineHost {
 public:
     static constexpr std::uint64_t region = 7; ///< the key under which `memory` can be accessed, from 0 on
 
-    EngineHost(std::uint8_t name, std::uint32_t max_packet, bool same_host);
+    EngineHost(std::uint8_t name, std::uint32_t max_packet, bool same_host, std::uint16_t paths = 1);
 
     void pass(Time now);
 
@@ -125,6 +126,7 @@ public:
         std::uint32_t max_packet = 1472;
         bool same_host = false;
         bool strangers = false; ///< b learns of a by its first packet
+        std::uint16_t paths = 1;
     };
 
     EnginePair() : EnginePair(Options{}) {}

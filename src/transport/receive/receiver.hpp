@@ -74,6 +74,11 @@ public:
     bool ack_now() const noexcept { return ack_now_; }
     /// Something is to be acknowledged, at once or with the next packet.
     bool ack_pending() const noexcept { return ack_now_ || unacked_packets_ != 0; }
+    /// Bytes of its block.
+    std::size_t ack_size() const noexcept
+    {
+        return sizeof(wire::AckBlock) + window_.used_words() * sizeof(std::uint64_t);
+    }
     void request_ack() noexcept { ack_now_ = true; }
     /// The sender asks whether we live: our acknowledgements may not get through, so that the next takes any
     /// path.

@@ -46,7 +46,7 @@ bool Submission::is_valid(const Operation& operation, std::uint64_t total) const
         return false;
     }
     const Peer& peer = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))];
-    return !is_atomic || RmaInitiator::atomic_fits(operation, total, peer.frame_capacity());
+    return !is_atomic || RmaInitiator::atomic_fits(operation, total, peer.least_frame_capacity());
 }
 
 Status Submission::submit(const Operation& operation, Time now)
