@@ -21,15 +21,15 @@ namespace srd {
 class Trains {
 public:
     static constexpr std::uint8_t max_lost = 64; ///< packets in a row
-    static constexpr Duration pause = std::chrono::seconds(10);
+    static constexpr std::uint16_t pause_s = 10;
 
     /// Packets may go in batches.
     bool arrive(Time now) noexcept
     {
-        if (lost_ < max_lost) {
+        if (lost_ < max_lost) [[likely]] {
             return true;
         }
-        if (now < retry_at_) {
+        if (static_cast<std::uint16_t>(second_of(now) - paused_at_) < pause_s) {
             return false;
         }
         lost_ = max_lost / 2;
@@ -38,7 +38,7 @@ public:
     void on_lost(bool in_train, Time now) noexcept
     {
         if (in_train && lost_ < max_lost && ++lost_ == max_lost) {
-            retry_at_ = now + pause;
+            paused_at_ = second_of(now);
         }
     }
     void on_acked(bool in_train) noexcept
@@ -49,8 +49,15 @@ public:
     }
 
 private:
-    std::uint8_t lost_ = 0; ///< packets of batches since one arrived
-    Time retry_at_{};
+    /// 16 bits, because an idle peer is to be small. Whoever is idle for 18 hours may wait once more.
+    static std::uint16_t second_of(Time now) noexcept
+    {
+        return static_cast<std::uint16_t>(
+            std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count());
+    }
+
+    std::uint8_t lost_ = 0;       ///< packets of batches since one arrived
+    std::uint16_t paused_at_ = 0; ///< second_of(the latest pause's begin)
 };
 
 } // namespace srd
