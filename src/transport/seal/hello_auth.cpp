@@ -2,6 +2,7 @@
 #include "seal/hello_auth.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
 
@@ -59,9 +60,9 @@ HelloAuth::Verified HelloAuth::verify(std::span<const std::byte> packet) noexcep
     if (!is_equal_secret(std::span(mac).first<sizeof(fields.mac)>(), fields.mac)) {
         return {.result = Result::forged};
     }
-    wire::u32 told;
-    std::memcpy(&told, fields.told.data(), fields.told.size());
-    return {Result::authentic, key, *offer, told, packet.size() - trailer_size};
+    std::array<std::byte, sizeof(wire::u32)> told{}; // three bytes of it
+    std::memcpy(told.data(), fields.told.data(), fields.told.size());
+    return {Result::authentic, key, *offer, std::bit_cast<wire::u32>(told), packet.size() - trailer_size};
 }
 
 } // namespace srd
