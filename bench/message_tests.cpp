@@ -9,9 +9,17 @@ namespace bench {
 namespace {
 
 /// Rank 0: round-trip times of messages of `size` bytes for `duration_ns` (longer for min_samples of them, up
-/// to four times as long), after a tenth of it as warm-up.
-void ping_pong(Link& link, std::size_t size, int rank, std::int64_t duration_ns)
+/// to four times as long), after a tenth of it as warm-up. `awaited`: every message has a completion; else it
+/// is injected where the provider can.
+void ping_pong(Link& link, std::size_t size, bool awaited, int rank, std::int64_t duration_ns)
 {
+    const auto send = [&](std::uint64_t tag) {
+        if (awaited) {
+            link.send(size, tag);
+        } else {
+            link.send_and_forget(size, tag);
+        }
+    };
     link.begin(size, 2);
     std::uint64_t turn = 0;
     std::vector<std::int64_t> samples;
@@ -24,7 +32,7 @@ void ping_pong(Link& link, std::size_t size, int rank, std::int64_t duration_ns)
         for (std::int64_t before = begin; !last;) {
             last = (before >= end && (samples.size() >= min_samples || before >= end + 3 * duration_ns)) ||
                    samples.size() == max_samples;
-            link.send_and_forget(size, tag_data | (last ? tag_last : 0));
+            send(tag_data | (last ? tag_last : 0));
             link.refill();
             ++turn;
             link.wait("the answer", [&] { return link.received() == turn; });
@@ -39,13 +47,13 @@ void ping_pong(Link& link, std::size_t size, int rank, std::int64_t duration_ns)
         ++turn;
         link.wait("the question", [&] { return link.received() == turn; });
         last = link.last_seen();
-        link.send_and_forget(size, tag_data);
+        send(tag_data);
         link.refill();
     }
     link.wait_sent();
     link.meet();
     if (rank == 0) {
-        print_latency(size, samples);
+        print_times(awaited ? "send_latency" : "latency", size, samples, 2);
     }
 }
 
@@ -116,13 +124,16 @@ std::int64_t stream(Link& link, std::size_t size, int rank, std::int64_t duratio
 
 void run_message_tests(Link& link, const Options& options)
 {
-    for (const auto* sizes : {&options.latency, &options.rate, &options.bandwidth}) {
+    for (const auto* sizes : {&options.latency, &options.send_latency, &options.rate, &options.bandwidth}) {
         for (const std::size_t size : *sizes) {
             link.verify(size, options.rank);
         }
     }
     for (const std::size_t size : options.latency) {
-        ping_pong(link, size, options.rank, options.point_ns());
+        ping_pong(link, size, false, options.rank, options.point_ns());
+    }
+    for (const std::size_t size : options.send_latency) {
+        ping_pong(link, size, true, options.rank, options.point_ns());
     }
     const auto streams = [&](const char* test, const std::vector<std::size_t>& sizes) {
         for (const std::size_t size : sizes) {

@@ -32,6 +32,7 @@ struct Options {
     std::size_t window = 64;    ///< sends outstanding in a stream
     std::size_t segment = 1472; ///< raw_udp: largest datagram of a stream
     std::vector<std::size_t> latency;
+    std::vector<std::size_t> send_latency;
     std::vector<std::size_t> rate;
     std::vector<std::size_t> bandwidth;
     std::vector<std::size_t> write_ping; ///< 8 or nothing
@@ -43,15 +44,16 @@ struct Options {
     std::vector<std::size_t> fetch_add_rate;    ///< 8 or nothing
 
     /// Bytes of the messages and transfers to measure, by test.
-    std::array<const std::vector<std::size_t>*, 10> all_sizes() const
+    std::array<const std::vector<std::size_t>*, 11> all_sizes() const
     {
-        return {&latency,         &rate,         &bandwidth,      &write_ping,        &write_latency,
-                &write_bandwidth, &read_latency, &read_bandwidth, &fetch_add_latency, &fetch_add_rate};
+        return {&latency,       &send_latency,    &rate,         &bandwidth,      &write_ping,
+                &write_latency, &write_bandwidth, &read_latency, &read_bandwidth, &fetch_add_latency,
+                &fetch_add_rate};
     }
     bool wants_remote_memory() const
     {
         const auto all = all_sizes();
-        return std::any_of(all.begin() + 3, all.end(), [](const auto* sizes) { return !sizes->empty(); });
+        return std::any_of(all.begin() + 4, all.end(), [](const auto* sizes) { return !sizes->empty(); });
     }
 
     std::int64_t point_ns() const { return static_cast<std::int64_t>(seconds * 1e9); }
@@ -90,6 +92,7 @@ inline constexpr struct {
     {"window", take<&Options::window>},
     {"segment", take<&Options::segment>},
     {"latency", take<&Options::latency>},
+    {"send_latency", take<&Options::send_latency>},
     {"rate", take<&Options::rate>},
     {"bandwidth", take<&Options::bandwidth>},
     {"write_latency", take<&Options::write_latency>},

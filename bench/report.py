@@ -7,6 +7,7 @@ RATES = ("mmsg_s", "gb_s")
 # By test: the figure that counts, and what its table is called.
 TESTS = {
     "latency": ("mean_us", "tagged ping-pong, one way"),
+    "send_latency": ("mean_us", "the same, each message with a completion, not injected"),
     "rate": ("mmsg_s", "message rate"),
     "bandwidth": ("gb_s", "bandwidth of messages"),
     "write_ping": ("mean_us", "fi_write ping-pong seen in memory, one way"),

@@ -14,7 +14,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Each group is a run of its own, so that asking for remote memory does not change the messages' way.
-GROUPS = {"messages": ("latency", "rate", "bandwidth"),
+GROUPS = {"messages": ("latency", "send_latency", "rate", "bandwidth"),
           "remote": ("write_ping", "write_latency", "write_bandwidth", "read_latency", "read_bandwidth", "fetch_add_latency",
                      "fetch_add_rate")}
 TESTS = tuple(test for group in GROUPS.values() for test in group)
@@ -203,7 +203,7 @@ class Runner:
             return sum(weight(result) * (result.get("messages") or result["samples"]) for result in one["results"]
                        if result["test"].startswith(prefix))
 
-        checks = [("tx_message_bytes", measured(("latency", "rate", "bandwidth"), lambda result: result["size"])),
+        checks = [("tx_message_bytes", measured(("latency", "send_latency", "rate", "bandwidth"), lambda result: result["size"])),
                   ("tx_writes", measured("write", lambda result: 1)),
                   ("tx_reads", measured("read", lambda result: 1)),
                   ("tx_atomics", measured("fetch_add", lambda result: 1))]

@@ -122,7 +122,10 @@ void single_rows(const KeyRing& ring, HmacSha256& hmac)
     std::vector<std::byte> hello(104 + HelloAuth::trailer_size);
     const std::span all(hello);
     const double append_ns = median_ns(
-        [] {}, [&](std::size_t) { auth.append(all.first(104), all.last<HelloAuth::trailer_size>()); });
+        [] {},
+        [&](std::size_t) {
+            auth.append(all.first(104), all.last<HelloAuth::trailer_size>(), {ring.sending().id, 0});
+        });
     const double verify_ns = median_ns(
         [] {},
         [&](std::size_t) { require(auth.verify(hello).result == HelloAuth::Result::authentic, "verify"); });

@@ -42,6 +42,9 @@ const char* to_string(Cause cause) noexcept
         "peer's process is stopped, or has another version of srd)",
         "the peer seals its traffic with another job key, or only one of the two sides seals it "
         "(FI_SRD_JOB_KEY_FILE)",
+        "the peer answers over UDP no more, though its process runs and its host answers over TCP: a "
+        "firewall "
+        "drops UDP",
     };
     static_assert(texts.size() == static_cast<std::size_t>(Cause::count_));
     const auto index = static_cast<std::size_t>(cause);

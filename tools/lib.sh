@@ -203,6 +203,13 @@ onesided_environment() {
     export OMPI_MCA_btl=ofi,self OMPI_MCA_osc=rdma OMPI_MCA_osc_rdma_btls=ofi
 }
 
+# Messages by pml/ob1 and btl/ofi instead of mtl/ofi, as ULFM demands: with it Open MPI 5 runs no other PML.
+# After a rank has died, the fence in its MPI_Finalize may never end (over btl/tcp and btl/sm neither): it is left out.
+btl_environment() {
+    export OMPI_MCA_pml=ob1 OMPI_MCA_btl=ofi,self OMPI_MCA_btl_ofi_mode=1 OMPI_MCA_async_mpi_finalize=1
+    unset OMPI_MCA_mtl
+}
+
 # mpirun_here RANKS COMMAND...: on this host. More ranks than cores must share them.
 mpirun_here() {
     local ranks=$1

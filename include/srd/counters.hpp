@@ -57,6 +57,7 @@ private:
     X(rx_out_of_order, "packets that arrived after a later one")                                             \
     X(rx_malformed, "packets dropped because they do not parse")                                             \
     X(rx_misdirected, "answers of somebody who lives at another address than the one that was asked")        \
+    X(rx_sealed, "packets that came sealed and were opened")                                                 \
     X(rx_auth_failed, "packets dropped because they are not sealed with a key of this job")                  \
     X(rx_replayed, "sealed packets dropped because they came before, or too late to be told from such")      \
     X(rx_version, "packets dropped because of another protocol version")                                     \

@@ -66,12 +66,15 @@ public:
     /// One more than the highest number received; cumulative() if there are no gaps.
     std::uint32_t highest() const noexcept { return highest_; }
 
+    /// Words that tell of everything received: as many as reach the highest number, 0 if there are no gaps.
+    unsigned used_words() const noexcept { return (highest_ - base_ + 63) / 64; }
+
     /// Writes the window as words, bit i of which (counted through the words) tells of
     /// cumulative() + i; bit 0 is therefore always clear. Returns the number of words written:
-    /// as many as reach the highest number received, 0 if there are no gaps, at most out.size().
+    /// used_words(), at most out.size().
     unsigned export_words(std::span<std::uint64_t> out) const noexcept
     {
-        const unsigned needed = (highest_ - base_ + 63) / 64;
+        const unsigned needed = used_words();
         const unsigned count = needed < out.size() ? needed : static_cast<unsigned>(out.size());
         const unsigned shift = base_ % 64;
         unsigned from = word_of(base_);

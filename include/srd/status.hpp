@@ -38,6 +38,7 @@ enum class Cause : std::uint8_t {
     peer_full,          ///< the peer answered that it has no record left for another endpoint
     not_heard,          ///< no packet has ever come back, though the peer's host answers over TCP
     key_mismatch,       ///< the peer has no job key and we have, or the other way round, or another one
+    cut_off,            ///< was heard; its process reads what comes, and yet answers nothing of ours
     count_              ///< number of causes; not a cause
 };
 
@@ -49,6 +50,7 @@ constexpr bool is_peer_failure(Cause cause) noexcept
     case Cause::never_answered:
     case Cause::not_heard:
     case Cause::stopped_answering:
+    case Cause::cut_off:
     case Cause::restarted:
     case Cause::refused:
     case Cause::unreachable:

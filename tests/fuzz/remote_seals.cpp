@@ -100,7 +100,7 @@ void Remote::seal(Made& made)
         std::memcpy(made.bytes.data(), &header, sizeof(header));
         const std::size_t size = made.bytes.size();
         made.bytes.resize(size + EndpointSeals::trailer_size);
-        seals_->append_trailer(std::span(made.bytes).first(size), &made.bytes[size]);
+        seals_->append_trailer(std::span(made.bytes).first(size), &made.bytes[size], seals_->keys_of(0));
     } else if (session != nullptr) {
         header.flags |= wire::packet_flag::sealed;
         std::memcpy(made.bytes.data(), &header, sizeof(header));

@@ -90,6 +90,7 @@ void many_small(RunConfig& config, SimRandom& random)
     hosts_between(config, random, 8, 24);
     config.net.loss = random.chance(0.5) ? 0.005 : 0;
     add_traffic(config, random, {.messages = 3000, .longest = 2000, .small_only = true});
+    config.host.io.caps.burst_packets = random.chance(0.5) ? std::uint16_t{64} : std::uint16_t{1};
 }
 
 void tunings(RunConfig& config, SimRandom& random)

@@ -120,6 +120,20 @@ void one_way(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {});
 }
 
+/// A firewall begins to drop what comes for a host, for good, but its process is seen to exist and to read.
+void deaf(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.host.tuning.connect_timeout = seconds(8);
+    config.host.io.answers_liveness = true;
+    const std::uint32_t host = pick_host(config, random);
+    config.faults.push_back(
+        {pick_time(random, milliseconds(0), milliseconds(4)), Fault::Kind::host_deaf, host});
+    config.allowed.assign(config.hosts, cause_bit(Cause::never_answered) | cause_bit(Cause::not_heard) |
+                                            cause_bit(Cause::cut_off) | cause_bit(Cause::stopped_answering));
+    add_traffic(config, random, {});
+}
+
 /// Somebody forges ICMP messages all the time, before anybody has met and after.
 void false_news(RunConfig& config, SimRandom& random)
 {
@@ -273,6 +287,23 @@ void sealed(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.budget = 3 << 20});
 }
 
+/// The job key is replaced while everybody meets everybody: by another one, or again and again. What is lost
+/// must not make a handshake take longer than a key that is no longer sent with stands in the file.
+void new_keys(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 3, 8);
+    config.host.sealed = true;
+    const bool once = random.chance(0.7);
+    config.host.key_steps = once ? 2 : 1000;
+    config.host.key_step = once ? pick(random, microseconds(20), milliseconds(3))
+                                : pick(random, milliseconds(1), milliseconds(5));
+    config.net.loss = once && random.chance(0.5) ? 0.05 : 0;
+    config.net.duplicate = random.chance(0.5) ? 0.1 : 0;
+    config.net.reorder = once && random.chance(0.5) ? 0.2 : 0;
+    config.net.reorder_max = microseconds(200);
+    add_traffic(config, random, {.budget = 1 << 20});
+}
+
 /// Somebody on the way sees everything and does what he likes; of what he does, only loss and delay have an
 /// effect.
 void meddling(RunConfig& config, SimRandom& random)
@@ -300,9 +331,11 @@ constexpr std::array table{
              rolling_repair},
     Scenario{"blackout", "a host is cut off for less than peer_timeout", blackout},
     Scenario{"one_way", "a host receives nothing for less than peer_timeout, and sends", one_way},
+    Scenario{"deaf", "a host receives nothing any more, and its process is seen to read", deaf},
     Scenario{"false_news", "forged ICMP messages say that peers are gone, and harm nobody", false_news},
     Scenario{"strangers", "forged introductions and other packets of those who see no traffic", strangers},
     Scenario{"sealed", "traffic is sealed with a job key", sealed},
+    Scenario{"new_keys", "sealed, and the job key is replaced while hosts meet", new_keys},
     Scenario{"meddling", "sealed, and somebody on the way changes, repeats and forges", meddling},
     Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},

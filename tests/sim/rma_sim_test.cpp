@@ -157,6 +157,8 @@ TEST_CASE("mistakes: every kind of wrong access fails once with its cause, and h
     const std::uint64_t data_length = long_data ? length * 100 : length;
     const std::uint32_t cells = region(config, length, region_access::atomic);
     const std::uint32_t data = region(config, data_length, region_access::read | region_access::write);
+    // What of a wrong write lies within bounds may be placed, and must not meet a good read.
+    const std::uint32_t aside = region(config, data_length, region_access::read | region_access::write);
     std::uint64_t wrong = 0;
     for (int index = 0; index < 300; ++index) {
         const auto kind = std::array{OperationKind::write, OperationKind::read,
@@ -165,7 +167,8 @@ TEST_CASE("mistakes: every kind of wrong access fails once with its cause, and h
         plan.lane = kind == OperationKind::atomic ? no_lane : 0;
         plan.fetch = index % 2 == 0 && kind == OperationKind::atomic;
         config.operations.push_back(plan);
-        plan.lane = no_lane;
+        plan = access(config, kind, kind == OperationKind::atomic ? cells : aside);
+        plan.fetch = index % 2 == 0 && kind == OperationKind::atomic;
         switch (index % 4) {
         case 0:
             plan.mistake = Cause::bad_key;

@@ -136,6 +136,21 @@ TEST_CASE(
     CHECK(result.ended < Time(milliseconds(600)));
 }
 
+TEST_CASE("trains: where batches vanish that are longer than one packet, packets go alone")
+{
+    RunConfig config = bulk(34, 16, 1 << 20);
+    config.host.io.caps.burst_packets = 16;
+    const RunResult clean = must_pass(config);
+    config.host.io.swallows_trains = true;
+    const RunResult result = must_pass(config);
+    const std::uint64_t needed = 16 * ((1U << 20) / 4096);
+    INFO(retransmits(result) << " repetitions of " << needed << " packets, ended at "
+                             << to_us(result.ended.time_since_epoch()));
+    CHECK(retransmits(result) > 16);         // it lost some
+    CHECK(retransmits(result) < needed / 4); // and then knew it
+    CHECK(result.ended < clean.ended + milliseconds(60));
+}
+
 TEST_CASE("mtu: losses alone do not lower it")
 {
     RunConfig config = bulk(33, 64, 1 << 20);

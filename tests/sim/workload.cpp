@@ -166,6 +166,7 @@ void Workload::on_event(SimHost& host, const Event& event)
         return on_send_done(host, event);
     case Event::Kind::message_lost:
         return on_message_lost(event);
+    case Event::Kind::waiting:   // is only told
     case Event::Kind::peer_lost: // of operations that report nothing; the ledgers know which have failed
         return;
     case Event::Kind::mtu_found:

@@ -36,6 +36,16 @@ Limits small_limits(std::uint32_t max_packet)
     return limits;
 }
 
+IoCaps caps_of(const EnginePair::Options& options)
+{
+    IoCaps caps;
+    caps.max_packet = options.max_packet;
+    caps.burst_packets = options.burst_packets;
+    caps.path_count = options.burst_packets > 1 ? max_paths : 1;
+    caps.overhead = options.overhead;
+    return caps;
+}
+
 } // namespace
 
 Bytes pattern(std::size_t length, unsigned seed)
@@ -52,10 +62,10 @@ std::vector<iovec> whole(Bytes& bytes)
     return {{bytes.data(), bytes.size()}};
 }
 
-WireIo::WireIo(std::uint8_t name, std::uint32_t max_packet, bool same_host)
+WireIo::WireIo(std::uint8_t name, const IoCaps& caps, bool same_host)
     : same_host_(same_host), address_(SocketAddress::of_ipv4(INADDR_LOOPBACK, name))
 {
-    caps_.max_packet = max_packet;
+    caps_ = caps;
     caps_.memory = same_host ? this : nullptr;
 }
 
@@ -120,6 +130,9 @@ void WireIo::reply(const SocketAddress&, std::span<const std::byte> packet) noex
 std::size_t WireIo::tx_burst(std::span<const TxPacket> packets)
 {
     for (const TxPacket& packet : packets) {
+        if (watch) {
+            watch(packet);
+        }
         send(packet);
     }
     return packets.size();
@@ -161,9 +174,9 @@ bool WireIo::fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexce
     return true;
 }
 
-EngineHost::EngineHost(std::uint8_t name, std::uint32_t max_packet, bool same_host)
-    : io(name, max_packet, same_host),
-      engine(io.caps(), small_limits(max_packet), Tuning{}, counters, io.local_address().bytes(), name)
+EngineHost::EngineHost(std::uint8_t name, const IoCaps& caps, bool same_host)
+    : io(name, caps, same_host),
+      engine(io.caps(), small_limits(caps.max_packet), Tuning{}, counters, io.local_address().bytes(), name)
 {
 }
 
@@ -253,7 +266,7 @@ void EngineHost::execute(const Event& event)
 }
 
 EnginePair::EnginePair(const Options& options)
-    : a(1, options.max_packet, options.same_host), b(2, options.max_packet, options.same_host)
+    : a(1, caps_of(options), options.same_host), b(2, caps_of(options), options.same_host)
 {
     a.io.peer = &b.io;
     b.io.peer = &a.io;

@@ -34,7 +34,7 @@ public:
         std::uint32_t remote_length = 0;
     };
 
-    WireIo(std::uint8_t name, std::uint32_t max_packet, bool same_host);
+    WireIo(std::uint8_t name, const IoCaps& caps, bool same_host);
 
     const SocketAddress& local_address() const noexcept override { return address_; }
     Status resolve(const SocketAddress&, RouteId& route) override;
@@ -58,6 +58,7 @@ public:
     std::deque<Packet> incoming;
 
     // On the way out
+    std::function<void(const TxPacket&)> watch;
     std::function<bool(std::size_t)> drop; ///< by number of the packet
     std::function<bool(Bytes&)> tamper;    ///< with packets, until it has found the right one
     bool attach = true;                    ///< between processes of one host, ends of packets are not copied
@@ -92,7 +93,7 @@ class EngineHost {
 public:
     static constexpr std::uint64_t region = 7; ///< the key under which `memory` can be accessed, from 0 on
 
-    EngineHost(std::uint8_t name, std::uint32_t max_packet, bool same_host);
+    EngineHost(std::uint8_t name, const IoCaps& caps, bool same_host);
 
     void pass(Time now);
 
@@ -124,7 +125,9 @@ public:
     struct Options {
         std::uint32_t max_packet = 1472;
         bool same_host = false;
-        bool strangers = false; ///< b learns of a by its first packet
+        std::uint16_t burst_packets = 1; ///< as IoCaps; if there are more, paths are many as well
+        std::uint16_t overhead = 0;      ///< as IoCaps
+        bool strangers = false;          ///< b learns of a by its first packet
     };
 
     EnginePair() : EnginePair(Options{}) {}

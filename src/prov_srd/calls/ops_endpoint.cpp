@@ -2,6 +2,7 @@
 //
 // fi_endpoint(3) and the calls that are not data transfer. All they do is to find the object.
 #include <memory>
+#include <string>
 
 #include <rdma/fi_cm.h>
 
@@ -106,7 +107,14 @@ int endpoint_open(fid_domain* domain, fi_info* info, fid_ep** endpoint, void* co
             SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: shared transmit and receive contexts are not served");
             return -FI_ENOSYS;
         }
-        auto object = std::make_unique<Endpoint>(domain_from(domain), *info, context);
+        Domain& owner = domain_from(domain);
+        std::string error;
+        auto keys = Endpoint::keys_for(owner, *info, error);
+        if (!error.empty()) {
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: ep_attr->auth_key: %s", error.c_str());
+            return -FI_EINVAL;
+        }
+        auto object = std::make_unique<Endpoint>(owner, *info, std::move(keys), context);
         object->fid.fid.ops = &ep_fid_ops;
         object->fid.ops = &ep_ops;
         object->fid.cm = &ep_cm_ops;

@@ -66,6 +66,7 @@ int error_of(Cause cause) noexcept
     case Cause::never_answered:
     case Cause::not_heard:
     case Cause::stopped_answering:
+    case Cause::cut_off:
         return FI_ETIMEDOUT;
     case Cause::restarted:
     case Cause::closed:

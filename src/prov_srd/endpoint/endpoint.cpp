@@ -40,11 +40,19 @@ SocketAddress choose_address(const Domain& domain, const fi_info& info)
 
 } // namespace
 
-Endpoint::Endpoint(Domain& owner, const fi_info& info, void* context)
+std::shared_ptr<JobKeys> Endpoint::keys_for(const Domain& owner, const fi_info& info, std::string& error)
+{
+    if (info.ep_attr == nullptr || !takes_auth_keys(owner.api_version)) {
+        return owner.job_keys;
+    }
+    return job_keys_of(info.ep_attr->auth_key, info.ep_attr->auth_key_size, owner.job_keys, error);
+}
+
+Endpoint::Endpoint(Domain& owner, const fi_info& info, std::shared_ptr<JobKeys> keys, void* context)
     : EndpointFace{.endpoint = *this,
                    .tx_flags = info.tx_attr != nullptr ? info.tx_attr->op_flags : 0,
                    .rx_flags = info.rx_attr != nullptr ? info.rx_attr->op_flags : 0},
-      domain(owner), options_(info), wanted_address_(choose_address(owner, info)),
+      domain(owner), options_(info), job_keys_(std::move(keys)), wanted_address_(choose_address(owner, info)),
       unit_(owner.progress.is_shared_by_threads(), transmit_, receive_, target_, peers_),
       peers_(unit_, bindings_), bindings_(owner, unit_, peers_, options_.caps()),
       reports_(fid.fid, bindings_, peers_, options_.caps()),
@@ -67,7 +75,7 @@ Endpoint::~Endpoint()
 
 int Endpoint::open_io()
 {
-    if (const int error = unit_.open_io(domain.name, wanted_address_); error != 0) {
+    if (const int error = unit_.open_io(domain.name, wanted_address_, job_keys_); error != 0) {
         return error;
     }
     wanted_address_ = unit_.local_address(); // should it have to be opened again, its name stays

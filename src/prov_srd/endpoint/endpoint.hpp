@@ -58,7 +58,10 @@ struct EndpointFace {
 
 struct Endpoint final : EndpointFace, OperationStarter {
     /// Throws std::bad_alloc, std::system_error.
-    Endpoint(Domain& owner, const fi_info& info, void* context);
+    /// The keys of an endpoint with this info; null: it seals nothing, or there is an error.
+    static std::shared_ptr<JobKeys> keys_for(const Domain& owner, const fi_info& info, std::string& error);
+    /// `keys`: keys_for()'s.
+    Endpoint(Domain& owner, const fi_info& info, std::shared_ptr<JobKeys> keys, void* context);
     ~Endpoint();
     Endpoint(const Endpoint&) = delete;
     Endpoint& operator=(const Endpoint&) = delete;
@@ -113,6 +116,7 @@ private:
     void write_stats() noexcept;
 
     Options options_;
+    std::shared_ptr<JobKeys> job_keys_; ///< null: it seals nothing
     SocketAddress wanted_address_;
     std::atomic<std::uint32_t> aliases_{0};
 

@@ -29,6 +29,8 @@ const char* remedy_of(Cause cause) noexcept
     case Cause::not_heard:
         return "let UDP through between the two hosts, in both directions (nft list ruleset); "
                "FI_SRD_CONNECT_TIMEOUT_MS sets how long it is waited for";
+    case Cause::cut_off:
+        return "let UDP through between the two hosts, in both directions (nft list ruleset)";
     case Cause::stopped_answering:
         return "see whether its host and the network between are up; FI_SRD_PEER_TIMEOUT_MS sets how long "
                "silence is borne";

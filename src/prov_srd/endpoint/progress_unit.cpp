@@ -6,12 +6,12 @@
 
 #include <srd/check.hpp>
 
+#include "common/log.hpp"
 #include "common/say.hpp"
 #include "endpoint/receive.hpp"
 #include "endpoint/target.hpp"
 #include "endpoint/transmit.hpp"
 #include "entry/backend.hpp"
-#include "entry/job_keys.hpp"
 #include "entry/params.hpp"
 #include "io/core/system_random.hpp"
 #include "objects/domain.hpp"
@@ -36,21 +36,24 @@ bool ProgressUnit::has_io() noexcept
     return io_ != nullptr;
 }
 
-int ProgressUnit::open_io(const std::string& domain, const SocketAddress& address)
+int ProgressUnit::open_io(const std::string& domain, const SocketAddress& address,
+                          std::shared_ptr<JobKeys> keys)
 {
     if (has_io()) {
         return 0;
     }
     std::unique_ptr<PacketIo> io;
     std::string error;
-    if (const int code = open_backend(domain, address, counters_, io, error); code != 0) {
+    if (const int code = open_backend(domain, address, keys != nullptr, counters_, io, error); code != 0) {
         say("address", ("fi_enable: " + address.text() + ": " + error).c_str());
         return -code;
     }
     const UnitGuard guard(*this);
-    if (params().job_keys != nullptr) {
-        seals_ = make_seals(params().job_keys);
+    if (keys != nullptr) {
+        keys->look(clock_now());
+        seals_ = make_seals(keys->latest());
     }
+    keys_ = std::move(keys);
     io_ = std::move(io);
     return 0;
 }
@@ -119,14 +122,58 @@ bool ProgressUnit::pass(Time now) noexcept
         next_look_ = now + Liveness::sign_interval;
         receive_.look_for_senders(now);
         engine_->look_for_readers(now);
+        if (keys_ != nullptr) {
+            look_for_keys(now);
+        }
     }
     const bool any = progress_once(
         *engine_, *io_, now, [this](Engine&, const Event& event) SRD_NO_LOCK_ANALYSIS { on_event(event); });
-    if (any && counters_.rx_auth_failed.value() != 0 && !told_of_outsiders_) [[unlikely]] {
+    if (any && counters_.rx_auth_failed.value() != outsiders_) [[unlikely]] {
+        on_outsiders(now);
+    }
+    return any;
+}
+
+/// Packets came that prove nothing. Whoever has a key that is new here comes again when we have it, too.
+void ProgressUnit::on_outsiders(Time now) noexcept
+{
+    if (seals_ != nullptr && seals_->has_met_unknown_key()) {
+        if (!keys_->look(now)) {
+            return; // not yet
+        }
+        seals_->forget_unknown_key();
+        if (adopt_keys()) {
+            outsiders_ = counters_.rx_auth_failed.value();
+            return;
+        }
+    }
+    outsiders_ = counters_.rx_auth_failed.value();
+    if (!told_of_outsiders_) {
         told_of_outsiders_ = true;
         tell_of_outsiders();
     }
-    return any;
+}
+
+void ProgressUnit::look_for_keys(Time now) noexcept
+{
+    keys_->look(now);
+    adopt_keys();
+}
+
+/// Between two passes, when nobody holds what the former keys have proved. True: there are others now.
+bool ProgressUnit::adopt_keys() noexcept
+{
+    std::shared_ptr<const KeyRing> latest = keys_->latest();
+    if (latest.get() == &seals_->keys()) {
+        return false;
+    }
+    try {
+        seals_->replace(std::move(latest));
+    } catch (const std::bad_alloc&) { // next time
+        return false;
+    }
+    SRD_INFO(FI_LOG_EP_CTRL, "the job key file has changed: new connections use its first key");
+    return true;
 }
 
 void ProgressUnit::tell_of_outsiders() noexcept

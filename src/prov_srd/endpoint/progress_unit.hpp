@@ -25,6 +25,7 @@
 #include <srd/time.hpp>
 
 #include "engine.hpp"
+#include "entry/job_keys.hpp"
 #include "io/core/packet_io.hpp"
 #include "progress/due_work.hpp"
 #include "progress/progress_lock.hpp"
@@ -52,9 +53,9 @@ public:
 
     // -- Life ---------------------------------------------------------------
 
-    /// Opens the backend of the domain called `domain`, bound to `address`, unless that was done.
-    /// 0 or a negative fi_errno, with a line.
-    int open_io(const std::string& domain, const SocketAddress& address);
+    /// Opens the backend of the domain called `domain`, bound to `address`, unless that was done. `keys` seal
+    /// what leaves the host; null: nothing does. 0 or a negative fi_errno, with a line.
+    int open_io(const std::string& domain, const SocketAddress& address, std::shared_ptr<JobKeys> keys);
     bool has_io() noexcept;
     /// Needs open_io().
     SocketAddress local_address() noexcept;
@@ -101,7 +102,10 @@ private:
     friend class CallGuard;
 
     void on_event(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
+    void on_outsiders(Time now) noexcept SRD_REQUIRES(endpoint_lock);
     void tell_of_outsiders() noexcept SRD_REQUIRES(endpoint_lock);
+    void look_for_keys(Time now) noexcept SRD_REQUIRES(endpoint_lock);
+    bool adopt_keys() noexcept SRD_REQUIRES(endpoint_lock);
     void wake_sleepers() noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressLock lock_;
@@ -115,8 +119,10 @@ private:
     Counters counters_;
     std::unique_ptr<PacketIo> io_ SRD_GUARDED_BY(endpoint_lock);
     bool has_shared_memory_ SRD_GUARDED_BY(endpoint_lock) = false;       ///< around io_
-    std::unique_ptr<EndpointSeals> seals_ SRD_GUARDED_BY(endpoint_lock); ///< null: nothing is sealed
+    std::shared_ptr<JobKeys> keys_ SRD_GUARDED_BY(endpoint_lock);        ///< null: nothing is sealed
+    std::unique_ptr<EndpointSeals> seals_ SRD_GUARDED_BY(endpoint_lock); ///< by `keys_`
     std::optional<Engine> engine_ SRD_GUARDED_BY(endpoint_lock);
+    std::uint64_t outsiders_ SRD_GUARDED_BY(endpoint_lock) = 0; ///< packets of theirs that were looked into
     bool told_of_outsiders_ SRD_GUARDED_BY(endpoint_lock) = false;
 
     // Threads that sleep on io_fd() until a time.

@@ -227,11 +227,11 @@ int open_clear_backend(const std::string& domain, const SocketAddress& address, 
 
 } // namespace
 
-int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
+int open_backend(const std::string& domain, const SocketAddress& address, bool sealed, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error)
 {
     const int code = open_clear_backend(domain, address, counters, io, error);
-    if (code == 0 && params().job_keys != nullptr) {
+    if (code == 0 && sealed) {
         io = make_seal_io(std::move(io));
     }
     return code;

@@ -41,9 +41,9 @@ NetInterface device_of(const NetInterface& entry, const std::string& domain);
 std::string describe_choice(Backend chosen, const NetInterface& entry);
 
 /// Makes the backend of the domain called `domain`, bound to `address`. Returns 0, or a positive errno
-/// with a sentence. With job keys, it seals what leaves the host. Where xdp has no queue left, the packet
+/// with a sentence. If `sealed`, it seals what leaves the host. Where xdp has no queue left, the packet
 /// backend takes its place, with a warn line: to peers it is the same.
-int open_backend(const std::string& domain, const SocketAddress& address, Counters& counters,
+int open_backend(const std::string& domain, const SocketAddress& address, bool sealed, Counters& counters,
                  std::unique_ptr<PacketIo>& io, std::string& error);
 
 /// `io` with shared memory to the processes of this user on this host around it, unless FI_SRD_SHM=0. Its

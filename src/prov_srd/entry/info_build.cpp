@@ -7,6 +7,7 @@
 #include "entry/backend.hpp"
 #include "entry/identity.hpp"
 #include "entry/info.hpp"
+#include "entry/job_keys.hpp"
 #include "entry/nic.hpp"
 
 namespace srd {
@@ -124,6 +125,21 @@ void fill_rx(fi_rx_attr& attr, std::uint64_t caps, const fi_rx_attr* hints)
     }
 }
 
+/// Whoever opens what fi_getinfo has found uses the key of the hints.
+template <typename Attributes>
+void copy_key(Attributes& attr, const Attributes* hints)
+{
+    if (hints == nullptr || hints->auth_key_size == 0) {
+        return;
+    }
+    attr.auth_key = static_cast<std::uint8_t*>(std::malloc(hints->auth_key_size));
+    if (attr.auth_key == nullptr) {
+        throw std::bad_alloc();
+    }
+    std::memcpy(attr.auth_key, hints->auth_key, hints->auth_key_size);
+    attr.auth_key_size = hints->auth_key_size;
+}
+
 void fill_ep(fi_ep_attr& attr, const fi_ep_attr* hints)
 {
     attr.type = FI_EP_RDM;
@@ -211,6 +227,10 @@ fi_info* build_info(std::uint32_t version, const NetInterface& entry, const std:
     fill_rx(*info.rx_attr, info.caps, hints != nullptr ? hints->rx_attr : nullptr);
     fill_ep(*info.ep_attr, hints != nullptr ? hints->ep_attr : nullptr);
     fill_domain(*info.domain_attr, version, hints != nullptr ? hints->domain_attr : nullptr);
+    if (hints != nullptr && takes_auth_keys(version)) {
+        copy_key(*info.ep_attr, hints->ep_attr);
+        copy_key(*info.domain_attr, hints->domain_attr);
+    }
     info.domain_attr->caps = comm_caps | FI_SHARED_AV;
     info.domain_attr->name = copy_text(domain);
     info.fabric_attr->name = copy_text(fabric_name_of(entry)); // prov_name stays null: the core writes it

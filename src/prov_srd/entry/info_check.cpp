@@ -10,6 +10,7 @@
 #include "common/c_api.hpp"
 #include "entry/identity.hpp"
 #include "entry/info.hpp"
+#include "entry/job_keys.hpp"
 
 namespace srd {
 
@@ -101,6 +102,14 @@ std::string check_mr_mode(std::uint32_t version, int mode)
     return {};
 }
 
+/// A job key, if there is one.
+std::string check_key(const char* what, const std::uint8_t* key, std::size_t size)
+{
+    std::string error;
+    static_cast<void>(job_keys_of(key, size, nullptr, error));
+    return error.empty() ? error : std::string(what) + ": " + error;
+}
+
 std::string check_models(const fi_domain_attr& attr)
 {
     if (raw(attr.threading) > FI_THREAD_ENDPOINT) {
@@ -132,12 +141,12 @@ std::string check_domain(std::uint32_t version, const fi_domain_attr& attr)
     return first_of([&] { return at_most("domain_attr->cntr_cnt", attr.cntr_cnt, offer::object_count); },
                     [&] { return at_most("domain_attr->mr_iov_limit", attr.mr_iov_limit, max_iov); },
                     [&] { return subset("domain_attr->caps", attr.caps, offer::domain_caps, FI_TYPE_CAPS); },
-                    [&] { return at_most("domain_attr->auth_key_size", attr.auth_key_size, 0); },
+                    [&] { return check_key("domain_attr->auth_key", attr.auth_key, attr.auth_key_size); },
                     [&] { return at_most("domain_attr->max_err_data", attr.max_err_data, 0); },
                     [&] { return at_most("domain_attr->mr_cnt", attr.mr_cnt, offer::region_count); });
 }
 
-std::string check_ep(const fi_ep_attr& attr, std::uint64_t caps)
+std::string check_ep(std::uint32_t version, const fi_ep_attr& attr, std::uint64_t caps)
 {
     const bool has_access = (caps & (FI_RMA | FI_ATOMIC)) != 0; // else an order of accesses means nothing
     const auto order_size = [&](const char* what, std::size_t wanted) {
@@ -156,7 +165,11 @@ std::string check_ep(const fi_ep_attr& attr, std::uint64_t caps)
         [&] { return order_size("ep_attr->max_order_waw_size", attr.max_order_waw_size); },
         [&] { return at_most("ep_attr->tx_ctx_cnt", attr.tx_ctx_cnt, 1); },
         [&] { return at_most("ep_attr->rx_ctx_cnt", attr.rx_ctx_cnt, 1); },
-        [&] { return at_most("ep_attr->auth_key_size", attr.auth_key_size, 0); });
+        [&] {
+            return takes_auth_keys(version)
+                       ? check_key("ep_attr->auth_key", attr.auth_key, attr.auth_key_size)
+                       : std::string{};
+        });
 }
 
 std::string check_rx(const fi_rx_attr& attr)
@@ -200,7 +213,7 @@ std::string info_mismatch(std::uint32_t version, const fi_info& hints)
         [&] { return subset("caps", hints.caps, offer::caps, FI_TYPE_CAPS); },
         [&] { return check_addr_format(hints); }, [&] { return check_fabric(hints); },
         [&] { return hints.domain_attr == nullptr ? nothing : check_domain(version, *hints.domain_attr); },
-        [&] { return hints.ep_attr == nullptr ? nothing : check_ep(*hints.ep_attr, hints.caps); },
+        [&] { return hints.ep_attr == nullptr ? nothing : check_ep(version, *hints.ep_attr, hints.caps); },
         [&] { return hints.rx_attr == nullptr ? nothing : check_rx(*hints.rx_attr); },
         [&] { return hints.tx_attr == nullptr ? nothing : check_tx(*hints.tx_attr); });
 }

@@ -14,7 +14,6 @@
 
 #include "common/c_api.hpp"
 #include "common/say.hpp"
-#include "entry/job_keys.hpp"
 #include "entry/stats_file.hpp"
 #include "entry/values.hpp"
 
@@ -96,7 +95,7 @@ constexpr const char* only = "";
 // The defaults are those of Limits, Tuning and Params; a test compares them with these texts.
 constexpr Variable variables[] = {
     {"EAGER_SIZE", "0..131072 bytes", or_size,
-     "longest message that is sent without asking the receiver, bytes (default 16384)",
+     "longest message that is sent without asking the receiver, bytes (default 65536)",
      [](Params& p, std::string_view t) { return size<0, 131072>(t, p.tuning.eager_size); }},
     {"WINDOW", "16384..1073741824 bytes", or_size,
      "upper bound of the congestion window per peer, bytes (default 8388608)",
@@ -228,7 +227,7 @@ void read_variables(Params& values, Complaints& complaints)
     }
     if (!values.job_key_file.empty()) {
         std::string error;
-        values.job_keys = load_job_keys(values.job_key_file, error);
+        values.job_keys = JobKeys::of_file(values.job_key_file, error);
         if (values.job_keys == nullptr) {
             complaints.emplace_back("FI_SRD_JOB_KEY_FILE",
                                     "FI_SRD_JOB_KEY_FILE: " + error + "; srd is not offered until then");

@@ -16,8 +16,8 @@
 #include <srd/limits.hpp>
 
 #include "entry/backend.hpp"
+#include "entry/job_keys.hpp"
 #include "io/core/io_options.hpp"
-#include "seal/key_ring.hpp"
 
 namespace srd {
 
@@ -30,7 +30,7 @@ struct Params {
     bool shm = true;                     ///< shared memory to peers on this host
     std::vector<std::string> interfaces; ///< the only interfaces to use; empty: all that are up
     std::string job_key_file;            ///< empty: nothing is sealed
-    std::shared_ptr<const KeyRing> job_keys; ///< its keys
+    std::shared_ptr<JobKeys> job_keys;   ///< its keys; null: there is none
     std::string stats;  ///< where to write statistics when an endpoint closes; empty: nowhere
     bool quiet = false; ///< nothing goes to stderr
 };

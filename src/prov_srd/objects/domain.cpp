@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "objects/domain.hpp"
 
+#include <utility>
+
 #include "entry/backend.hpp"
 #include "entry/info.hpp"
 #include "io/core/system_random.hpp"
@@ -21,9 +23,10 @@ SocketAddress address_for(const fi_info& info)
 
 } // namespace
 
-Domain::Domain(Fabric& owner, const fi_info& info, void* context)
+Domain::Domain(Fabric& owner, const fi_info& info, std::shared_ptr<JobKeys> keys, void* context)
     : fabric(owner), name(info.domain_attr->name), mr_mode(info.domain_attr->mr_mode),
-      api_version(owner.fid.api_version), local_address(address_for(info)), memory_regions(&system_random),
+      api_version(owner.fid.api_version), job_keys(std::move(keys)), local_address(address_for(info)),
+      memory_regions(&system_random),
       progress(name,
                info.domain_attr->threading == FI_THREAD_UNSPEC ? FI_THREAD_SAFE : info.domain_attr->threading,
                info.domain_attr->data_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL)

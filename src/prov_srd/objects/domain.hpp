@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include <rdma/fabric.h>
@@ -14,6 +15,7 @@
 #include <srd/address.hpp>
 #include <srd/check.hpp>
 
+#include "entry/job_keys.hpp"
 #include "mr_table.hpp"
 #include "objects/fabric.hpp"
 #include "progress/domain_progress.hpp"
@@ -24,7 +26,7 @@ struct EventQueue;
 
 struct Domain {
     /// Throws std::bad_alloc. local_address is empty if the interface is not there.
-    Domain(Fabric& owner, const fi_info& info, void* context);
+    Domain(Fabric& owner, const fi_info& info, std::shared_ptr<JobKeys> keys, void* context);
     ~Domain();
     Domain(const Domain&) = delete;
     Domain& operator=(const Domain&) = delete;
@@ -35,7 +37,8 @@ struct Domain {
     // What the application opened the domain with; never changes.
     const std::string name; ///< the network interface and the backend (backend.hpp)
     const int mr_mode;
-    const std::uint32_t api_version; ///< the libfabric API that the application asked for
+    const std::uint32_t api_version;         ///< the libfabric API that the application asked for
+    const std::shared_ptr<JobKeys> job_keys; ///< of endpoints that have none of their own; null: none
     SocketAddress local_address; ///< the interface's address; its port is 0 unless the application chose one
 
     MrTable memory_regions;

@@ -13,6 +13,7 @@
 #include "completion/poll_set.hpp"
 #include "endpoint/endpoint.hpp"
 #include "entry/info.hpp"
+#include "entry/params.hpp"
 #include "memory/memory_region.hpp"
 #include "objects/av.hpp"
 #include "objects/domain.hpp"
@@ -91,7 +92,12 @@ int domain_open(fid_fabric* fabric, fi_info* info, fid_domain** domain, void* co
             SRD_WARN(FI_LOG_DOMAIN, "fi_domain: %s", mismatch.c_str());
             return -FI_EINVAL;
         }
-        auto object = std::make_unique<Domain>(owner, *info, context);
+        std::shared_ptr<JobKeys> keys = params().job_keys;
+        if (takes_auth_keys(owner.fid.api_version)) {
+            std::string error; // none, or there would be a mismatch
+            keys = job_keys_of(info->domain_attr->auth_key, info->domain_attr->auth_key_size, keys, error);
+        }
+        auto object = std::make_unique<Domain>(owner, *info, std::move(keys), context);
         if (object->local_address.empty()) {
             SRD_WARN(FI_LOG_DOMAIN,
                      "fi_domain: there is no network interface %s; fi_info lists what there is",

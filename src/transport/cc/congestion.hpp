@@ -47,6 +47,7 @@ concept CongestionControl = std::copyable<T> && std::constructible_from<T, const
     requires(T t, const T c, const AckSample& ack, const LossSample& loss, std::uint32_t bytes) {
         { t.on_ack(ack) } -> std::same_as<void>;
         { t.on_loss(loss) } -> std::same_as<void>;
+        { t.set_packet_size(bytes, bytes) } -> std::same_as<void>; ///< of a full packet; and window_min
         { c.window_bytes() } -> std::same_as<std::uint32_t>;
         { c.pacing_gap(bytes) } -> std::same_as<Duration>; ///< least time between `bytes` and what follows; zero: no pacing
     };

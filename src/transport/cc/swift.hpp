@@ -95,6 +95,15 @@ public:
         update_target();
     }
 
+    /// The path's MTU has changed. What fits the path has not.
+    void set_packet_size(std::uint32_t bytes, std::uint32_t window_min) noexcept
+    {
+        packet_size_ = std::max(bytes, 1U);
+        window_min_ = std::clamp(window_min, 1U, window_max_);
+        window_ = std::max(window_, static_cast<double>(window_min_));
+        update_target();
+    }
+
     std::uint32_t window_bytes() const noexcept
     {
         return std::clamp(static_cast<std::uint32_t>(window_), window_min_, window_max_);

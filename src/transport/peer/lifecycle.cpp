@@ -85,6 +85,9 @@ void PeerLifecycle::begin_connection(std::uint32_t index, Time now)
     fresh.paths = PathChoice(s_.tuning.paths, peer.route.paths(), s_.random.next());
     peer.connection = fresh;
     s_.peers.connect(peer.handshake.rx_connection(), index);
+    if (s_.seals != nullptr) {
+        s_.seals->prepare(index);
+    }
 }
 
 /// Ends the connection: everything outstanding to and from the peer is finished with `cause`; complete
@@ -280,7 +283,8 @@ Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::
         const Peer& peer = s_.peers[index];
         if (!peer.handshake.knows_remote() ||
             peer.handshake.judge(introduction_.hello) == Handshake::Judgment::same) {
-            return answer_hello({peer.handshake.rx_connection(), peer.connection.window.una()}, answer);
+            const ConnectionNames::Name ours{peer.handshake.rx_connection(), peer.connection.window.una()};
+            return answer_hello(ours, index, answer);
         }
     }
     const ConnectionNames::Name name =
@@ -294,7 +298,7 @@ Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::
             return refuse(wire::hello_flag::no_room, answer);
         }
     }
-    return answer_hello(name, answer);
+    return answer_hello(name, no_index, answer);
 }
 
 /// Who introduced himself has been told the identifier that he uses now: he lives at his address.
@@ -321,13 +325,14 @@ Introduction PeerLifecycle::accept_hello(const RouteInfo& route, HelloPacket& an
 }
 
 /// The answer, which tells the other side that its connection with us is called `name`.
-Introduction PeerLifecycle::answer_hello(ConnectionNames::Name name, HelloPacket& answer) noexcept
+Introduction PeerLifecycle::answer_hello(ConnectionNames::Name name, std::uint32_t peer,
+                                         HelloPacket& answer) noexcept
 {
     wire::HelloFrame hello = s_.identity.hello();
     hello.connection = name.connection;
     hello.first_psn = name.first_psn;
     s_.count.tx_hello_answers.add();
-    return put_answer(hello, s_.seals, answer);
+    return put_answer(hello, peer, answer);
 }
 
 /// `flag`: why.
@@ -335,21 +340,20 @@ Introduction PeerLifecycle::refuse(std::uint8_t flag, HelloPacket& answer) noexc
 {
     wire::HelloFrame hello = s_.identity.hello();
     hello.flags = flag;
-    hello.connection = s_.identity.incarnation;                    // must not be 0, and names nothing
-    const bool to_outsider = flag == wire::hello_flag::key_wanted; // to whom a trailer would say nothing
-    if (!to_outsider) {
+    hello.connection = s_.identity.incarnation; // must not be 0, and names nothing
+    if (flag == wire::hello_flag::no_room) {
         s_.count.tx_no_room.add();
     }
-    return put_answer(hello, to_outsider ? nullptr : s_.seals, answer);
+    return put_answer(hello, no_index, answer);
 }
 
-Introduction PeerLifecycle::put_answer(const wire::HelloFrame& hello, EndpointSeals* seals,
+Introduction PeerLifecycle::put_answer(const wire::HelloFrame& hello, std::uint32_t peer,
                                        HelloPacket& answer) noexcept
 {
     introduction_.open = false;
-    wire::PacketHeader header;
-    header.connection = introduction_.hello.connection;
-    answer.put(header, hello, seals);
+    const bool to_outsider = (hello.flags & wire::hello_flag::key_wanted) != 0; // a trailer would say nothing
+    answer.put(introduction_.hello.connection, hello, to_outsider ? nullptr : s_.seals, peer,
+               introduction_.proof);
     return Introduction::answer;
 }
 

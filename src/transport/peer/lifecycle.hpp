@@ -42,15 +42,19 @@ enum class Introduction : std::uint8_t {
 class HelloPacket {
 public:
     std::span<const std::byte> bytes() const noexcept { return std::span(bytes_).first(size_); }
-    /// Without a trailer if `seals` is null.
-    void put(const wire::PacketHeader& header, const wire::HelloFrame& hello, EndpointSeals* seals) noexcept
+    /// Under the identifier `connection`, in answer to what is `answered`. Without a trailer if `seals` is
+    /// null.
+    void put(std::uint64_t connection, const wire::HelloFrame& hello, EndpointSeals* seals,
+             std::uint32_t peer, const HelloProof& answered) noexcept
     {
-        wire::PacketHeader marked = header;
-        marked.flags = seals != nullptr ? wire::packet_flag::authenticated : std::uint8_t{0};
-        wire::put(wire::put(bytes_.data(), marked), hello);
+        wire::PacketHeader header;
+        header.connection = connection;
+        header.flags = seals != nullptr ? wire::packet_flag::authenticated : std::uint8_t{0};
+        wire::put(wire::put(bytes_.data(), header), hello);
         size_ = clear_size;
         if (seals != nullptr) {
-            seals->append_trailer(std::span(bytes_).first(clear_size), &bytes_[clear_size]);
+            seals->append_trailer(std::span(bytes_).first(clear_size), &bytes_[clear_size],
+                                  seals->keys_of(peer, answered));
             size_ += EndpointSeals::trailer_size;
         }
     }
@@ -116,10 +120,10 @@ private:
     void drop(std::uint32_t peer, Cause cause);
     void release(std::uint32_t peer);
     void make_room(Search search, Time now);
-    Introduction answer_hello(ConnectionNames::Name name, HelloPacket& answer) noexcept;
+    /// `peer`: no_index if it has no record.
+    Introduction answer_hello(ConnectionNames::Name name, std::uint32_t peer, HelloPacket& answer) noexcept;
     Introduction refuse(std::uint8_t flag, HelloPacket& answer) noexcept;
-    Introduction put_answer(const wire::HelloFrame& hello, EndpointSeals* seals,
-                            HelloPacket& answer) noexcept;
+    Introduction put_answer(const wire::HelloFrame& hello, std::uint32_t peer, HelloPacket& answer) noexcept;
     bool is_departed(const Peer& peer) const noexcept;
     bool begin_session(std::uint32_t peer, const wire::HelloFrame& hello, const HelloProof& proof);
     bool learn(std::uint32_t peer, const wire::HelloFrame& hello, const HelloProof& proof, Time now);

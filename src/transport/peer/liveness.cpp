@@ -23,6 +23,8 @@ bool Liveness::on_answer(RouteNotice::Kind kind, Time since, Time now) noexcept
     case Kind::process_busy:
         evidence_.is_busy = kind == Kind::process_busy;
         evidence_.busy_known = true;
+        reads_in_vain_ = evidence_.is_busy ? std::uint8_t{0}
+                                           : static_cast<std::uint8_t>(std::min(reads_in_vain_ + 1, 255));
         return false;
     default:
         evidence_.host_unreachable = true;
@@ -35,6 +37,9 @@ bool Liveness::may_yet_answer(Duration silence, Duration bound, Time asked_at, c
                               Time now) const noexcept
 {
     if (silence >= tuning.stopped_timeout) {
+        return false;
+    }
+    if (heard_ && reads_in_vain_ >= reads_in_vain) {
         return false;
     }
     return heard_ ? alive_at_ != Time{} && (now - alive_at_ < bound || alive_at_ >= asked_at)
@@ -82,10 +87,11 @@ Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, Liv
     const Time asked_at = check_at_ - interval; // the time before this
     const bool patient = overdue && may_yet_answer(silence, bound, asked_at, tuning, now);
     if (silence >= interval || evidence_.hint) {
-        const LivenessProbe probe = !heard_ && overdue ? LivenessProbe::reads : LivenessProbe::exists;
-        if (!questions.add({route, probe}, now)) {
+        const bool reads = overdue && (!heard_ || overdue_looks_ % looks_per_reads == 0);
+        if (!questions.add({route, reads ? LivenessProbe::reads : LivenessProbe::exists}, now)) {
             return Verdict::wait; // likewise
         }
+        overdue_looks_ = static_cast<std::uint8_t>(overdue_looks_ + (overdue ? 1 : 0));
         count.liveness_probes.add();
         evidence_.busy_known = false;
     }
@@ -113,6 +119,9 @@ Cause Liveness::cause(Time now) const noexcept
 {
     if (evidence_.gone) {
         return Cause::refused;
+    }
+    if (heard_ && reads_in_vain_ >= reads_in_vain) {
+        return Cause::cut_off;
     }
     if (heard_) {
         return evidence_.host_unreachable ? Cause::unreachable : Cause::stopped_answering;

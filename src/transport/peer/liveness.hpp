@@ -81,6 +81,10 @@ public:
     static constexpr Duration sign_interval = std::chrono::seconds(5);
     /// So many of these questions unanswered, by one whose host did answer before, are a death.
     static constexpr std::uint8_t signs_missed = 3;
+    /// A process that was heard and is silent for too long is asked at each so manieth look whether it reads.
+    static constexpr std::uint8_t looks_per_reads = 4;
+    /// It has said so often that it does, and yet nothing comes: it is cut off from us.
+    static constexpr std::uint8_t reads_in_vain = 3;
     /// How long packets of a process may come after the news that it is gone: another processor or another
     /// path delivers them.
     static constexpr Duration last_words_time = std::chrono::milliseconds(5);
@@ -113,6 +117,8 @@ public:
         proof_wanted_ = false;
         sign_wanted_ = false;
         signs_missed_ = 0;
+        overdue_looks_ = 0;
+        reads_in_vain_ = 0;
         forget_evidence();
         heard_at_ = now;
         waiting_since_ = now;
@@ -143,7 +149,7 @@ public:
     bool is_suspect(Time now) const noexcept
     {
         return evidence_.port_unreachable || evidence_.host_unreachable || evidence_.gone ||
-               (heard_ ? !is_seen(now) : !(evidence_.busy_known && evidence_.is_busy));
+               (heard_ ? !is_seen(now) || reads_in_vain_ != 0 : !(evidence_.busy_known && evidence_.is_busy));
     }
     /// Nothing has come for so long that asking is worth it.
     bool is_silent(Time now) const noexcept { return now - heard_at_ >= interval; }
@@ -238,7 +244,9 @@ private:
     bool sign_wanted_ = false;
     bool hint_asked_ = false; ///< a hint has caused a question, and the next look is still to come
     std::uint8_t signs_missed_ = 0;
-    bool last_call_ = false; ///< silent for too long; one last question is out
+    std::uint8_t overdue_looks_ = 0; ///< since it was heard last, after the bound
+    std::uint8_t reads_in_vain_ = 0; ///< answers in turn that it reads, since then
+    bool last_call_ = false;         ///< silent for too long; one last question is out
     Evidence evidence_;
     Time heard_at_{};            ///< last valid packet
     Time waiting_since_{};       ///< since when something is outstanding without a sign of life

@@ -32,6 +32,7 @@
 #include "send/path_choice.hpp"
 #include "send/receiver_not_ready.hpp"
 #include "send/recovery.hpp"
+#include "send/trains.hpp"
 
 namespace srd {
 
@@ -44,6 +45,7 @@ struct Connection {
     ReceiverNotReady refusal;    ///< the peer takes no messages for now
     AckClock ack_clock;
     Fragmentation fragmentation; ///< what is longer than the MTU by now
+    Trains trains;               ///< whether batches get there
     bool unreadable = false;     ///< the system does not let us read the peer's memory
     Recovery recovery;           ///< what is sent again
     // Receiver.
@@ -80,11 +82,26 @@ struct Peer {
         return connection.window.empty() && !connection.queue.any_operation() &&
                !connection.queue.any_granted() && !connection.receiver.any_control();
     }
-    /// Bytes of copied frames that fit one packet to it.
-    std::uint32_t frame_capacity() const noexcept { return std::min(route.frame_capacity(), chunk_size); }
+    /// Bytes of copied frames that fit one packet to it now, beside the acknowledgement that is owed.
+    std::uint32_t frame_capacity() const noexcept
+    {
+        const std::size_t reserve = connection.receiver.ack_pending()
+                                        ? std::min(connection.receiver.ack_size(), wire::max_ack_reserve)
+                                        : 0;
+        return std::min(route.mtu() - static_cast<std::uint32_t>(sizeof(wire::PacketHeader) + reserve),
+                        chunk_size);
+    }
+    /// The same, whatever is owed.
+    std::uint32_t least_frame_capacity() const noexcept
+    {
+        return std::min(route.mtu() - wire::packet_overhead, chunk_size);
+    }
     /// The MTU may have changed; it was `before`.
     void on_mtu(std::uint32_t before) noexcept
     {
+        if (route.mtu() != before) {
+            connection.congestion.set_packet_size(route.mtu());
+        }
         if (route.mtu() < before) {
             connection.fragmentation.on_mtu_fallen(connection.window.next());
         }

@@ -45,8 +45,6 @@ public:
     const PathMtu& path_mtu() const noexcept { return path_mtu_; }
     /// The largest packet that the way, as the backend knows it, and this host would take.
     std::uint32_t largest_packet() const noexcept { return std::min(route_mtu_, own_max_packet_); }
-    /// Bytes of frames that fit one packet, beside an acknowledgement.
-    std::uint32_t frame_capacity() const noexcept { return mtu() - wire::packet_overhead; }
 
     /// The backend has learned another MTU. One that no packet of ours fits is not believed. True: more fits
     /// than before.

@@ -60,6 +60,7 @@ bool Unsealing::open_sealed(std::uint32_t peer, std::span<const std::byte> packe
     const std::span<std::byte> bytes(const_cast<std::byte*>(packet.data()), packet.size()); // see RxPacket
     switch (session->open(bytes)) {
     case OpenResult::opened:
+        s_.count.rx_sealed.add();
         reader = wire::Reader(
             packet.subspan(SealedSession::counter_size + sizeof(wire::PacketHeader),
                            packet.size() - SealedSession::overhead - sizeof(wire::PacketHeader)));

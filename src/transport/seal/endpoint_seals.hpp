@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "seal/cipher.hpp"
@@ -23,9 +25,14 @@ namespace srd {
 struct HelloProof {
     const JobKey* key = nullptr; ///< of the ring; null: it has proved nothing
     CipherOffer offer{};
+    std::uint32_t told = 0; ///< HelloKeys::told: which key of ours it has been told
 };
 
 /// Of one endpoint; one thread at a time.
+///
+/// Keys may be replaced at any time. Both sides of a connection must derive its keys from the same two, so a
+/// record's hellos bear the key that was the one for sending when its connection began, and each hello says
+/// which key of the receiver's its sender was told: by an answer that nobody remembers, for instance.
 class EndpointSeals {
 public:
     static constexpr std::size_t trailer_size = HelloAuth::trailer_size;
@@ -33,10 +40,21 @@ public:
     /// `offer`: offer_of() this CPU and library. Throws std::bad_alloc.
     EndpointSeals(std::shared_ptr<const KeyRing> ring, CipherOffer offer);
 
+    /// From now on these are the keys. Not while a HelloProof is in use. Connections that there are go on.
+    /// Throws std::bad_alloc; then nothing has changed.
+    void replace(std::shared_ptr<const KeyRing> ring);
+    const KeyRing& keys() const noexcept { return *ring_; }
+    /// A hello has borne the id of a key that is none of ours.
+    bool has_met_unknown_key() const noexcept { return unknown_key_; }
+    void forget_unknown_key() noexcept { unknown_key_ = false; }
+
     // -- Hellos
 
+    /// What hellos to a peer say, which may have no record; `answered`: what they answer.
+    HelloKeys keys_of(std::uint32_t peer, const HelloProof& answered = {}) const noexcept;
     /// Writes the trailer of a packet behind it.
-    void append_trailer(std::span<const std::byte> packet, std::byte* trailer) noexcept;
+    void append_trailer(std::span<const std::byte> packet, std::byte* trailer,
+                        const HelloKeys& keys) noexcept;
     /// Judges a packet with its trailer; what it proves, if anything.
     HelloProof verify(std::span<const std::byte> packet) noexcept;
 
@@ -48,13 +66,16 @@ public:
         std::uint64_t connection = 0;
         std::span<const std::byte> address;
     };
-    /// Both have been told each other's hello. False: there is no memory.
+    /// A connection begins, whose hellos have not been sent yet.
+    void prepare(std::uint32_t peer) noexcept;
+    /// Both have been told each other's hello. False: there is no memory, or the key is gone that the other
+    /// side was told.
     bool begin(std::uint32_t peer, std::uint8_t protocol_version, const Side& self, const Side& remote,
                const HelloProof& proof) noexcept;
     /// Null: there is none.
     SealedSession* session(std::uint32_t peer) noexcept
     {
-        return peer < sessions_.size() ? sessions_[peer].get() : nullptr;
+        return peer < records_.size() ? records_[peer].session.get() : nullptr;
     }
     /// The connection has ended. Whoever has still something to say on it keeps the session, and gives it
     /// back.
@@ -62,16 +83,25 @@ public:
     void resume(std::uint32_t peer, std::unique_ptr<SealedSession> session) noexcept
     {
         if (session != nullptr) {
-            sessions_[peer] = std::move(session);
+            records_[peer].session = std::move(session);
         }
     }
 
 private:
-    const std::shared_ptr<const KeyRing> ring_;
+    struct Record {
+        std::unique_ptr<SealedSession> session;
+        HelloKeys keys;
+    };
+
+    /// False: there is no memory.
+    bool has_room(std::uint32_t peer) noexcept;
+
+    std::shared_ptr<const KeyRing> ring_;
     const CipherOffer offer_;
-    HelloAuth auth_;
+    std::optional<HelloAuth> auth_;
     HmacSha256 hmac_; ///< of the sessions
-    std::vector<std::unique_ptr<SealedSession>> sessions_;
+    std::vector<Record> records_;
+    bool unknown_key_ = false;
 };
 
 } // namespace srd

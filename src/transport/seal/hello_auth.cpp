@@ -2,8 +2,11 @@
 #include "seal/hello_auth.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
+
+#include <srd/check.hpp>
 
 namespace srd {
 
@@ -21,14 +24,19 @@ HelloAuth::HelloAuth(const KeyRing& ring, CipherOffer offer) : ring_(ring), offe
     }
 }
 
-void HelloAuth::append(std::span<const std::byte> packet, std::span<std::byte, trailer_size> trailer) noexcept
+void HelloAuth::append(std::span<const std::byte> packet, std::span<std::byte, trailer_size> trailer,
+                       const HelloKeys& keys) noexcept
 {
+    const JobKey* const key = ring_.find(keys.own);
+    SRD_CHECK(key != nullptr);
     HelloTrailer fields;
-    fields.key_id = ring_.sending().id;
+    fields.key_id = key->id;
+    const wire::u32 told = keys.told;
+    std::memcpy(fields.told.data(), &told, fields.told.size());
     fields.offer = static_cast<std::uint8_t>(offer_);
     std::memcpy(trailer.data(), &fields, trailer_size);
     std::array<std::byte, HmacSha256::size> mac;
-    macs_.front().compute({packet, trailer.first(mac_at)}, mac);
+    mac_of(*key).compute({packet, trailer.first(mac_at)}, mac);
     std::copy_n(mac.begin(), fields.mac.size(), trailer.begin() + mac_at);
 }
 
@@ -40,22 +48,21 @@ HelloAuth::Verified HelloAuth::verify(std::span<const std::byte> packet) noexcep
     HelloTrailer fields;
     std::memcpy(&fields, packet.last(trailer_size).data(), trailer_size);
     const std::optional<CipherOffer> offer = parse_offer(fields.offer);
-    if (!offer || fields.zero != decltype(fields.zero){}) {
+    if (!offer) {
         return {};
     }
-    const std::span<const JobKey> keys = ring_.all();
-    const auto key = std::find_if(keys.begin(), keys.end(),
-                                  [&](const JobKey& candidate) { return candidate.id == fields.key_id; });
-    if (key == keys.end()) {
+    const JobKey* const key = ring_.find(fields.key_id);
+    if (key == nullptr) {
         return {.result = Result::unknown_key};
     }
     std::array<std::byte, HmacSha256::size> mac;
-    macs_[static_cast<std::size_t>(key - keys.begin())].compute(
-        {packet.first(packet.size() - fields.mac.size())}, mac);
+    mac_of(*key).compute({packet.first(packet.size() - fields.mac.size())}, mac);
     if (!is_equal_secret(std::span(mac).first<sizeof(fields.mac)>(), fields.mac)) {
         return {.result = Result::forged};
     }
-    return {Result::authentic, &*key, *offer, packet.size() - trailer_size};
+    std::array<std::byte, sizeof(wire::u32)> told{}; // three bytes of it
+    std::memcpy(told.data(), fields.told.data(), fields.told.size());
+    return {Result::authentic, key, *offer, std::bit_cast<wire::u32>(told), packet.size() - trailer_size};
 }
 
 } // namespace srd

@@ -8,7 +8,7 @@
 //  |  key id: of the key that authenticates this packet, and from  |
 //  |          which the keys of what its sender seals are derived  |
 //  +---------------+-----------------------------------------------+
-//  | cipher offer  |                 0                             |
+//  | cipher offer  |  key of the receiver's that the sender knows  |
 //  +---------------+-----------------------------------------------+
 //  |  MAC, 16 bytes: HMAC-SHA-256, the first half, under the key's |
 //  |  "hello" key, of all bytes of the packet before it            |
@@ -35,11 +35,20 @@ namespace srd {
 
 struct HelloTrailer {
     wire::u32 key_id;
-    wire::u8 offer = 0; ///< CipherOffer
-    std::array<wire::u8, 3> zero{};
+    wire::u8 offer = 0;             ///< CipherOffer
+    std::array<wire::u8, 3> told{}; ///< HelloKeys::told, its lower bytes
     std::array<std::byte, 16> mac{};
 };
 static_assert(sizeof(HelloTrailer) == 24 && alignof(HelloTrailer) == 1);
+
+/// The keys of a connection, by id, as a hello names them.
+struct HelloKeys {
+    /// The lower bytes of an id, which are what a hello has room for.
+    static constexpr std::uint32_t told_mask = 0xffffff;
+
+    std::uint32_t own = 0;  ///< authenticates the hello, and seals what its sender sends
+    std::uint32_t told = 0; ///< the receiver's, as far as its sender has been told one; else 0
+};
 
 /// Of one endpoint; one thread at a time. Contexts are kept, nothing is allocated after construction.
 class HelloAuth {
@@ -56,18 +65,25 @@ public:
         Result result = Result::malformed;
         const JobKey* key = nullptr; ///< the sender's; of the ring
         CipherOffer offer{};         ///< the sender's
+        std::uint32_t told = 0;      ///< HelloKeys::told, masked
         std::size_t size = 0;        ///< of the packet without the trailer, bytes
     };
 
     /// `ring` must outlive the object. `offer`: what our hellos say. Throws std::bad_alloc.
     HelloAuth(const KeyRing& ring, CipherOffer offer);
 
-    /// The trailer of a packet, under the key for sending.
-    void append(std::span<const std::byte> packet, std::span<std::byte, trailer_size> trailer) noexcept;
+    /// The trailer of a packet. `keys`: own is one of the ring's.
+    void append(std::span<const std::byte> packet, std::span<std::byte, trailer_size> trailer,
+                const HelloKeys& keys) noexcept;
     /// Takes a packet with its trailer apart. Everything but `result` counts only if it is authentic.
     Verified verify(std::span<const std::byte> packet) noexcept;
 
 private:
+    HmacSha256& mac_of(const JobKey& key) noexcept
+    {
+        return macs_[static_cast<std::size_t>(&key - ring_.all().data())];
+    }
+
     const KeyRing& ring_;
     const CipherOffer offer_;
     std::vector<HmacSha256> macs_; ///< one for each key of the ring

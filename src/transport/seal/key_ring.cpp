@@ -7,6 +7,7 @@
 #include <srd/wire.hpp>
 
 #include "seal/hkdf.hpp"
+#include "seal/hmac.hpp"
 
 namespace srd {
 
@@ -47,6 +48,14 @@ std::optional<KeyRing> KeyRing::make(const JobSecrets& secrets, std::string& err
         ring.keys_.push_back(std::move(key));
     }
     return ring;
+}
+
+bool KeyRing::is_same(const KeyRing& other) const noexcept
+{
+    return std::equal(keys_.begin(), keys_.end(), other.keys_.begin(), other.keys_.end(),
+                      [](const JobKey& one, const JobKey& two) {
+                          return is_equal_secret(one.hello.bytes(), two.hello.bytes());
+                      });
 }
 
 } // namespace srd

@@ -4,6 +4,7 @@
 // another. Labels: docs/protocol.md, section 13.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -33,6 +34,15 @@ public:
     const JobKey& sending() const noexcept { return keys_.front(); }
     /// All that are accepted, the one for sending first.
     std::span<const JobKey> all() const noexcept { return keys_; }
+    /// The key with that id, of whose bits those in `mask` count; null: there is none.
+    const JobKey* find(std::uint32_t id, std::uint32_t mask = ~std::uint32_t{0}) const noexcept
+    {
+        const auto key = std::find_if(keys_.begin(), keys_.end(),
+                                      [&](const JobKey& one) { return ((one.id ^ id) & mask) == 0; });
+        return key != keys_.end() ? &*key : nullptr;
+    }
+    /// The same keys in the same order.
+    bool is_same(const KeyRing& other) const noexcept;
 
 private:
     std::vector<JobKey> keys_;

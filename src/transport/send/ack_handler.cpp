@@ -116,6 +116,7 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, const wire::
                         block.echo_attempt == slot.attempt();
     const bool ambiguous = slot.attempt() != 0 && !echoed;
     connection.recovery.on_acked(slot, ambiguous);
+    connection.trains.on_acked(slot.in_train);
     if (!ambiguous) {
         connection.paths.on_good(slot.path, now);
     }
@@ -127,8 +128,10 @@ void AckHandler::detect_losses(std::uint32_t index, Time now)
 {
     Connection& connection = s_.peers[index].connection;
     const LossSample sample = connection.recovery.detect(
-        connection.window, s_.packets, connection.refusal.blocked(), now,
-        [&](PathId path) { connection.paths.on_bad(path, PathOutcome::lost, s_.count, now); });
+        connection.window, s_.packets, connection.refusal.blocked(), now, [&](const TxSlot& slot) {
+            connection.paths.on_bad(slot.path, PathOutcome::lost, s_.count, now);
+            connection.trains.on_lost(slot.in_train, now);
+        });
     if (sample.lost_bytes != 0) {
         connection.congestion.on_loss(sample);
         s_.peers.activate(index);

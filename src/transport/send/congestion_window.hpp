@@ -43,6 +43,12 @@ public:
         }
     }
 
+    /// The path carries packets of so many bytes from now on.
+    void set_packet_size(std::uint32_t mtu) noexcept
+    {
+        std::visit([&](auto& policy) { policy.set_packet_size(mtu, 2 * mtu); }, policy_);
+    }
+
     /// The peer's hello: bytes that it can queue; 0: it does not know. More than that would be lost whenever
     /// it looks away.
     void set_peer_buffer(std::uint32_t bytes) noexcept { peer_buffer_ = bytes; }

@@ -59,6 +59,8 @@ public:
     bool piece = false;   ///< one frame with a piece of `message`; without a chunk it is generated from the
                           ///< message whenever it is sent, and its payload is in the user's memory
     bool control = false; ///< grants and delivered frames only: goes out even while the peer refuses messages
+    bool in_train =
+        false; ///< sent behind another one on the same path, in one batch with it if there are any
     wire::Contents contents = wire::Contents::neutral;
     std::uint8_t rma_frames = 0;
 

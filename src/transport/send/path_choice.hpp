@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Which path each packet to one peer takes. The policy (lb/) knows the paths;
-// here is what a batch means: packets that the backend sends with one call share
-// a path, and a lone packet stays on a path that works.
+// here is what a batch means: packets that the backend may send with one call share
+// a path, whether they are pieces of one message or many messages, and what is sent
+// while nothing is in flight stays on a path that works.
 #pragma once
 
 #include <algorithm>
@@ -39,26 +40,24 @@ public:
         }
     }
 
-    /// The peer's turn to send begins.
-    void begin_turn() noexcept { burst_left_ = 0; }
+    /// The latest packet follows another one of its batch.
+    bool follows() const noexcept { return follows_; }
 
-    /// For a new packet. `bulk`: one of a train of equal packets, of which `train` fit one batch; `alone`:
-    /// nothing is in flight.
-    PathId next(bool bulk, std::uint32_t train, bool alone, Time now) noexcept
+    /// For a new packet, of which `batch` like it fit one call; `alone`: nothing is in flight; `bulk`: it is
+    /// the first of more than a batch.
+    PathId next(std::uint32_t batch, bool alone, bool bulk, Time now) noexcept
     {
-        if (burst_left_ != 0) {
+        follows_ = burst_left_ != 0 && !alone && batch > 1;
+        if (follows_) {
             --burst_left_;
             return burst_path_;
         }
+        burst_left_ = static_cast<std::uint16_t>(std::max<std::uint32_t>(batch, 1) - 1);
         if (alone && proven_ && !bulk) {
-            return burst_path_; // a lone packet has nothing to be spread from; another path is only colder
+            return burst_path_; // one batch has nothing to be spread from; another path is only colder
         }
         proven_ = false;
         burst_path_ = next(now);
-        if (bulk) {
-            // What the backend sends as one batch is one path; the next batch takes another.
-            burst_left_ = static_cast<std::uint16_t>(std::max<std::uint32_t>(train, 1) - 1);
-        }
         return burst_path_;
     }
     /// For a packet of no train.
@@ -87,7 +86,7 @@ public:
     void on_bad(PathId path, PathOutcome outcome, Counters& count, Time now) noexcept
     {
         if (outcome == PathOutcome::lost) {
-            proven_ = proven_ && path != burst_path_;
+            doubt(path);
         }
         std::visit(
             [&](auto& paths) {
@@ -106,17 +105,26 @@ public:
     /// Nothing has been heard for so long that a packet sent on `path` is repeated.
     void on_timed_out(PathId path, Time now) noexcept
     {
-        proven_ = proven_ && path != burst_path_;
+        doubt(path);
         std::visit([&](auto& paths) { paths.feedback(path, PathOutcome::timed_out, now); }, policy_);
     }
 
 private:
+    void doubt(PathId path) noexcept
+    {
+        if (path == burst_path_) {
+            proven_ = false;
+            burst_left_ = 0;
+        }
+    }
+
     using Policy = std::variant<AdaptivePaths, RoundRobinPaths, SinglePath>;
     static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && PathSelector<SinglePath>);
 
+    bool follows_ = false;
     bool proven_ = false; ///< the last thing heard of burst_path_ was an acknowledgement
     PathId burst_path_{};
-    std::uint16_t burst_left_ = 0; ///< packets the current burst may still put on burst_path_
+    std::uint16_t burst_left_ = 0; ///< packets that the batch may still put on burst_path_
     Policy policy_{SinglePath(1, 0)};
 };
 

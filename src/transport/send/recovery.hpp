@@ -77,7 +77,7 @@ public:
     /// acknowledgement follows on the heels of this. True: the timer has changed.
     bool on_heard(bool any_in_flight, const Tuning& tuning, Time now) noexcept;
 
-    /// Moves what counts as lost to the lost list, telling `on_lost(path)` of each. Nothing is lost to a peer
+    /// Moves what counts as lost to the lost list, telling `on_lost(slot)` of each. Nothing is lost to a peer
     /// that refuses messages (`blocked`): refused packets only look like it.
     template <typename OnLost>
     LossSample detect(PacketWindow& window, PacketPool& pool, bool blocked, Time now, OnLost&& on_lost)
@@ -100,7 +100,7 @@ public:
                 break;
             }
             sample.lost_bytes += slot.wire_bytes();
-            on_lost(slot.path);
+            on_lost(slot);
             window.lose(pool, at, TxSlot::Repair::rack, false);
         }
         sample.timeout = probe_count_ >= 2 && !window.any_in_flight();

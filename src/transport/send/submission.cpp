@@ -12,6 +12,8 @@ namespace {
 /// Bytes that are worth a packet to a peer whose packets go through memory: about ten short messages, which
 /// cost the peer as much time as a packet.
 constexpr std::uint32_t same_host_packet = 1024;
+/// The longest message sent without asking to a peer that may read longer ones out of our memory.
+constexpr std::size_t same_host_eager = 16384;
 
 std::uint64_t ranges_length(std::span<const RemoteRange> ranges) noexcept
 {
@@ -46,7 +48,7 @@ bool Submission::is_valid(const Operation& operation, std::uint64_t total) const
         return false;
     }
     const Peer& peer = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))];
-    return !is_atomic || RmaInitiator::atomic_fits(operation, total, peer.frame_capacity());
+    return !is_atomic || RmaInitiator::atomic_fits(operation, total, peer.least_frame_capacity());
 }
 
 Status Submission::submit(const Operation& operation, Time now)
@@ -107,8 +109,7 @@ Status Submission::submit(const Operation& operation, Time now)
         message.fence = operation.fence;
         message.fence_end = peer.connection.window.operations_end();
         message.fence_messages = queue.message_next();
-        s_.outgoing.submit_waiting(queue, record,
-                                   std::min<std::uint64_t>(s_.tuning.eager_size, PayloadPool::max_chunk));
+        s_.outgoing.submit_waiting(queue, record, eager_limit(peer));
     }
     if (is_numbered(operation)) {
         queue.count_message();
@@ -116,6 +117,13 @@ Status Submission::submit(const Operation& operation, Time now)
     count_operation(operation.kind, total);
     launch(index, framed, now);
     return Status::ok;
+}
+
+/// Asking costs a round trip; not asking, a copy at the receiver if the message is unexpected.
+std::uint64_t Submission::eager_limit(const Peer& peer) const noexcept
+{
+    const bool readable = peer.route.same_host() && s_.caps.memory != nullptr;
+    return std::min(s_.tuning.eager_size, readable ? same_host_eager : PayloadPool::max_chunk);
 }
 
 void Submission::count_operation(OperationKind kind, std::uint64_t total) noexcept

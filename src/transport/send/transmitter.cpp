@@ -78,7 +78,6 @@ std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> pack
     Peer& peer = s_.peers[index];
     const Connection& connection = peer.connection;
     std::size_t built = 0;
-    peer.connection.paths.begin_turn();
     if (peer.handshake.hello_due() && emit_bare(index, Bare::hello, packets[built], now)) {
         ++built;
     }
@@ -175,9 +174,10 @@ std::uint32_t Transmitter::next_packet(std::uint32_t index, Time now)
     return window.first_ready();
 }
 
-PathId Transmitter::choose_path(Peer& peer, const TxSlot& slot, Time now)
+PathId Transmitter::choose_path(Peer& peer, TxSlot& slot, Time now)
 {
     Connection& connection = peer.connection;
+    slot.in_train = false;
     if (!peer.handshake.confirmed()) {
         return peer.handshake.hello_path(); // what overtakes our introduction is dropped
     }
@@ -186,9 +186,16 @@ PathId Transmitter::choose_path(Peer& peer, const TxSlot& slot, Time now)
                                                   : connection.paths.next_avoiding(slot.path, now);
     }
     // What the kernel takes as one batch is at most a datagram.
-    const std::uint32_t train =
-        slot.piece ? std::min<std::uint32_t>(s_.caps.burst_packets, max_udp_payload / slot.wire_bytes()) : 1;
-    return connection.paths.next(slot.piece, train, !connection.window.any_in_flight(), now);
+    const std::uint32_t batch =
+        connection.trains.arrive(now)
+            ? std::min<std::uint32_t>(s_.caps.burst_packets,
+                                      max_udp_payload / (framing_.packet_size(slot) + s_.caps.overhead))
+            : 1;
+    const bool bulk =
+        slot.is_generated() && s_.outgoing[slot.message].total > std::uint64_t{batch} * slot.length;
+    const PathId path = connection.paths.next(batch, !connection.window.any_in_flight(), bulk, now);
+    slot.in_train = connection.paths.follows();
+    return path;
 }
 
 // -- Building packets -----------------------------------------------------------------------
@@ -205,6 +212,7 @@ std::byte* Transmitter::begin(RouteId route, TxPacket& packet) noexcept
     packet.iov_count = 0;
     packet.stable_from = max_tx_iov;
     packet.alone = false;
+    packet.probe = false;
     packet.seal = nullptr;
     return headers_[headers_used_++].bytes.data();
 }
@@ -245,24 +253,27 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         slot.path = choose_path(peer, slot, now);
     }
     packet.path = slot.path;
+    packet.alone = slot.state() == TxSlot::State::lost || !connection.trains.arrive(now);
 
     // Waiting for an acknowledgement would stall a full window, a repair, and every packet that ends an
     // operation whose completion the application waits for: the receiver may make no further progress after
     // the pass that delivers it (FI_PROGRESS_MANUAL), so a delayed acknowledgement might never be sent.
     const std::uint32_t mtu = peer.route.mtu();
-    const bool generated = slot.is_generated();
-    bool stalls = slot.state() == TxSlot::State::lost || (!slot.piece && slot.message != no_index);
-    bool train = false;
-    if (generated) {
-        const std::uint64_t total = s_.outgoing[slot.message].total;
-        stalls = stalls || slot.offset + slot.length == total;
-        train = slot.length != total; // packets of one batch must be of equal size
+    const bool again = slot.state() == TxSlot::State::lost;
+    bool stalls = again || (!slot.piece && slot.message != no_index);
+    // The packets of one batch are of equal size but for the last, which alone may carry an acknowledgement.
+    bool followed = connection.window.last_ready() != slot_index && !again;
+    if (slot.is_generated()) {
+        const bool last = slot.offset + slot.length == s_.outgoing[slot.message].total;
+        stalls = stalls || last;
+        followed = followed || !last;
     }
     const bool request = connection.ack_clock.on_packet(slot.length, stalls, connection.congestion.bytes(mtu),
                                                         connection.window.bytes_in_flight(), mtu);
     if (!goes_on) {
         book_sent(peer, slot_index, now);
     }
+    connection.receiver.on_answer(s_.tuning.ack_delay, now);
 
     std::byte* out = start;
     auto& header = wire::append<wire::PacketHeader>(out);
@@ -272,12 +283,10 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     header.attempt = slot.attempt();
     header.psn = slot.psn();
     header.connection = peer.handshake.tx_connection();
-    const std::size_t frame_room =
-        generated ? sizeof(wire::WriteFrame) + sizeof(wire::WriteTotal) + sizeof(wire::MessageData) : 0;
-    const std::size_t fixed = sizeof(header) + slot.length + frame_room;
-    if (connection.receiver.ack_pending() && !train && fixed + sizeof(wire::AckBlock) <= mtu) {
+    const std::size_t room = mtu - std::min(mtu, framing_.packet_size(slot));
+    if (connection.receiver.ack_pending() && !followed && connection.receiver.ack_size() <= room) {
         header.flags |= wire::packet_flag::has_ack;
-        out = connection.receiver.write_ack(out, mtu - fixed, now);
+        out = connection.receiver.write_ack(out, room, now);
     }
     seal(index, header, packet);
     add_frames(slot, start, out, packet);
@@ -385,7 +394,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
         out = peer.handshake.write_hello(out, s_.identity, peer.route.largest_packet(),
                                          peer.connection.window.una());
         if (s_.seals != nullptr) {
-            s_.seals->append_trailer({start, out}, out);
+            s_.seals->append_trailer({start, out}, out, s_.seals->keys_of(index));
             out += EndpointSeals::trailer_size;
         }
         break;

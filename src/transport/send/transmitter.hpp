@@ -57,7 +57,7 @@ private:
     std::uint32_t next_packet(std::uint32_t peer, Time now);
     std::uint32_t next_control_packet(std::uint32_t peer);
     bool may_send(Peer& peer, const TxSlot* again, Time now) const noexcept;
-    PathId choose_path(Peer& peer, const TxSlot& slot, Time now);
+    PathId choose_path(Peer& peer, TxSlot& slot, Time now);
     bool emit(std::uint32_t peer, std::uint32_t slot, TxPacket& packet, Time now);
     bool emit_bare(std::uint32_t peer, Bare kind, TxPacket& packet, Time now);
     void add_frames(const TxSlot& slot, std::byte* start, std::byte* out, TxPacket& packet);

@@ -59,6 +59,7 @@ bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool ans
     const auto length = static_cast<std::size_t>(wire::put(wire::put(start, header), frame) - start);
     packet.iov[packet.iov_count++] = {start, length};
     if (!answer) {
+        packet.probe = true;
         packet.alone = true; // of a batch, the system may let through what it would not otherwise
         packet.iov[packet.iov_count++] = {&padding_[0], probe.size - length};
     }

@@ -109,11 +109,10 @@ using Frame =
     std::variant<EagerFrame, RequestedMessage, GrantFrame, DataPiece, DeliveredFrame, HelloFrame, CloseFrame,
                  WritePiece, ReadFrame, AtomicRequest, AtomicResult, AccessFailure, MtuProbeFrame>;
 
-/// Room that every packet keeps in front of its frames for the header and an acknowledgement block with so
-/// many bitmap words, so that acknowledgements can ride on what is framed already.
-inline constexpr std::size_t ack_words_reserved = 8;
-inline constexpr std::uint32_t packet_overhead =
-    sizeof(PacketHeader) + sizeof(AckBlock) + ack_words_reserved * sizeof(std::uint64_t);
+/// Room that a packet keeps at most in front of its frames, for the header and an acknowledgement block that
+/// is owed when they are framed. A block with more bitmap words goes alone.
+inline constexpr std::size_t max_ack_reserve = sizeof(AckBlock) + 8 * sizeof(std::uint64_t);
+inline constexpr std::uint32_t packet_overhead = sizeof(PacketHeader) + max_ack_reserve;
 /// The smallest max_packet that a hello may name.
 inline constexpr std::uint32_t min_max_packet = 2 * packet_overhead;
 

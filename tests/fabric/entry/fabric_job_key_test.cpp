@@ -1,146 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Job keys: two processes with one key meet, all others are told why not. The variables are read once per
-// process, so each side is a process of its own, and this one never calls libfabric.
+// Job keys: two processes with one key meet, all others are told why not.
 #include <array>
-#include <chrono>
 #include <csignal>
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <string>
-#include <thread>
-#include <vector>
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "fabric/fabric_fixture.hpp"
+#include "fabric/entry/keyed_process.hpp"
 
 using namespace fabric_test;
-using namespace std::chrono_literals;
 
 namespace {
 
-/// A file that goes with the object.
-class TempFile {
-public:
-    explicit TempFile(const std::string& contents = "", mode_t mode = 0600)
-    {
-        const int fd = ::mkstemp(name_.data());
-        REQUIRE(fd >= 0);
-        REQUIRE(::write(fd, contents.data(), contents.size()) == static_cast<ssize_t>(contents.size()));
-        REQUIRE(::fchmod(fd, mode) == 0);
-        ::close(fd);
-    }
-    ~TempFile() { ::unlink(name_.c_str()); }
-    TempFile(const TempFile&) = delete;
-    TempFile& operator=(const TempFile&) = delete;
-
-    const char* name() const { return name_.c_str(); }
-    std::string read() const
-    {
-        std::ifstream stream(name_);
-        return {std::istreambuf_iterator<char>(stream), {}};
-    }
-
-private:
-    std::string name_ = "/tmp/srd_job_key_test.XXXXXX";
-};
-
-const std::string one_key = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210\n";
-const std::string other_key = "f0e1d2c3b4a5968778695a4b3c2d1e0f00112233445566778899aabbccddeeff\n";
-
-enum class End : int { served = 0, key_rejected = 1, other = 2, not_offered = 3 };
-
-/// A process with its variables, whose words go to `words`.
-template <typename Body>
-pid_t start(const char* key_file, const TempFile& words, Body&& body)
-{
-    const pid_t process = ::fork();
-    if (process != 0) {
-        return process;
-    }
-    const int fd = ::open(words.name(), O_WRONLY | O_APPEND);
-    ::dup2(fd, STDERR_FILENO);
-    ::unsetenv("FI_LOG_LEVEL");
-    ::setenv("FI_SRD_SHM", "0", 1);
-    ::setenv("FI_SRD_CONNECT_TIMEOUT_MS", "1500", 1);
-    if (key_file != nullptr) {
-        ::setenv("FI_SRD_JOB_KEY_FILE", key_file, 1);
-    }
-    End end = End::other;
-    try {
-        end = body();
-    } catch (...) { // a failed REQUIRE
-    }
-    ::_exit(static_cast<int>(end));
-}
-
-bool is_offered()
-{
-    int code = 0;
-    const InfoPtr list = get_info(code, nullptr);
-    return code == 0;
-}
-
-End serve(int name_out)
-{
-    if (!is_offered()) {
-        return End::not_offered;
-    }
-    OpenDomain domain("127.0.0.1", hints_for(Options{}));
-    TestEndpoint self(domain, Options{});
-    const std::vector<std::byte> name = self.name();
-    std::uint64_t word = 0;
-    REQUIRE(fi_recv(self.ep.get(), &word, sizeof(word), nullptr, FI_ADDR_UNSPEC, nullptr) == 0);
-    REQUIRE(::write(name_out, name.data(), name.size()) == static_cast<ssize_t>(name.size()));
-    while (self.ready.empty()) { // or until it is killed
-        self.poll();
-    }
-    for (const auto since = std::chrono::steady_clock::now();
-         std::chrono::steady_clock::now() - since < 300ms;) {
-        self.poll();
-    }
-    return word == 42 ? End::served : End::other;
-}
-
-End send(int name_in)
-{
-    if (!is_offered()) {
-        return End::not_offered;
-    }
-    OpenDomain domain("127.0.0.1", hints_for(Options{}));
-    TestEndpoint self(domain, Options{});
-    std::array<std::byte, 64> name{};
-    REQUIRE(::read(name_in, name.data(), name.size()) > 0);
-    fi_addr_t peer = FI_ADDR_NOTAVAIL;
-    REQUIRE(fi_av_insert(self.av.get(), name.data(), 1, &peer, 0, nullptr) == 1);
-    const std::uint64_t word = 42;
-    REQUIRE(fi_send(self.ep.get(), &word, sizeof(word), nullptr, peer, nullptr) == 0);
-    while (self.ready.empty()) {
-        self.poll();
-    }
-    const Entry& entry = self.ready.front();
-    return !entry.failed ? End::served : entry.error.err == FI_EKEYREJECTED ? End::key_rejected : End::other;
-}
+const std::string third_key = "ffeeddccbbaa99887766554433221100f0e1d2c3b4a5968778695a4b3c2d1e0f\n";
 
 struct Meeting {
-    Meeting(const char* server_key, const char* client_key)
+    Meeting(const char* server_key, const char* client_key, const AuthKeys& server_keys = {},
+            const AuthKeys& client_keys = {})
     {
         std::array<int, 2> pipe{};
         REQUIRE(::pipe(pipe.data()) == 0);
-        const pid_t server = start(server_key, server_file, [&] { return serve(pipe[1]); });
-        const pid_t client = start(client_key, client_file, [&] { return send(pipe[0]); });
-        int status = 0;
-        REQUIRE(::waitpid(client, &status, 0) == client);
-        client_end = static_cast<End>(WEXITSTATUS(status));
+        const pid_t server = start(server_key, server_file, [&] { return serve(pipe[1], server_keys); });
+        const pid_t client =
+            start(client_key, client_file, [&] { return send_one(read_name(pipe[0]), client_keys); });
+        client_end = end_of(client);
         if (client_end != End::served) {
             ::kill(server, SIGKILL);
         }
-        REQUIRE(::waitpid(server, &status, 0) == server);
+        end_of(server);
         ::close(pipe[0]);
         ::close(pipe[1]);
     }
@@ -150,10 +36,11 @@ struct Meeting {
     End client_end = End::other;
 };
 
-bool contains(const std::string& text, const char* piece)
-{
-    return text.find(piece) != std::string::npos;
-}
+/// Ends a process that waits for what has failed.
+struct Reaper {
+    pid_t process;
+    ~Reaper() { ::kill(process, SIGKILL); }
+};
 
 } // namespace
 
@@ -203,12 +90,111 @@ TEST_CASE("job key: a file that others can read, or that holds no key, is a reas
         const TempFile words;
         const pid_t process =
             start(file, words, [] { return is_offered() ? End::served : End::not_offered; });
-        int status = 0;
-        REQUIRE(::waitpid(process, &status, 0) == process);
+        CHECK(end_of(process) == End::not_offered);
         INFO(words.read());
-        CHECK(static_cast<End>(WEXITSTATUS(status)) == End::not_offered);
         CHECK(contains(words.read(), "FI_SRD_JOB_KEY_FILE"));
         CHECK(contains(words.read(), text));
         CHECK(contains(words.read(), "srd is not offered until then"));
     }
+}
+
+TEST_CASE("job key: it is replaced while a server runs, and who has met it under the old one goes on")
+{
+    const TempFile file(one_key); // the server's
+    const TempFile one(one_key);
+    const TempFile both(one_key + other_key);
+    const TempFile other(other_key);
+    const TempFile none_of_them(third_key);
+    TempFile words;
+    TempFile server_words;
+    std::array<int, 2> pipe{};
+    std::array<int, 2> go_on{};
+    std::array<int, 2> met{};
+    REQUIRE((::pipe(pipe.data()) == 0 && ::pipe(go_on.data()) == 0 && ::pipe(met.data()) == 0));
+    char letter = 'x';
+    ::setenv("FI_SRD_CONNECT_TIMEOUT_MS", "20000", 1); // it looks at the file once in a second
+    const pid_t server = start(file.name(), server_words, [&] { return serve(pipe[1], {}, 4); });
+    const Reaper server_ends{server};
+    const Name name = read_name(pipe[0]);
+    const pid_t first = start(one.name(), words, [&] {
+        return send_two(
+            name, {}, [&] { return ::write(met[1], &letter, 1) == 1 && ::read(go_on[0], &letter, 1) == 1; });
+    });
+    const Reaper first_ends{first};
+    REQUIRE(::read(met[0], &letter, 1) == 1);
+
+    file.write(other_key + one_key);
+    const TempFile early_words; // it is asked for a key that it has, until the server has read the file
+    CHECK(end_of(start(other.name(), early_words, [&] { return send_one(name); })) == End::served);
+    CHECK(end_of(start(both.name(), words, [&] { return send_one(name); })) == End::served);
+    CHECK(words.read().empty());
+    CHECK(server_words.read().empty());
+
+    file.write("half a ke");
+    ::setenv("FI_SRD_CONNECT_TIMEOUT_MS", "3000", 1);
+    CHECK(end_of(start(none_of_them.name(), words, [&] { return send_one(name); })) == End::key_rejected);
+    CHECK(contains(server_words.read(), "its former keys stay in use"));
+    file.write(other_key);
+    CHECK(end_of(start(none_of_them.name(), words, [&] { return send_one(name); })) == End::key_rejected);
+    CHECK(end_of(start(one.name(), words, [&] { return send_one(name); })) == End::key_rejected);
+
+    REQUIRE(::write(go_on[1], &letter, 1) == 1);
+    CHECK(end_of(first) == End::served);
+    CHECK(end_of(server) == End::served);
+    ::unsetenv("FI_SRD_CONNECT_TIMEOUT_MS");
+}
+
+TEST_CASE("auth_key: of the domain or of the endpoint, it is as good as a file, and counts for more")
+{
+    const TempFile one(one_key);
+    const TempFile other(other_key);
+    const std::string raw = "0123456789abcdef\x01\xff\x02 and as long as it must be";
+    struct Row {
+        const char* server_file;
+        AuthKeys server;
+        const char* client_file;
+        AuthKeys client;
+        End end;
+    };
+    for (const Row& row : {
+             Row{nullptr, {raw, {}}, nullptr, {{}, raw}, End::served},
+             Row{one.name(), {}, nullptr, {one_key, {}}, End::served},
+             Row{one.name(), {}, other.name(), {one_key, {}}, End::served},
+             Row{nullptr, {other_key, one_key}, one.name(), {}, End::served},
+             Row{nullptr, {other_key, {}}, one.name(), {}, End::key_rejected},
+             Row{nullptr, {raw, {}}, nullptr, {}, End::key_rejected},
+         }) {
+        const Meeting meeting(row.server_file, row.client_file, row.server, row.client);
+        INFO(meeting.client_file.read() << meeting.server_file.read());
+        CHECK(meeting.client_end == row.end);
+    }
+}
+
+TEST_CASE("auth_key: one that is none is refused with a line")
+{
+    const auto found = [](const AuthKeys& keys, std::size_t size, const TempFile& words) {
+        return end_of(start(nullptr, words, [&] {
+            ::setenv("FI_LOG_LEVEL", "warn", 1);
+            InfoPtr hints = hints_with(keys);
+            hints->domain_attr->auth_key_size = size != 0 ? size : hints->domain_attr->auth_key_size;
+            int code = 0;
+            const InfoPtr list = get_info(code, hints.get());
+            hints->domain_attr->auth_key_size = 0;
+            return code == 0 ? End::served : End::not_offered;
+        }));
+    };
+    const std::string short_key("\xff only sixteen ");
+    TempFile words;
+    CHECK(found({short_key, {}}, 0, words) == End::not_offered);
+    CHECK(
+        contains(words.read(), "domain_attr->auth_key: the key (not text, so taken as it is) has 15 bytes"));
+    TempFile ep_words;
+    CHECK(found({{}, "hello"}, 0, ep_words) == End::not_offered);
+    CHECK(contains(ep_words.read(), "ep_attr->auth_key: line 1 is no key"));
+    TempFile size_words;
+    CHECK(found({}, 40, size_words) == End::not_offered);
+    CHECK(contains(size_words.read(), "there is a size, but no key"));
+    TempFile av_words;
+    CHECK(found({}, ~std::size_t{0}, av_words) == End::not_offered);
+    CHECK(contains(av_words.read(), "FI_AV_AUTH_KEY"));
 }

@@ -2,6 +2,9 @@
 #include "support/sim/sim_host.hpp"
 
 #include <algorithm>
+#include <map>
+#include <span>
+#include <string>
 
 #include "io/seal/seal_io.hpp"
 #include "progress.hpp"
@@ -18,23 +21,37 @@ namespace {
 /// An engine that asks this often in a row for a pass in which nothing happens is spinning.
 constexpr std::uint32_t barren_limit = 20'000;
 
-/// The same for all hosts.
-std::unique_ptr<EndpointSeals> make_seals()
+/// The secret number `seed` of all, as a line of a key file.
+std::string secret_line(std::uint64_t seed)
 {
-    static const std::shared_ptr<const KeyRing> ring = [] {
+    SimRandom random(seed);
+    std::string line;
+    while (line.size() < 2 * job_secret_min_size) {
+        line += "0123456789abcdef"[random.next() % 16];
+    }
+    return line + "\n";
+}
+
+/// Those of every host after so many steps: the next key is added, is sent with, and stands alone.
+std::shared_ptr<const KeyRing> ring_at(std::uint32_t step)
+{
+    static std::map<std::uint32_t, std::shared_ptr<const KeyRing>> rings;
+    std::shared_ptr<const KeyRing>& ring = rings[step];
+    if (ring == nullptr) {
+        const std::string key = secret_line(1 + step / 3);
+        const std::string next = secret_line(2 + step / 3);
+        const std::string file = step % 3 == 0 ? key : step % 3 == 1 ? key + next : next + key;
         std::string error;
-        SimRandom random(1);
-        std::vector<std::byte> secret(job_secret_min_size);
-        std::generate(secret.begin(), secret.end(), [&] { return static_cast<std::byte>(random.next()); });
-        const auto secrets =
-            load_crypto_library(error) == nullptr ? std::nullopt : JobSecrets::parse(secret, error);
+        const auto secrets = load_crypto_library(error) == nullptr
+                                 ? std::nullopt
+                                 : JobSecrets::parse(std::as_bytes(std::span(file)), error);
         auto made = secrets ? KeyRing::make(*secrets, error) : std::nullopt;
         if (!made) {
             throw SimFailure(error);
         }
-        return std::make_shared<const KeyRing>(std::move(*made));
-    }();
-    return std::make_unique<EndpointSeals>(ring, CipherOffer::prefers_aes);
+        ring = std::make_shared<const KeyRing>(std::move(*made));
+    }
+    return ring;
 }
 
 } // namespace
@@ -74,7 +91,8 @@ void SimHost::restart()
     stack_ = std::move(io);
     if (options_.sealed) {
         stack_ = make_seal_io(std::move(stack_));
-        seals_ = make_seals();
+        keys_at_ = key_step();
+        seals_ = std::make_unique<EndpointSeals>(ring_at(keys_at_), CipherOffer::prefers_aes);
     }
     options_.limits.max_packet = std::max(options_.limits.max_packet, options_.io.caps.max_packet);
     engine_ = std::make_unique<Engine>(stack_->caps(), options_.limits, options_.tuning, counters_,
@@ -149,9 +167,24 @@ void SimHost::fire(std::uint32_t, std::uint64_t ticket)
     pass();
 }
 
+/// Hosts make a step one after the other, and all have made it before one makes the next.
+std::uint32_t SimHost::key_step() const noexcept
+{
+    if (options_.key_step <= Duration::zero()) {
+        return 0;
+    }
+    const Duration since = now().time_since_epoch() - options_.key_step * (index_ * 7 % 16) / 16;
+    const auto steps = std::max<std::int64_t>(since / options_.key_step, 0);
+    return static_cast<std::uint32_t>(std::min<std::int64_t>(steps, options_.key_steps));
+}
+
 void SimHost::pass()
 {
     in_pass_ = true;
+    if (options_.sealed && key_step() != keys_at_) {
+        keys_at_ = key_step();
+        seals_->replace(ring_at(keys_at_));
+    }
     bool worked = false;
     if (now() >= next_look_) {
         next_look_ = now() + Liveness::sign_interval;

@@ -40,6 +40,8 @@ struct SimHostOptions {
     Duration pass_gap_min = std::chrono::nanoseconds(200); ///< from one pass to the next while there is work
     Duration pass_gap_max = std::chrono::nanoseconds(800);
     bool sealed = false;            ///< by one key for all
+    Duration key_step{};            ///< if any: so often, one step is made to replace it
+    std::uint32_t key_steps = 0;    ///< and then no more
     std::uint32_t check_period = 1; ///< check_invariants() at every n-th opportunity; 0: never
 };
 
@@ -107,6 +109,7 @@ public:
 
 private:
     void pass();
+    std::uint32_t key_step() const noexcept;
 
     SimNetwork& network_;
     const std::uint32_t index_;
@@ -119,6 +122,7 @@ private:
         stack_; ///< what the engine sees, with the host's end of the network at its bottom
     SimIo* io_ = nullptr;
     std::unique_ptr<EndpointSeals> seals_;
+    std::uint32_t keys_at_ = 0; ///< the step whose keys seals_ has
     std::unique_ptr<Engine> engine_;
     ProcessState dead_state_ = ProcessState::silent;
     std::uint32_t incarnation_ = 0;

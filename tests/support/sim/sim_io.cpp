@@ -266,7 +266,17 @@ std::size_t SimIo::tx_burst(std::span<const TxPacket> packets)
         limit = random_.between(0, packets.size());
     }
     std::size_t accepted = 0;
-    while (accepted < limit && transmit(packets[accepted])) {
+    const auto one_train = [&](std::size_t at) { // the packet there and the next
+        return !packets[at].alone && !packets[at + 1].alone && packets[at].route == packets[at + 1].route &&
+               packets[at].path == packets[at + 1].path && packets[at + 1].length <= packets[at].length &&
+               packets[at].length + packets[at + 1].length > options_.caps.max_packet;
+    };
+    while (accepted < limit) {
+        const bool swallowed = options_.swallows_trains && ((accepted != 0 && one_train(accepted - 1)) ||
+                                                            (accepted + 1 < limit && one_train(accepted)));
+        if (!swallowed && !transmit(packets[accepted])) {
+            break;
+        }
         ++accepted;
     }
     if (accepted < packets.size()) {

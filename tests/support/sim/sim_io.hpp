@@ -36,6 +36,8 @@ struct SimIoOptions {
     /// Peers are on the same host, short messages go through memory: probability that memory is read instead
     /// of copied, when it may be.
     double near = 0;
+    bool swallows_trains =
+        false; ///< what the backend would send as one batch is lost on the way as one packet
     bool answers_liveness = false;  ///< the backend can tell whether a process exists
     bool exact_arrival = true;      ///< RxPacket::arrived is the arrival, not the burst's time
     bool deliver_corrupted = false; ///< a broken backend that verifies no checksum (canary)

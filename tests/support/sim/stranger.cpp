@@ -20,8 +20,9 @@ std::vector<std::byte> packet_of(const wire::PacketHeader& header, const Frame& 
 wire::HelloFrame hello_of(SimRandom& random, const SocketAddress& claimed)
 {
     wire::HelloFrame hello;
-    hello.flags = static_cast<std::uint8_t>(random.between(0, wire::hello_flag::all));
-    hello.flags |= random.chance(0.7) ? wire::hello_flag::answer_wanted : 0;
+    const auto flags = static_cast<std::uint8_t>(random.between(0, wire::hello_flag::all));
+    hello.flags =
+        static_cast<std::uint8_t>(flags | (random.chance(0.7) ? wire::hello_flag::answer_wanted : 0U));
     hello.address_length = static_cast<std::uint8_t>(claimed.bytes().size());
     std::copy(claimed.bytes().begin(), claimed.bytes().end(), hello.address.begin());
     hello.first_psn = static_cast<std::uint32_t>(random.next());

@@ -330,6 +330,22 @@ TEST_CASE("Swift: paces one or two packets over the round trip, never bulk")
     CHECK(sender.swift.pacing_gap(0) == 0ns);
 }
 
+TEST_CASE("Swift: when the path carries smaller packets, its least window and its pacing are theirs")
+{
+    CongestionLimits large = limits;
+    large.packet_size = 9000;
+    large.window_min = 18'000;
+    large.window_max = 1'000'000;
+    Swift swift(large);
+    swift.set_packet_size(1500, 3000);
+    swift.on_ack({.now = Time(1ms), .rtt = 100us, .acked_bytes = 1500});
+    swift.on_loss({.now = Time(2ms), .lost_bytes = 1500, .timeout = true});
+    CHECK(swift.window_bytes() == 3000);
+    CHECK(swift.pacing_gap(1500) > srd::Duration::zero());
+    swift.set_packet_size(9000, 18'000);
+    CHECK(swift.window_bytes() == 18'000); // at least two packets, always
+}
+
 TEST_CASE("Swift: a longer base is believed after the old one is forgotten")
 {
     Sender sender;

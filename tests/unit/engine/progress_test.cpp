@@ -81,7 +81,7 @@ TEST_CASE("progress_once: what a peer said before it went counts before the news
     pair.submit(2);
     initiator.pass(now);
     target.io.peer = nullptr;
-    WireIo last(9, 1472, false);
+    WireIo last(9, {.max_packet = 1472}, false);
     target.io.peer = &last;
     target.pass(now);
     target.engine.close(now);

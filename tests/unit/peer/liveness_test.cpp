@@ -183,6 +183,48 @@ TEST_CASE("Liveness: a process that is seen to exist gets the time of one that i
     CHECK(watch.count.liveness_extensions.value() == 2 * 55);
 }
 
+TEST_CASE(
+    "Liveness: a process that reads and yet answers nothing is cut off; one that has not read is waited for")
+{
+    for (const Kind says : {Kind::process_reads, Kind::process_busy}) {
+        MetWatch watch;
+        Verdict verdict = Verdict::wait;
+        int asked = 0;
+        while (verdict != Verdict::dead && watch.now - start < 10min) {
+            watch.asked = {};
+            verdict = watch.look();
+            watch.liveness.on_answer(Kind::process_alive, watch.now, watch.now + 1ms);
+            if (watch.asked == LivenessProbe::reads) {
+                ++asked;
+                watch.liveness.on_answer(says, watch.now, watch.now + 100ms);
+            }
+        }
+        if (says == Kind::process_busy) {
+            CHECK(verdict != Verdict::dead);
+            continue;
+        }
+        CHECK(verdict == Verdict::dead);
+        CHECK(watch.liveness.cause(watch.now) == Cause::cut_off);
+        CHECK(asked == Liveness::reads_in_vain);
+        // Silence, three questions two seconds apart, the last call.
+        CHECK(watch.now - start == 5s + 4s + 2 * Liveness::interval);
+    }
+}
+
+TEST_CASE("Liveness: a word of it, or that it was busy meanwhile, clears who reads in vain")
+{
+    for (const bool heard : {false, true}) {
+        MetWatch watch;
+        for (int i = 0; i < 2; ++i) {
+            watch.liveness.on_answer(Kind::process_reads, watch.now + 1ms, watch.now + 1ms);
+        }
+        heard ? watch.liveness.on_heard(start + 2ms)
+              : void(watch.liveness.on_answer(Kind::process_busy, start + 2ms, start + 2ms));
+        watch.liveness.on_answer(Kind::process_reads, start + 3ms, start + 3ms);
+        CHECK(watch.liveness.cause(start + 4ms) == Cause::stopped_answering);
+    }
+}
+
 TEST_CASE("Liveness: existence is believed for the stated time after it was seen")
 {
     MetWatch watch;

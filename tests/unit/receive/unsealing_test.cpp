@@ -40,7 +40,7 @@ struct World {
         if (by != nullptr) {
             const std::size_t size = bytes.size();
             bytes.resize(size + EndpointSeals::trailer_size);
-            by->append_trailer(std::span(bytes).first(size), bytes.data() + size);
+            by->append_trailer(std::span(bytes).first(size), bytes.data() + size, by->keys_of(0));
         }
         return bytes;
     }

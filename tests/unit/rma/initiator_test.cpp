@@ -139,7 +139,7 @@ TEST_CASE("RmaInitiator: a short write shares a packet, and completes with it")
 TEST_CASE("RmaInitiator: what fits one frame of a packet")
 {
     World world;
-    const std::uint64_t most = world.peer(world.a).route.frame_capacity() - sizeof(wire::WriteFrame);
+    const std::uint64_t most = world.peer(world.a).frame_capacity() - sizeof(wire::WriteFrame);
     Operation write = world.operation(OperationKind::write, {});
     CHECK(world.initiator.write_fits_frame(write, most));
     CHECK_FALSE(world.initiator.write_fits_frame(write, most + 1));

@@ -27,30 +27,42 @@ PathChoice in_turn()
 TEST_CASE("PathChoice: the packets of one batch share a path, the next batch takes another")
 {
     PathChoice paths = in_turn();
-    for (unsigned batch = 0; batch < 6; ++batch) {
-        for (unsigned packet = 0; packet < 3; ++packet) {
-            CHECK(number(paths.next(true, 3, false, start)) == batch % 4);
+    for (const bool bulk : {true, false}) {
+        for (unsigned batch = 0; batch < 4; ++batch) {
+            for (unsigned packet = 0; packet < 3; ++packet) {
+                CHECK(number(paths.next(3, false, bulk, start)) == batch);
+            }
         }
     }
 }
 
-TEST_CASE("PathChoice: a batch ends with the peer's turn; trains of one or none are single packets")
+TEST_CASE("PathChoice: batches of one or none are single packets")
 {
     PathChoice paths = in_turn();
-    CHECK(number(paths.next(true, 8, false, start)) == 0);
-    CHECK(number(paths.next(true, 8, false, start)) == 0);
-    paths.begin_turn();
-    CHECK(number(paths.next(true, 1, false, start)) == 1);
-    CHECK(number(paths.next(true, 0, false, start)) == 2);
-    CHECK(number(paths.next(false, 8, false, start)) == 3);
-    CHECK(number(paths.next(false, 8, false, start)) == 0);
+    CHECK(number(paths.next(1, false, true, start)) == 0);
+    CHECK(number(paths.next(0, false, true, start)) == 1);
+    CHECK(number(paths.next(1, false, false, start)) == 2);
+}
+
+TEST_CASE("PathChoice: a batch leaves a path that is heard to be bad")
+{
+    Counters count;
+    PathChoice paths = in_turn();
+    CHECK(number(paths.next(8, false, false, start)) == 0);
+    paths.on_bad(PathId{0}, PathOutcome::lost, count, start);
+    CHECK(number(paths.next(8, false, false, start)) == 1);
+    paths.on_bad(PathId{0}, PathOutcome::lost, count, start);
+    paths.on_bad(PathId{1}, PathOutcome::marked, count, start);
+    CHECK(number(paths.next(8, false, false, start)) == 1);
+    paths.on_timed_out(PathId{1}, start);
+    CHECK(number(paths.next(8, false, false, start)) == 2);
 }
 
 TEST_CASE("PathChoice: a lone packet stays on a path that works, until it is heard to be bad")
 {
     PathChoice paths = in_turn();
     Counters count;
-    const auto lone = [&paths] { return number(paths.next(false, 1, true, start)); };
+    const auto lone = [&paths] { return number(paths.next(1, true, false, start)); };
     CHECK(lone() == 0);
     CHECK(lone() == 1); // nothing is heard yet
     paths.on_good(PathId{0}, start);
@@ -70,14 +82,19 @@ TEST_CASE("PathChoice: a lone packet stays on a path that works, until it is hea
     CHECK(lone() == 0);
 }
 
-TEST_CASE("PathChoice: only lone packets of no train stay")
+TEST_CASE("PathChoice: a lone batch stays as a whole; what is more than a batch is spread")
 {
     PathChoice paths = in_turn();
-    CHECK(number(paths.next(false, 1, true, start)) == 0);
-    paths.on_good(PathId{0}, start);
-    CHECK(number(paths.next(false, 1, false, start)) == 1);
+    CHECK(number(paths.next(3, true, false, start)) == 0);
+    for (unsigned round = 0; round < 3; ++round) {
+        paths.on_good(PathId{0}, start);
+        CHECK(number(paths.next(3, true, false, start)) == 0);
+        CHECK(number(paths.next(3, false, false, start)) == 0);
+        CHECK(number(paths.next(3, false, false, start)) == 0);
+    }
+    CHECK(number(paths.next(3, false, false, start)) == 1); // the fourth of a turn
     paths.on_good(PathId{1}, start);
-    CHECK(number(paths.next(true, 1, true, start)) == 2);
+    CHECK(number(paths.next(3, true, true, start)) == 2);
 }
 
 TEST_CASE("PathChoice: a repetition avoids the path that lost it, despair takes any")
@@ -99,11 +116,11 @@ TEST_CASE("PathChoice: one path is one path, whatever becomes of it")
     Counters count;
     for (int i = 0; i < 10; ++i) {
         paths.on_bad(PathId{2}, PathOutcome::lost, count, start);
-        CHECK(number(paths.next(false, 1, false, start)) == 2);
+        CHECK(number(paths.next(1, false, false, start)) == 2);
         CHECK(number(paths.next_avoiding(PathId{2}, start)) == 2);
     }
     CHECK(count.path_switches.value() == 0);
-    CHECK(number(PathChoice().next(true, 4, false, start)) == 0);
+    CHECK(number(PathChoice().next(4, false, true, start)) == 0);
 }
 
 TEST_CASE("PathChoice: what the policy makes of marks and losses is counted once")

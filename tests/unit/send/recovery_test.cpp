@@ -36,7 +36,7 @@ struct Flow : SenderParts {
     }
     Slots lost_at(Time now, bool refused = false)
     {
-        sample = recovery.detect(window, pool, refused, now, [](PathId) {});
+        sample = recovery.detect(window, pool, refused, now, [](const TxSlot&) {});
         Slots lost;
         for (std::uint32_t at = window.first_lost(); at != no_index; at = window.first_lost()) {
             lost.push_back(at);
@@ -110,7 +110,7 @@ TEST_CASE("Recovery: what it tells the congestion policy, and the path chooser")
     flow.acked(slots[2]);
     std::vector<PathId> paths;
     const LossSample sample = flow.recovery.detect(flow.window, flow.pool, false, start + loss_delay,
-                                                   [&](PathId path) { paths.push_back(path); });
+                                                   [&](const TxSlot& slot) { paths.push_back(slot.path); });
     CHECK(paths == std::vector{PathId{3}, PathId{5}});
     CHECK(sample.now == start + loss_delay);
     CHECK(sample.lost_bytes == 2 * 116);
@@ -332,9 +332,9 @@ TEST_CASE("Recovery: a loss counts as a timeout only after two probes in vain, w
             flow.recovery.on_acked(flow.pool[slots[1]], false);
             flow.ack(slots[1]);
             flow.burst(later, start + 1s);
-            flow.recovery.detect(flow.window, flow.pool, false, start, [](PathId) {});
+            flow.recovery.detect(flow.window, flow.pool, false, start, [](const TxSlot&) {});
             const LossSample sample =
-                flow.recovery.detect(flow.window, flow.pool, false, start + 1s, [](PathId) {});
+                flow.recovery.detect(flow.window, flow.pool, false, start + 1s, [](const TxSlot&) {});
             CHECK(sample.timeout == (probes == 2 && later == 0));
         }
     }

@@ -97,8 +97,10 @@ struct TxPacket {
     /// The pieces from this one on stay valid and unchanged for longer, until the packet is acknowledged or
     /// PacketIo::revoke(): a receiver on the same host may read them where they are.
     std::uint8_t stable_from = max_tx_iov;
-    /// It asks whether a packet of this size arrives: sent as one datagram and unfragmented, or lost.
+    /// Not one of a batch that the system sees as one packet.
     bool alone = false;
+    /// It asks whether a packet of this size arrives: `alone` and unfragmented, or lost.
+    bool probe = false;
     /// Seals the packet where it leaves the host; null: it goes in clear.
     SealedSession* seal = nullptr;
     std::uint32_t cookie = 0; ///< the sender's own; not interpreted

@@ -270,7 +270,7 @@ UdpTransmitter::Verdict UdpTransmitter::judge(int error, const TxPacket& packet,
 {
     switch (error) {
     case ENOBUFS: // the device's queue is full, or (a virtual one) its other end does not take this size
-        return packet.alone ? Verdict::lost : Verdict::stop;
+        return packet.probe ? Verdict::lost : Verdict::stop;
     case EAGAIN:
     case ENOMEM:
         return Verdict::stop;
@@ -328,7 +328,7 @@ std::size_t UdpTransmitter::send_one_by_one(std::span<const TxPacket> packets, U
         if (verdict == Verdict::retry && ++attempts < max_attempts) {
             continue;
         }
-        if (verdict != Verdict::one_by_one || packet.alone || !send_fragmented(packet)) {
+        if (verdict != Verdict::one_by_one || packet.probe || !send_fragmented(packet)) {
             counters_.io_tx_errors.add();
         }
         ++accepted;
