@@ -77,7 +77,7 @@ private:
     X(io_rx_dropped, "packets the backend dropped, or the kernel dropped at our socket")                     \
     X(io_rdma_packets, "packets that left through queue pairs of an RDMA device (backend verbs)")            \
     X(io_shm_packets, "packets that went to peers on this host through shared memory")                       \
-    X(io_shm_messages, "messages that went to peers on this host through shared memory without a packet")      \
+    X(io_shm_messages, "messages that went to peers on this host through shared memory without a packet")    \
     X(io_tx_errors, "packets the backend could not send")                                                    \
     X(mtu_probes, "packets sent to find out how large a packet the path to a peer carries")                  \
     X(mtu_falls, "times large packets to a peer died on the way, so that its MTU fell")                      \

@@ -97,7 +97,8 @@ FrameResult RmaTarget::on_atomic(const wire::AtomicRequest& frame, Event& event)
 {
     const std::uint32_t peer = s_.reader.packet().peer;
     const std::uint32_t sequence = frame.frame.sequence;
-    if (frame.fetches() && sizeof(wire::ResultFrame) + frame.frame.length > s_.peers[peer].least_frame_capacity()) {
+    if (frame.fetches() &&
+        sizeof(wire::ResultFrame) + frame.frame.length > s_.peers[peer].least_frame_capacity()) {
         return FrameResult::malformed; // the result would fit no packet that its sender takes
     }
     // A record has room for the result.
