@@ -40,15 +40,11 @@ public:
         }
     }
 
-    /// The latest packet follows another one of its batch.
-    bool follows() const noexcept { return follows_; }
-
     /// For a new packet, of which `batch` like it fit one call; `alone`: nothing is in flight; `bulk`: it is
     /// the first of more than a batch.
     PathId next(std::uint32_t batch, bool alone, bool bulk, Time now) noexcept
     {
-        follows_ = burst_left_ != 0 && !alone && batch > 1;
-        if (follows_) {
+        if (burst_left_ != 0 && !alone && batch > 1) {
             --burst_left_;
             return burst_path_;
         }
@@ -121,7 +117,6 @@ private:
     using Policy = std::variant<AdaptivePaths, RoundRobinPaths, SinglePath>;
     static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && PathSelector<SinglePath>);
 
-    bool follows_ = false;
     bool proven_ = false; ///< the last thing heard of burst_path_ was an acknowledgement
     PathId burst_path_{};
     std::uint16_t burst_left_ = 0; ///< packets that the batch may still put on burst_path_

@@ -16,6 +16,12 @@ constexpr std::uint16_t turn_packets = 64;
 /// meanwhile.
 constexpr Duration same_host_retry = std::chrono::microseconds(4);
 
+/// The backend may send the packet in one batch with the one before it, of the same turn.
+bool goes_with(const TxPacket& before, const TxPacket& packet) noexcept
+{
+    return !before.alone && !packet.alone && before.path == packet.path;
+}
+
 } // namespace
 
 std::size_t Transmitter::poll(std::span<TxPacket> packets, Time now)
@@ -98,6 +104,7 @@ std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> pack
         if (slot == no_index || !emit(index, slot, packets[built], now)) {
             break;
         }
+        s_.packets[slot].in_train = built != 0 && goes_with(packets[built - 1], packets[built]);
         ++built;
     }
     if (peer.connection.receiver.ack_now() && built < packets.size() &&
@@ -177,7 +184,6 @@ std::uint32_t Transmitter::next_packet(std::uint32_t index, Time now)
 PathId Transmitter::choose_path(Peer& peer, TxSlot& slot, Time now)
 {
     Connection& connection = peer.connection;
-    slot.in_train = false;
     if (!peer.handshake.confirmed()) {
         return peer.handshake.hello_path(); // what overtakes our introduction is dropped
     }
@@ -193,9 +199,7 @@ PathId Transmitter::choose_path(Peer& peer, TxSlot& slot, Time now)
             : 1;
     const bool bulk =
         slot.is_generated() && s_.outgoing[slot.message].total > std::uint64_t{batch} * slot.length;
-    const PathId path = connection.paths.next(batch, !connection.window.any_in_flight(), bulk, now);
-    slot.in_train = connection.paths.follows();
-    return path;
+    return connection.paths.next(batch, !connection.window.any_in_flight(), bulk, now);
 }
 
 // -- Building packets -----------------------------------------------------------------------
