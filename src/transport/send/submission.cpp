@@ -12,8 +12,6 @@ namespace {
 /// Bytes that are worth a packet to a peer whose packets go through memory: about ten short messages, which
 /// cost the peer as much time as a packet.
 constexpr std::uint32_t same_host_packet = 1024;
-/// The longest message sent without asking to a peer that may read longer ones out of our memory.
-constexpr std::size_t same_host_eager = 16384;
 
 std::uint64_t ranges_length(std::span<const RemoteRange> ranges) noexcept
 {
@@ -109,7 +107,8 @@ Status Submission::submit(const Operation& operation, Time now)
         message.fence = operation.fence;
         message.fence_end = peer.connection.window.operations_end();
         message.fence_messages = queue.message_next();
-        s_.outgoing.submit_waiting(queue, record, eager_limit(peer));
+        s_.outgoing.submit_waiting(queue, record,
+                                   std::min<std::uint64_t>(s_.tuning.eager_size, PayloadPool::max_chunk));
     }
     if (is_numbered(operation)) {
         queue.count_message();
@@ -117,13 +116,6 @@ Status Submission::submit(const Operation& operation, Time now)
     count_operation(operation.kind, total);
     launch(index, framed, now);
     return Status::ok;
-}
-
-/// Asking costs a round trip; not asking, a copy at the receiver if the message is unexpected.
-std::uint64_t Submission::eager_limit(const Peer& peer) const noexcept
-{
-    const bool readable = peer.route.same_host() && s_.caps.memory != nullptr;
-    return std::min(s_.tuning.eager_size, readable ? same_host_eager : PayloadPool::max_chunk);
 }
 
 void Submission::count_operation(OperationKind kind, std::uint64_t total) noexcept

@@ -41,7 +41,6 @@ public:
 
 private:
     bool is_valid(const Operation& operation, std::uint64_t total) const noexcept;
-    std::uint64_t eager_limit(const Peer& peer) const noexcept;
     void count_operation(OperationKind kind, std::uint64_t total) noexcept;
     void launch(std::uint32_t peer, bool framed, Time now);
 

@@ -343,27 +343,3 @@ TEST_CASE("near: a packet is sent long before it is full, so that its receiver h
         CHECK(waiting == (near ? 5 : 20)); // 1024 bytes with their frames
     }
 }
-
-TEST_CASE("near: from 16 KiB on a message is asked for and read; far it goes at once up to 64 KiB")
-{
-    for (const bool near : {true, false}) {
-        for (const std::size_t length : {16'384U, 16'385U, 65'536U, 65'537U}) {
-            World world;
-            if (!near) {
-                world.a.engine.on_route_notice({RouteId{0}, RouteNotice::Kind::network}, mtu, world.now);
-            }
-            const Bytes message = pattern(length, 20);
-            world.send(message);
-            world.run();
-            REQUIRE(world.b.parked.size() == 1);
-            // Unexpected, it is the receiver's already, or still the sender's.
-            CHECK(world.a.done.size() == (length <= (near ? 16'384U : 65'536U) ? 1 : 0));
-            Bytes target(length);
-            Accepted outcome{};
-            REQUIRE(world.b.engine.accept(world.b.parked[0], whole(target), 9, outcome) == Status::ok);
-            world.run();
-            CHECK(target == message);
-            CHECK(world.b.io.reads == (near && length > 16'384U ? 1 : 0));
-        }
-    }
-}
