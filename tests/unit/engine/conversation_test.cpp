@@ -15,6 +15,7 @@ struct World : EnginePair {
     World()
     {
         REQUIRE(deliver(bytes));
+        a.buffer = b.buffer = whole(landing);
         run(100);
     }
     void ask(EngineHost& from)
@@ -40,6 +41,7 @@ struct World : EnginePair {
     std::uint64_t bare() const { return a.counters.tx_acks.value() + b.counters.tx_acks.value(); }
 
     Bytes bytes = pattern(64);
+    Bytes landing = Bytes(64);
 };
 
 } // namespace
