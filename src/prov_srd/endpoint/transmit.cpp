@@ -15,15 +15,18 @@
 namespace srd {
 namespace {
 
-constexpr CompletionLevel level_of(std::uint64_t flags) noexcept
+constexpr std::uint64_t levels = FI_INJECT_COMPLETE | FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE;
+
+/// The highest that is asked for. Without any, a message is done when its buffer may be reused, as with other
+/// providers of messages, if the peer has proved to be there; a write or an atomic when the peer has it.
+constexpr CompletionLevel level_of(std::uint64_t flags, bool message_to_known_peer) noexcept
 {
     if ((flags & FI_DELIVERY_COMPLETE) != 0) {
         return CompletionLevel::delivery;
     }
-    if ((flags & FI_INJECT_COMPLETE) != 0 && (flags & FI_TRANSMIT_COMPLETE) == 0) {
-        return CompletionLevel::inject;
-    }
-    return CompletionLevel::transmit;
+    const bool buffer_is_enough =
+        (flags & levels) == 0 ? message_to_known_peer : (flags & FI_TRANSMIT_COMPLETE) == 0;
+    return buffer_is_enough ? CompletionLevel::inject : CompletionLevel::transmit;
 }
 
 } // namespace
@@ -86,7 +89,10 @@ ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitR
     // A silent operation that nobody counts needs no event: nothing could be done with it.
     std::uint32_t index = no_index;
     const bool unheard = record.silent && record.counted_by.nobody();
-    operation.level = unheard ? CompletionLevel::none : level_of(request.flags);
+    const bool established = unit_.engine().is_established(operation.peer);
+    operation.level = unheard
+                          ? CompletionLevel::none
+                          : level_of(request.flags, established && operation.kind == OperationKind::message);
     operation.fence = (request.flags & FI_FENCE) != 0;
     operation.flags.has_data = (request.flags & FI_REMOTE_CQ_DATA) != 0;
     operation.data = request.data;
@@ -116,7 +122,7 @@ ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitR
     operation.cookie = index;
 
     // A clock costs as much as the rest of a short send, and messages that are coalesced need none.
-    const Time now = engine.is_established(operation.peer) ? unit_.passed_at() : clock_now();
+    const Time now = established ? unit_.passed_at() : clock_now();
     const Status status = engine.submit(operation, now);
     if (status == Status::ok) [[likely]] {
         if ((request.flags & FI_MORE) == 0) {

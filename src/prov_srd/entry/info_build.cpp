@@ -96,7 +96,7 @@ std::uint64_t side_caps(std::uint64_t info_caps, std::uint64_t hint, std::uint64
 void fill_tx(fi_tx_attr& attr, std::uint64_t caps, const fi_tx_attr* hints)
 {
     attr.caps = side_caps(caps, hints != nullptr ? hints->caps : 0, offer::tx_caps);
-    attr.op_flags = FI_COMPLETION | FI_TRANSMIT_COMPLETE;
+    attr.op_flags = FI_COMPLETION;
     attr.msg_order = offer::msg_order;
     attr.inject_size = max_inject_size;
     attr.size = offer::default_queue_size;

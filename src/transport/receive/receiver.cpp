@@ -23,11 +23,6 @@ bool Receiver::on_received(const Echo& echo, std::uint32_t bytes, bool requested
     echo_valid_ = true;
     ++unacked_packets_;
     unacked_bytes_ += bytes;
-    if (requested) {
-        answers_ = asked_ ? 0 : answers_;
-        asked_ = true;
-        requested = answers_ < conversation || unacked_packets_ > question_packets || echo.attempt != 0;
-    }
     if (requested || unacked_packets_ >= ack_every_packets || unacked_bytes_ >= ack_every_bytes) {
         ack_now_ = true;
     } else if (ack_at_ == time_never) {
@@ -44,7 +39,6 @@ bool Receiver::on_timeout(Time now) noexcept
     }
     ack_at_ = time_never;
     ack_now_ = true;
-    answers_ = 0;
     return true;
 }
 

@@ -8,15 +8,9 @@
 //  - an acknowledgement tells of every packet received, and echoes the latest one, so that the sender learns
 //    a round trip; a duplicate is not echoed: that would vouch for a copy that was not the first to arrive;
 //  - an acknowledgement is due at once when asked for, or after ack_every_packets or ack_every_bytes, or
-//    else after Tuning::ack_delay, riding on data if there is any;
-//  - in a conversation, when the last few questions were answered by data within Tuning::ack_delay, one that
-//  is
-//    asked for waits for the answer as well, so that the application does not wait for its sending. The first
-//    that waits in vain ends the conversation: at most one is held up when the application, which makes the
-//    progress, turns to something else.
+//    else after Tuning::ack_delay, riding on data if there is any.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -36,10 +30,6 @@ public:
     /// Receiving this much without acknowledging it makes an acknowledgement due at once.
     static constexpr std::uint32_t ack_every_packets = 32;
     static constexpr std::uint32_t ack_every_bytes = 192U << 10;
-    /// Answers in a row that make a conversation.
-    static constexpr std::uint8_t conversation = 3;
-    /// Packets of one question, at most.
-    static constexpr std::uint32_t question_packets = 4;
 
     using Window = SeqBitmap<packet_window>;
 
@@ -67,15 +57,6 @@ public:
     void start(std::uint32_t first_psn) noexcept { window_ = Window(first_psn); }
 
     Window::Mark check(std::uint32_t psn) const noexcept { return window_.check(psn); }
-    /// Data goes out, and is the answer to what has come.
-    void on_answer(Duration ack_delay, Time now) noexcept
-    {
-        if (asked_) {
-            asked_ = false;
-            answers_ =
-                now - echo_.arrived < ack_delay ? std::min<std::uint8_t>(answers_ + 1U, conversation) : 0;
-        }
-    }
     /// One more than the highest psn received.
     std::uint32_t highest() const noexcept { return window_.highest(); }
     void on_duplicate() noexcept
@@ -179,8 +160,6 @@ private:
     bool questioned_ = false;
     bool refusing_ = false;
     bool echo_valid_ = false;
-    bool asked_ = false;       ///< a packet that asked for an acknowledgement is not answered yet
-    std::uint8_t answers_ = 0; ///< in a row; `conversation` of them are enough
     std::uint16_t duplicates_ = 0;
     std::uint16_t faults_made_ = 0;
     std::uint32_t unacked_packets_ = 0;

@@ -66,8 +66,10 @@ Status Submission::submit(const Operation& operation, Time now)
     }
 
     const bool at_once = goes_at_once(operation);
-    const bool small = operation.kind != OperationKind::read &&
-                       (at_once || total <= std::min<std::size_t>(s_.tuning.copy_size, max_inject_size));
+    // The copy of one that is then done is cheaper than the acknowledgement that it would wait for.
+    const std::size_t copied =
+        operation.level == CompletionLevel::inject ? max_inject_size : s_.tuning.copy_size;
+    const bool small = operation.kind != OperationKind::read && (at_once || total <= copied);
     const bool in_pieces =
         operation.kind == OperationKind::write && !initiator_.write_fits_frame(operation, total);
     const bool needs_record =

@@ -277,7 +277,6 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     if (!goes_on) {
         book_sent(peer, slot_index, now);
     }
-    connection.receiver.on_answer(s_.tuning.ack_delay, now);
 
     std::byte* out = start;
     auto& header = wire::append<wire::PacketHeader>(out);

@@ -48,80 +48,10 @@ Receiver::Echo echo_of(std::uint32_t psn, Time arrived = start)
 /// A packet of `bytes`. True: the delayed acknowledgement's timer has been set.
 bool receive(Receiver& receiver, std::uint32_t psn, std::uint32_t bytes = 100, bool requested = false)
 {
-    Receiver::Echo echo = echo_of(psn);
-    echo.attempt = 0;
-    return receiver.on_received(echo, bytes, requested, ack_delay, start);
+    return receiver.on_received(echo_of(psn), bytes, requested, ack_delay, start);
 }
 
 } // namespace
-
-namespace {
-
-/// A question, and its answer `after` its arrival. True: it is acknowledged at once.
-bool ask(Receiver& receiver, std::uint32_t psn, Duration after = 1us)
-{
-    receive(receiver, psn, 100, true);
-    const bool at_once = receiver.ack_now();
-    if (at_once) {
-        ack_of(receiver, start);
-    }
-    receiver.on_answer(ack_delay, start + after);
-    ack_of(receiver, start + after);
-    return at_once;
-}
-
-Receiver in_conversation()
-{
-    Receiver receiver;
-    for (std::uint32_t psn = 0; psn < Receiver::conversation; ++psn) {
-        CHECK(ask(receiver, psn));
-    }
-    return receiver;
-}
-
-} // namespace
-
-TEST_CASE("Receiver: in a conversation what is asked for waits for the answer")
-{
-    Receiver receiver = in_conversation();
-    CHECK_FALSE(ask(receiver, 3));
-    CHECK_FALSE(ask(receiver, 4));
-    CHECK(receive(receiver, 5, 100, true)); // the timer is set
-    CHECK_FALSE(receiver.ack_now());
-    CHECK(receiver.next_timeout() == start + ack_delay);
-    REQUIRE(receiver.on_timeout(start + ack_delay));
-    ack_of(receiver, start + ack_delay);
-    for (std::uint32_t psn = 6; psn < 6 + Receiver::conversation; ++psn) {
-        CHECK(ask(receiver, psn)); // it has ended, and begins anew
-    }
-    CHECK_FALSE(ask(receiver, 6 + Receiver::conversation));
-}
-
-TEST_CASE("Receiver: a late answer, and a question before the last one is answered, end a conversation")
-{
-    Receiver late = in_conversation();
-    CHECK_FALSE(ask(late, 3, ack_delay));
-    CHECK(ask(late, 4));
-    Receiver twice = in_conversation();
-    receive(twice, 3, 100, true);
-    CHECK_FALSE(twice.ack_now());
-    receive(twice, 4, 100, true);
-    CHECK(twice.ack_now());
-}
-
-TEST_CASE("Receiver: in a conversation repetitions, and what clocks bulk, are acknowledged at once")
-{
-    Receiver repeated = in_conversation();
-    CHECK_FALSE(repeated.on_received(echo_of(3), 100, true, ack_delay, start)); // attempt 2
-    CHECK(repeated.ack_now());
-    Receiver bulk = in_conversation();
-    for (std::uint32_t psn = 3; psn < 3 + Receiver::question_packets; ++psn) {
-        receive(bulk, psn);
-    }
-    CHECK_FALSE(bulk.ack_now());
-    receive(bulk, 3 + Receiver::question_packets, 100, true);
-    CHECK(bulk.ack_now());
-}
 
 TEST_CASE("Receiver: an acknowledgement waits for company, but not for ever")
 {
