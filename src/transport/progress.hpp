@@ -39,7 +39,7 @@ private:
 };
 
 /// Introductions that are answered in one pass. More are not: they come again.
-inline constexpr int max_answers = 16;
+inline constexpr int max_answers = 64;
 
 /// Sends what the engine has to send. Returns the number of packets.
 inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)

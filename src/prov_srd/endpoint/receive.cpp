@@ -91,8 +91,11 @@ void Receive::on_peer_lost(const Event& event) noexcept
 void Receive::look_for_senders(Time now) noexcept
 {
     for (std::uint32_t index = 0; awaits_senders() && index < matcher_->receives.watermark(); ++index) {
+        if (!matcher_->receives.live(index)) {
+            continue;
+        }
         const ReceiveRecord& record = matcher_->receives[index];
-        if (matcher_->receives.live(index) && record.posted && record.source != any_source) {
+        if (record.posted && record.source != any_source) {
             unit_.engine().want_sign(record.source, now);
         }
     }
