@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 
+from dissect import dissect
+
 sample_program, dissector = sys.argv[1:3]
 
 # What is expected of each packet of wire_sample.cpp, in their order.
@@ -95,16 +97,6 @@ EXPECTED = [
 ]
 
 
-def tshark(capture, fields, *options):
-    """Runs tshark over a capture; a list of { field: text } of its packets."""
-    command = ["tshark", "-X", f"lua_script:{dissector}", "-o", "udp.try_heuristic_first:TRUE", *options, "-r", capture,
-               "-T", "fields", "-E", "occurrence=a", *(word for field in fields for word in ("-e", field))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or "Lua" in done.stderr:
-        sys.exit(f"tshark failed ({done.returncode}): {done.stderr}")
-    return [dict(zip(fields, line.split("\t"))) for line in done.stdout.splitlines()]
-
-
 def compare(rows, what):
     """Problems with the packets of the sample."""
     problems = [] if len(rows) == len(EXPECTED) else [f"{what}: {len(rows)} packets instead of {len(EXPECTED)}"]
@@ -154,15 +146,14 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         capture, keys, damaged = (os.path.join(folder, name) for name in ("capture", "keys", "damaged"))
         subprocess.run([sample_program, capture, keys], check=True)
-        with_keys = ("-o", f"srd.key_file:{keys}")
-        problems = compare(tshark(capture, fields, *with_keys), "once")
-        problems += compare(tshark(capture, fields, *with_keys, "-2"), "in two passes")
-        closed = [row["srd.sealed.opened"] for row in tshark(capture, fields)]
+        problems = compare(dissect(dissector, capture, fields, keys), "once")
+        problems += compare(dissect(dissector, capture, fields, keys, ["-2"]), "in two passes")
+        closed = [row["srd.sealed.opened"] for row in dissect(dissector, capture, fields)]
         if closed.count("0") != 4 or "1" in closed:
             problems.append(f"without the key file: srd.sealed.opened is {closed}")
 
         damage(capture, damaged, 4000)
-        rows = tshark(damaged, ["frame.protocols", "_ws.lua.error", "_ws.malformed", "_ws.expert.message"], *with_keys)
+        rows = dissect(dissector, damaged, ["frame.protocols", "_ws.lua.error", "_ws.expert.message"], keys)
         ours = [row for row in rows if row["frame.protocols"].endswith("srd")]
         malformed = [row for row in ours if "Malformed" in row["_ws.expert.message"]]
         stumbled = [row["_ws.lua.error"] for row in rows if row["_ws.lua.error"]]

@@ -19,6 +19,7 @@
 #include <srd/limits.hpp>
 
 #include "io/shm/shm_message.hpp"
+#include "io/udp/liveness_responder.hpp"
 #include "io/verbs/verbs_routes.hpp"
 #include "seal/hello_auth.hpp"
 #include "seal/job_key.hpp"
@@ -257,12 +258,12 @@ void print_libfabric_names()
     std::printf("    },\n");
 }
 
-template <std::size_t Size>
-void print_magic(const char* name, const std::array<std::uint8_t, Size>& magic)
+template <typename Byte, std::size_t Size>
+void print_magic(const char* name, const std::array<Byte, Size>& magic)
 {
     std::printf("    %s = \"", name);
-    for (const std::uint8_t byte : magic) {
-        std::printf("\\x%02x", byte);
+    for (const Byte byte : magic) {
+        std::printf("\\x%02x", static_cast<unsigned>(static_cast<std::uint8_t>(byte)));
     }
     std::printf("\",\n");
 }
@@ -271,6 +272,7 @@ void print_limits()
 {
     print_magic("shm_magic", ShmMessage::right_magic);
     print_magic("verbs_magic", VerbsMessage::right_magic);
+    print_magic("liveness_request", liveness_request);
     const auto print = [](const char* name, std::uint64_t value) {
         std::printf("    %s = %llu,\n", name, static_cast<unsigned long long>(value));
     };

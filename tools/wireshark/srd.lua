@@ -403,9 +403,8 @@ local function heuristic(tvb, pinfo, root)
 end
 
 -- Whether a process reads (protocol.md, section 8): asked over TCP, answered by a byte.
-local question = "srd read"
 local function liveness(tvb, pinfo, root)
-    if tvb:raw(0, math.min(tvb:len(), #question)) ~= question then
+    if tvb:raw() ~= wire.liveness_request then
         return false
     end
     root:add(srd, tvb()):add(F.liveness, tvb())

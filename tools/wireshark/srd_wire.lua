@@ -311,6 +311,7 @@ return {
     },
     shm_magic = "\xf5\x73\x72\x64\x73\x68\x6d\x32",
     verbs_magic = "\xf5\x73\x72\x64\x76\x65\x72\x32",
+    liveness_request = "\x73\x72\x64\x20\x72\x65\x61\x64",
     protocol_version = 2,
     max_ack_words = 16,
     packet_window = 1024,
