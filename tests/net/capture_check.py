@@ -121,7 +121,7 @@ def main():
     arguments = parser.parse_intermixed_args()
     wanted = set(arguments.wanted)
     seen = Seen()
-    for row in dissect(arguments.dissector, arguments.capture, FIELDS, arguments.key_file, ["-Y", "udp"]):
+    for row in dissect(arguments.dissector, arguments.capture, FIELDS, arguments.key_file, ["-Y", "udp && !icmp"]):
         seen.add({field: text.split(",") if text else [] for field, text in row.items()})
     comparisons = [("retransmissions that are labelled so", seen.count["retransmission"], seen.count["repeated"])]
     if "partly" not in wanted:

@@ -7,6 +7,7 @@ usage: frames_check.py WIRE_SAMPLE tools/wireshark/srd.lua
 """
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -86,6 +87,7 @@ EXPECTED = [
     {"srd.shm.kind": "1", "srd.shm.nonce": "0x0000000000000063", "srd.shm.ring": "4", "srd.address.ipv4": "192.0.2.1"},
     {"srd.verbs.kind": "2", "srd.verbs.queue_pair": "0x00001234", "srd.address.ipv6": "2000::2"},
     {"frame.protocols": "raw:ip:udp:infiniband:srd", "srd.message.sequence": "35", "srd.message.length": "24"},
+    {"frame.protocols": "raw:ip:icmp:ip:udp:srd", "srd.psn": "9", "srd.frame": "", "srd.analysis.duplicate": ""},
     {**SEALED_HELLO, "srd.trailer.offer": "1", "srd.trailer.told": "0x000000"},
     {**SEALED_HELLO, "srd.trailer.offer": "1", "srd.trailer.told": "0xd96251"},
     {**OPENED, "srd.sealed.cipher": "aes_128_gcm"},
@@ -138,6 +140,14 @@ def damage(capture, damaged, rounds):
             file.write(struct.pack("<IIII", 1, number, len(packet), whole) + packet)
 
 
+def filters_of_document():
+    """The display filters that the document recommends."""
+    name = os.path.join(os.path.dirname(dissector), "../../docs/wireshark.md")
+    with open(name, encoding="utf-8") as file:
+        rows = [line for line in file if line.startswith("| `")]
+    return [text.replace("\\|", "|") for row in rows for text in re.findall(r"`([^`]*srd[^`]*|_ws[^`]*)`", row)]
+
+
 def main():
     if not shutil.which("tshark"):
         print("SKIPPED: tshark is not installed")
@@ -151,6 +161,11 @@ def main():
         closed = [row["srd.sealed.opened"] for row in dissect(dissector, capture, fields)]
         if closed.count("0") != 4 or "1" in closed:
             problems.append(f"without the key file: srd.sealed.opened is {closed}")
+
+        filters = filters_of_document()
+        found = dissect(dissector, capture, ["frame.number"], keys, ["-Y", " || ".join(f"({text})" for text in filters)])
+        if len(filters) < 10 or not 10 < len(found) < len(EXPECTED):
+            problems.append(f"{len(filters)} filters of the document find {len(found)} packets")
 
         damage(capture, damaged, 4000)
         rows = dissect(dissector, damaged, ["frame.protocols", "_ws.lua.error", "_ws.expert.message"], keys)

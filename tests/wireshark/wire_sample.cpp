@@ -4,6 +4,7 @@
 // those that are sealed: wire_sample CAPTURE KEYFILE. What the dissector must make of them stands, packet for
 // packet, in frames_check.py. Every packet is read by the engine's decoder as well, which must think of it as
 // is said here.
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
@@ -92,27 +93,34 @@ public:
     Capture& operator=(const Capture&) = delete;
     ~Capture() { std::fclose(file_); }
 
-    /// UDP from `source` of 192.0.2.1, or of 192.0.2.2 with `back`.
+    /// From 192.0.2.1, or from 192.0.2.2 with `back`.
+    static Bytes ip(bool back, std::uint8_t protocol, const Bytes& payload)
+    {
+        const std::uint8_t from = back ? 2 : 1;
+        std::array<std::uint8_t, 20> head{0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, from};
+        const std::uint16_t length = htons(static_cast<std::uint16_t>(20 + payload.size()));
+        std::memcpy(&head[2], &length, sizeof(length));
+        std::copy_n(&head[12], 3, &head[16]);
+        head[19] = static_cast<std::uint8_t>(3 - from);
+        return raw(head) + payload;
+    }
+    static Bytes udp(bool back, std::uint16_t source, std::uint16_t destination, const Bytes& payload)
+    {
+        const std::array<std::uint16_t, 4> head{htons(source), htons(destination),
+                                                htons(static_cast<std::uint16_t>(8 + payload.size())), 0};
+        return ip(back, IPPROTO_UDP, raw(head) + payload);
+    }
+
     void datagram(bool back, std::uint16_t source, std::uint16_t destination, const Bytes& payload)
     {
-        const std::size_t length = 28 + payload.size();
-        std::array<std::uint8_t, 28> head{0x45, 0, 0,   0, 0, 0, 0,   0, 64, 17,
-                                          0,    0, 192, 0, 2, 1, 192, 0, 2,  2};
-        head[15] = back ? 2 : 1;
-        head[19] = back ? 1 : 2;
-        const auto put_big = [&](std::size_t at, std::size_t value) {
-            head[at] = static_cast<std::uint8_t>(value >> 8);
-            head[at + 1] = static_cast<std::uint8_t>(value);
-        };
-        put_big(2, length);
-        put_big(20, source);
-        put_big(22, destination);
-        put_big(24, length - 20);
-        const auto size = static_cast<std::uint32_t>(length);
+        write(udp(back, source, destination, payload));
+    }
+    void write(const Bytes& packet)
+    {
+        const auto size = static_cast<std::uint32_t>(packet.size());
         const std::array<std::uint32_t, 4> record{1'000'000'000, 1000 * count_++, size, size};
         std::fwrite(record.data(), 1, sizeof(record), file_);
-        std::fwrite(head.data(), 1, head.size(), file_);
-        std::fwrite(payload.data(), 1, payload.size(), file_);
+        std::fwrite(packet.data(), 1, packet.size(), file_);
     }
 
 private:
@@ -396,6 +404,10 @@ void other_ways(Conversation& talk, Capture& capture)
     capture.datagram(false, 50000, 4791,
                      roce + raw(header_to(talk.b, packet_flag::sequenced, talk.a.psn++)) + message(35, 24) +
                          Bytes(4));
+    // "Port unreachable", about a packet that was sent before.
+    const Bytes quoted =
+        Capture::udp(false, 40000, 7002, raw(header_to(talk.b, packet_flag::sequenced, 9)) + message(33, 8));
+    capture.write(Capture::ip(true, IPPROTO_ICMP, Bytes{std::byte{3}, std::byte{3}} + Bytes(6) + quoted));
 }
 
 /// A sealed conversation with the cipher that the offers come to.

@@ -325,6 +325,12 @@ local function piece_of(tvb, start, flags, stop)
     return at + 4 <= stop and tvb(at, 4):le_uint() or 0
 end
 
+-- An ICMP message quotes a packet that was sent before: it tells nothing new.
+local icmp_types = { Field.new("icmp.type"), Field.new("icmpv6.type") }
+local function is_quoted()
+    return icmp_types[1]() ~= nil or icmp_types[2]() ~= nil
+end
+
 -- One packet in tvb[start, stop).
 local function add_packet(tvb, start, stop, place, pinfo, root)
     local tree = root:add(srd, tvb(start, stop - start))
@@ -332,6 +338,10 @@ local function add_packet(tvb, start, stop, place, pinfo, root)
         cut = stop == tvb:len() and tvb:reported_len() > stop }
     Frames.guarded(cursor, function()
         local header = Frames.layout(cursor, "PacketHeader")
+        if is_quoted() then
+            table.insert(cursor.summary, "psn " .. header.psn .. ", quoted by ICMP")
+            return
+        end
         local packet = { place = place, flags = header.flags, path = header.path, attempt = header.attempt,
             psn = header.psn, connection = header.range(8, 8):raw(), piece = 0 }
         if has(packet.flags, flag.sequenced) then
