@@ -87,6 +87,7 @@ EXPECTED = [
     {"srd.shm.kind": "1", "srd.shm.nonce": "0x0000000000000063", "srd.shm.ring": "4", "srd.address.ipv4": "192.0.2.1"},
     {"srd.verbs.kind": "2", "srd.verbs.queue_pair": "0x00001234", "srd.address.ipv6": "2000::2"},
     {"frame.protocols": "raw:ip:udp:infiniband:srd", "srd.message.sequence": "35", "srd.message.length": "24"},
+    {"frame.protocols": "raw:ip:tcp:srd", "srd.liveness": "srd read"},
     {"frame.protocols": "raw:ip:icmp:ip:udp:srd", "srd.psn": "9", "srd.frame": "", "srd.analysis.duplicate": ""},
     {**SEALED_HELLO, "srd.trailer.offer": "1", "srd.trailer.told": "0x000000"},
     {**SEALED_HELLO, "srd.trailer.offer": "1", "srd.trailer.told": "0xd96251"},

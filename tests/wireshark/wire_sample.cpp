@@ -20,6 +20,7 @@
 #include <netinet/in.h>
 
 #include "io/shm/shm_message.hpp"
+#include "io/udp/liveness_responder.hpp"
 #include "io/verbs/verbs_routes.hpp"
 #include "seal/crypto_library.hpp"
 #include "seal/hello_auth.hpp"
@@ -404,6 +405,8 @@ void other_ways(Conversation& talk, Capture& capture)
     capture.datagram(false, 50000, 4791,
                      roce + raw(header_to(talk.b, packet_flag::sequenced, talk.a.psn++)) + message(35, 24) +
                          Bytes(4));
+    const std::array<std::uint8_t, 20> tcp{0xbd, 0x12, 0xbd, 0x13, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 1};
+    capture.write(Capture::ip(false, IPPROTO_TCP, raw(tcp) + raw(liveness_request)));
     // "Port unreachable", about a packet that was sent before.
     const Bytes quoted =
         Capture::udp(false, 40000, 7002, raw(header_to(talk.b, packet_flag::sequenced, 9)) + message(33, 8));
