@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "support/alloc_guard.hpp"
 #include "support/gather.hpp"
@@ -123,10 +124,11 @@ const LocalRoad::Arrived* SimLocalRoad::front() noexcept
     const AllocationPermit permit;
     while (!found_.empty()) {
         const std::uint32_t host = found_.back();
-        const std::deque<Item>& queue = arrived_[host];
+        std::deque<Item>& queue = arrived_[host];
         if (!queue.empty() && queue.front().due <= network_.clock().now()) {
             static_cast<LocalMessage&>(front_) = queue.front().message;
             front_.route = io_.route_to(host);
+            front_.is_new = !std::exchange(queue.front().was_seen, true);
             front_.payload = queue.front().bytes;
             return &front_;
         }
@@ -141,8 +143,7 @@ void SimLocalRoad::pop() noexcept
     const std::uint32_t host = found_.back();
     std::deque<Item>& queue = arrived_[host];
     if (SimLocalRoad* const writer = road_of(host); writer != nullptr) {
-        writer->on_taken(io_.host(), queue.front().message);
-        network_.port(host)->on_local_message(network_.clock().now()); // it may wait for room
+        writer->on_taken(io_.host(), queue.front().message); // which nobody tells it
     }
     // Whoever still looks at it now sees garbage.
     std::fill(queue.front().bytes.begin(), queue.front().bytes.end(), std::byte{0xa5});

@@ -48,6 +48,7 @@ private:
         LocalMessage message;
         std::vector<std::byte> bytes;
         Time due{};
+        bool was_seen = false; ///< by front()
     };
     struct Writing {
         std::uint32_t connection = 0; ///< of the last message

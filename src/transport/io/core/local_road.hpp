@@ -20,7 +20,12 @@ namespace srd {
 
 /// What a message says of itself.
 struct LocalMessage {
-    std::uint32_t connection = 0; ///< lower half of the receiver's identifier of the connection
+    static constexpr std::uint32_t name_of(std::uint64_t connection) noexcept
+    {
+        return static_cast<std::uint32_t>(connection);
+    }
+
+    std::uint32_t connection = 0; ///< name_of() the receiver's identifier of the connection
     std::uint32_t sequence = 0;
     std::uint64_t tag = 0;
     std::uint64_t data = 0;
@@ -39,6 +44,7 @@ public:
     };
     struct Arrived : LocalMessage {
         RouteId route{};
+        bool is_new = true;                 ///< front() returns it for the first time
         std::span<const std::byte> payload; ///< valid until pop()
     };
 
