@@ -85,6 +85,7 @@ std::uint32_t ShmLaneWriter::taken(std::uint32_t connection, std::uint32_t next)
     if (connection != connection_ || count == 0 || count > tail_ - connected_at_) {
         return next;
     }
+    connected_at_ = head_ - 1; // numbers wrap: what is said of the connection stays near
     return sequences_[(head_ - 1) % shm_lane_entries] + 1;
 }
 
@@ -118,7 +119,7 @@ void ShmLaneReader::prefetch() const noexcept
     }
 }
 
-bool ShmLaneReader::read(LocalRoad::Arrived& message) const noexcept
+bool ShmLaneReader::read(LocalRoad::Arrived& message) noexcept
 {
     const ShmLaneEntry& entry = lane_->entries[next_ % shm_lane_entries];
     // Each is read once and validated: a faulty writer may change it at any time.
@@ -141,6 +142,7 @@ bool ShmLaneReader::read(LocalRoad::Arrived& message) const noexcept
     message.tagged = (length_and_flags & ShmLaneEntry::tagged) != 0;
     message.has_data = (length_and_flags & ShmLaneEntry::has_data) != 0;
     message.payload = {bytes, length};
+    message.is_new = !std::exchange(was_read_, true);
     return true;
 }
 
