@@ -188,6 +188,10 @@ private:
     SocketAddress owner_;
 };
 
+/// True if the segment's owner holds its lock. That nobody has its address may be a mistake, for a firewall
+/// may say so; this is none.
+bool shm_owner_lives(const ShmToken& token) noexcept;
+
 /// Maps a peer's segment. Null with errno, as ShmObject.
 std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token);
 
