@@ -27,6 +27,9 @@ public:
     Sent send(RouteId, const LocalMessage& message, std::span<const iovec> payload,
               std::uint32_t) noexcept override
     {
+        if (message.connection == rejected_) {
+            return Sent::closed;
+        }
         if (answer == Sent::done && peer != nullptr) {
             Written written{.message = message, .bytes = {}};
             gather(payload, written.bytes);
@@ -69,6 +72,11 @@ public:
         return &front_;
     }
     void pop() noexcept override { incoming.pop_front(); }
+    void reject() noexcept override
+    {
+        peer->rejected_ = incoming.front().message.connection;
+        pop();
+    }
     void pass_over() noexcept override { is_found_ = false; }
     bool any_passed_over() const noexcept override { return false; }
 
@@ -80,6 +88,7 @@ public:
 
 private:
     std::deque<LocalMessage> unread_; ///< of what was written
+    std::uint32_t rejected_ = 0;      ///< connection
     LocalMessage last_;               ///< that is known to have been taken
     bool any_taken_ = false;
     bool is_found_ = false;

@@ -83,7 +83,7 @@ bool LocalMessages::poll(Event& event, Time now)
         if (index == no_index || !s_.peers[index].handshake.knows_remote() ||
             LocalMessage::name_of(s_.peers[index].handshake.rx_connection()) != message->connection) {
             s_.count.rx_unknown_connection.add();
-            road->pop();
+            road->reject();
             continue;
         }
         if (message->is_new) { // what waits may outlive its sender by far

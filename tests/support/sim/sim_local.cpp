@@ -34,7 +34,9 @@ LocalRoad::Sent SimLocalRoad::send(RouteId route, const LocalMessage& message, s
     const AllocationPermit permit;
     const std::uint32_t host = io_.route_host(route);
     SimLocalRoad* const there = road_of(host);
-    if (there == nullptr || random_.chance(0.1)) {
+    const auto known = written_.find(host);
+    const bool rejected = known != written_.end() && known->second.rejected == message.connection;
+    if (there == nullptr || rejected || random_.chance(0.1)) {
         return Sent::closed;
     }
     std::deque<Item>& queue = there->arrived_[io_.host()];
@@ -54,7 +56,7 @@ LocalRoad::Sent SimLocalRoad::send(RouteId route, const LocalMessage& message, s
     network_.port(host)->on_local_message(due);
     Writing& writing = written_[host];
     if (writing.connection != message.connection) {
-        writing = {.connection = message.connection};
+        writing = {.connection = message.connection, .rejected = writing.rejected};
     }
     return Sent::done;
 }
@@ -63,7 +65,8 @@ std::uint32_t SimLocalRoad::taken(RouteId route, std::uint32_t connection, std::
 {
     const AllocationPermit permit;
     const auto place = written_.find(io_.route_host(route));
-    const bool known = place != written_.end() && place->second.connection == connection;
+    const bool known = place != written_.end() && place->second.connection == connection &&
+                       place->second.rejected != connection;
     return known && place->second.any_taken ? place->second.next : next;
 }
 
@@ -148,6 +151,16 @@ void SimLocalRoad::pop() noexcept
     // Whoever still looks at it now sees garbage.
     std::fill(queue.front().bytes.begin(), queue.front().bytes.end(), std::byte{0xa5});
     queue.pop_front();
+}
+
+void SimLocalRoad::reject() noexcept
+{
+    const AllocationPermit permit;
+    const std::uint32_t host = found_.back();
+    if (SimLocalRoad* const writer = road_of(host); writer != nullptr) {
+        writer->on_rejected(io_.host(), arrived_[host].front().message.connection);
+    }
+    pop();
 }
 
 } // namespace srd::sim

@@ -181,3 +181,29 @@ TEST_CASE("local: the last messages of an endpoint that closes are taken before 
     CHECK(world.b.done.size() == 1);
     CHECK(world.b.io.local.incoming.empty());
 }
+
+TEST_CASE("local: who has ended the connection takes no more of it from memory, and its peer learns of that")
+{
+    World world;
+    world.b.engine.close_peer(world.b.sender, world.now);
+    LocalRoad::Sent sent = LocalRoad::Sent::done;
+    for (int i = 0; i < 10 && sent == LocalRoad::Sent::done; ++i) {
+        sent = world.write(world.message);
+        world.run(10);
+    }
+    REQUIRE(sent == LocalRoad::Sent::closed);
+    world.send(world.message);
+    for (int i = 0; i < 200 && world.a.done.empty(); ++i) {
+        world.run(1);
+        world.now += std::chrono::milliseconds(100);
+    }
+    REQUIRE(world.a.done.size() == 1);
+    CHECK(world.a.done.front().cause == Cause::stopped_answering);
+    CHECK(world.write(world.message) == LocalRoad::Sent::closed); // there is no connection now
+    CHECK(world.b.done.empty());
+    world.send(world.message);
+    world.run();
+    CHECK(world.write(world.message) == LocalRoad::Sent::done); // in the next one
+    world.run(10);
+    CHECK(world.b.done.size() == 2);
+}

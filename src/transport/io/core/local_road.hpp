@@ -40,7 +40,8 @@ public:
     enum class Sent : std::uint8_t {
         done,   ///< it has arrived
         full,   ///< not now: the receiver has not yet read what was sent before
-        closed, ///< there is no such road to that peer now, or its reader seems not to run
+        closed, ///< there is no such road to that peer now, its reader seems not to run, or has rejected
+                ///< messages of that connection
     };
     struct Arrived : LocalMessage {
         RouteId route{};
@@ -69,6 +70,9 @@ public:
     virtual const Arrived* front() noexcept = 0;
     /// front() is taken.
     virtual void pop() noexcept = 0;
+    /// front() is of no connection that the reader knows. It is dropped, and none of that connection comes
+    /// this way any more: its sender finds out in packets that nobody answers.
+    virtual void reject() noexcept = 0;
     /// front() and what follows it of the same sender has to wait until the next rx_burst.
     virtual void pass_over() noexcept = 0;
     /// Something was passed over since the last rx_burst. Nothing but its turn comes to wake who sleeps.

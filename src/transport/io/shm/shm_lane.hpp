@@ -88,6 +88,10 @@ private:
     /// reader takes to look.
     static constexpr std::uint32_t patience = 4096;
 
+    bool is_rejected(std::uint32_t connection) const noexcept
+    {
+        return connection != 0 && control_.lane_rejected.load(std::memory_order_relaxed) == connection;
+    }
     void learn_head() noexcept;
     bool find_lines(std::uint32_t count, std::uint32_t& used) noexcept;
 
@@ -136,6 +140,13 @@ public:
     {
         was_read_ = false;
         control_->lane_head.store(++next_, std::memory_order_release);
+    }
+
+    /// pop(), and no more of that connection.
+    void reject(std::uint32_t connection) noexcept
+    {
+        control_->lane_rejected.store(connection, std::memory_order_relaxed);
+        pop(); // whoever sees it taken sees that
     }
 
 private:

@@ -474,6 +474,11 @@ void ShmReceiver::pop_message() noexcept
     rings_[lanes_.back()].lane.pop();
 }
 
+void ShmReceiver::reject_message() noexcept
+{
+    rings_[lanes_.back()].lane.reject(message_.connection);
+}
+
 bool ShmReceiver::waiting() const noexcept
 {
     if (any_pending_) {

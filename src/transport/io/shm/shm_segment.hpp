@@ -85,6 +85,7 @@ struct ShmControl {
         cache_line) std::atomic<std::uint32_t> watched; ///< the reader polls this ring: no doorbell is needed
     std::atomic<std::uint32_t> copy;                    ///< the reader may not read the writer's memory
     std::atomic<std::uint32_t> lane_start; ///< by the writer: number of the message that a reader begins with
+    std::atomic<std::uint32_t> lane_rejected; ///< names the last connection of which messages were dropped
 };
 
 struct ShmHeader {

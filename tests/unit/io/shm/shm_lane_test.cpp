@@ -182,6 +182,19 @@ TEST_CASE("shm lane: the writer learns what was taken, of this connection only")
     CHECK(lane.writer->all_taken());
 }
 
+TEST_CASE("shm lane: what the reader rejects was not delivered, and no more of its connection is written")
+{
+    Lane lane;
+    REQUIRE(lane.send(4) == LocalRoad::Sent::done);
+    lane.reader.reject(7);
+    CHECK(lane.writer->all_taken());
+    CHECK(lane.writer->taken(7, 4) == 4);
+    CHECK(lane.send(5) == LocalRoad::Sent::closed);
+    CHECK(lane.send(0, {}, 8) == LocalRoad::Sent::done);
+    lane.expect(0);
+    CHECK(lane.writer->taken(8, 0) == 1);
+}
+
 TEST_CASE("shm lane: the next reader begins with what is written for it")
 {
     Lane lane;
