@@ -469,20 +469,16 @@ const LocalRoad::Arrived* ShmReceiver::front_message() noexcept
     return nullptr;
 }
 
-void ShmReceiver::pop_message() noexcept
-{
-    rings_[lanes_.back()].lane.pop();
-}
-
-void ShmReceiver::reject_message() noexcept
-{
-    rings_[lanes_.back()].lane.reject(message_.connection);
-}
-
 bool ShmReceiver::waiting() const noexcept
 {
-    if (any_pending_) {
-        return true;
+    for (std::size_t word = 0; any_pending_ && word < pending_.size(); ++word) {
+        for (std::uint64_t rest = pending_[word]; rest != 0; rest &= rest - 1) {
+            const std::size_t doorbell = word * 64 + static_cast<unsigned>(std::countr_zero(rest));
+            if (doorbell < rings_.size() && rings_[doorbell].segment != nullptr &&
+                rings_[doorbell].has_news()) {
+                return true;
+            }
+        }
     }
     for (std::size_t place = 0; place < watched_count_; ++place) {
         if (rings_[watched_[place]].has_news()) {

@@ -2,7 +2,9 @@
 //
 // The two ends of a lane: messages of every length in order, what is full and what is free again, what the
 // writer learns of its reader, and what a faulty writer cannot do.
+#include <array>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <random>
 
@@ -328,4 +330,31 @@ TEST_CASE("shm lane: one that is watched, and was rung, is found without new mem
     reader.receiver.pop_message();
     CHECK(reader.receiver.front_message() == nullptr);
     CHECK(writer.lane->all_taken());
+}
+
+TEST_CASE("shm lane: a message that has to wait keeps nobody awake, watched or not")
+{
+    RingReader reader;
+    std::array<LaneWriter, 9> writers; // one more than are watched
+    for (LaneWriter& writer : writers) {
+        reader.open(writer);
+        reader.ring(writer);
+    }
+    CHECK(reader.look().empty());
+    for (LaneWriter& writer : {std::ref(writers.front()), std::ref(writers.back())}) {
+        REQUIRE(writer.write(0));
+        reader.ring(writer);
+        CHECK(reader.receiver.waiting());
+        CHECK(reader.look().empty());
+        REQUIRE(reader.receiver.front_message() != nullptr);
+        reader.receiver.pass_over();
+        while (reader.receiver.front_message() != nullptr) {
+            reader.receiver.pass_over();
+        }
+        CHECK_FALSE(reader.receiver.waiting());
+        CHECK(reader.receiver.any_passed_over()); // but for a look now and then
+    }
+    REQUIRE(writers.back().push(1));
+    CHECK(reader.receiver.waiting());
+    CHECK(reader.look() == std::vector<std::int64_t>{1});
 }
