@@ -4,6 +4,7 @@
 #include "engine.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace srd {
 
@@ -147,11 +148,6 @@ bool Engine::is_established(PeerId peer) const noexcept
     return shared_.peers[index(peer)].handshake.established();
 }
 
-bool Engine::transmit_due() const noexcept
-{
-    return submission_.transmit_due();
-}
-
 // -- Receiving and being accessed -------------------------------------------------------------
 
 Status Engine::accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
@@ -288,6 +284,11 @@ bool Engine::idle(Time now) const noexcept
     return !shared_.peers.any_active() && !watch_.any_waiting() && !shared_.outgoing.any_done() &&
            !shared_.incoming.any_done() && !search_.any_event() && shared_.reader.turn_of() == no_index &&
            shared_.questions.empty() && shared_.peers.next_timeout() > now;
+}
+
+bool Engine::take_awaits_readers() noexcept
+{
+    return std::exchange(shared_.awaits_readers, false);
 }
 
 Time Engine::next_timeout() const noexcept

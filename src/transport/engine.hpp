@@ -110,7 +110,7 @@ public:
     /// True if the last submissions should go out now rather than with the next pass:
     /// the peer has nothing in flight that would soon bring an acknowledgement, or a full
     /// packet is waiting. (Nagle's rule, with the next pass as the flush.)
-    bool transmit_due() const noexcept;
+    bool transmit_due() const noexcept { return submission_.transmit_due(); }
 
     // -- Receiving --------------------------------------------------------
 
@@ -173,6 +173,11 @@ public:
     bool idle(Time now) const noexcept;
     /// When on_timeout() is next needed; time_never if nothing is pending.
     Time next_timeout() const noexcept;
+    /// Since the last call something could not go, because a peer has not taken what it has in memory
+    /// (LocalRoad). Nothing but a look tells that it has, so whoever sleeps makes a pass every
+    /// reader_interval.
+    bool take_awaits_readers() noexcept;
+    static constexpr Duration reader_interval = std::chrono::milliseconds(1);
 
     // -- Closing ----------------------------------------------------------
 

@@ -13,6 +13,7 @@
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
 
+#include "io/core/local_road.hpp"
 #include "io/core/packet_io.hpp"
 #include "peer/connection_names.hpp"
 #include "peer/handshake.hpp"
@@ -30,6 +31,22 @@ namespace srd {
 struct Shared {
     Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine_tuning, Counters& counters,
            std::span<const std::byte> address, std::uint64_t seed, EndpointSeals* endpoint_seals);
+
+    /// True if the peer has delivered every message before `next`. What it has taken from memory (LocalRoad)
+    /// was delivered, but no acknowledgement tells of that: whoever waits for it has to look, and does so
+    /// here.
+    bool delivered_before(std::uint32_t peer, std::uint32_t next) noexcept
+    {
+        SendQueue& queue = peers[peer].connection.queue;
+        const auto missing = [&] { return wire::sequence_distance(queue.message_delivered(), next) < 0; };
+        if (missing() && caps.local != nullptr) {
+            const std::uint64_t connection = peers[peer].handshake.tx_connection();
+            queue.on_delivered(caps.local->taken(peers[peer].route.id(), LocalMessage::name_of(connection),
+                                                 queue.message_delivered()));
+            awaits_readers = awaits_readers || missing();
+        }
+        return !missing();
+    }
 
     const IoCaps caps;
     const Tuning tuning;
@@ -50,6 +67,7 @@ struct Shared {
 
     std::uint32_t refusing_peers = 0; ///< peers whose messages we refuse (Receiver::refusing)
     bool closing = false;             ///< the endpoint goes away: no new connections
+    bool awaits_readers = false;      ///< something waits that a peer takes what it has in memory
     bool revocation_due = false; ///< memory of packets under way may be another's soon (PacketIo::revoke)
 };
 

@@ -62,11 +62,12 @@ std::vector<iovec> whole(Bytes& bytes)
     return {{bytes.data(), bytes.size()}};
 }
 
-WireIo::WireIo(std::uint8_t name, const IoCaps& caps, bool same_host)
+WireIo::WireIo(std::uint8_t name, const IoCaps& caps, bool same_host, bool has_local)
     : same_host_(same_host), address_(SocketAddress::of_ipv4(INADDR_LOOPBACK, name))
 {
     caps_ = caps;
     caps_.memory = same_host ? this : nullptr;
+    caps_.local = has_local ? &local : nullptr;
 }
 
 Status WireIo::resolve(const SocketAddress&, RouteId& route)
@@ -77,6 +78,7 @@ Status WireIo::resolve(const SocketAddress&, RouteId& route)
 
 std::size_t WireIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
+    local.look();
     const std::size_t count = std::min(packets.size(), incoming.size());
     if (reverse) {
         std::reverse(incoming.begin(), incoming.begin() + static_cast<std::ptrdiff_t>(count));
@@ -174,8 +176,8 @@ bool WireIo::fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexce
     return true;
 }
 
-EngineHost::EngineHost(std::uint8_t name, const IoCaps& caps, bool same_host)
-    : io(name, caps, same_host),
+EngineHost::EngineHost(std::uint8_t name, const IoCaps& caps, bool same_host, bool local)
+    : io(name, caps, same_host, local),
       engine(io.caps(), small_limits(caps.max_packet), Tuning{}, counters, io.local_address().bytes(), name)
 {
 }
@@ -266,10 +268,13 @@ void EngineHost::execute(const Event& event)
 }
 
 EnginePair::EnginePair(const Options& options)
-    : a(1, caps_of(options), options.same_host), b(2, caps_of(options), options.same_host)
+    : a(1, caps_of(options), options.same_host, options.local),
+      b(2, caps_of(options), options.same_host, options.local)
 {
     a.io.peer = &b.io;
     b.io.peer = &a.io;
+    a.io.local.peer = &b.io.local;
+    b.io.local.peer = &a.io.local;
     for (EngineHost* const host : {&a, &b}) {
         if (host == &a || !options.strangers) {
             host->peer = host->engine.open_peer(route_info(host->io, RouteId{0}), now);

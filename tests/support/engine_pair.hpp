@@ -15,6 +15,7 @@
 
 #include "engine.hpp"
 
+#include "support/memory_road.hpp"
 #include "support/quiet_io.hpp"
 
 namespace srd::test {
@@ -34,7 +35,7 @@ public:
         std::uint32_t remote_length = 0;
     };
 
-    WireIo(std::uint8_t name, const IoCaps& caps, bool same_host);
+    WireIo(std::uint8_t name, const IoCaps& caps, bool same_host, bool has_local = false);
 
     const SocketAddress& local_address() const noexcept override { return address_; }
     Status resolve(const SocketAddress&, RouteId& route) override;
@@ -53,6 +54,8 @@ public:
     std::uint32_t epoch() const noexcept override { return own_epoch; }
     Read read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
               std::span<const iovec> into) noexcept override;
+
+    MemoryRoad local; ///< if it is so (EnginePair::Options::local)
 
     WireIo* peer = nullptr; ///< null: packets go nowhere
     std::deque<Packet> incoming;
@@ -93,7 +96,7 @@ class EngineHost {
 public:
     static constexpr std::uint64_t region = 7; ///< the key under which `memory` can be accessed, from 0 on
 
-    EngineHost(std::uint8_t name, const IoCaps& caps, bool same_host);
+    EngineHost(std::uint8_t name, const IoCaps& caps, bool same_host, bool local = false);
 
     void pass(Time now);
 
@@ -128,6 +131,7 @@ public:
         std::uint16_t burst_packets = 1; ///< as IoCaps; if there are more, paths are many as well
         std::uint16_t overhead = 0;      ///< as IoCaps
         bool strangers = false;          ///< b learns of a by its first packet
+        bool local = false;              ///< same_host, with memory for messages
     };
 
     EnginePair() : EnginePair(Options{}) {}

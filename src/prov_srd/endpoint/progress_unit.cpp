@@ -273,6 +273,9 @@ bool ProgressUnit::arm_sleep(Time& deadline) noexcept
         // There was no memory for it, or what comes before it is under way.
         timeout = std::min(timeout, clock_now() + std::chrono::milliseconds(1));
     }
+    if (engine_->take_awaits_readers()) {
+        timeout = std::min(timeout, clock_now() + Engine::reader_interval);
+    }
     asleep_until_ = sleepers_ == 0 ? timeout : std::min(asleep_until_, timeout);
     ++sleepers_;
     deadline = std::min(deadline, timeout);

@@ -103,6 +103,9 @@ ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitR
             bindings_.transmit_queue()->write({.context = record.context, .flags = record.flags});
         }
         record.counted_by.succeeded();
+        if ((request.flags & FI_MORE) == 0 && engine.transmit_due()) [[unlikely]] {
+            unit_.flush(); // what was posted before with FI_MORE may be in a packet
+        }
         return 0;
     case LocalRoad::Sent::full:
         unit_.pass(clock_now());

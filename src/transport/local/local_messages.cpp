@@ -7,16 +7,6 @@
 
 namespace srd {
 
-namespace {
-
-/// What a message says of the connection that it belongs to.
-std::uint32_t short_name(std::uint64_t connection) noexcept
-{
-    return static_cast<std::uint32_t>(connection);
-}
-
-} // namespace
-
 // -- Sending ----------------------------------------------------------------------
 
 /// Operations that wait for one with a fence before them wait here, too.
@@ -43,7 +33,7 @@ LocalRoad::Sent LocalMessages::send(const Operation& operation)
         s_.count.tx_again.add();
         return LocalRoad::Sent::full;
     }
-    const LocalMessage message{.connection = short_name(peer.handshake.tx_connection()),
+    const LocalMessage message{.connection = LocalMessage::name_of(peer.handshake.tx_connection()),
                                .sequence = queue.message_next(),
                                .tag = operation.tag,
                                .data = operation.data,
@@ -57,6 +47,7 @@ LocalRoad::Sent LocalMessages::send(const Operation& operation)
         s_.count.tx_message_bytes.add(total);
         s_.count.io_shm_messages.add();
     } else if (sent == LocalRoad::Sent::full) {
+        s_.awaits_readers = true;
         s_.count.tx_again.add();
     }
     return sent;
@@ -64,13 +55,7 @@ LocalRoad::Sent LocalMessages::send(const Operation& operation)
 
 bool LocalMessages::move_window(std::uint32_t index)
 {
-    Peer& peer = s_.peers[index];
-    SendQueue& queue = peer.connection.queue;
-    if (s_.caps.local != nullptr) {
-        queue.on_delivered(s_.caps.local->taken(peer.route.id(), short_name(peer.handshake.tx_connection()),
-                                                queue.message_delivered()));
-    }
-    return !queue.message_window_full();
+    return s_.delivered_before(index, s_.peers[index].connection.queue.message_next() - message_window + 1);
 }
 
 void LocalMessages::look_for_readers(Time now)
@@ -96,20 +81,22 @@ bool LocalMessages::poll(Event& event, Time now)
     for (const LocalRoad::Arrived* message = road->front(); message != nullptr; message = road->front()) {
         const std::uint32_t index = s_.peers.of_route(message->route);
         if (index == no_index || !s_.peers[index].handshake.knows_remote() ||
-            short_name(s_.peers[index].handshake.rx_connection()) != message->connection) {
+            LocalMessage::name_of(s_.peers[index].handshake.rx_connection()) != message->connection) {
             s_.count.rx_unknown_connection.add();
-            road->pop();
+            road->reject();
             continue;
         }
-        lifecycle_.on_heard(index, now);
+        if (message->is_new) { // what waits may outlive its sender by far
+            lifecycle_.on_heard(index, now);
+        }
         const std::int32_t ahead = s_.peers[index].connection.receiver.ahead(message->sequence);
-        if (ahead > 0) {
-            road->pass_over(); // packets with earlier ones are under way
-            continue;
-        }
-        if (ahead < 0) {
+        if (ahead < 0 || ahead > static_cast<std::int32_t>(message_window)) {
             s_.count.rx_malformed.add();
             road->pop();
+            continue;
+        }
+        if (ahead > 0) {
+            road->pass_over(); // packets with earlier ones are under way
             continue;
         }
         wire::EagerFrame frame;

@@ -5,17 +5,14 @@
 //
 // Laws:
 //  - Both roads share one sequence of messages, and both end in Placement. A message in memory waits there
-//  for
-//    its turn, so order is kept whichever road its predecessors took.
-//  - Only an established connection is written to, and each message names it: what a predecessor of the
-//  reader
-//    has left unread is not the successor's.
+//    for its turn, so order is kept whichever road its predecessors took.
+//  - Only an established connection is written to, and each message names it. One of a connection that has
+//    ended is rejected: a successor does not get it, and its writer does not take it for delivered.
 //  - What the reader has taken was delivered, as have all messages before it: that moves the window of
-//  messages
-//    as an acknowledgement does.
+//    messages, and opens fences, as an acknowledgement does (Shared::delivered_before). An acknowledgement
+//    follows only where something from packets was held behind it.
 //  - The memory may be full only for as long as its reader looks the other way. When it stays full, packets
-//  are
-//    sent instead, and everything that the engine knows of silent peers applies.
+//    are sent instead, and everything that the engine knows of silent peers applies.
 #pragma once
 
 #include <cstdint>

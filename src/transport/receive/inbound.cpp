@@ -175,8 +175,14 @@ bool Inbound::poll_event(Event& event)
         if (s_.reader.turn_of() != no_index && poll_held(event)) {
             return true;
         }
-        if (!s_.reader.is_open() && !open_next()) {
-            return local_.poll(event, now_) || poll_done(event);
+        if (!s_.reader.is_open()) {
+            // It may end a connection whose last messages are in memory.
+            if (s_.reader.is_turning_point() && local_.poll(event, now_)) {
+                return true;
+            }
+            if (!open_next()) {
+                return local_.poll(event, now_) || poll_done(event);
+            }
         }
         if (step(event)) {
             return true;

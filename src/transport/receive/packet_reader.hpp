@@ -83,6 +83,9 @@ public:
     /// The next packet, not open yet; nullptr if there is none.
     PacketNote* take_note() noexcept { return next_ < notes_.size() ? &notes_[next_++] : nullptr; }
 
+    /// The next packet introduces its sender or says goodbye.
+    bool is_turning_point() const noexcept { return next_ < notes_.size() && !notes_[next_].sequenced; }
+
     // -- The open packet
 
     bool is_open() const noexcept { return open_; }

@@ -133,6 +133,10 @@ inline void Placement::finish_turn()
     }
     if (s_.reader.is_local()) {
         s_.caps.local->pop();
+        if (receiver.held() != 0) { // their packets were acknowledged before their turn came
+            receiver.request_ack();
+            s_.peers.activate(peer);
+        }
     }
     s_.reader.answered();
     accept_again(peer);

@@ -35,7 +35,7 @@ bool RmaInitiator::quiet(std::uint32_t peer) const noexcept
     const Connection& connection = s_.peers[peer].connection;
     return !connection.queue.any_operation() &&
            !connection.window.outstanding_before(connection.window.operations_end()) &&
-           connection.queue.message_delivered() == connection.queue.message_next();
+           s_.delivered_before(peer, connection.queue.message_next());
 }
 
 bool RmaInitiator::fence_open(std::uint32_t peer, std::uint32_t record) const noexcept
@@ -44,7 +44,7 @@ bool RmaInitiator::fence_open(std::uint32_t peer, std::uint32_t record) const no
     const TxMessage& message = s_.outgoing[record];
     return connection.queue.oldest_operation() == record &&
            !connection.window.outstanding_before(message.fence_end) &&
-           wire::sequence_distance(connection.queue.message_delivered(), message.fence_messages) >= 0;
+           s_.delivered_before(peer, message.fence_messages);
 }
 
 // -- Writes -------------------------------------------------------------------------

@@ -79,6 +79,7 @@ struct Meeting {
     std::atomic<bool> ready{false};
     std::array<std::byte, 64> address{};
     std::size_t size = 0;
+    std::atomic<std::uint64_t> heard{0}; ///< messages
 };
 
 constexpr std::uint64_t last_tag = 1000000;
@@ -107,6 +108,7 @@ int echo(Meeting& meeting, std::uint16_t port)
         REQUIRE_FALSE(end.ready.front().failed);
         const fi_cq_tagged_entry got = end.ready.front().good;
         end.ready.pop_front();
+        ++meeting.heard;
         tag = got.tag;
         if (to == FI_ADDR_NOTAVAIL) { // the first message says where
             REQUIRE(got.len == sizeof(parent));
@@ -409,4 +411,52 @@ TEST_CASE("shm: a killed peer ends in errors as over the network, others go on, 
     }
     auto counters = counted();
     expect_memory(counters);
+}
+
+TEST_CASE("shm: what was posted with FI_MORE goes out with the next message, whichever way that takes")
+{
+    if (std::strcmp(std::getenv("FI_SRD_SHM"), "0") == 0) {
+        WARN("skipped: without memory the echo waits for acknowledgements, which are progress of ours");
+        return;
+    }
+    EchoProcess process;
+    Caller caller;
+    const fi_addr_t to = caller.know(process);
+    caller.greet(to);
+    std::vector<std::uint8_t> bytes = pattern(64);
+    for (std::uint64_t tag = 1; tag < 1000; ++tag) { // by now messages go through memory
+        caller.call(to, tag, bytes.data(), bytes.size());
+    }
+    for (int round = 0; round < 10; ++round) {
+        const auto quiet = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+        while (std::chrono::steady_clock::now() < quiet) {
+            caller.sort_out(); // nothing is under way, whose acknowledgement would send it
+        }
+        const std::uint64_t heard = process.meeting->heard;
+        iovec piece{bytes.data(), bytes.size()};
+        fi_msg_tagged in_packet{};
+        in_packet.msg_iov = &piece;
+        in_packet.iov_count = 1;
+        in_packet.addr = to;
+        in_packet.tag = 1;
+        REQUIRE(fi_tsendmsg(caller.end.ep.get(), &in_packet,
+                            FI_MORE | FI_DELIVERY_COMPLETE | FI_COMPLETION) == 0);
+        REQUIRE(fi_tsend(caller.end.ep.get(), bytes.data(), bytes.size(), nullptr, to, 2, nullptr) == 0);
+        const Patience patience;
+        while (process.meeting->heard != heard + 2) { // we make no progress
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            REQUIRE_FALSE(patience.over());
+        }
+        std::vector<std::uint8_t> in(bytes.size());
+        for (int i = 0; i < 2; ++i) {
+            REQUIRE(fi_trecv(caller.end.ep.get(), in.data(), in.size(), nullptr, FI_ADDR_UNSPEC, 0,
+                             ~std::uint64_t{0}, &in) == 0);
+        }
+        for (const std::uint64_t before = caller.back; caller.back != before + 2;) {
+            caller.sort_out();
+            REQUIRE_FALSE(patience.over());
+        }
+    }
+    caller.call(to, last_tag, bytes.data(), bytes.size());
+    CHECK(process.child.wait() == 0);
 }

@@ -213,6 +213,9 @@ void SimHost::pass()
     if (options_.io.near > 0 && !io_->local_road().all_taken()) {
         next = std::min(next, next_look_);
     }
+    if (engine_->take_awaits_readers()) {
+        next = std::min(next, now() + Engine::reader_interval);
+    }
     if (worked) {
         next = now();
         barren_passes_ = 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "support/alloc_guard.hpp"
 #include "support/gather.hpp"
@@ -33,7 +34,9 @@ LocalRoad::Sent SimLocalRoad::send(RouteId route, const LocalMessage& message, s
     const AllocationPermit permit;
     const std::uint32_t host = io_.route_host(route);
     SimLocalRoad* const there = road_of(host);
-    if (there == nullptr || random_.chance(0.1)) {
+    const auto known = written_.find(host);
+    const bool rejected = known != written_.end() && known->second.rejected == message.connection;
+    if (there == nullptr || rejected || random_.chance(0.1)) {
         return Sent::closed;
     }
     std::deque<Item>& queue = there->arrived_[io_.host()];
@@ -53,7 +56,7 @@ LocalRoad::Sent SimLocalRoad::send(RouteId route, const LocalMessage& message, s
     network_.port(host)->on_local_message(due);
     Writing& writing = written_[host];
     if (writing.connection != message.connection) {
-        writing = {.connection = message.connection};
+        writing = {.connection = message.connection, .rejected = writing.rejected};
     }
     return Sent::done;
 }
@@ -62,7 +65,8 @@ std::uint32_t SimLocalRoad::taken(RouteId route, std::uint32_t connection, std::
 {
     const AllocationPermit permit;
     const auto place = written_.find(io_.route_host(route));
-    const bool known = place != written_.end() && place->second.connection == connection;
+    const bool known = place != written_.end() && place->second.connection == connection &&
+                       place->second.rejected != connection;
     return known && place->second.any_taken ? place->second.next : next;
 }
 
@@ -123,10 +127,11 @@ const LocalRoad::Arrived* SimLocalRoad::front() noexcept
     const AllocationPermit permit;
     while (!found_.empty()) {
         const std::uint32_t host = found_.back();
-        const std::deque<Item>& queue = arrived_[host];
+        std::deque<Item>& queue = arrived_[host];
         if (!queue.empty() && queue.front().due <= network_.clock().now()) {
             static_cast<LocalMessage&>(front_) = queue.front().message;
             front_.route = io_.route_to(host);
+            front_.is_new = !std::exchange(queue.front().was_seen, true);
             front_.payload = queue.front().bytes;
             return &front_;
         }
@@ -141,12 +146,21 @@ void SimLocalRoad::pop() noexcept
     const std::uint32_t host = found_.back();
     std::deque<Item>& queue = arrived_[host];
     if (SimLocalRoad* const writer = road_of(host); writer != nullptr) {
-        writer->on_taken(io_.host(), queue.front().message);
-        network_.port(host)->on_local_message(network_.clock().now()); // it may wait for room
+        writer->on_taken(io_.host(), queue.front().message); // which nobody tells it
     }
     // Whoever still looks at it now sees garbage.
     std::fill(queue.front().bytes.begin(), queue.front().bytes.end(), std::byte{0xa5});
     queue.pop_front();
+}
+
+void SimLocalRoad::reject() noexcept
+{
+    const AllocationPermit permit;
+    const std::uint32_t host = found_.back();
+    if (SimLocalRoad* const writer = road_of(host); writer != nullptr) {
+        writer->on_rejected(io_.host(), arrived_[host].front().message.connection);
+    }
+    pop();
 }
 
 } // namespace srd::sim

@@ -31,6 +31,7 @@ public:
     bool any() const noexcept override { return !found_.empty(); }
     const Arrived* front() noexcept override;
     void pop() noexcept override;
+    void reject() noexcept override;
     void pass_over() noexcept override
     {
         found_.pop_back();
@@ -48,17 +49,20 @@ private:
         LocalMessage message;
         std::vector<std::byte> bytes;
         Time due{};
+        bool was_seen = false; ///< by front()
     };
     struct Writing {
         std::uint32_t connection = 0; ///< of the last message
         std::uint32_t next = 0;       ///< the first message of it that was not taken
         bool any_taken = false;
-        std::size_t waiting = 0; ///< when stalled() looked
+        std::uint32_t rejected = 0; ///< connection
+        std::size_t waiting = 0;    ///< when stalled() looked
     };
     static constexpr std::size_t capacity = 8;
 
     /// Of that host; null: it does not live.
     SimLocalRoad* road_of(std::uint32_t host) const;
+    void on_rejected(std::uint32_t by, std::uint32_t connection) { written_[by].rejected = connection; }
     void on_taken(std::uint32_t by, const LocalMessage& message);
     std::size_t waiting_from(std::uint32_t host) const;
 

@@ -107,7 +107,7 @@ inline std::vector<Room> engine_rooms()
         {send, {base, packet_io, operation, wire, cc, lb, fault_ledger}},
         {receive, {base, packet_io, operation, wire, seal}},
         {peer, {base, packet_io, operation, timing_wheel, wire, send, receive}},
-        {shared, {base, packet_io, send, receive, peer, seal}},
+        {shared, {base, packet_io, local_road, send, receive, peer, seal}},
         // ... and what is done with connections, each act by the ones above it.
         {placement, {base, local_road, operation, receive, shared}},
         {placement + "_answers", {base, receive, shared, placement}},

@@ -20,7 +20,12 @@ namespace srd {
 
 /// What a message says of itself.
 struct LocalMessage {
-    std::uint32_t connection = 0; ///< lower half of the receiver's identifier of the connection
+    static constexpr std::uint32_t name_of(std::uint64_t connection) noexcept
+    {
+        return static_cast<std::uint32_t>(connection);
+    }
+
+    std::uint32_t connection = 0; ///< name_of() the receiver's identifier of the connection
     std::uint32_t sequence = 0;
     std::uint64_t tag = 0;
     std::uint64_t data = 0;
@@ -35,10 +40,12 @@ public:
     enum class Sent : std::uint8_t {
         done,   ///< it has arrived
         full,   ///< not now: the receiver has not yet read what was sent before
-        closed, ///< there is no such road to that peer now, or its reader seems not to run
+        closed, ///< there is no such road to that peer now, its reader seems not to run, or has rejected
+                ///< messages of that connection
     };
     struct Arrived : LocalMessage {
         RouteId route{};
+        bool is_new = true;                 ///< front() returns it for the first time
         std::span<const std::byte> payload; ///< valid until pop()
     };
 
@@ -63,6 +70,9 @@ public:
     virtual const Arrived* front() noexcept = 0;
     /// front() is taken.
     virtual void pop() noexcept = 0;
+    /// front() is of no connection that the reader knows. It is dropped, and none of that connection comes
+    /// this way any more: its sender finds out in packets that nobody answers.
+    virtual void reject() noexcept = 0;
     /// front() and what follows it of the same sender has to wait until the next rx_burst.
     virtual void pass_over() noexcept = 0;
     /// Something was passed over since the last rx_burst. Nothing but its turn comes to wake who sleeps.

@@ -38,6 +38,7 @@ public:
     }
     const Arrived* front() noexcept override { return any() ? routes_.receiver()->front_message() : nullptr; }
     void pop() noexcept override { routes_.receiver()->pop_message(); }
+    void reject() noexcept override { routes_.receiver()->reject_message(); }
     void pass_over() noexcept override { routes_.receiver()->pass_over(); }
     bool any_passed_over() const noexcept override
     {

@@ -44,6 +44,9 @@ LocalRoad::Sent ShmLaneWriter::send(const LocalMessage& message, std::span<const
                                     std::uint32_t length) noexcept
 {
     SRD_DCHECK(length <= LocalRoad::max_message);
+    if (is_rejected(message.connection)) [[unlikely]] {
+        return LocalRoad::Sent::closed;
+    }
     ShmLaneEntry& entry = lane_.entries[tail_ % shm_lane_entries];
     const bool is_short = length <= entry.bytes.size();
     const std::uint32_t count = is_short ? 0 : shm_lines_of(length);
@@ -82,9 +85,10 @@ std::uint32_t ShmLaneWriter::taken(std::uint32_t connection, std::uint32_t next)
 {
     learn_head();
     const std::uint32_t count = head_ - connected_at_;
-    if (connection != connection_ || count == 0 || count > tail_ - connected_at_) {
+    if (connection != connection_ || is_rejected(connection) || count == 0 || count > tail_ - connected_at_) {
         return next;
     }
+    connected_at_ = head_ - 1; // numbers wrap: what is said of the connection stays near
     return sequences_[(head_ - 1) % shm_lane_entries] + 1;
 }
 
@@ -118,7 +122,7 @@ void ShmLaneReader::prefetch() const noexcept
     }
 }
 
-bool ShmLaneReader::read(LocalRoad::Arrived& message) const noexcept
+bool ShmLaneReader::read(LocalRoad::Arrived& message) noexcept
 {
     const ShmLaneEntry& entry = lane_->entries[next_ % shm_lane_entries];
     // Each is read once and validated: a faulty writer may change it at any time.
@@ -141,6 +145,7 @@ bool ShmLaneReader::read(LocalRoad::Arrived& message) const noexcept
     message.tagged = (length_and_flags & ShmLaneEntry::tagged) != 0;
     message.has_data = (length_and_flags & ShmLaneEntry::has_data) != 0;
     message.payload = {bytes, length};
+    message.is_new = !std::exchange(was_read_, true);
     return true;
 }
 

@@ -88,6 +88,10 @@ private:
     /// reader takes to look.
     static constexpr std::uint32_t patience = 4096;
 
+    bool is_rejected(std::uint32_t connection) const noexcept
+    {
+        return connection != 0 && control_.lane_rejected.load(std::memory_order_relaxed) == connection;
+    }
     void learn_head() noexcept;
     bool find_lines(std::uint32_t count, std::uint32_t& used) noexcept;
 
@@ -100,11 +104,11 @@ private:
     std::uint32_t line_tail_ = 0; ///< lines given out, and freed
     std::uint32_t line_head_ = 0;
     std::uint32_t failures_ = 0;
-    std::uint32_t looked_at_ = 0;                             ///< head_ when stalled() looked
-    bool had_unread_ = false;                                 ///< there were messages then
-    std::uint32_t connection_ = 0;                            ///< of the last message
-    std::uint32_t connected_at_ = 0;                          ///< number of its first message
-    std::array<std::uint16_t, shm_lane_entries> lines_{};     ///< that each message occupies
+    std::uint32_t looked_at_ = 0;                         ///< head_ when stalled() looked
+    bool had_unread_ = false;                             ///< there were messages then
+    std::uint32_t connection_ = 0;                        ///< of the last message
+    std::uint32_t connected_at_ = 0;                      ///< number of its first message, or of a later one
+    std::array<std::uint16_t, shm_lane_entries> lines_{}; ///< that each message occupies
     std::array<std::uint32_t, shm_lane_entries> sequences_{}; ///< of each message
 };
 
@@ -124,12 +128,26 @@ public:
     {
         return lane_->entries[next_ % shm_lane_entries].turn.load(std::memory_order_acquire) == next_ + 1;
     }
+    /// Of what is in the lane now a lap is read before others have their turn, however fast the writer is.
+    void begin_turn() noexcept { turn_end_ = next_ + shm_lane_entries; }
+    bool ready_in_turn() const noexcept { return next_ != turn_end_ && ready(); }
     /// Another processor has just written the lines of the message that is ready: fetches the first ones in
     /// parallel.
     void prefetch() const noexcept;
     /// Reads the message that is ready. False: its description is invalid.
-    bool read(LocalRoad::Arrived& message) const noexcept;
-    void pop() noexcept { control_->lane_head.store(++next_, std::memory_order_release); }
+    bool read(LocalRoad::Arrived& message) noexcept;
+    void pop() noexcept
+    {
+        was_read_ = false;
+        control_->lane_head.store(++next_, std::memory_order_release);
+    }
+
+    /// pop(), and no more of that connection.
+    void reject(std::uint32_t connection) noexcept
+    {
+        control_->lane_rejected.store(connection, std::memory_order_relaxed);
+        pop(); // whoever sees it taken sees that
+    }
 
 private:
     ShmLaneMapping mapping_;
@@ -137,6 +155,8 @@ private:
     ShmControl* control_ = nullptr;
     ShmOrder order_;
     std::uint32_t next_ = 0;
+    std::uint32_t turn_end_ = 0;
+    bool was_read_ = false; ///< message number next_
 };
 
 } // namespace srd

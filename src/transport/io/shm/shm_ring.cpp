@@ -215,7 +215,7 @@ std::uint32_t ShmReceiver::open(const std::shared_ptr<ShmMapping>& segment, std:
         free = static_cast<std::uint32_t>(rings_.size());
         rings_.emplace_back();
         held_.reserve(rings_.size());
-        lanes_.reserve(rings_.size());
+        lanes_.reserve(rings_.size() + max_watched); // one that is watched and was rung is found twice
     }
     Ring& opened = rings_[free];
     opened = Ring{};
@@ -248,6 +248,7 @@ void ShmReceiver::close_ring(std::uint32_t doorbell) noexcept
         *place = watched_[--watched_count_];
     }
     pending_[doorbell / 64] &= ~(std::uint64_t{1} << doorbell % 64);
+    std::erase(lanes_, doorbell); // a faulty writer has taken a message back
     rings_[doorbell] = Ring{};
     --open_count_;
 }
@@ -305,10 +306,6 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
     std::size_t count = 0;
     const std::uint32_t begin = ring.next;
     ring.passed_over = false;
-    if (ring.lane.ready()) {
-        ring.lane.prefetch();
-        lanes_.push_back(doorbell);
-    }
     while (count < packets.size() && ring.packet_ready()) {
         const ShmEntry& entry = ring.entries[ring.next % shm_ring_entries];
         // Another processor has just written these cache lines: fetch them in parallel.
@@ -352,6 +349,12 @@ std::size_t ShmReceiver::read(std::uint32_t doorbell, std::span<RxPacket> packet
             ring.held = true;
             held_.push_back(doorbell);
         }
+    }
+    // After the packets: what was written before a farewell is found with it.
+    if (ring.lane.ready()) {
+        ring.lane.prefetch();
+        ring.lane.begin_turn();
+        lanes_.push_back(doorbell);
     }
     return count;
 }
@@ -451,7 +454,7 @@ const LocalRoad::Arrived* ShmReceiver::front_message() noexcept
 {
     while (!lanes_.empty()) {
         Ring& ring = rings_[lanes_.back()];
-        if (!ring.lane.ready()) {
+        if (!ring.lane.ready_in_turn()) {
             lanes_.pop_back();
             continue;
         }
@@ -466,15 +469,16 @@ const LocalRoad::Arrived* ShmReceiver::front_message() noexcept
     return nullptr;
 }
 
-void ShmReceiver::pop_message() noexcept
-{
-    rings_[lanes_.back()].lane.pop();
-}
-
 bool ShmReceiver::waiting() const noexcept
 {
-    if (any_pending_) {
-        return true;
+    for (std::size_t word = 0; any_pending_ && word < pending_.size(); ++word) {
+        for (std::uint64_t rest = pending_[word]; rest != 0; rest &= rest - 1) {
+            const std::size_t doorbell = word * 64 + static_cast<unsigned>(std::countr_zero(rest));
+            if (doorbell < rings_.size() && rings_[doorbell].segment != nullptr &&
+                rings_[doorbell].has_news()) {
+                return true;
+            }
+        }
     }
     for (std::size_t place = 0; place < watched_count_; ++place) {
         if (rings_[watched_[place]].has_news()) {

@@ -109,7 +109,8 @@ public:
 
     bool any_message() const noexcept { return !lanes_.empty(); }
     const LocalRoad::Arrived* front_message() noexcept;
-    void pop_message() noexcept;
+    void pop_message() noexcept { rings_[lanes_.back()].lane.pop(); }
+    void reject_message() noexcept { rings_[lanes_.back()].lane.reject(message_.connection); }
     void pass_over() noexcept
     {
         rings_[lanes_.back()].passed_over = any_passed_over_ = true;

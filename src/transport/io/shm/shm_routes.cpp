@@ -47,7 +47,12 @@ void ShmRoutes::send_proved(RouteId id, ShmMessage message, const ShmKey& key)
 void ShmRoutes::forget(RouteId id) noexcept
 {
     suspect(id);
-    if (Route* const route = find(id); route != nullptr) {
+    Route* const route = find(id);
+    if (route != nullptr && route->way.segment != nullptr &&
+        shm_owner_lives(route->way.segment->header().identity.token)) {
+        return; // it writes on, and messages do not come by another way
+    }
+    if (route != nullptr) {
         // The ring stays with the address: nothing proves that nobody reads there any more.
         route->way.segment = nullptr;
     }

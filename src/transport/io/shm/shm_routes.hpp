@@ -82,7 +82,7 @@ public:
                              std::span<const iovec> into) noexcept;
     /// PacketIo::revoke(): packets that were written but not copied must not be read any more.
     void revoke() noexcept;
-    /// The peer's process has gone.
+    /// The peer's process has gone, or so it is said.
     void forget(RouteId id) noexcept;
 
     /// Which ways have opened (same_host) and closed (network).

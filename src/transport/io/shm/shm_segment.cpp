@@ -280,6 +280,12 @@ ShmLane& ShmLaneMapping::lane() const noexcept
     return *std::launder(static_cast<ShmLane*>(base_));
 }
 
+bool shm_owner_lives(const ShmToken& token) noexcept
+{
+    ShmObject object;
+    return object.open(token) && !lock_file(object.file().get(), LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+}
+
 std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token)
 {
     ShmObject object;

@@ -85,6 +85,7 @@ struct ShmControl {
         cache_line) std::atomic<std::uint32_t> watched; ///< the reader polls this ring: no doorbell is needed
     std::atomic<std::uint32_t> copy;                    ///< the reader may not read the writer's memory
     std::atomic<std::uint32_t> lane_start; ///< by the writer: number of the message that a reader begins with
+    std::atomic<std::uint32_t> lane_rejected; ///< names the last connection of which messages were dropped
 };
 
 struct ShmHeader {
@@ -187,6 +188,10 @@ private:
     ShmKey key_{};
     SocketAddress owner_;
 };
+
+/// True if the segment's owner holds its lock. That nobody has its address may be a mistake, for a firewall
+/// may say so; this is none.
+bool shm_owner_lives(const ShmToken& token) noexcept;
 
 /// Maps a peer's segment. Null with errno, as ShmObject.
 std::shared_ptr<ShmMapping> open_shm_segment(const ShmToken& token);

@@ -2,12 +2,15 @@
 //
 // The two ends of a lane: messages of every length in order, what is full and what is free again, what the
 // writer learns of its reader, and what a faulty writer cannot do.
+#include <array>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <random>
 
 #include "io/shm/shm_lane.hpp"
 #include "io/shm/shm_segment.hpp"
+#include "support/alloc_guard.hpp"
 #include "support/catch.hpp"
 #include "support/io/shm_segments.hpp"
 
@@ -74,6 +77,22 @@ struct Lane {
     std::optional<ShmLaneWriter> writer;
     ShmLaneReader reader;
     std::deque<ShmLaneMapping> kept;
+};
+
+/// A writer of packets and messages, whose messages are empty.
+struct LaneWriter : RingWriter {
+    LaneWriter()
+    {
+        ShmLaneMapping own;
+        REQUIRE(own.map(segment.header().identity.token, sender.ring()));
+        lane.emplace(std::move(own), *segment.mapping(), sender.ring());
+        lane->offer();
+    }
+    bool write(std::uint32_t sequence)
+    {
+        return lane->send({.connection = 7, .sequence = sequence}, {}, 0) == LocalRoad::Sent::done;
+    }
+    std::optional<ShmLaneWriter> lane;
 };
 
 std::vector<std::byte> bytes_of(std::uint32_t sequence, std::size_t length)
@@ -165,6 +184,19 @@ TEST_CASE("shm lane: the writer learns what was taken, of this connection only")
     CHECK(lane.writer->all_taken());
 }
 
+TEST_CASE("shm lane: what the reader rejects was not delivered, and no more of its connection is written")
+{
+    Lane lane;
+    REQUIRE(lane.send(4) == LocalRoad::Sent::done);
+    lane.reader.reject(7);
+    CHECK(lane.writer->all_taken());
+    CHECK(lane.writer->taken(7, 4) == 4);
+    CHECK(lane.send(5) == LocalRoad::Sent::closed);
+    CHECK(lane.send(0, {}, 8) == LocalRoad::Sent::done);
+    lane.expect(0);
+    CHECK(lane.writer->taken(8, 0) == 1);
+}
+
 TEST_CASE("shm lane: the next reader begins with what is written for it")
 {
     Lane lane;
@@ -205,4 +237,124 @@ TEST_CASE("shm lane: a description that leaves the lane is refused, and a head t
     while (lane.send(1) == LocalRoad::Sent::done) {
     }
     CHECK(lane.send(1) == LocalRoad::Sent::full);
+}
+
+// -- Between others -----------------------------------------------------------------
+
+TEST_CASE("shm lane: a writer that is as fast as its reader does not keep it from everything else")
+{
+    RingReader reader;
+    LaneWriter fast;
+    LaneWriter other;
+    for (LaneWriter* const writer : {&other, &fast}) { // the last one found is read first
+        reader.open(*writer);
+        REQUIRE(writer->write(0));
+        reader.ring(*writer);
+    }
+    std::uint32_t written = 1;
+    for (int look = 0; look < 2; ++look) {
+        std::uint32_t taken = 0;
+        CHECK(reader.look().empty());
+        while (reader.receiver.front_message() != nullptr && taken < 1000) {
+            reader.receiver.pop_message();
+            ++taken;
+            REQUIRE(fast.write(written++));
+        }
+        CHECK(taken == shm_lane_entries + (look == 0 ? 1U : 0U)); // and the one of the other
+    }
+    CHECK(other.lane->all_taken());
+}
+
+TEST_CASE("shm lane: a message is new once, however often it has to wait")
+{
+    RingReader reader;
+    LaneWriter writer;
+    reader.open(writer);
+    REQUIRE(writer.write(0));
+    REQUIRE(writer.write(1));
+    reader.ring(writer);
+    for (int look = 0; look < 3; ++look) {
+        CHECK(reader.look().empty());
+        const LocalRoad::Arrived* const message = reader.receiver.front_message();
+        REQUIRE(message != nullptr);
+        CHECK(message->sequence == 0);
+        CHECK(message->is_new == (look == 0));
+        look < 2 ? reader.receiver.pass_over() : reader.receiver.pop_message();
+    }
+    const LocalRoad::Arrived* const next = reader.receiver.front_message();
+    REQUIRE(next != nullptr);
+    CHECK(next->sequence == 1);
+    CHECK(next->is_new);
+}
+
+TEST_CASE(
+    "shm lane: a message that a faulty writer takes back is not looked for where nobody writes any more")
+{
+    RingReader reader;
+    std::array<LaneWriter, 2> faulty;
+    LaneWriter other;
+    for (LaneWriter& writer : faulty) {
+        reader.open(writer);
+        REQUIRE(writer.write(0));
+        reader.ring(writer);
+    }
+    CHECK(reader.look().empty());
+    REQUIRE(reader.receiver.any_message());
+    for (LaneWriter& writer : faulty) {
+        ShmLaneMapping again;
+        REQUIRE(again.map(writer.segment.header().identity.token, writer.sender.ring()));
+        again.lane().entries[0].turn = 0;
+        writer.segment.header().closed = 1;
+    }
+    reader.open(other); // in the same burst, before the messages are taken: closes what is over
+    CHECK(reader.receiver.front_message() == nullptr);
+}
+
+TEST_CASE("shm lane: one that is watched, and was rung, is found without new memory")
+{
+    RingReader reader;
+    LaneWriter writer;
+    reader.open(writer);
+    reader.ring(writer);
+    CHECK(reader.look().empty()); // from now on it is watched
+    REQUIRE(writer.write(0));
+    reader.ring(writer);
+    std::array<RxPacket, 4> packets;
+    const auto before = sim::allocation_violations();
+    {
+        const sim::AllocationBan ban;
+        CHECK(reader.receiver.receive(packets, Time{}) == 0);
+    }
+    CHECK(sim::allocation_violations() == before);
+    REQUIRE(reader.receiver.front_message() != nullptr);
+    reader.receiver.pop_message();
+    CHECK(reader.receiver.front_message() == nullptr);
+    CHECK(writer.lane->all_taken());
+}
+
+TEST_CASE("shm lane: a message that has to wait keeps nobody awake, watched or not")
+{
+    RingReader reader;
+    std::array<LaneWriter, 9> writers; // one more than are watched
+    for (LaneWriter& writer : writers) {
+        reader.open(writer);
+        reader.ring(writer);
+    }
+    CHECK(reader.look().empty());
+    for (LaneWriter& writer : {std::ref(writers.front()), std::ref(writers.back())}) {
+        REQUIRE(writer.write(0));
+        reader.ring(writer);
+        CHECK(reader.receiver.waiting());
+        CHECK(reader.look().empty());
+        REQUIRE(reader.receiver.front_message() != nullptr);
+        reader.receiver.pass_over();
+        while (reader.receiver.front_message() != nullptr) {
+            reader.receiver.pass_over();
+        }
+        CHECK_FALSE(reader.receiver.waiting());
+        CHECK(reader.receiver.any_passed_over()); // but for a look now and then
+    }
+    REQUIRE(writers.back().push(1));
+    CHECK(reader.receiver.waiting());
+    CHECK(reader.look() == std::vector<std::int64_t>{1});
 }

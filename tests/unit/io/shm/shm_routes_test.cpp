@@ -3,6 +3,7 @@
 // How two endpoints find out that they are on one host (protocol.md, section 11), message by message.
 #include <functional>
 
+#include "support/io/shm_segments.hpp"
 #include "support/io/shm_talk.hpp"
 
 using namespace srd;
@@ -238,12 +239,29 @@ TEST_CASE("shm routes: an offer to one process is not taken by the answer of ano
     CHECK(two.a.notices().empty());
 }
 
+TEST_CASE("shm routes: who is said to have gone, and has its object, is read on")
+{
+    Two two;
+    ShmWay& way = two.open();
+    two.b->routes.forget(RouteId{1});
+    for (int i = 0; i < 1 << 15; ++i) {
+        REQUIRE(two.b->look().empty());
+    }
+    CHECK_FALSE(two.b->routes.receiver()->empty());
+    CHECK(two.write(way, 5));
+    CHECK(way.lane->send({.sequence = 6}, {}, 0) == LocalRoad::Sent::done);
+    CHECK(two.b->look() == Numbers{5});
+    REQUIRE(two.b->routes.receiver()->front_message() != nullptr);
+    CHECK(two.b->routes.receiver()->front_message()->sequence == 6);
+}
+
 TEST_CASE("shm routes: the rings of a process that has gone are closed, those of its heir are not")
 {
     Two two;
     two.open();
     ShmReceiver& rings = *two.b->routes.receiver();
     CHECK_FALSE(rings.empty());
+    REQUIRE(::unlink(path_of(two.a.token).c_str()) == 0); // as when it was killed, and others clean up
     two.b->routes.forget(RouteId{1});
     for (int i = 0; i < 1 << 15; ++i) {
         REQUIRE(two.b->look().empty());
@@ -289,6 +307,7 @@ TEST_CASE("shm routes: a peer's memory is read while its segment is known, and n
     CHECK(two.a.routes.epoch() == epoch + 1);
     CHECK(read(epoch) == ProcessMemory::Read::changed);
     CHECK(read(epoch + 1) == ProcessMemory::Read::done);
+    REQUIRE(::unlink(path_of(two.a.token).c_str()) == 0);
     two.b->routes.forget(RouteId{1});
     CHECK(read(epoch + 1) == ProcessMemory::Read::changed);
     CHECK(two.b->routes.read(RouteId{77}, epoch + 1, {&there, 1}, {&here, 1}) ==

@@ -291,6 +291,9 @@ TEST_CASE("shm wire: silence closes a way until it is proved, and the end of a p
     const std::uint32_t epoch = two.b.io->caps().memory->epoch();
     CHECK(memory.read(two.b.route, epoch, {&there, 1}, {&here, 1}) == ProcessMemory::Read::done);
     two.now += milliseconds(5);
+    for (const std::string& object : mapped_objects()) { // as when b was killed, and others clean up
+        REQUIRE(::unlink(object.c_str()) == 0);
+    }
     two.a.wire->news.push_back({two.b.route, Kind::process_gone});
     CHECK(two.a.notices(two.now) == std::vector{Kind::process_gone});
     CHECK(two.a.notices(two.now) == std::vector{Kind::network});
