@@ -19,11 +19,12 @@ namespace srd {
 inline constexpr std::size_t rx_burst_size = 64;
 /// A pass takes in no more than this, so that acknowledgements, built at its end, are not late.
 inline constexpr std::size_t rx_burst_bytes = 512U << 10;
-/// Of so many bursts when a timer is due.
-inline constexpr int max_rx_bursts = 8;
 inline constexpr std::size_t tx_burst_size = 128;
 /// Of so many bursts in a pass: then what has come is looked at again.
 inline constexpr int max_tx_bursts = 4;
+/// What has come is taken in as far as this when a timer is due: as much as a pass may send. Where many
+/// endpoints were polled late, and each sent more than it took in, sockets would overflow for good.
+inline constexpr std::size_t max_rx_packets = max_tx_bursts * tx_burst_size;
 
 /// Room for a burst, not cleared first: clearing these arrays would cost a pass with
 /// one packet, or none, more than everything else it does. Who fills a burst sets every member.
@@ -165,9 +166,9 @@ private:
     /// socket; repeating it then makes the next pass later still.
     void serve_timers()
     {
-        for (int burst = 1;
-             received_ == packets_.size() && engine_.next_timeout() <= now_ && burst < max_rx_bursts;
-             ++burst) {
+        for (std::size_t taken = received_;
+             received_ == packets_.size() && engine_.next_timeout() <= now_ && taken < max_rx_packets;
+             taken += received_) {
             take_packets();
             finish_packets();
         }
@@ -187,11 +188,12 @@ private:
         const std::span<RouteNotice> notices = notice_memory.items();
         const std::size_t noticed = io_.poll_notices(notices, now_);
         if (noticed != 0) {
-            int burst = 0;
+            std::size_t taken = 0;
             do {
                 take_packets();
                 finish_packets();
-            } while (received_ == packets_.size() && ++burst < max_rx_bursts);
+                taken += received_;
+            } while (received_ == packets_.size() && taken < max_rx_packets);
             for (const RouteNotice& notice : notices.first(noticed)) {
                 engine_.on_route_notice(notice, io_.route_mtu(notice.route), now_);
             }

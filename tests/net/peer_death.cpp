@@ -84,6 +84,7 @@ struct Node {
         hints->caps = FI_MSG;
         hints->ep_attr->type = FI_EP_RDM;
         hints->domain_attr->mr_mode = 0;
+        hints->tx_attr->op_flags = FI_COMPLETION | FI_TRANSMIT_COMPLETE; // not done before the peer has it
         const char* provider = std::getenv("FI_PROVIDER");
         hints->fabric_attr->prov_name = strdup(provider != nullptr ? provider : "srd");
         check(fi_getinfo(FI_VERSION(1, 17), nullptr, nullptr, 0, hints, &info), "fi_getinfo");

@@ -9,11 +9,12 @@ namespace srd {
 
 // -- Sending ----------------------------------------------------------------------
 
-/// Operations that wait for one with a fence before them wait here, too.
+/// Nobody says of a message in memory that its reader has taken it over. Operations that wait for one with a
+/// fence before them wait here, too.
 bool LocalMessages::is_open_to(const Peer& peer, const Operation& operation) const noexcept
 {
     return peer.route.same_host() && peer.handshake.confirmed() && operation.kind == OperationKind::message &&
-           operation.level != CompletionLevel::delivery && !operation.fence &&
+           operation.level <= CompletionLevel::inject && !operation.fence &&
            operation.iov.size() <= max_iov && !s_.closing && !peer.connection.queue.any_waiting();
 }
 

@@ -31,6 +31,7 @@ struct World : EnginePair {
         const iovec piece{const_cast<std::byte*>(bytes.data()), bytes.size()};
         Operation operation;
         operation.peer = a.peer;
+        operation.level = CompletionLevel::inject;
         operation.iov = {&piece, 1};
         return a.engine.send_local(operation);
     }

@@ -95,7 +95,7 @@ private:
         FileDescriptor connection;
         SocketAddress asker;
         const LivenessResponder* endpoint;
-        std::uint32_t passes; ///< of the endpoint, when it was asked
+        std::uint32_t drains; ///< of the endpoint, when it was asked
     };
 
     void run()
@@ -133,7 +133,7 @@ private:
                     static_cast<ssize_t>(request.size()) &&
                 request == liveness_request) {
                 asked_.push_back({std::move(connection), asker, &endpoint,
-                                  endpoint.passes_.load(std::memory_order_relaxed)});
+                                  endpoint.drains_.load(std::memory_order_relaxed)});
             } else {
                 const linger reset{1, 0}; // and nothing stays of it
                 (void)::setsockopt(connection.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
@@ -169,7 +169,7 @@ private:
     void answer() noexcept
     {
         for (const Question& question : asked_) {
-            const bool reads = question.endpoint->passes_.load(std::memory_order_relaxed) != question.passes;
+            const bool reads = question.endpoint->drains_.load(std::memory_order_relaxed) != question.drains;
             const LivenessReply reply = reads ? LivenessReply::reads : LivenessReply::busy;
             // If it does not go, the peer has gone.
             (void)::send(question.connection.get(), &reply, sizeof(reply), MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -37,10 +37,11 @@ public:
     LivenessResponder(const LivenessResponder&) = delete;
     LivenessResponder& operator=(const LivenessResponder&) = delete;
 
-    /// The endpoint has looked for packets. One thread at a time.
-    void on_pass() noexcept
+    /// The endpoint has read everything that had come. Whoever reads, and has always more to read, is busy:
+    /// what is missed may lie there, or have found no room. One thread at a time.
+    void on_drained() noexcept
     {
-        passes_.store(passes_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        drains_.store(drains_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     }
 
     /// In a child of fork(), which has no such thread: later objects start another one.
@@ -50,7 +51,7 @@ private:
     class Thread;
 
     FileDescriptor listener_;
-    std::atomic<std::uint32_t> passes_{0};
+    std::atomic<std::uint32_t> drains_{0};
     std::shared_ptr<Thread> thread_;
 };
 

@@ -324,6 +324,9 @@ std::size_t UdpIo::rx_burst(std::span<RxPacket> packets, Time now)
 {
     bool socket_error = false;
     const std::size_t count = receiver_->rx_burst(packets, now, socket_error);
+    if (responder_ && receiver_->drained_at() == now) {
+        responder_->on_drained();
+    }
     if (socket_error) [[unlikely]] {
         transmitter_->collect_errors(main_);
     }
@@ -332,9 +335,6 @@ std::size_t UdpIo::rx_burst(std::span<RxPacket> packets, Time now)
 
 std::size_t UdpIo::poll_notices(std::span<RouteNotice> notices, Time now)
 {
-    if (responder_) {
-        responder_->on_pass();
-    }
     liveness_->poll(notices_, now);
     if (const RouteId route = routes_->review_mtu(now); route != no_id<RouteId>) [[unlikely]] {
         notices_.push(route, RouteNotice::Kind::mtu_changed);

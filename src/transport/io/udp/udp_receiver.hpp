@@ -44,6 +44,8 @@ public:
     /// As PacketIo::rx_burst. `socket_error` becomes true if the kernel reported an asynchronous error
     /// (read the error queue).
     std::size_t rx_burst(std::span<RxPacket> packets, Time now, bool& socket_error);
+    /// The socket was last seen empty then.
+    Time drained_at() const noexcept { return drained_at_; }
     void rx_release() noexcept { held_ = false; }
     /// True if received packets wait to be handed out.
     bool holding() const noexcept { return next_ < filled_; }
@@ -84,7 +86,7 @@ private:
     std::size_t next_ = 0;    // the buffer to hand out from
     bool held_ = false;       // packets are handed out and not released
     std::uint32_t drops_seen_ = 0;
-    Time drained_at_{}; // the socket was last seen empty: what comes now arrived later
+    Time drained_at_{}; // what comes now arrived later
 };
 
 } // namespace srd

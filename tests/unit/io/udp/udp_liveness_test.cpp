@@ -29,6 +29,21 @@
 using namespace srd;
 using namespace srd::test;
 
+namespace {
+
+/// Takes a little of what has come. False: there was nothing.
+bool look(PacketIo& io)
+{
+    std::array<RxPacket, 4> packets;
+    if (io.rx_burst(packets, clock_now()) == 0) {
+        return false;
+    }
+    io.rx_release();
+    return true;
+}
+
+} // namespace
+
 TEST_CASE("udp: a TCP port in use costs the liveness answer, not the endpoint")
 {
     SocketAddress address = make_address("127.0.0.1");
@@ -111,15 +126,18 @@ TEST_CASE("udp: a process says whether it reads what comes for it; a stopped one
 {
     const Shared<SocketAddress> address;
     const Shared<std::atomic<bool>> reading;
+    const Shared<std::atomic<bool>> flooded;
     Signpost known;
     Child child([&]() -> int {
         const auto opened = open_udp(make_address("127.0.0.1"));
         *address = opened->io->local_address();
+        const FileDescriptor stranger(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
         known.tell();
-        std::array<RouteNotice, 4> notices;
         for (;;) {
-            if (*reading) {
-                opened->io->poll_notices(notices, clock_now());
+            for (int i = 0; *flooded && i < 100; ++i) {
+                static_cast<void>(::sendto(stranger.get(), "?", 1, 0, address->get(), address->size()));
+            }
+            while (*reading && look(*opened->io) && !*flooded) {
             }
             ::usleep(1000);
         }
@@ -148,6 +166,12 @@ TEST_CASE("udp: a process says whether it reads what comes for it; a stopped one
     CHECK(says(RouteNotice::Kind::process_busy));
     *reading = true;
     CHECK(says(RouteNotice::Kind::process_reads));
+    // It reads, and what it lacks may lie among what it has not come to, or have found no room there.
+    *flooded = true;
+    ::usleep(600'000);
+    CHECK(says(RouteNotice::Kind::process_busy));
+    *flooded = false;
+    ::usleep(1'100'000);
     child.signal(SIGSTOP);
     CHECK_FALSE(says(RouteNotice::Kind::process_reads));
     ::usleep(600'000); // that question makes room for the next one
@@ -209,10 +233,9 @@ private:
         const auto opened = open_udp(make_address("127.0.0.1"));
         state_->address = opened->io->local_address();
         known_.tell();
-        std::array<RouteNotice, 4> notices;
         for (;;) {
             if (state_->reading) {
-                opened->io->poll_notices(notices, clock_now());
+                look(*opened->io);
             }
             if (state_->starve && !state_->starved) {
                 take_descriptors();
