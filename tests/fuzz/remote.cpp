@@ -366,6 +366,9 @@ void Remote::send(Victim& victim, bool tamper)
     if (made_count_ <= packets.size() && victim.dropped() - dropped < bad) {
         fail("a packet is taken that nobody with a key has sent, or a second time");
     }
+    if (made_count_ > packets.size()) {
+        sealed_.clear(); // has not arrived, so that to repeat it would be to send it
+    }
     made_count_ = 0;
 }
 

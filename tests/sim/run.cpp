@@ -165,8 +165,27 @@ void World::end_process(std::uint32_t host, ProcessState afterwards)
     died_at_[host] = std::min(died_at_[host], clock_.now());
 }
 
+/// It cannot happen to a process that has ended.
+bool concerns_process(Fault::Kind kind) noexcept
+{
+    switch (kind) {
+    case Fault::Kind::host_close:
+    case Fault::Kind::false_news:
+    case Fault::Kind::mtu:
+    case Fault::Kind::black_hole:
+    case Fault::Kind::stranger:
+    case Fault::Kind::remove_peer:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void World::apply(const Fault& fault)
 {
+    if (concerns_process(fault.kind) && !hosts_[fault.a]->running()) {
+        return;
+    }
     switch (fault.kind) {
     case Fault::Kind::spine_down:
         return net_.set_spine_down(fault.a, true);
