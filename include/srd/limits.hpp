@@ -29,7 +29,7 @@ struct Limits {
     std::uint32_t max_routes = 1U << 20;        ///< addresses that the backend can have resolved
     std::uint32_t max_packet = max_udp_payload; ///< largest packet the backend can carry, bytes
     std::uint32_t tx_slots = 16384;             ///< sequenced packets in flight over all peers
-    std::uint32_t tx_messages = 32768;          ///< submitted operations not yet complete; at least 128
+    std::uint32_t tx_messages = 32768;          ///< submitted operations not yet complete; 128 .. 65535
     std::uint32_t tx_descs = 1024;      ///< packets handed out between poll_transmit() and on_tx_done()
     std::uint32_t rx_messages = 131072; ///< unexpected, reordered and incomplete messages; at least 256
     std::size_t unexpected_bytes = 128U << 20; ///< payload bytes of unexpected and reordered messages
