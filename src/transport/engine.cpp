@@ -10,6 +10,12 @@ namespace srd {
 
 namespace {
 
+/// Peers to which a pass repeats something because they are silent. The others have their turn in the next
+/// passes, which come soon because each is short. Where a hundred endpoints are polled by one thread, or by
+/// processes that share a processor, everybody seems silent to everybody: if a pass repeated all that is due,
+/// each would take the longer, what it has no time to read would be dropped, and that would go on for ever.
+constexpr unsigned max_repeating = 2;
+
 std::uint64_t effective_grant_budget(const IoCaps& caps, const Tuning& tuning)
 {
     // What we invite must fit where it lands before we look: half of the
@@ -221,7 +227,19 @@ bool Engine::poll_event(Event& event)
 
 void Engine::on_timeout(Time now)
 {
-    shared_.peers.expire(now, [&](std::uint32_t peer) { on_peer_timeout(peer, now); });
+    unsigned repeating = 0;
+    shared_.peers.expire(now, [&](std::uint32_t index) {
+        Peer& peer = shared_.peers[index];
+        if (peer.repeats(now) && ++repeating > max_repeating) {
+            // An acknowledgement is no repetition, and others wait for it.
+            if (peer.connection.receiver.on_timeout(now)) {
+                shared_.peers.activate(index);
+            }
+            shared_.peers.postpone(index, now + TimingWheel::resolution);
+            return;
+        }
+        on_peer_timeout(index, now);
+    });
     check();
 }
 

@@ -106,6 +106,11 @@ struct Peer {
             connection.fragmentation.on_mtu_fallen(connection.window.next());
         }
     }
+    /// A timer asks for a repetition: of a packet, or of an introduction.
+    bool repeats(Time now) const noexcept
+    {
+        return connection.recovery.probe_due(now) || handshake.next_timeout() <= now;
+    }
     /// When a timer of one of the parts is due.
     Time deadline() const noexcept
     {

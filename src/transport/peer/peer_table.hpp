@@ -115,6 +115,12 @@ public:
             wheel_.arm(peer, deadline);
         }
     }
+    /// What is due has to wait until `at`.
+    void postpone(std::uint32_t peer, Time at) noexcept
+    {
+        peers_[peer].armed_at_ = at;
+        wheel_.arm(peer, at);
+    }
     Time next_timeout() const noexcept { return wheel_.next(); }
     /// Calls `fire(peer)` for every peer whose timer has come.
     template <typename Fire>
