@@ -55,7 +55,8 @@ TEST_CASE("crowd: a pass repeats little, so that the next one comes soon, and ev
     const iovec piece{&byte, 1};
     for (std::uint32_t i = 0; i < crowd; ++i) {
         Operation operation;
-        operation.peer = engine.open_peer({.id = RouteId{i}, .mtu = 1472}, now);
+        operation.peer =
+            engine.open_peer({.id = RouteId{i}, .address = io.local_address().bytes(), .mtu = 1472}, now);
         operation.iov = {&piece, 1};
         REQUIRE(engine.submit(operation, now) == Status::ok);
     }
