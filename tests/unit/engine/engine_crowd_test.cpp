@@ -53,10 +53,14 @@ TEST_CASE("crowd: a pass repeats little, so that the next one comes soon, and ev
     Time now{std::chrono::hours(1)};
     std::byte byte{};
     const iovec piece{&byte, 1};
+    std::vector<SocketAddress> addresses;
+    for (std::uint32_t i = 0; i < crowd; ++i) {
+        addresses.push_back(SocketAddress::of_ipv4(INADDR_LOOPBACK, static_cast<std::uint16_t>(2 + i)));
+    }
     for (std::uint32_t i = 0; i < crowd; ++i) {
         Operation operation;
         operation.peer =
-            engine.open_peer({.id = RouteId{i}, .address = io.local_address().bytes(), .mtu = 1472}, now);
+            engine.open_peer({.id = RouteId{i}, .address = addresses[i].bytes(), .mtu = {1472}}, now);
         operation.iov = {&piece, 1};
         REQUIRE(engine.submit(operation, now) == Status::ok);
     }
