@@ -65,7 +65,7 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
       framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
       watch_(shared_, lifecycle_), search_(shared_), local_(shared_, placement_, lifecycle_, watch_),
-      submission_(shared_, framing_, initiator_, lifecycle_, local_), acks_(shared_),
+      submission_(shared_, framing_, initiator_, lifecycle_), acks_(shared_),
       transmit_(shared_, framing_, limits.tx_descs),
       inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_, search_,
                local_)
@@ -228,28 +228,24 @@ bool Engine::poll_event(Event& event)
 void Engine::on_timeout(Time now)
 {
     unsigned repeating = 0;
-    shared_.peers.expire(now, [&](std::uint32_t index) {
-        Peer& peer = shared_.peers[index];
-        if (peer.repeats(now) && ++repeating > max_repeating) {
-            // An acknowledgement is no repetition, and others wait for it.
-            if (peer.connection.receiver.on_timeout(now)) {
-                shared_.peers.activate(index);
-            }
-            shared_.peers.postpone(index, now + TimingWheel::resolution);
-            return;
-        }
-        on_peer_timeout(index, now);
+    shared_.peers.expire(now, [&](std::uint32_t peer) {
+        const bool may_repeat = !shared_.peers[peer].repeats(now) || ++repeating <= max_repeating;
+        on_peer_timeout(peer, may_repeat, now);
     });
     check();
 }
 
-void Engine::on_peer_timeout(std::uint32_t peer, Time now)
+void Engine::on_peer_timeout(std::uint32_t peer, bool may_repeat, Time now)
 {
     if (!lifecycle_.on_timeout(peer, now)) {
         return;
     }
     if (shared_.peers[peer].connection.receiver.on_timeout(now)) {
-        shared_.peers.activate(peer);
+        shared_.peers.activate(peer); // an acknowledgement is no repetition, and others wait for it
+    }
+    if (!may_repeat) {
+        shared_.peers.postpone(peer, now + TimingWheel::resolution);
+        return;
     }
     if (shared_.peers[peer].handshake.on_timeout(now)) {
         shared_.peers.activate(peer);
@@ -304,9 +300,16 @@ bool Engine::idle(Time now) const noexcept
            shared_.questions.empty() && shared_.peers.next_timeout() > now;
 }
 
-bool Engine::take_awaits_readers() noexcept
+bool Engine::all_read() const noexcept
 {
-    return std::exchange(shared_.awaits_readers, false);
+    return shared_.caps.local == nullptr || shared_.caps.local->all_taken();
+}
+
+Time Engine::next_look(Time now) noexcept
+{
+    constexpr Duration interval = std::chrono::milliseconds(1);
+    const bool passed_over = shared_.caps.local != nullptr && shared_.caps.local->any_passed_over();
+    return std::exchange(shared_.awaits_readers, false) || passed_over ? now + interval : time_never;
 }
 
 Time Engine::next_timeout() const noexcept
@@ -318,8 +321,7 @@ Time Engine::next_timeout() const noexcept
 
 bool Engine::drained() const noexcept
 {
-    return shared_.packets.in_use() == 0 && shared_.outgoing.drained() &&
-           (shared_.caps.local == nullptr || shared_.caps.local->all_taken());
+    return shared_.packets.in_use() == 0 && shared_.outgoing.drained() && all_read();
 }
 
 void Engine::close(Time now)

@@ -173,11 +173,12 @@ public:
     bool idle(Time now) const noexcept;
     /// When on_timeout() is next needed; time_never if nothing is pending.
     Time next_timeout() const noexcept;
-    /// Since the last call something could not go, because a peer has not taken what it has in memory
-    /// (LocalRoad). Nothing but a look tells that it has, so whoever sleeps makes a pass every
-    /// reader_interval.
-    bool take_awaits_readers() noexcept;
-    static constexpr Duration reader_interval = std::chrono::milliseconds(1);
+    /// When whoever goes to sleep makes a pass all the same, because nothing will wake him: since the last
+    /// call something could not go before a peer takes what it has in memory (LocalRoad), or a message in
+    /// memory waits here for its turn or for room. time_never: he need not.
+    Time next_look(Time now) noexcept;
+    /// Peers on this host have taken every message in memory. Until then look_for_readers() goes on.
+    bool all_read() const noexcept;
 
     // -- Closing ----------------------------------------------------------
 
@@ -195,7 +196,7 @@ public:
     void check_invariants() const;
 
 private:
-    void on_peer_timeout(std::uint32_t peer, Time now);
+    void on_peer_timeout(std::uint32_t peer, bool may_repeat, Time now);
     /// In debug builds, after every entry: check_invariants(). Where there is much to look at, after so many
     /// entries that it costs each about as much.
     void check() const;

@@ -47,6 +47,13 @@ struct Shared {
         }
         return !missing();
     }
+    /// The peer may be sent one more message.
+    bool message_window_open(std::uint32_t peer) noexcept
+    {
+        const SendQueue& queue = peers[peer].connection.queue;
+        return !queue.message_window_full() ||
+               delivered_before(peer, queue.message_next() - message_window + 1);
+    }
 
     const IoCaps caps;
     const Tuning tuning;

@@ -266,16 +266,8 @@ bool ProgressUnit::arm_sleep(Time& deadline) noexcept
     if (!io_->arm_wait()) {
         return false;
     }
-    const bool has_unread = io_->caps().local != nullptr && !io_->caps().local->all_taken();
-    const Time look = receive_.awaits_senders() || has_unread ? next_look_ : time_never;
-    Time timeout = std::min(engine_->next_timeout(), look);
-    if (const LocalRoad* const local = io_->caps().local; local != nullptr && local->any_passed_over()) {
-        // There was no memory for it, or what comes before it is under way.
-        timeout = std::min(timeout, clock_now() + std::chrono::milliseconds(1));
-    }
-    if (engine_->take_awaits_readers()) {
-        timeout = std::min(timeout, clock_now() + Engine::reader_interval);
-    }
+    const Time look = receive_.awaits_senders() || !engine_->all_read() ? next_look_ : time_never;
+    const Time timeout = std::min({engine_->next_timeout(), engine_->next_look(clock_now()), look});
     asleep_until_ = sleepers_ == 0 ? timeout : std::min(asleep_until_, timeout);
     ++sleepers_;
     deadline = std::min(deadline, timeout);

@@ -86,6 +86,7 @@ ssize_t Transmit::begin(Operation& operation, const Request& request, const Comp
 
 ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitRecord& record) noexcept
 {
+    record.wants_completion = !record.silent && bindings_.transmit_wants_entry(request.flags);
     // A silent operation that nobody counts needs no event: nothing could be done with it.
     std::uint32_t index = no_index;
     const bool unheard = record.silent && record.counted_by.nobody();
@@ -99,10 +100,7 @@ ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitR
     Engine& engine = unit_.engine();
     switch (engine.send_local(operation)) {
     case LocalRoad::Sent::done:
-        if (!record.silent && bindings_.transmit_wants_entry(request.flags)) {
-            bindings_.transmit_queue()->write({.context = record.context, .flags = record.flags});
-        }
-        record.counted_by.succeeded();
+        report_done(record);
         if ((request.flags & FI_MORE) == 0 && engine.transmit_due()) [[unlikely]] {
             unit_.flush(); // what was posted before with FI_MORE may be in a packet
         }
@@ -119,7 +117,6 @@ ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitR
             unit_.pass(clock_now());
             return -FI_EAGAIN;
         }
-        record.wants_completion = !record.silent && bindings_.transmit_wants_entry(request.flags);
         (*records_)[index] = record;
     }
     operation.cookie = index;
@@ -220,15 +217,20 @@ void Transmit::on_send_done(const Event& event) noexcept
     const TransmitRecord record = (*records_)[index];
     records_->release(index);
     if (event.cause == Cause::none) [[likely]] {
-        if (record.wants_completion) {
-            bindings_.transmit_queue()->write({.context = record.context, .flags = record.flags});
-        }
-        record.counted_by.succeeded();
+        report_done(record);
         return;
     }
     const RouteId route = unit_.engine().peer_route(event.peer);
     peers_.failed(route, event.cause);
     report_failed(record, error_of(event.cause), event.cause, route);
+}
+
+void Transmit::report_done(const TransmitRecord& record) noexcept
+{
+    if (record.wants_completion) {
+        bindings_.transmit_queue()->write({.context = record.context, .flags = record.flags});
+    }
+    record.counted_by.succeeded();
 }
 
 void Transmit::report_failed(const TransmitRecord& record, int error, Cause cause, RouteId route) noexcept

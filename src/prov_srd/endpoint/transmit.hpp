@@ -76,6 +76,7 @@ private:
     ssize_t submit(Operation& operation, const Request& request, TransmitRecord& record) noexcept
         SRD_REQUIRES(endpoint_lock);
     ssize_t not_submitted(const Operation& operation, Status status) noexcept SRD_REQUIRES(endpoint_lock);
+    void report_done(const TransmitRecord& record) noexcept SRD_REQUIRES(endpoint_lock);
     void report_failed(const TransmitRecord& record, int error, Cause cause, RouteId route) noexcept
         SRD_REQUIRES(endpoint_lock);
 

@@ -30,7 +30,7 @@ LocalRoad::Sent LocalMessages::send(const Operation& operation)
         return LocalRoad::Sent::closed;
     }
     SendQueue& queue = peer.connection.queue;
-    if (queue.message_window_full() && !move_window(index)) {
+    if (!s_.message_window_open(index)) {
         s_.count.tx_again.add();
         return LocalRoad::Sent::full;
     }
@@ -52,11 +52,6 @@ LocalRoad::Sent LocalMessages::send(const Operation& operation)
         s_.count.tx_again.add();
     }
     return sent;
-}
-
-bool LocalMessages::move_window(std::uint32_t index)
-{
-    return s_.delivered_before(index, s_.peers[index].connection.queue.message_next() - message_window + 1);
 }
 
 void LocalMessages::look_for_readers(Time now)

@@ -37,8 +37,6 @@ public:
 
     /// Engine::send_local has the contract.
     LocalRoad::Sent send(const Operation& operation);
-    /// What the peer has taken from memory counts as delivered. True if it may be sent one more message.
-    bool move_window(std::uint32_t peer);
     /// The next message in memory whose turn it is.
     bool poll(Event& event, Time now);
     /// Peers that do not read what was written for them may have gone.

@@ -60,7 +60,7 @@ Status Submission::submit(const Operation& operation, Time now)
     }
     Peer& peer = s_.peers[index];
     SendQueue& queue = peer.connection.queue;
-    if (is_numbered(operation) && queue.message_window_full() && !local_.move_window(index)) {
+    if (is_numbered(operation) && !s_.message_window_open(index)) {
         s_.count.tx_again.add();
         return Status::again;
     }

@@ -9,7 +9,6 @@
 #include <srd/status.hpp>
 #include <srd/time.hpp>
 
-#include "local/local_messages.hpp"
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
 #include "receive/frame_result.hpp"
@@ -21,9 +20,8 @@ namespace srd {
 
 class Submission {
 public:
-    Submission(Shared& shared, Framing& framing, RmaInitiator& initiator, PeerLifecycle& lifecycle,
-               LocalMessages& local) noexcept
-        : s_(shared), framing_(framing), initiator_(initiator), lifecycle_(lifecycle), local_(local)
+    Submission(Shared& shared, Framing& framing, RmaInitiator& initiator, PeerLifecycle& lifecycle) noexcept
+        : s_(shared), framing_(framing), initiator_(initiator), lifecycle_(lifecycle)
     {
     }
 
@@ -48,7 +46,6 @@ private:
     Framing& framing_;
     RmaInitiator& initiator_;
     PeerLifecycle& lifecycle_;
-    LocalMessages& local_;
     bool transmit_due_ = false;
 };
 

@@ -210,12 +210,10 @@ void SimHost::pass()
     }
     const Time wanted_by_io = io_->next_due();
     Time next = std::min(wanted_by_app, wanted_by_io);
-    if (options_.io.near > 0 && !io_->local_road().all_taken()) {
+    if (!engine_->all_read()) {
         next = std::min(next, next_look_);
     }
-    if (engine_->take_awaits_readers()) {
-        next = std::min(next, now() + Engine::reader_interval);
-    }
+    next = std::min(next, engine_->next_look(now()));
     if (worked) {
         next = now();
         barren_passes_ = 0;

@@ -86,7 +86,7 @@ TEST_CASE(
     world.run(10);
     CHECK(world.a.done.empty());
     CHECK(world.b.remote_writes == 0);
-    CHECK(world.a.engine.take_awaits_readers()); // or a sleeper would sleep on
+    CHECK(world.a.engine.next_look(world.now) != time_never); // or a sleeper would sleep on
 
     world.b.io.local.readable = true;
     world.run(10);
@@ -96,9 +96,9 @@ TEST_CASE(
     world.run();
     REQUIRE(world.a.done.size() == 1);
     CHECK(world.a.done.front().cause == Cause::none);
-    (void)world.a.engine.take_awaits_readers();
+    (void)world.a.engine.next_look(world.now);
     world.run(10);
-    CHECK_FALSE(world.a.engine.take_awaits_readers());
+    CHECK(world.a.engine.next_look(world.now) == time_never);
 }
 
 TEST_CASE("local: who finds the memory full does not sleep on when there is room again")
@@ -106,8 +106,8 @@ TEST_CASE("local: who finds the memory full does not sleep on when there is room
     World world;
     world.a.io.local.answer = LocalRoad::Sent::full;
     CHECK(world.write(world.message) == LocalRoad::Sent::full);
-    CHECK(world.a.engine.take_awaits_readers());
-    CHECK_FALSE(world.a.engine.take_awaits_readers());
+    CHECK(world.a.engine.next_look(world.now) != time_never);
+    CHECK(world.a.engine.next_look(world.now) == time_never);
 }
 
 TEST_CASE(

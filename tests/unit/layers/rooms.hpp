@@ -117,7 +117,7 @@ inline std::vector<Room> engine_rooms()
         {lifecycle, {base, operation, receive, shared, placement}},
         {watch, {base, operation, shared, lifecycle}},
         {local, {base, local_road, operation, shared, placement, lifecycle, watch}},
-        {submission, {base, operation, receive, shared, initiator, framing, lifecycle, local}},
+        {submission, {base, operation, receive, shared, initiator, framing, lifecycle}},
         {path_search, {base, operation, receive, shared}},
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, shared, framing, lifecycle}},
