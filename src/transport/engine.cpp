@@ -319,9 +319,9 @@ Time Engine::next_timeout() const noexcept
 
 // -- Closing and inspection -------------------------------------------------------------------
 
-bool Engine::drained() const noexcept
+bool Engine::all_acknowledged() const noexcept
 {
-    return shared_.packets.in_use() == 0 && shared_.outgoing.drained() && all_read();
+    return shared_.packets.in_use() == 0 && shared_.outgoing.drained();
 }
 
 void Engine::close(Time now)

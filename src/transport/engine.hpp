@@ -182,8 +182,10 @@ public:
 
     // -- Closing ----------------------------------------------------------
 
-    /// True when every submitted message is acknowledged and nothing waits to be sent.
-    bool drained() const noexcept;
+    /// True when every packet of a submitted operation is acknowledged, and none waits to be sent.
+    bool all_acknowledged() const noexcept;
+    /// That, and peers on this host have taken every message in memory.
+    bool drained() const noexcept { return all_acknowledged() && all_read(); }
     /// Tells every peer that this endpoint goes away. Everything outstanding fails with
     /// Cause::removed; poll_event() and poll_transmit() until they are dry, then destroy.
     void close(Time now);

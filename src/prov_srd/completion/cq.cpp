@@ -107,7 +107,6 @@ int error_of(Cause cause) noexcept
 CompletionQueue::CompletionQueue(Domain& owner, const fi_cq_attr& attr, std::size_t entry_size_bytes,
                                  void* context)
     : domain(owner), entry_size(entry_size_bytes), wait_obj(attr.wait_obj), group(owner.progress),
-      lock(owner.progress.is_shared_by_threads()),
       completions_(std::bit_ceil(std::max(attr.size, default_size))), errors_(64)
 {
     fid.fid.fclass = FI_CLASS_CQ;

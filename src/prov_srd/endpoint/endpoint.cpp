@@ -53,9 +53,8 @@ Endpoint::Endpoint(Domain& owner, const fi_info& info, std::shared_ptr<JobKeys> 
                    .tx_flags = info.tx_attr != nullptr ? info.tx_attr->op_flags : 0,
                    .rx_flags = info.rx_attr != nullptr ? info.rx_attr->op_flags : 0},
       domain(owner), options_(info), job_keys_(std::move(keys)), wanted_address_(choose_address(owner, info)),
-      unit_(owner.progress.is_shared_by_threads(), transmit_, receive_, target_, peers_),
-      peers_(unit_, bindings_), bindings_(owner, unit_, peers_, options_.caps()),
-      reports_(fid.fid, bindings_, peers_, options_.caps()),
+      unit_(owner.progress, transmit_, receive_, target_, peers_), peers_(unit_, bindings_),
+      bindings_(owner, unit_, peers_, options_.caps()), reports_(fid.fid, bindings_, peers_, options_.caps()),
       transmit_(unit_, options_, bindings_, peers_, reports_, deferred_queue(owner), *this),
       receive_(unit_, options_, bindings_, peers_, reports_, deferred_queue(owner), *this),
       target_(unit_, owner.memory_regions, bindings_, peers_, reports_), fork_watch_(unit_)

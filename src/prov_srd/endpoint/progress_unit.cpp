@@ -17,12 +17,14 @@
 #include "objects/domain.hpp"
 #include "progress.hpp"
 #include "progress/clock.hpp"
+#include "progress/domain_progress.hpp"
+#include "progress/watchdog.hpp"
 
 namespace srd {
 
-ProgressUnit::ProgressUnit(bool shared_by_threads, Transmit& transmit, Receive& receive, Target& target,
+ProgressUnit::ProgressUnit(DomainProgress& domain, Transmit& transmit, Receive& receive, Target& target,
                            Peers& peers) noexcept
-    : lock_(shared_by_threads), transmit_(transmit), receive_(receive), target_(target), peers_(peers)
+    : domain_(domain), transmit_(transmit), receive_(receive), target_(target), peers_(peers)
 {
 }
 
@@ -118,6 +120,7 @@ void ProgressUnit::stop() noexcept
 bool ProgressUnit::pass(Time now) noexcept
 {
     passed_at_ = now;
+    application_calls();
     if (now >= next_look_) [[unlikely]] {
         next_look_ = now + Liveness::sign_interval;
         receive_.look_for_senders(now);
@@ -244,6 +247,7 @@ void ProgressUnit::flush() noexcept
         flush_transmit(*engine_, *io_, clock_now());
     }
     wake_sleepers();
+    application_calls();
 }
 
 // -- Sleeping -----------------------------------------------------------------
@@ -266,8 +270,7 @@ bool ProgressUnit::arm_sleep(Time& deadline) noexcept
     if (!io_->arm_wait()) {
         return false;
     }
-    const Time look = receive_.awaits_senders() || !engine_->all_read() ? next_look_ : time_never;
-    const Time timeout = std::min({engine_->next_timeout(), engine_->next_look(clock_now()), look});
+    const Time timeout = next_pass();
     asleep_until_ = sleepers_ == 0 ? timeout : std::min(asleep_until_, timeout);
     ++sleepers_;
     deadline = std::min(deadline, timeout);
@@ -284,6 +287,49 @@ void ProgressUnit::disarm_sleep() noexcept
         --sleepers_;
         asleep_until_ = time_never; // those who are left may have armed with any deadline
     }
+}
+
+/// When a pass is due although nothing comes.
+Time ProgressUnit::next_pass() noexcept
+{
+    const Time look = receive_.awaits_senders() || !engine_->all_read() ? next_look_ : time_never;
+    return std::min({engine_->next_timeout(), engine_->next_look(clock_now()), look});
+}
+
+// -- A silent application -----------------------------------------------------
+
+void ProgressUnit::application_calls() noexcept
+{
+    ++calls_;
+    if (!is_looked_at_) [[unlikely]] {
+        is_looked_at_ = true;
+        domain_.application_is_back();
+    }
+}
+
+Time ProgressUnit::look_after(Time now, int& sleeps_on) noexcept SRD_NO_LOCK_ANALYSIS
+{
+    if (!enabled()) {
+        return time_never;
+    }
+    if (!lock_.try_lock()) { // the application is here
+        return now + ProgressWatchdog::patience;
+    }
+    Time next = now + ProgressWatchdog::patience;
+    is_looked_at_ = true;
+    if (calls_ != calls_seen_) {
+        calls_seen_ = calls_;
+    } else if (sleepers_ != 0) { // it is the application that is woken
+        next = time_never;
+        is_looked_at_ = false;
+    } else {
+        next = pass(now) || !io_->arm_wait() ? now : next_pass();
+        sleeps_on = io_fd_;
+        is_looked_at_ = false;
+        calls_ = calls_seen_; // that was no call of the application's
+    }
+    lock_.unlock();
+    return next;
 }
 
 // -- What a domain asks -------------------------------------------------------

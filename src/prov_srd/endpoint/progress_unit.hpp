@@ -33,6 +33,7 @@
 
 namespace srd {
 
+class DomainProgress;
 class Transmit;
 class Receive;
 class Target;
@@ -45,7 +46,7 @@ inline EndpointLock endpoint_lock;
 class ProgressUnit final : public ProgressMember {
 public:
     /// The parts that handle events; they may be made later than the unit.
-    ProgressUnit(bool shared_by_threads, Transmit& transmit, Receive& receive, Target& target,
+    ProgressUnit(DomainProgress& domain, Transmit& transmit, Receive& receive, Target& target,
                  Peers& peers) noexcept;
     ~ProgressUnit();
     ProgressUnit(const ProgressUnit&) = delete;
@@ -81,6 +82,7 @@ public:
     bool progress(Time now) noexcept override;
     bool arm_sleep(Time& deadline) noexcept override;
     void disarm_sleep() noexcept override;
+    Time look_after(Time now, int& sleeps_on) noexcept override;
     void revoke(std::uint64_t key) noexcept override;
     bool counts_work_by(const CompletionCounter& counter) noexcept override;
 
@@ -107,8 +109,11 @@ private:
     void look_for_keys(Time now) noexcept SRD_REQUIRES(endpoint_lock);
     bool adopt_keys() noexcept SRD_REQUIRES(endpoint_lock);
     void wake_sleepers() noexcept SRD_REQUIRES(endpoint_lock);
+    void application_calls() noexcept SRD_REQUIRES(endpoint_lock);
+    Time next_pass() noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressLock lock_;
+    DomainProgress& domain_;
     Transmit& transmit_;
     Receive& receive_;
     Target& target_;
@@ -130,6 +135,12 @@ private:
     Time passed_at_ SRD_GUARDED_BY(endpoint_lock){};
     Time next_look_ SRD_GUARDED_BY(endpoint_lock){}; ///< at those from whom messages are awaited
     Time asleep_until_ SRD_GUARDED_BY(endpoint_lock) = Time::min();
+
+    // For look_after().
+    bool
+        is_looked_at_ SRD_GUARDED_BY(endpoint_lock) = false; ///< the watchdog looks again within its patience
+    std::uint64_t calls_ SRD_GUARDED_BY(endpoint_lock) = 0;  ///< of the application
+    std::uint64_t calls_seen_ SRD_GUARDED_BY(endpoint_lock) = 0; ///< by the watchdog
 };
 
 /// Holds the endpoint's lock for a scope.

@@ -303,7 +303,7 @@ private:
     std::size_t offset_ = 0;
 };
 
-ProgressLock update_lock{true};
+ProgressLock update_lock;
 
 void update_element(Cursor& cursor, std::size_t size, Update update, const std::byte* operand,
                     const std::byte* comparand, std::byte* old) noexcept

@@ -28,7 +28,6 @@ Domain::Domain(Fabric& owner, const fi_info& info, std::shared_ptr<JobKeys> keys
       api_version(owner.fid.api_version), job_keys(std::move(keys)), local_address(address_for(info)),
       memory_regions(&system_random),
       progress(name,
-               info.domain_attr->threading == FI_THREAD_UNSPEC ? FI_THREAD_SAFE : info.domain_attr->threading,
                info.domain_attr->data_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL)
 {
     fid.fid.fclass = FI_CLASS_DOMAIN;

@@ -3,8 +3,6 @@
 
 #include <ctime>
 
-#include <poll.h>
-
 namespace srd {
 
 Time clock_now() noexcept
@@ -22,15 +20,21 @@ Time end_of_wait(int timeout_ms) noexcept
 void sleep_on(int descriptor, Time deadline) noexcept
 {
     pollfd entry{.fd = descriptor, .events = POLLIN, .revents = 0};
+    sleep_on({&entry, 1}, deadline);
+}
+
+void sleep_on(std::span<pollfd> descriptors, Time deadline) noexcept
+{
     if (deadline == time_never) {
-        ppoll(&entry, 1, nullptr, nullptr);
+        ppoll(descriptors.data(), descriptors.size(), nullptr, nullptr);
         return;
     }
     const Time now = clock_now();
     const Duration left = deadline > now ? deadline - now : Duration::zero();
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
     const timespec timeout{.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
-    ppoll(&entry, 1, &timeout, nullptr); // an error or a signal only means to look once more
+    ppoll(descriptors.data(), descriptors.size(), &timeout,
+          nullptr); // an error or a signal only means to look once more
 }
 
 } // namespace srd

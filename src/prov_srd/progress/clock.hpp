@@ -3,6 +3,10 @@
 // The provider's only clock, and sleeping by it. Any thread.
 #pragma once
 
+#include <span>
+
+#include <poll.h>
+
 #include <srd/time.hpp>
 
 namespace srd {
@@ -13,5 +17,7 @@ Time clock_now() noexcept;
 Time end_of_wait(int timeout_ms) noexcept;
 /// Sleeps until `descriptor` is readable, `deadline`, or a signal.
 void sleep_on(int descriptor, Time deadline) noexcept;
+/// Until one of several is.
+void sleep_on(std::span<pollfd> descriptors, Time deadline) noexcept;
 
 } // namespace srd

@@ -9,17 +9,19 @@
 #include "progress/clock.hpp"
 #include "progress/progress_group.hpp"
 #include "progress/progress_thread.hpp"
+#include "progress/watchdog.hpp"
 
 namespace srd {
 
-DomainProgress::DomainProgress(std::string name, fi_threading threading, fi_progress data_progress)
-    : name_(std::move(name)), threading_(threading), data_progress_(data_progress)
+DomainProgress::DomainProgress(std::string name, fi_progress data_progress)
+    : name_(std::move(name)), data_progress_(data_progress)
 {
 }
 
 DomainProgress::~DomainProgress()
 {
-    thread_.reset(); // it uses the rest
+    thread_.reset(); // they use the rest
+    watchdog_.reset();
     SRD_CHECK(members_.empty() && groups_.empty());
 }
 
@@ -33,6 +35,8 @@ void DomainProgress::admit(ProgressMember& member)
             thread_ = std::make_unique<ProgressThread>(*this, name_);
         }
         thread_->watch(member.io_fd());
+    } else if (watchdog_ == nullptr) {
+        watchdog_ = std::make_unique<ProgressWatchdog>(*this);
     }
     auto group = groups_.begin();
     try {
@@ -119,6 +123,28 @@ bool DomainProgress::arm_all(Time& deadline) noexcept
 void DomainProgress::disarm_all() noexcept
 {
     for_each([](ProgressMember& member) { member.disarm_sleep(); });
+}
+
+Time DomainProgress::look_after_silent(std::vector<pollfd>& descriptors) noexcept
+{
+    const std::lock_guard guard(mutex_);
+    const Time now = clock_now();
+    Time next = time_never;
+    for (ProgressMember* member : members_) {
+        int descriptor = -1;
+        next = std::min(next, member->look_after(now, descriptor));
+        if (descriptor >= 0) {
+            descriptors.push_back({descriptor, POLLIN, 0});
+        }
+    }
+    return next;
+}
+
+void DomainProgress::application_is_back() noexcept
+{
+    if (watchdog_ != nullptr) {
+        watchdog_->wake();
+    }
 }
 
 } // namespace srd

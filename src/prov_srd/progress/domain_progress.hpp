@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Progress for a whole domain: its enabled endpoints, the counters that every
-// one of them makes progress for, and under FI_PROGRESS_AUTO the thread.
+// one of them makes progress for, and the thread: the one of FI_PROGRESS_AUTO, or
+// else the one for applications that fall silent.
 //
 // Laws:
 //  - An endpoint is in the list exactly while it is enabled, except that it stays
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include <poll.h>
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
 
@@ -29,20 +31,16 @@ namespace srd {
 
 class ProgressGroup;
 class ProgressThread;
+class ProgressWatchdog;
 
 class DomainProgress {
 public:
     /// `name`: the domain's, which tells the network interface.
-    DomainProgress(std::string name, fi_threading threading, fi_progress data_progress);
+    DomainProgress(std::string name, fi_progress data_progress);
     ~DomainProgress();
     DomainProgress(const DomainProgress&) = delete;
     DomainProgress& operator=(const DomainProgress&) = delete;
 
-    /// Several threads may be in the data path of an object of this domain.
-    bool is_shared_by_threads() const noexcept
-    {
-        return threading_ != FI_THREAD_DOMAIN || data_progress_ == FI_PROGRESS_AUTO;
-    }
     /// FI_PROGRESS_AUTO: a thread serves packets and timers.
     bool is_threaded() const noexcept { return data_progress_ == FI_PROGRESS_AUTO; }
 
@@ -89,20 +87,26 @@ public:
     /// ProgressMember::arm_sleep() of every endpoint, or of none (then false).
     bool arm_all(Time& deadline) noexcept;
     void disarm_all() noexcept;
+    /// ProgressMember::look_after() of every endpoint. Returns when to look again, and adds what to sleep on
+    /// to `descriptors`.
+    Time look_after_silent(std::vector<pollfd>& descriptors) noexcept;
+    /// The application calls for an endpoint that it has been silent for. The endpoint's lock may be held.
+    void application_is_back() noexcept;
 
 private:
     void admit(ProgressMember& member);
     void announce(const ProgressMember& member) noexcept;
 
     const std::string name_;
-    const fi_threading threading_;
     const fi_progress data_progress_;
     std::unique_ptr<DueWork> due_work_;
 
     std::mutex mutex_; ///< guards what follows
     std::vector<ProgressMember*> members_;
-    std::vector<ProgressGroup*> groups_;     ///< of add_group(): all `members_` are in them
-    std::unique_ptr<ProgressThread> thread_; ///< made by the first endpoint that is enabled
+    std::vector<ProgressGroup*> groups_; ///< of add_group(): all `members_` are in them
+    // One of the two is made by the first endpoint that is enabled, and stays as long as there are any.
+    std::unique_ptr<ProgressThread> thread_;
+    std::unique_ptr<ProgressWatchdog> watchdog_;
 };
 
 } // namespace srd

@@ -27,10 +27,7 @@ constexpr std::uint32_t passes_per_yield = 8;
 
 } // namespace
 
-ProgressGroup::ProgressGroup(DomainProgress& domain)
-    : members_lock(domain.is_shared_by_threads()), domain_(domain)
-{
-}
+ProgressGroup::ProgressGroup(DomainProgress& domain) : domain_(domain) {}
 
 /// The numbers may soon name files of the child's own.
 void ProgressGroup::forked() noexcept

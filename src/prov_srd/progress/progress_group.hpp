@@ -23,6 +23,7 @@
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 
+#include <srd/check.hpp>
 #include <srd/file_descriptor.hpp>
 #include <srd/time.hpp>
 

@@ -14,8 +14,6 @@
 
 #include <sched.h>
 
-#include <srd/check.hpp>
-
 #if defined(__clang__)
 #define SRD_THREAD_SAFETY(attribute) __attribute__((attribute))
 #else
@@ -34,21 +32,16 @@
 
 namespace srd {
 
-/// A spin lock for sections of at most one batch of packets, or nothing at all
-/// where the application promised to serialize its calls (FI_THREAD_DOMAIN
-/// under FI_PROGRESS_MANUAL). Debug builds then check the promise.
+/// A spin lock for sections of at most one batch of packets. It is taken also where the application promised
+/// to serialize its calls (FI_THREAD_DOMAIN): a thread of ours may be inside.
 class SRD_CAPABILITY("lock") ProgressLock {
 public:
-    explicit ProgressLock(bool enabled) noexcept : enabled_(enabled) {}
+    ProgressLock() = default;
     ProgressLock(const ProgressLock&) = delete;
     ProgressLock& operator=(const ProgressLock&) = delete;
 
     void lock() noexcept SRD_ACQUIRE()
     {
-        if (!enabled_) {
-            enter_alone();
-            return;
-        }
         while (held_.exchange(true, std::memory_order_acquire)) {
             wait();
         }
@@ -56,39 +49,15 @@ public:
 
     bool try_lock() noexcept SRD_TRY_ACQUIRE(true)
     {
-        if (!enabled_) {
-            enter_alone();
-            return true;
-        }
         return !held_.load(std::memory_order_relaxed) && !held_.exchange(true, std::memory_order_acquire);
     }
 
-    void unlock() noexcept SRD_RELEASE()
-    {
-        if (enabled_) {
-            held_.store(false, std::memory_order_release);
-            return;
-        }
-#ifndef NDEBUG
-        held_.store(false, std::memory_order_release);
-#endif
-    }
+    void unlock() noexcept SRD_RELEASE() { held_.store(false, std::memory_order_release); }
 
     /// In a child of fork(): whichever thread held the lock does not exist here.
-    void abandon() noexcept
-    {
-        held_.store(false);
-    }
+    void abandon() noexcept { held_.store(false); }
 
 private:
-    void enter_alone() noexcept
-    {
-#ifndef NDEBUG
-        // Two threads at once: the application broke the threading model it asked for.
-        SRD_CHECK(!held_.exchange(true, std::memory_order_acquire));
-#endif
-    }
-
     void wait() const noexcept
     {
         for (int spins = 0; held_.load(std::memory_order_relaxed); ++spins) {
@@ -103,7 +72,6 @@ private:
     }
 
     std::atomic<bool> held_{false};
-    const bool enabled_;
 };
 
 /// Holds a ProgressLock for a scope.

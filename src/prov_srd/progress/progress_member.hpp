@@ -32,6 +32,10 @@ public:
     virtual bool arm_sleep(Time& deadline) noexcept = 0;
     /// Undoes one arm_sleep().
     virtual void disarm_sleep() noexcept = 0;
+    /// For ProgressWatchdog: a pass, if the application is silent. Returns when to look again, at the latest;
+    /// DomainProgress::application_is_back() asks for it earlier. `sleeps_on` is set to a descriptor that
+    /// becomes readable when a pass is due, and left alone where the application makes them.
+    virtual Time look_after(Time now, int& sleeps_on) noexcept = 0;
 
     /// The domain's table does not have the region `key` any more: from the return on nothing here touches
     /// its memory.

@@ -120,7 +120,7 @@ private:
     DomainProgress& domain_;
     // Held while work starts, so it comes before every other lock; always a real one, because a
     // thread comes here again from the work it starts.
-    ProgressLock lock_{true};
+    ProgressLock lock_;
     std::map<CompletionCounter*, Waiting> waiting_ SRD_GUARDED_BY(lock_); ///< by triggering counter
 };
 

@@ -29,7 +29,7 @@ std::uint32_t PeerLifecycle::open(const RouteInfo& route, Search search, Time no
 /// A peer that introduced itself, has gone, and left nothing behind.
 bool PeerLifecycle::is_departed(const Peer& peer) const noexcept
 {
-    return peer.handshake.state() == Handshake::State::idle && !peer.farewell_due;
+    return peer.handshake.state() == Handshake::State::idle && peer.farewells_due == 0;
 }
 
 /// A server meets far more clients in its life than it serves at one time, and not all say goodbye. Goes on
@@ -78,7 +78,7 @@ void PeerLifecycle::begin_connection(std::uint32_t index, Time now)
     peer.handshake = Handshake(name.connection);
     peer.liveness = Liveness(now);
     peer.turn = SendTurn{};
-    peer.farewell_due = false;
+    peer.farewells_due = 0;
     Connection fresh;
     fresh.window = PacketWindow(name.first_psn);
     fresh.congestion = CongestionWindow(s_.tuning, peer.route.largest_packet());
@@ -159,7 +159,7 @@ void PeerLifecycle::close(Time now)
                 s_.seals->resume(index, std::move(session));
             }
             peer.connection.receiver = last_word;
-            peer.farewell_due = true;
+            peer.farewells_due = peer.route.same_host() ? 1 : farewells;
             s_.peers.activate(index);
         }
     }

@@ -58,6 +58,10 @@ struct SendTurn {
     std::uint16_t limit = 64; ///< packets it may send in its next turn
 };
 
+/// Close frames carry the last acknowledgement, and nobody is left to repeat them: without it, a peer takes
+/// for lost what has arrived. On a host none is lost.
+inline constexpr std::uint8_t farewells = 3;
+
 struct Peer {
     Peer() noexcept {} // the policies' constructors do not throw, though they do not say so
 
@@ -70,7 +74,7 @@ struct Peer {
     /// True if a turn would have something to send, windows aside.
     bool has_work() const noexcept
     {
-        return handshake.hello_due() || farewell_due ||
+        return handshake.hello_due() || farewells_due != 0 ||
                (handshake.established() &&
                 (connection.receiver.ack_now() || connection.window.anything_to_send() ||
                  connection.queue.any_waiting() || connection.queue.any_granted() ||
@@ -126,7 +130,7 @@ struct Peer {
     Connection connection;
     [[no_unique_address]] SendTurn turn; // what follows lies behind its last member
     bool pinned = false;                 ///< the application named it: its PeerId stays
-    bool farewell_due = false;           ///< a close frame is to be sent
+    std::uint8_t farewells_due = 0;      ///< close frames that are to be sent
     IncomingPool::All incoming;          ///< records of what came from it
 
 private:

@@ -57,7 +57,7 @@ std::size_t Transmitter::poll(std::span<TxPacket> packets, Time now)
 bool Transmitter::another_turn(const Peer& peer, Time now) const noexcept
 {
     const Connection& connection = peer.connection;
-    if (peer.handshake.hello_due() || peer.farewell_due) {
+    if (peer.handshake.hello_due() || peer.farewells_due != 0) {
         return true;
     }
     if (!peer.handshake.established()) {
@@ -87,7 +87,8 @@ std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> pack
     if (peer.handshake.hello_due() && emit_bare(index, Bare::hello, packets[built], now)) {
         ++built;
     }
-    if (peer.farewell_due && built < packets.size() && emit_bare(index, Bare::close, packets[built], now)) {
+    while (peer.farewells_due != 0 && built < packets.size() &&
+           emit_bare(index, Bare::close, packets[built], now)) {
         ++built;
     }
     if (!peer.handshake.established()) {
@@ -411,7 +412,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     }
     if (kind == Bare::close) {
         out = wire::put(out, wire::CloseFrame{});
-        peer.farewell_due = false;
+        --peer.farewells_due;
     }
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
     finish(packet);

@@ -60,3 +60,23 @@ TEST_CASE("conversation: acknowledgements ride on the answers")
     CHECK(world.a.engine.drained());
     CHECK(world.b.engine.drained());
 }
+
+// Nobody repeats what an endpoint says last.
+TEST_CASE(
+    "conversation: what has arrived completes although the last acknowledgement and two farewells are lost")
+{
+    World world;
+    std::size_t lost = 0;
+    world.b.io.drop = [&](std::size_t) { return lost++ < 3; };
+    world.send(world.bytes);
+    const std::size_t done = world.a.done.size();
+    world.a.pass(world.now);
+    world.b.pass(world.now);
+    REQUIRE(lost == 1); // the acknowledgement
+    world.b.engine.close(world.now);
+    world.b.pass(world.now);
+    CHECK(lost == 4);
+    world.a.pass(world.now);
+    REQUIRE(world.a.done.size() == done + 1);
+    CHECK(world.a.done.back().cause == Cause::none);
+}

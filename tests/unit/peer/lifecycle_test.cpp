@@ -332,11 +332,11 @@ TEST_CASE("PeerLifecycle: a closing endpoint ends everything, and tells those it
     const std::uint64_t connection = world.peer(world.a).handshake.tx_connection();
     world.lifecycle.close(world.now);
     CHECK(ended(world) == Cause::removed);
-    CHECK(world.peer(world.a).farewell_due);
+    CHECK(world.peer(world.a).farewells_due == 3);
     CHECK(world.peer(world.a).handshake.tx_connection() == connection);
     CHECK(world.receiver(world.a).message_next() == 1); // its last word
     CHECK(world.shared.peers.first_active() == world.a);
-    CHECK_FALSE(world.peer(idle).farewell_due);
+    CHECK(world.peer(idle).farewells_due == 0);
     CHECK(world.introduce(9, World::hello(66, 77)).connection == 0);
     CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
 }

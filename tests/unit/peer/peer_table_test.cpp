@@ -237,6 +237,6 @@ TEST_CASE("Peer: what it waits for and what it has to say")
     CHECK(peer.has_work()); // the acknowledgement
     peer.connection.receiver = Receiver{};
     CHECK_FALSE(peer.has_work());
-    peer.farewell_due = true;
+    peer.farewells_due = 1;
     CHECK(peer.has_work());
 }

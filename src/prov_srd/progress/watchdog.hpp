@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// FI_PROGRESS_MANUAL: progress for an application that calls no more.
+//
+// An application that waits for something else than us (a file, a TCP connection, its own computation) makes
+// no calls. If a packet of its last message is lost meanwhile, nobody repeats it; if it is our last
+// acknowledgement that is lost, nobody sends it again: its peer would wait for ever. So one thread per domain
+// sees when the application has been silent for `patience`, and makes the passes instead until it is back: as
+// ProgressThread does, it sleeps on the endpoints' descriptors until the earliest of their timers.
+//
+// Next to an application that calls, it looks at the time once per `patience`, and an application that
+// sleeps in a libfabric call, or on a descriptor of ours, is not silent.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include <poll.h>
+
+#include <srd/file_descriptor.hpp>
+#include <srd/time.hpp>
+
+namespace srd {
+
+class DomainProgress;
+
+class ProgressWatchdog {
+public:
+    /// Far more than a process that shares its core waits for it, far less than a user notices.
+    static constexpr Duration patience = std::chrono::milliseconds(100);
+
+    /// Starts the thread. Throws std::system_error if the operating system has no descriptors or threads.
+    explicit ProgressWatchdog(DomainProgress& domain);
+    /// Ends the thread. No endpoint may be enabled any more.
+    ~ProgressWatchdog();
+    ProgressWatchdog(const ProgressWatchdog&) = delete;
+    ProgressWatchdog& operator=(const ProgressWatchdog&) = delete;
+
+    /// Makes it look now. Any lock may be held.
+    void wake() noexcept;
+
+private:
+    void run() noexcept;
+
+    DomainProgress& domain_;
+    FileDescriptor event_;
+    std::vector<pollfd> asleep_on_; ///< `event_`, and the endpoints' of silent applications
+    std::atomic<bool> stop_{false};
+    std::thread thread_;
+};
+
+} // namespace srd
