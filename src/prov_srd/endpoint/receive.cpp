@@ -2,11 +2,13 @@
 #include "endpoint/receive.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 #include <srd/check.hpp>
 
 #include "common/iov_length.hpp"
 #include "common/log.hpp"
+#include "common/say.hpp"
 #include "completion/cntr.hpp"
 #include "completion/cq.hpp"
 #include "progress/clock.hpp"
@@ -31,7 +33,7 @@ void Receive::on_message(const Event& event) noexcept
     const std::uint32_t index = matcher_->find_posted(event.flags.tagged, arrival.tag, arrival.from);
     if (index != no_index) {
         if (!deliver(index, event.message, arrival)) {
-            unit_.engine().refuse(event.message);
+            refuse(event.message);
         }
         return;
     }
@@ -41,7 +43,7 @@ void Receive::on_message(const Event& event) noexcept
         if (record_index != no_index) {
             matcher_->unexpected.release(record_index);
         }
-        unit_.engine().refuse(event.message);
+        refuse(event.message);
         return;
     }
     UnexpectedRecord& record = matcher_->unexpected[record_index];
@@ -53,6 +55,24 @@ void Receive::on_message(const Event& event) noexcept
     record.tagged = event.flags.tagged;
     record.has_data = arrival.has_data;
     matcher_->add_unexpected(record_index);
+}
+
+/// There is no memory for it. Senders wait, and so may the application: for a message behind those that wait.
+void Receive::refuse(MessageId message) noexcept
+{
+    constexpr Duration pause = std::chrono::seconds(1);
+    constexpr Duration patience = std::chrono::seconds(10);
+    const Time now = unit_.passed_at();
+    if (now - refused_at_ > pause) {
+        refused_since_ = now;
+    }
+    refused_at_ = now;
+    if (now - refused_since_ >= patience) [[unlikely]] {
+        say("unexpected messages", "messages that nobody receives have filled their memory, and senders have "
+                                   "waited for 10 s until some are "
+                                   "received: if nothing goes on, raise FI_SRD_UNEXPECTED_BYTES");
+    }
+    unit_.engine().refuse(message);
 }
 
 /// The engine has already discarded the message. If a receive had been promised it

@@ -96,6 +96,7 @@ private:
         SRD_REQUIRES(endpoint_lock);
     std::uint32_t new_receive(const ReceiveArguments& arguments, RouteId source,
                               std::size_t capacity) noexcept SRD_REQUIRES(endpoint_lock);
+    void refuse(MessageId message) noexcept SRD_REQUIRES(endpoint_lock);
     static Arrival arrival_of(const UnexpectedRecord& record) noexcept;
     bool take_unexpected(std::uint32_t index, std::uint32_t found) noexcept SRD_REQUIRES(endpoint_lock);
     bool deliver(std::uint32_t index, MessageId message, const Arrival& arrival) noexcept
@@ -127,6 +128,8 @@ private:
     DeferredQueue& queue_;
     OperationStarter& self_;
     std::unique_ptr<Matcher> matcher_ SRD_GUARDED_BY(endpoint_lock);
+    Time refused_since_ SRD_GUARDED_BY(endpoint_lock){}; ///< messages, without a longer pause
+    Time refused_at_ SRD_GUARDED_BY(endpoint_lock){};
 };
 
 } // namespace srd

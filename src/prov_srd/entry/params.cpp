@@ -218,6 +218,10 @@ void read_variables(Params& values, Complaints& complaints)
             load_result = -FI_EINVAL;
         }
     }
+    // So that the many short ones of a bound that was raised find room, too.
+    constexpr std::size_t short_message = 1024;
+    values.limits.rx_messages = static_cast<std::uint32_t>(std::clamp<std::size_t>(
+        values.limits.unexpected_bytes / short_message, values.limits.rx_messages, 1U << 22));
     if (values.tuning.eager_size > values.limits.unexpected_bytes) {
         complaints.emplace_back("FI_SRD_EAGER_SIZE",
                                 "FI_SRD_EAGER_SIZE is larger than FI_SRD_UNEXPECTED_BYTES, so that such a "

@@ -4,6 +4,7 @@
 // output is read.
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <fstream>
 #include <string>
@@ -265,4 +266,28 @@ TEST_CASE("an endpoint has room in half a gigabyte of address space")
     const std::string output = run_without_log("child: has half a gigabyte");
     INFO(output);
     CHECK(count(output, "srd[") == 0);
+}
+
+TEST_CASE("child: floods a peer that receives nothing", "[.]")
+{
+    Pair pair;
+    std::array<char, 2000> bytes{};
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(13);
+    while (std::chrono::steady_clock::now() < end) {
+        const ssize_t result =
+            fi_send(pair.a.ep.get(), bytes.data(), bytes.size(), nullptr, pair.b_at_a, nullptr);
+        REQUIRE((result == 0 || result == -FI_EAGAIN));
+        pair.poll();
+    }
+}
+
+TEST_CASE("told: that unexpected messages have filled their memory, and what to raise")
+{
+    const std::string road = GENERATE("FI_SRD_SHM=0", "FI_SRD_SHM=1");
+    const std::string output =
+        run_without_log("child: floods a peer that receives nothing",
+                        road + " FI_SRD_UNEXPECTED_BYTES=65536 FI_SRD_EAGER_SIZE=4096");
+    INFO(output);
+    CHECK(count(output, "have filled their memory") == 1);
+    CHECK(count(output, "raise FI_SRD_UNEXPECTED_BYTES") == 1);
 }
