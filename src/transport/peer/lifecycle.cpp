@@ -81,7 +81,7 @@ void PeerLifecycle::begin_connection(std::uint32_t index, Time now)
     peer.farewells_due = 0;
     Connection fresh;
     fresh.window = PacketWindow(name.first_psn);
-    fresh.congestion = CongestionWindow(s_.tuning, peer.route.largest_packet());
+    fresh.congestion = CongestionWindow(s_.tuning, s_.caps.host_delay, peer.route.largest_packet());
     fresh.paths = PathChoice(s_.tuning.paths, peer.route.paths(), s_.random.next());
     peer.connection = fresh;
     s_.peers.connect(peer.handshake.rx_connection(), index);

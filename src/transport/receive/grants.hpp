@@ -14,6 +14,7 @@
 
 #include <srd/check.hpp>
 #include <srd/intrusive_list.hpp>
+#include <srd/limits.hpp>
 
 #include "receive/incoming.hpp"
 
@@ -21,10 +22,15 @@ namespace srd {
 
 class Grants {
 public:
-    /// A sender gets grants in steps of at least this size, so that grants are few, many
-    /// senders share the budget, and one flow still fills its pipe.
-    static constexpr std::uint64_t quantum_packets = 16;
-    static constexpr std::uint64_t quantum_min = 64U << 10;
+    /// A sender gets grants in steps of so many bytes, so that grants are few, many senders share the budget,
+    /// and one flow still fills its pipe. Whole packets, and as many as go out as one batch: a short packet
+    /// ends that.
+    static std::uint64_t quantum(std::uint32_t mtu) noexcept
+    {
+        constexpr std::uint32_t packets = 16;
+        constexpr std::uint32_t overhead = sizeof(wire::PacketHeader) + sizeof(wire::DataFrame);
+        return std::uint64_t{std::max(packets, max_udp_payload / mtu)} * (mtu - overhead);
+    }
     /// To a peer on this host: whole messages one after the other find their memory in the cache.
     static constexpr std::uint64_t quantum_same_host = 1U << 20;
 
@@ -41,6 +47,7 @@ public:
         message.grant.listed = true;
         wanting_.push_back(pool, index);
         ++wanting_count_;
+        settled_ = false;
     }
     /// Gives back what the message was granted and will not use.
     void stop(IncomingPool& pool, std::uint32_t index) noexcept
@@ -52,11 +59,12 @@ public:
             message.limit = message.received;
         }
     }
-    /// Granted bytes have arrived.
-    void on_arrived(std::uint64_t bytes) noexcept
+    /// Granted bytes have arrived for `message`, which counts them already. `quantum`: of its peer.
+    void on_arrived(const RxMessage& message, std::uint64_t bytes, std::uint64_t quantum) noexcept
     {
         SRD_DCHECK(bytes <= outstanding_);
         outstanding_ -= bytes;
+        settled_ = settled_ && !(message.grant.listed && within_share(message, step_of(message, quantum)));
     }
 
     /// Shares what is left of the budget. `quantum_of(peer)`: bytes of one grant; `on_grant(index)`: the
@@ -64,19 +72,17 @@ public:
     template <typename QuantumOf, typename OnGrant>
     void issue(IncomingPool& pool, QuantumOf&& quantum_of, OnGrant&& on_grant)
     {
-        std::uint32_t turns = wanting_count_;
+        std::uint32_t turns = settled_ ? 0 : wanting_count_;
         while (turns != 0) {
             const std::uint32_t index = wanting_.front();
             RxMessage& message = pool[index];
             SRD_DCHECK(message.grant.listed && message.limit < message.total);
-            const std::uint64_t wanted = std::min<std::uint64_t>(quantum_of(message.peer), budget_ / 2);
-            const std::uint64_t step = std::min(wanted, message.total - message.limit);
+            const std::uint64_t step = step_of(message, quantum_of(message.peer));
             if (outstanding_ != 0 && outstanding_ + step > budget_) {
                 return;
             }
             wanting_.erase(pool, index);
-            const std::uint64_t outstanding = message.limit - message.received;
-            if (outstanding != 0 && outstanding + step > std::max(step, budget_ / wanting_count_)) {
+            if (!within_share(message, step)) {
                 wanting_.push_back(pool, index);
                 --turns;
                 continue;
@@ -92,6 +98,7 @@ public:
             }
             turns = wanting_count_; // somebody got something: go round again
         }
+        settled_ = true;
     }
 
     /// Aborts unless `outstanding` and `wanting`, summed over all records, are what is booked.
@@ -102,6 +109,16 @@ public:
     }
 
 private:
+    std::uint64_t step_of(const RxMessage& message, std::uint64_t quantum) const noexcept
+    {
+        return std::min({quantum, budget_ / 2, message.total - message.limit});
+    }
+    /// May it have `step` bytes more, beside the others that want some?
+    bool within_share(const RxMessage& message, std::uint64_t step) const noexcept
+    {
+        const std::uint64_t outstanding = message.limit - message.received;
+        return outstanding == 0 || outstanding + step <= std::max(step, budget_ / wanting_count_);
+    }
     void leave(IncomingPool& pool, std::uint32_t index) noexcept
     {
         RxMessage& message = pool[index];
@@ -109,6 +126,7 @@ private:
             wanting_.erase(pool, index);
             --wanting_count_;
             message.grant.listed = false;
+            settled_ = false;
         }
     }
 
@@ -116,6 +134,7 @@ private:
     std::uint32_t wanting_count_ = 0;
     std::uint64_t outstanding_ = 0; ///< bytes granted and not arrived
     std::uint64_t budget_;
+    bool settled_ = false; ///< each that wants more holds its share: another round would change nothing
 };
 
 } // namespace srd

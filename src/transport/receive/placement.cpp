@@ -115,7 +115,7 @@ FrameResult Placement::on_data(const wire::DataPiece& frame)
     if (!place(message, frame.offset, frame.payload)) {
         return FrameResult::lost;
     }
-    s_.grants.on_arrived(size);
+    s_.grants.on_arrived(message, size, grant_quantum(message.peer));
     if (message.complete()) {
         if (message.is<ReadReceive>()) {
             finish_read(frame.handle, Cause::none);
@@ -313,15 +313,16 @@ void Placement::want_grant(std::uint32_t record)
     s_.grants.want(s_.incoming, record);
 }
 
+std::uint64_t Placement::grant_quantum(std::uint32_t peer) const noexcept
+{
+    const Route& route = s_.peers[peer].route;
+    return route.same_host() ? Grants::quantum_same_host : Grants::quantum(route.mtu());
+}
+
 void Placement::issue_grants()
 {
     s_.grants.issue(
-        s_.incoming,
-        [this](std::uint32_t peer) {
-            const Route& route = s_.peers[peer].route;
-            return route.same_host() ? Grants::quantum_same_host
-                                     : std::max(Grants::quantum_min, Grants::quantum_packets * route.mtu());
-        },
+        s_.incoming, [this](std::uint32_t peer) { return grant_quantum(peer); },
         [this](std::uint32_t record) {
             RxMessage& message = s_.incoming[record];
             message.grant_due = true;

@@ -78,6 +78,7 @@ public:
     // -- The sender's grants
 
     void issue_grants();
+    std::uint64_t grant_quantum(std::uint32_t peer) const noexcept;
 
     /// The peer's connection has ended: what can no longer be completed is reported or forgotten; whole
     /// unexpected messages stay for their receive.

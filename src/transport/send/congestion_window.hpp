@@ -26,15 +26,15 @@ public:
     static constexpr Duration pace_slack = std::chrono::microseconds(10);
 
     CongestionWindow() noexcept = default;
-    /// `mtu`: bytes of a full packet to the peer.
-    CongestionWindow(const Tuning& tuning, std::uint32_t mtu)
+    /// `mtu`: bytes of a full packet to the peer. `host_delay`: IoCaps::host_delay.
+    CongestionWindow(const Tuning& tuning, Duration host_delay, std::uint32_t mtu)
     {
         const CongestionLimits limits{
             .window_start = std::max(tuning.window_start, 4 * mtu),
             .window_min = 2 * mtu,
             .window_max = std::max(tuning.window_max, 4 * mtu),
             .packet_size = mtu,
-            .target_delay = tuning.target_delay,
+            .target_delay = tuning.target_delay + host_delay,
         };
         if (tuning.congestion == CongestionPolicy::swift) {
             policy_ = Swift(limits);

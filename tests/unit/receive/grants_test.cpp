@@ -24,7 +24,11 @@ struct Granting {
     {
         std::vector<std::uint32_t> order;
         grants.issue(
-            pool, [this](std::uint32_t) { return quantum; },
+            pool,
+            [this](std::uint32_t) {
+                ++looks;
+                return quantum;
+            },
             [&](std::uint32_t record) { order.push_back(record); });
         check();
         return order;
@@ -32,7 +36,7 @@ struct Granting {
     void arrive(std::uint32_t record, std::uint64_t bytes)
     {
         pool[record].received += bytes;
-        grants.on_arrived(bytes);
+        grants.on_arrived(pool[record], bytes, quantum);
     }
     std::uint64_t open(std::uint32_t record) const { return pool[record].limit - pool[record].received; }
     void check() const
@@ -51,6 +55,7 @@ struct Granting {
     IncomingPool::All all;
     Grants grants{budget};
     std::uint64_t quantum = 100;
+    unsigned looks = 0; ///< at messages that want more
 };
 
 using Order = std::vector<std::uint32_t>;
@@ -127,6 +132,42 @@ TEST_CASE("Grants: who holds its share gets nothing more while another wants")
         CHECK(world.issue() == Order{second});
     }
     CHECK(world.open(stopped) == 500);
+}
+
+TEST_CASE("Grants: where each holds its share, nobody is looked at until one may have more")
+{
+    Granting world;
+    world.quantum = 90; // the budget is not used up, but nobody's share has room for two steps
+    Order all;
+    for (int i = 0; i < 10; ++i) {
+        all.push_back(world.add());
+    }
+    CHECK(world.issue() == all);
+    world.looks = 0;
+    CHECK(world.issue().empty());
+    world.arrive(all[3], 79);
+    CHECK(world.issue().empty());
+    CHECK(world.looks == 0);
+    world.arrive(all[3], 1); // 10 and a step more are its share
+    CHECK(world.issue() == Order{all[3]});
+    world.arrive(all[7], 90);
+    CHECK(world.issue() == Order{all[7]});
+    world.looks = 0;
+    CHECK(world.issue().empty());
+    CHECK(world.looks == 0);
+    const std::uint32_t last = world.add();
+    CHECK(world.issue() == Order{last}); // one more that wants
+    world.grants.stop(world.pool, all[0]);
+    world.grants.stop(world.pool, all[1]);
+    world.arrive(all[2], 80); // the share is larger
+    CHECK_FALSE(world.issue().empty());
+}
+
+TEST_CASE("Grants: a step is whole packets, and at most one batch of them but sixteen")
+{
+    constexpr std::uint64_t overhead = sizeof(wire::PacketHeader) + sizeof(wire::DataFrame);
+    CHECK(Grants::quantum(1472) == 44 * (1472 - overhead));
+    CHECK(Grants::quantum(8972) == 16 * (8972 - overhead));
 }
 
 TEST_CASE("Grants: more than the budget has steps for wait for their turn")

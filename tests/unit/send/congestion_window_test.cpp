@@ -21,13 +21,13 @@ Tuning tuning_of(CongestionPolicy policy, std::uint32_t window)
 
 CongestionWindow fixed(std::uint32_t window)
 {
-    return {tuning_of(CongestionPolicy::fixed, window), mtu};
+    return {tuning_of(CongestionPolicy::fixed, window), Duration{}, mtu};
 }
 
 /// Swift at its smallest window, with a round trip of 1 ms: two packets, which it paces.
 CongestionWindow pacing()
 {
-    CongestionWindow window(tuning_of(CongestionPolicy::swift, 64 * mtu), mtu);
+    CongestionWindow window(tuning_of(CongestionPolicy::swift, 64 * mtu), Duration{}, mtu);
     AckSample ack;
     ack.now = start;
     ack.rtt = 1ms;
@@ -52,6 +52,24 @@ TEST_CASE("CongestionWindow: the policy's window, and never less than two packet
     CHECK(window.bytes(mtu) == 2 * mtu);
     window.set_peer_buffer(0); // it does not know
     CHECK(window.bytes(mtu) == 10 * mtu);
+}
+
+TEST_CASE("CongestionWindow: what packets wait in the hosts is no congestion")
+{
+    const auto after = [](Duration host_delay) {
+        CongestionWindow window(tuning_of(CongestionPolicy::swift, 64 * mtu), host_delay, mtu);
+        AckSample ack;
+        ack.acked_bytes = mtu;
+        ack.rtt = 10us;
+        for (int i = 0; i < 100; ++i) {
+            ack.now = start + i * 200us;
+            window.on_ack(ack);
+            ack.rtt = 140us; // in a queue somewhere
+        }
+        return window.bytes(mtu);
+    };
+    CHECK(after({}) == 2 * mtu);
+    CHECK(after(100us) == 64 * mtu);
 }
 
 TEST_CASE("CongestionWindow: open for whole packets, and always when nothing is in flight")
@@ -86,7 +104,7 @@ TEST_CASE("CongestionWindow: what has held us back is told to the policy with th
 
 TEST_CASE("CongestionWindow: acknowledgements and losses reach the policy")
 {
-    CongestionWindow window(tuning_of(CongestionPolicy::swift, 64 * mtu), mtu);
+    CongestionWindow window(tuning_of(CongestionPolicy::swift, 64 * mtu), Duration{}, mtu);
     CHECK(window.bytes(mtu) == 64 * mtu);
     AckSample ack;
     ack.rtt = 1ms;
@@ -133,7 +151,7 @@ TEST_CASE("CongestionWindow: gaps add up, idle time is not saved up")
 
 TEST_CASE("CongestionWindow: a window of many packets is not paced")
 {
-    CongestionWindow window(tuning_of(CongestionPolicy::swift, 64 * mtu), mtu);
+    CongestionWindow window(tuning_of(CongestionPolicy::swift, 64 * mtu), Duration{}, mtu);
     AckSample ack;
     ack.rtt = 1ms;
     ack.now = start;

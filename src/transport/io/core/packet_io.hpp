@@ -57,6 +57,9 @@ struct IoCaps {
     std::uint16_t burst_packets =
         1;                      ///< packets of equal size on one path that cost about one call (GSO), >= 1
     std::uint16_t overhead = 0; ///< bytes by which packets grow on the way: what an MTU is beyond max_packet
+    /// What packets wait in the hosts themselves when these are busy: in sockets, for processors. Congestion
+    /// control allows it beside the delay that it aims at in the network.
+    Duration host_delay{};
     // For routes to the same host (RouteNotice); null: there are none ever.
     ProcessMemory* memory = nullptr;
     LocalRoad* local = nullptr;

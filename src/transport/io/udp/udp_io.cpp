@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <system_error>
@@ -198,6 +199,8 @@ int UdpIo::open(std::string& error)
     }
     size_buffers();
     const bool segmentation = config_.offload && set_option(main_.socket.get(), IPPROTO_UDP, UDP_SEGMENT, 0);
+    // Measured at MTU 1500 on veth: bulk is a third faster than with none, and twice that adds little.
+    caps_.host_delay = std::chrono::microseconds(100);
     caps_.path_count = local_.is_loopback() ? std::uint16_t{1} : config_.path_count;
     caps_.burst_packets = segmentation ? UdpTransmitter::max_segments : std::uint16_t{1};
 
