@@ -105,6 +105,18 @@ struct RmaPair : Pair {
                 }) == 0);
         check_done(FI_RMA | FI_READ, &window);
     }
+    /// All that a began is done. Who looks into the window before may meet a thread of srd's that writes.
+    void fence()
+    {
+        fi_msg_rma nothing{};
+        const fi_rma_iov place{window.address(), 0, window.key()};
+        nothing.addr = b_at_a;
+        nothing.rma_iov = &place;
+        nothing.rma_iov_count = 1;
+        nothing.context = &window;
+        REQUIRE(retry([&] { return fi_writemsg(a.ep.get(), &nothing, FI_FENCE | FI_COMPLETION); }) == 0);
+        check_done(FI_RMA | FI_WRITE, &window);
+    }
 
     Window window;
 };

@@ -135,7 +135,8 @@ constexpr Variable variables[] = {
     {"RTO_MIN_US", "50..1000000 us", or_time, "shortest retransmission timeout, us (default 300)",
      [](Params& p, std::string_view t) { return duration<microseconds, 50, 1000000>(t, p.tuning.rto_min); }},
     {"TARGET_DELAY_US", "1..100000 us", or_time,
-     "queueing delay in the network that congestion control aims at (over UDP the hosts have 100 us more), us "
+     "queueing delay in the network that congestion control aims at (over UDP the hosts have 100 us more), "
+     "us "
      "(default 50)",
      [](Params& p, std::string_view t) {
          return duration<microseconds, 1, 100000>(t, p.tuning.target_delay);
