@@ -168,6 +168,10 @@ constexpr Variable variables[] = {
     {"INTERFACE", "names of network interfaces, separated by commas", only,
      "the only network interfaces to use, separated by commas (default: all that are up)",
      [](Params& p, std::string_view t) { return assign(to_names(t), p.interfaces); }},
+    {"PORT_RANGE", "LO-HI, two ports of 1..65535", only,
+     "the only UDP and TCP ports to receive at, and source ports of paths: LO-HI, for firewalls (default: "
+     "any)",
+     [](Params& p, std::string_view t) { return assign(to_ports(t), p.io.ports); }},
     {"STATS", "- or a file name", only,
      "where each endpoint writes its statistics when it is closed: - for stderr, or a file to append to, in "
      "whose name %p stands for the process id (default: nowhere)",
