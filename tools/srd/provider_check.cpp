@@ -222,7 +222,7 @@ std::string provider_nearby()
     const std::filesystem::path program =
         std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
     for (const std::filesystem::path& folder :
-         {program / "../lib", program / "../lib/libfabric", std::filesystem::path(SRD_PROVIDER_DIR),
+         {program / "../lib", program / ".." / SRD_PROVIDER_LIBDIR, std::filesystem::path(SRD_PROVIDER_DIR),
           program / ".." / SRD_PROVIDER_DIR}) {
         if (std::filesystem::exists(folder / "libsrd-fi.so", error)) {
             return std::filesystem::weakly_canonical(folder, error).string();
