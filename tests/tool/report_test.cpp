@@ -44,6 +44,7 @@ TEST_CASE("report: counters are summed, with the endpoint that has most")
     const Report report = report_of(two_ranks);
     const nlohmann::json result = report.json();
     CHECK(result["endpoints"] == 2);
+    CHECK(result["hosts"] == 2);
     CHECK(result["processes"] == 2); // the same number on two hosts
     CHECK(result["counters"]["tx_packets"]["sum"] == 400);
     CHECK(result["counters"]["tx_packets"]["most"] == 300);
@@ -55,6 +56,19 @@ TEST_CASE("report: counters are summed, with the endpoint that has most")
     CHECK(text.find("of_tomorrow") != std::string::npos); // another version's counter is shown
     CHECK(text.find("handshakes") == std::string::npos);  // nobody counted that
     CHECK(text.find("retransmits_rack") < text.find("retransmits_timeout"));
+}
+
+TEST_CASE("report: a host with several addresses is one, and a rank is no counter")
+{
+    const nlohmann::json result =
+        report_of("{\"provider\":\"srd\",\"pid\":7,\"host\":\"a\",\"rank\":1,\"address\":\"10.0.0.1:7\","
+                  "\"handshakes\":2}\n"
+                  "{\"provider\":\"srd\",\"pid\":7,\"host\":\"a\",\"rank\":1,\"address\":\"10.1.0.1:7\"}\n")
+            .json();
+    CHECK(result["hosts"] == 1);
+    CHECK(result["processes"] == 1);
+    CHECK_FALSE(result["counters"].contains("rank"));
+    CHECK(result["counters"]["handshakes"]["sum"] == 2);
 }
 
 TEST_CASE("report: what is no line of srd's is left out and counted")
@@ -80,7 +94,7 @@ TEST_CASE("report: the command reads several files")
     const Outcome outcome = run_srd("report --json " + file + " " + file);
     CHECK(outcome.status == 0);
     CHECK(nlohmann::json::parse(outcome.output)["counters"]["tx_packets"]["sum"] == 800);
-    CHECK(run_srd("report " + file).output.find("2 endpoints of 2 processes") == 0);
+    CHECK(run_srd("report " + file).output.find("2 endpoints of 2 processes on 2 hosts") == 0);
     CHECK(run_srd("report /dev/null").status == 2);
     CHECK(run_srd("report /nonexistent 2>&1").status == 2);
     CHECK(unlink(name) == 0);

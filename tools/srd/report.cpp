@@ -37,10 +37,12 @@ void Report::add(std::istream& in)
         }
         ++endpoints_;
         const std::string address = text_of("address");
-        const std::string host = address.substr(0, address.rfind(':'));
+        const std::string named = text_of("host");
+        const std::string host = named.empty() ? address.substr(0, address.rfind(':')) : named;
+        hosts_.insert(host);
         processes_.insert(host + ' ' + (record.contains("pid") ? record["pid"].dump() : ""));
         for (const auto& [name, value] : record.items()) {
-            if (!value.is_number_unsigned() || name == "pid") {
+            if (!value.is_number_unsigned() || name == "pid" || name == "rank") {
                 continue;
             }
             Sum& sum = sums_[name];
@@ -71,7 +73,8 @@ double Report::share(const char* part, std::initializer_list<const char*> wholes
 
 void Report::print(std::ostream& out) const
 {
-    out << endpoints_ << " endpoints of " << processes_.size() << " processes\n";
+    out << endpoints_ << " endpoints of " << processes_.size() << " processes on " << hosts_.size()
+        << " hosts\n";
     if (strange_lines_ != 0) {
         out << strange_lines_ << " lines are not srd's statistics and are left out\n";
     }
@@ -120,6 +123,7 @@ nlohmann::json Report::json() const
     }
     return {{"endpoints", endpoints_},
             {"processes", processes_.size()},
+            {"hosts", hosts_.size()},
             {"strange_lines", strange_lines_},
             {"counters", counters}};
 }

@@ -37,6 +37,7 @@ private:
 
     std::size_t endpoints_ = 0;
     std::size_t strange_lines_ = 0;
+    std::set<std::string> hosts_;
     std::set<std::string> processes_; ///< host and process id: containers of several hosts share numbers
     std::map<std::string, Sum> sums_;
 };

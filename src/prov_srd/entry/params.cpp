@@ -14,7 +14,6 @@
 
 #include "common/c_api.hpp"
 #include "common/say.hpp"
-#include "entry/stats_file.hpp"
 #include "entry/values.hpp"
 
 namespace srd {
@@ -174,7 +173,7 @@ constexpr Variable variables[] = {
      [](Params& p, std::string_view t) { return assign(to_ports(t), p.io.ports); }},
     {"STATS", "- or a file name", only,
      "where each endpoint writes its statistics when it is closed: - for stderr, or a file to append to, in "
-     "whose name %p stands for the process id (default: nowhere)",
+     "whose name %p stands for the process id, %h for the host, %r for the MPI rank (default: nowhere)",
      [](Params& p, std::string_view t) {
          p.stats = t;
          return !t.empty();
@@ -239,7 +238,7 @@ void read_variables(Params& values, Complaints& complaints)
         }
     }
     if (!values.stats.empty()) {
-        if (const std::string error = stats_obstacle(values.stats); !error.empty()) {
+        if (const std::string error = stats_obstacle(values.stats, values.place); !error.empty()) {
             complaints.emplace_back("FI_SRD_STATS", "FI_SRD_STATS=\"" + values.stats + "\": " + error +
                                                         "; no statistics will be written");
         }
@@ -272,6 +271,7 @@ void load()
 {
     Params values;
     Complaints complaints;
+    values.place = process_place();
     read_variables(values, complaints);
     find_unknown(complaints);
     be_quiet(values.quiet);
