@@ -265,9 +265,8 @@ void check_open_mpi(Findings& findings)
             }
         }
         if (excludes(value, each.wanted)) {
-            findings.warning("Open MPI",
-                             place + " sets " + each.framework + " = " + value +
-                                 ": Open MPI then does not use libfabric for messages",
+            place.append(" sets ").append(each.framework).append(" = ").append(value);
+            findings.warning("Open MPI", place + ": Open MPI then does not use libfabric for messages",
                              "mpirun --mca pml cm --mca mtl ofi, or export OMPI_MCA_pml=cm OMPI_MCA_mtl=ofi");
         }
     }

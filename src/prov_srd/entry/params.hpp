@@ -2,8 +2,9 @@
 //
 // Every FI_SRD_* variable, read once per process: params.cpp has the one table of
 // names, ranges, texts and where the values go, and nothing else of the provider looks at the
-// environment (but stats_file, for the rank in the job). Values are kept in the very structs that the engine
-// (Limits, Tuning) and the backends (IoOptions) take, whose defaults are the variables' defaults.
+// environment, but for stats_file.cpp, which learns there which rank of a job this is. Values are kept in the
+// very structs that the engine (Limits, Tuning) and the backends (IoOptions) take, whose defaults are the
+// variables' defaults.
 #pragma once
 
 #include <cstdint>
