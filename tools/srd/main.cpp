@@ -10,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "bench.hpp"
 #include "diagnosis.hpp"
 #include "entry/values.hpp"
 #include "findings.hpp"
@@ -110,6 +111,53 @@ void add_doctor(CLI::App& app, int& status)
     command->callback([&status] { status = doctor(options); });
 }
 
+struct BenchOptions {
+    std::string host;
+    std::string provider = "srd";
+    std::uint16_t port = bench_port;
+    std::size_t clients = 0;
+    std::vector<std::size_t> sizes{8, 64, 1024, 4096, 16384, 65536, 1048576};
+    bool as_json = false;
+};
+
+int bench(const BenchOptions& options)
+{
+    if (options.host.empty()) {
+        serve_bench(options.port, options.clients,
+                    [](const std::string& text) { std::cout << text << std::endl; });
+        return 0;
+    }
+    const BenchResult result = run_bench(options.host, options.provider, options.sizes);
+    if (options.as_json) {
+        std::cout << result.json().dump(2) << '\n';
+    } else {
+        result.print(std::cout);
+    }
+    return 0;
+}
+
+void add_bench(CLI::App& app, int& status)
+{
+    static BenchOptions options;
+    CLI::App* const command =
+        app.add_subcommand("bench", "Measure latency and bandwidth between two hosts through libfabric");
+    CLI::Option* const host = command->add_option(
+        "HOST", options.host, "Measure against HOST[:PORT], where srd bench runs; without it, be that host");
+    command->add_option("--port", options.port, "Wait at this TCP port")
+        ->capture_default_str()
+        ->excludes(host);
+    command->add_option("--clients", options.clients, "End after that many clients")->excludes(host);
+    command->add_option("--provider", options.provider, "libfabric's provider")
+        ->capture_default_str()
+        ->needs(host);
+    command->add_option("--sizes", options.sizes, "Sizes of messages, at most 67108864 bytes")
+        ->check(CLI::Range(std::size_t{1}, std::size_t{64} << 20))
+        ->delimiter(',')
+        ->needs(host);
+    command->add_flag("--json", options.as_json, "Print JSON")->needs(host);
+    command->callback([&status] { status = bench(options); });
+}
+
 struct ReportOptions {
     std::vector<std::string> files;
     bool as_json = false;
@@ -154,6 +202,7 @@ int main(int argc, char** argv)
     app.require_subcommand(1);
     int status = 0;
     add_doctor(app, status);
+    add_bench(app, status);
     add_report(app, status);
     try {
         app.parse(argc, argv);

@@ -25,12 +25,6 @@ constexpr std::size_t most_datagrams = 5000;
 constexpr milliseconds client_patience{30000}; // more than the longest of what a client does by UDP alone
 constexpr milliseconds connect_patience{2000};
 
-SocketAddress wildcard(int family, std::uint16_t port)
-{
-    const std::array<std::byte, 16> zero{};
-    return SocketAddress::of_host(family, std::span(zero).first(family == AF_INET ? 4 : 16), port);
-}
-
 std::uint32_t mtu_of(const SocketAddress& local)
 {
     for (const NetInterface& entry : list_interfaces()) {
@@ -62,12 +56,13 @@ T number(const nlohmann::json& request, const char* name, T most)
 int Listener::open_family(int family, std::uint16_t port)
 {
     int error = 0;
-    FileDescriptor listener = listen_tcp(wildcard(family, port), error);
+    FileDescriptor listener = listen_tcp(wildcard_address(family, port), error);
     if (!listener.valid()) {
         return error;
     }
-    UdpPort udp = UdpPort::open(wildcard(family, port), false, error);
-    UdpPort other = UdpPort::open(wildcard(family, range_.source_port(1)), range_.sources() != 0, error);
+    UdpPort udp = UdpPort::open(wildcard_address(family, port), false, error);
+    UdpPort other =
+        UdpPort::open(wildcard_address(family, range_.source_port(1)), range_.sources() != 0, error);
     if (!udp.valid() || !other.valid()) {
         return error;
     }
@@ -83,7 +78,8 @@ void Listener::open_range_ports(int family)
          port <= range_.last_receiving() && port < range_.first + most_ports && !range_.empty(); ++port) {
         int error = 0;
         if (port != port_) {
-            UdpPort made = UdpPort::open(wildcard(family, static_cast<std::uint16_t>(port)), false, error);
+            UdpPort made =
+                UdpPort::open(wildcard_address(family, static_cast<std::uint16_t>(port)), false, error);
             if (made.valid()) { // else an endpoint has it
                 ports_.push_back(std::move(made));
             }

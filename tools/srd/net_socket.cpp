@@ -311,6 +311,12 @@ TcpAttempt connect_tcp(const SocketAddress& to, const SocketAddress& local, mill
     return attempt;
 }
 
+SocketAddress wildcard_address(int family, std::uint16_t port)
+{
+    const std::array<std::byte, 16> zero{};
+    return SocketAddress::of_host(family, std::span(zero).first(family == AF_INET ? 4 : 16), port);
+}
+
 FileDescriptor listen_tcp(const SocketAddress& local, int& error)
 {
     FileDescriptor socket(::socket(local.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));

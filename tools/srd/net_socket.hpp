@@ -87,6 +87,7 @@ struct TcpAttempt {
 };
 /// `local` as in bind(); empty: the kernel's choice.
 TcpAttempt connect_tcp(const SocketAddress& to, const SocketAddress& local, milliseconds patience);
+SocketAddress wildcard_address(int family, std::uint16_t port);
 FileDescriptor listen_tcp(const SocketAddress& local, int& error);
 SocketAddress local_address(int fd);
 SocketAddress peer_address(int fd);

@@ -11,12 +11,10 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <dlfcn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,42 +24,13 @@
 #include <rdma/fi_endpoint.h>
 #include <rdma/fi_errno.h>
 
-#include <srd/file_descriptor.hpp>
+#include "fabric_library.hpp"
 
 namespace srd::tool {
 
 namespace {
 
 constexpr unsigned patience_seconds = 15;
-
-/// The functions of libfabric that are not inline in its headers.
-struct Libfabric {
-    decltype(&::fi_getinfo) getinfo = nullptr;
-    decltype(&::fi_freeinfo) freeinfo = nullptr;
-    decltype(&::fi_dupinfo) dupinfo = nullptr;
-    decltype(&::fi_fabric) fabric = nullptr;
-    decltype(&::fi_version) version = nullptr;
-
-    /// False: `error` says why.
-    bool load(std::string& error)
-    {
-        void* const library = ::dlopen("libfabric.so.1", RTLD_NOW);
-        if (library == nullptr) {
-            error = ::dlerror();
-            return false;
-        }
-        const auto find = [&](auto& function, const char* name) {
-            function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(library, name));
-            return function != nullptr;
-        };
-        if (find(getinfo, "fi_getinfo") && find(freeinfo, "fi_freeinfo") && find(dupinfo, "fi_dupinfo") &&
-            find(fabric, "fi_fabric") && find(version, "fi_version")) {
-            return true;
-        }
-        error = "functions are missing in it";
-        return false;
-    }
-};
 
 std::string version_text(std::uint32_t version)
 {
