@@ -269,6 +269,7 @@ void UdpPort::read_errors()
 bool wait_readable(const std::vector<int>& fds, milliseconds patience)
 {
     std::vector<pollfd> polled;
+    polled.reserve(fds.size());
     for (const int fd : fds) {
         polled.push_back({fd, POLLIN, 0});
     }
