@@ -6,7 +6,7 @@
 
 # To configure the project and build the provider.
 packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libxdp-dev libbpf-dev libibverbs-dev
-    libmnl-dev libssl-dev catch2 nlohmann-json3-dev)
+    libmnl-dev libssl-dev catch2 libcli11-dev nlohmann-json3-dev)
 # To use it from the command line and under Open MPI.
 packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)
 # To build and run the tests.

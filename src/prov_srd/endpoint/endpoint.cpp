@@ -168,7 +168,9 @@ int Endpoint::close() noexcept
 void Endpoint::write_stats() noexcept
 {
     try {
-        stats_write(params().stats, stats_json(unit_.counters(), unit_.local_address().text()));
+        const Params& values = params();
+        stats_write(stats_file(values.stats, values.place),
+                    stats_json(unit_.counters(), unit_.local_address().text(), values.place));
     } catch (const std::bad_alloc&) {
         SRD_WARN(FI_LOG_EP_CTRL, "FI_SRD_STATS: out of memory");
     }

@@ -11,14 +11,17 @@
 
 #include "common/log.hpp"
 #include "common/say.hpp"
-#include "entry/stats_file.hpp"
 
 namespace srd {
 
-std::string stats_json(const Counters& counters, std::string_view address)
+std::string stats_json(const Counters& counters, std::string_view address, const ProcessPlace& place)
 {
     std::string line = "{\"provider\":\"srd\",\"pid\":";
     line += std::to_string(getpid());
+    line += ",\"host\":\"" + place.host + '"';
+    if (!place.rank.empty()) {
+        line += ",\"rank\":" + place.rank;
+    }
     line += ",\"address\":\"";
     line += address;
     line += '"';
@@ -32,9 +35,8 @@ std::string stats_json(const Counters& counters, std::string_view address)
     return line;
 }
 
-void stats_write(const std::string& setting, const std::string& line)
+void stats_write(const std::string& target, const std::string& line)
 {
-    const std::string target = stats_file(setting);
     const bool to_stderr = target == "-";
     const FileDescriptor opened(
         to_stderr ? -1 : open(target.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));

@@ -43,6 +43,7 @@ IoOptions options_for(const SocketAddress& address, IoLog::Sink tell)
     options.tell = std::move(tell);
     options.local_address = address;
     options.path_setting = "FI_SRD_PATHS";
+    options.port_setting = "FI_SRD_PORT_RANGE";
     return options;
 }
 

@@ -14,7 +14,6 @@
 
 #include "common/c_api.hpp"
 #include "common/say.hpp"
-#include "entry/stats_file.hpp"
 #include "entry/values.hpp"
 
 namespace srd {
@@ -170,9 +169,13 @@ constexpr Variable variables[] = {
     {"INTERFACE", "names of network interfaces, separated by commas", only,
      "the only network interfaces to use, separated by commas (default: all that are up)",
      [](Params& p, std::string_view t) { return assign(to_names(t), p.interfaces); }},
+    {"PORT_RANGE", "LO-HI, two ports of 1..65535", only,
+     "the only UDP and TCP ports to receive at, and source ports of paths: LO-HI, for firewalls (default: "
+     "any)",
+     [](Params& p, std::string_view t) { return assign(to_ports(t), p.io.ports); }},
     {"STATS", "- or a file name", only,
      "where each endpoint writes its statistics when it is closed: - for stderr, or a file to append to, in "
-     "whose name %p stands for the process id (default: nowhere)",
+     "whose name %p stands for the process id, %h for the host, %r for the MPI rank (default: nowhere)",
      [](Params& p, std::string_view t) {
          p.stats = t;
          return !t.empty();
@@ -241,7 +244,7 @@ void read_variables(Params& values, Complaints& complaints)
         }
     }
     if (!values.stats.empty()) {
-        if (const std::string error = stats_obstacle(values.stats); !error.empty()) {
+        if (const std::string error = stats_obstacle(values.stats, values.place); !error.empty()) {
             complaints.emplace_back("FI_SRD_STATS", "FI_SRD_STATS=\"" + values.stats + "\": " + error +
                                                         "; no statistics will be written");
         }
@@ -274,6 +277,7 @@ void load()
 {
     Params values;
     Complaints complaints;
+    values.place = process_place();
     read_variables(values, complaints);
     find_unknown(complaints);
     be_quiet(values.quiet);

@@ -2,8 +2,9 @@
 //
 // Every FI_SRD_* variable, read once per process: params.cpp has the one table of
 // names, ranges, texts and where the values go, and nothing else of the provider looks at the
-// environment. Values are kept in the very structs that the engine (Limits, Tuning) and the backends
-// (IoOptions) take, whose defaults are the variables' defaults.
+// environment, but for stats_file.cpp, which learns there which rank of a job this is. Values are kept in the
+// very structs that the engine (Limits, Tuning) and the backends (IoOptions) take, whose defaults are the
+// variables' defaults.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 
 #include "entry/backend.hpp"
 #include "entry/job_keys.hpp"
+#include "entry/stats_file.hpp"
 #include "io/core/io_options.hpp"
 
 namespace srd {
@@ -31,6 +33,7 @@ struct Params {
     std::vector<std::string> interfaces; ///< the only interfaces to use; empty: all that are up
     std::string job_key_file;            ///< empty: nothing is sealed
     std::shared_ptr<JobKeys> job_keys;   ///< its keys; null: there is none
+    ProcessPlace place;                  ///< for the names and the lines of statistics
     std::string stats;  ///< where to write statistics when an endpoint closes; empty: nowhere
     bool quiet = false; ///< nothing goes to stderr
 };

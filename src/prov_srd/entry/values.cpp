@@ -121,6 +121,20 @@ std::optional<std::vector<std::string>> to_names(std::string_view text)
     return names.empty() ? std::nullopt : std::optional(std::move(names));
 }
 
+std::optional<PortRange> to_ports(std::string_view text)
+{
+    const std::size_t dash = text.find('-');
+    if (dash == std::string_view::npos) {
+        return std::nullopt;
+    }
+    const auto first = to_number(text.substr(0, dash), {}, 1, 1, 65535);
+    const auto last = to_number(text.substr(dash + 1), {}, 1, 1, 65535);
+    if (!first || !last || *first > *last) {
+        return std::nullopt;
+    }
+    return PortRange{static_cast<std::uint16_t>(*first), static_cast<std::uint16_t>(*last)};
+}
+
 std::size_t edit_distance(std::string_view a, std::string_view b)
 {
     // Row by row: costs[j] is the distance of what of `a` was read to the first j letters of `b`.

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include <srd/port_range.hpp>
 #include <srd/time.hpp>
 
 namespace srd {
@@ -39,6 +40,9 @@ std::optional<bool> to_switch(std::string_view text);
 
 /// "eth0,eth1"; no name may be empty. Nothing if that is not so.
 std::optional<std::vector<std::string>> to_names(std::string_view text);
+
+/// "7000-7099": two ports, the first not above the last.
+std::optional<PortRange> to_ports(std::string_view text);
 
 /// How many letters must be added, taken away or exchanged to make `b` of `a`.
 std::size_t edit_distance(std::string_view a, std::string_view b);

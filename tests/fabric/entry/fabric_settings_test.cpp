@@ -2,7 +2,7 @@
 //
 // The variables FI_SRD_*: their list, what they change in the answer of fi_getinfo, and what is said about
 // wrong ones. Each is set for a child, because the provider reads them once.
-#include "fabric/fabric_support.hpp"
+#include "fabric/fabric_fixture.hpp"
 
 #include <cstdint>
 #include <cstring>
@@ -146,6 +146,8 @@ TEST_CASE("a wrong variable is named with what is allowed, and srd is not offere
         Row{"FI_SRD_PEER_TIMEOUT_MS=25h", "give 10..86400000 ms"},
         Row{"FI_SRD_WINDOW=8T", "give 16384..1073741824 bytes (or with K, M or G)"},
         Row{"FI_SRD_SHM=maybe", "give 0 or 1 (or no, yes, off, on, false, true)"},
+        Row{"FI_SRD_PORT_RANGE=7000", "FI_SRD_PORT_RANGE=\"7000\" is not allowed: give LO-HI, two ports"},
+        Row{"FI_SRD_PORT_RANGE=7100-7000", "is not allowed: give LO-HI, two ports"},
         Row{"FI_SRD_INTERFACE=nothing0", "FI_SRD_INTERFACE names no interface"});
     const std::string output = run_child("child: finds nothing", row.variable);
     INFO(output);
@@ -158,6 +160,28 @@ TEST_CASE("values may have units, and words any case")
               "FI_SRD_EAGER_SIZE=8K FI_SRD_WINDOW=8MiB FI_SRD_UNEXPECTED_BYTES=1g FI_SRD_PEER_TIMEOUT_MS=5s "
               "FI_SRD_RTO_MIN_US=1ms FI_SRD_STOPPED_TIMEOUT_MS=1h FI_SRD_SHM=yes FI_SRD_QUIET=Off "
               "FI_SRD_PATH_POLICY=Adaptive FI_SRD_BACKEND=UDP");
+}
+
+TEST_CASE("child: enables endpoints until no port is left", "[.]")
+{
+    OpenDomain domain;
+    const TestEndpoint first(domain, {});
+    const TestEndpoint second(domain, {});
+    Handle<fid_ep> third;
+    REQUIRE(fi_endpoint(domain.domain.get(), domain.info.get(), third.out(), nullptr) == 0);
+    REQUIRE(fi_ep_bind(third.get(), &first.av->fid, 0) == 0);
+    REQUIRE(fi_ep_bind(third.get(), &first.cq->fid, FI_TRANSMIT | FI_RECV) == 0);
+    CHECK(fi_enable(third.get()) == -FI_EADDRINUSE);
+}
+
+TEST_CASE("FI_SRD_PORT_RANGE: when its ports are used up, that is told, with its name")
+{
+    const std::string range = std::to_string(30000 + getpid() % 2000 * 4);
+    const std::string setting = "FI_SRD_PORT_RANGE=" + range + "-" + std::to_string(std::stoi(range) + 3);
+    const std::string output = run_child("child: enables endpoints until no port is left",
+                                         "FI_SRD_INTERFACE=lo FI_LOG_LEVEL= " + setting);
+    INFO(output);
+    CHECK(output.find(setting + " is exhausted") != std::string::npos);
 }
 
 TEST_CASE("FI_SRD_INTERFACE=lo makes loopback good for all")

@@ -16,7 +16,8 @@ const std::string folder = [] {
     char name[] = "/tmp/srd-stats.XXXXXX";
     const char* made = mkdtemp(name);
     const std::string path = made == nullptr ? "" : made;
-    setenv("FI_SRD_STATS", (path + "/%p.json").c_str(), 1);
+    setenv("PMIX_RANK", "42", 1);
+    setenv("FI_SRD_STATS", (path + "/%h.%r.%p%x.json").c_str(), 1);
     return path;
 }();
 
@@ -25,7 +26,9 @@ const std::string folder = [] {
 TEST_CASE("stats: every endpoint leaves a line of counters in the file named after the process")
 {
     REQUIRE_FALSE(folder.empty());
-    const std::string file = folder + "/" + std::to_string(getpid()) + ".json";
+    char host[256] = {};
+    REQUIRE(gethostname(host, sizeof(host) - 1) == 0);
+    const std::string file = folder + "/" + host + ".42." + std::to_string(getpid()) + "%x.json";
     {
         OpenDomain domain("127.0.0.1", hints_for(Options{}));
         TestEndpoint b(domain, Options{});
@@ -48,6 +51,7 @@ TEST_CASE("stats: every endpoint leaves a line of counters in the file named aft
     while (std::getline(lines, line)) {
         ++endpoints;
         CHECK(line.find("\"pid\":" + std::to_string(getpid())) != std::string::npos);
+        CHECK(line.find("\"host\":\"" + std::string(host) + "\",\"rank\":42,") != std::string::npos);
         senders += line.find("\"tx_messages\":1,") != std::string::npos ? 1 : 0;
     }
     CHECK(endpoints == 2);

@@ -10,6 +10,7 @@
 
 #include <srd/address.hpp>
 #include <srd/limits.hpp>
+#include <srd/port_range.hpp>
 
 namespace srd {
 
@@ -39,6 +40,9 @@ struct IoOptions : IoLog {
     SocketAddress local_address;
     /// What whoever sets `path_count` calls it, for advice to a person.
     std::string path_setting = "the number of paths";
+    /// What ports may be used on this host, and what whoever sets that calls it.
+    PortRange ports;
+    std::string port_setting = "the range of ports";
     std::uint16_t path_count = max_paths; ///< entropies per route, 1..max_paths; a backend may have fewer
     /// Memory for packets to receive, bytes: of sockets, and of the rings or the registered memory beside
     /// them.

@@ -86,18 +86,21 @@ static_assert(sizeof(ether_header) == ethernet_header && sizeof(iphdr) == 20 && 
               sizeof(udphdr) == 8);
 
 /// Path 0 leaves by our own port, so that ICMP errors find our socket; the others by what is far enough
-/// apart for any hash.
-std::uint16_t source_port(std::uint16_t own, PathId path) noexcept
+/// apart for any hash, or in the range that is given.
+std::uint16_t source_port(std::uint16_t own, PathId path, PortRange ports) noexcept
 {
     const auto index = static_cast<std::uint32_t>(index_of(path));
+    if (!ports.empty() && index != 0) {
+        return ports.sources() != 0 ? ports.source_port(index) : own;
+    }
     return index == 0 ? own : static_cast<std::uint16_t>(0xc000U | ((own + index * 257U) & 0x3fffU));
 }
 
 } // namespace
 
 FrameTemplate::FrameTemplate(const MacAddress& source_mac, const SocketAddress& source,
-                             const SocketAddress& destination)
-    : length_(raw_overhead(source.family())), port_(source.port())
+                             const SocketAddress& destination, PortRange ports)
+    : length_(raw_overhead(source.family())), port_(source.port()), ports_(ports)
 {
     SRD_CHECK(source.family() == destination.family());
     const bool ipv4 = source.family() == AF_INET;
@@ -151,7 +154,7 @@ std::uint32_t FrameTemplate::write(std::byte* frame, const MacAddress& destinati
         payload += packet.iov[i].iov_len;
     }
     const std::uint16_t udp_length = htons(static_cast<std::uint16_t>(packet.length + sizeof(udphdr)));
-    const std::uint16_t port = htons(source_port(port_, packet.path));
+    const std::uint16_t port = htons(source_port(port_, packet.path, ports_));
     if (length_ == raw_overhead(AF_INET)) {
         const std::uint16_t total = htons(static_cast<std::uint16_t>(packet.length + udp_overhead(AF_INET)));
         store(ip + ip4_length_offset, total);

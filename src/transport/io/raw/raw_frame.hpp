@@ -16,6 +16,7 @@
 #include <span>
 
 #include <srd/address.hpp>
+#include <srd/port_range.hpp>
 #include <srd/types.hpp>
 
 #include "io/core/ip_header.hpp"
@@ -36,9 +37,9 @@ constexpr std::uint32_t raw_overhead(int family) noexcept
 class FrameTemplate {
 public:
     FrameTemplate() = default;
-    /// The families must be equal.
-    FrameTemplate(const MacAddress& source_mac, const SocketAddress& source,
-                  const SocketAddress& destination);
+    /// The families must be equal. `ports`: where the paths' source ports are.
+    FrameTemplate(const MacAddress& source_mac, const SocketAddress& source, const SocketAddress& destination,
+                  PortRange ports = {});
 
     /// Writes the frame of `packet` to `frame`, which has raw_overhead() + packet.length bytes. Returns its
     /// length.
@@ -48,7 +49,8 @@ public:
 private:
     std::array<std::uint8_t, 62> bytes_{};
     std::uint32_t length_ = 0;
-    std::uint16_t port_ = 0;       // of path 0, host order
+    std::uint16_t port_ = 0; // of path 0, host order
+    PortRange ports_;
     std::uint64_t ip_sum_ = 0;     // IPv4 header without its length
     std::uint64_t pseudo_sum_ = 0; // pseudo header and ports without length and source port
 };

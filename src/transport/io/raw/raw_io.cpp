@@ -62,6 +62,7 @@ private:
     const std::unique_ptr<NetlinkRoutes> links_;
     const std::unique_ptr<FrameRing> ring_;
     const SocketAddress local_;
+    const PortRange ports_;
     Counters& counters_;
     EpollSet waits_;
     bool ring_watched_ = false;
@@ -77,7 +78,7 @@ private:
 RawIo::RawIo(std::unique_ptr<PacketIo> udp, std::unique_ptr<FrameRing> ring,
              std::unique_ptr<NetlinkRoutes> links, const RawConfig& config, Counters& counters)
     : BypassIo(std::move(udp)), links_(std::move(links)), ring_(std::move(ring)),
-      local_(inner().local_address()), counters_(counters)
+      local_(inner().local_address()), ports_(config.ports), counters_(counters)
 {
     caps_ = IoCaps{};
     caps_.max_packet = std::min(
@@ -125,7 +126,7 @@ const RawIo::Route* RawIo::ring_route(const TxPacket& packet)
         const SocketAddress& destination = inner().route_address(packet.route);
         route.generation = links_->generation();
         route.next_hop = links_->next_hop(destination);
-        route.frame = FrameTemplate(links_->link_mac(), local_, destination);
+        route.frame = FrameTemplate(links_->link_mac(), local_, destination, ports_);
     }
     Neighbour* const hop = route.next_hop;
     const std::uint32_t limit =

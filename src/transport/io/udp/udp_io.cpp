@@ -158,7 +158,10 @@ public:
 
 private:
     int open_sockets();
+    int open_ports();
+    int open_ports_in_range();
     int try_open_ports(bool& port_taken);
+    std::string explain_ports(int error) const;
     int open_wait();
     int open_routes(std::string& error);
     bool watch_socket() noexcept;
@@ -191,7 +194,7 @@ int UdpIo::open(std::string& error)
         code = open_wait();
     }
     if (code != 0) {
-        error = explain(code, local_);
+        error = explain_ports(code);
         return code;
     }
     if (code = open_routes(error); code != 0) {
@@ -204,7 +207,7 @@ int UdpIo::open(std::string& error)
     caps_.path_count = local_.is_loopback() ? std::uint16_t{1} : config_.path_count;
     caps_.burst_packets = segmentation ? UdpTransmitter::max_segments : std::uint16_t{1};
 
-    senders_ = UdpSenders::attach(local_, config_.socket_buffer);
+    senders_ = UdpSenders::attach(local_, config_.ports, config_.socket_buffer);
     errors_seen_ = senders_->error_count();
     receiver_.emplace(main_.socket, counters_);
     transmitter_.emplace(main_, senders_, local_, *routes_, notices_, counters_, config_,
@@ -222,7 +225,55 @@ int UdpIo::open(std::string& error)
     return 0;
 }
 
+/// A sentence for errno `error` of what open() has tried first.
+std::string UdpIo::explain_ports(int error) const
+{
+    const PortRange& ports = config_.ports;
+    const std::string setting = config_.port_setting + '=' + ports.text();
+    if (!ports.empty() && error == EINVAL && !ports.contains(local_.port())) {
+        return "the port of " + local_.text() + " is outside " + setting +
+               "; ask for one of these, or for none";
+    }
+    if (!ports.empty() && error == EADDRINUSE && local_.port() == 0) {
+        return setting + " is exhausted: all ports that endpoints on " + local_.host_text() +
+               " may receive at, " + PortRange{ports.first, ports.last_receiving()}.text() +
+               " (the others are the paths' source ports), are in use; widen it";
+    }
+    return explain(error, local_);
+}
+
 int UdpIo::open_sockets()
+{
+    const bool in_range = !config_.ports.empty();
+    if (in_range && local_.port() != 0 && !config_.ports.contains(local_.port())) {
+        return EINVAL;
+    }
+    if (const int error = in_range && local_.port() == 0 ? open_ports_in_range() : open_ports(); error != 0) {
+        return error;
+    }
+    prepare_sending_socket(main_.socket, local_.family(), IpFragmentation::forbidden);
+    UdpReceiver::prepare_socket(main_.socket, local_, config_.offload);
+    return config_.ring_interface == 0
+               ? 0
+               : leave_to_ring(main_.socket, config_.ring_interface, config_.ring_packet);
+}
+
+/// The first port that is free for UDP and TCP.
+int UdpIo::open_ports_in_range()
+{
+    for (std::uint32_t port = config_.ports.first; port <= config_.ports.last_receiving(); ++port) {
+        local_.set_port(static_cast<std::uint16_t>(port));
+        bool taken = false;
+        const int error = try_open_ports(taken);
+        if (error != EADDRINUSE && (error != 0 || !taken)) {
+            return error;
+        }
+    }
+    local_.set_port(0);
+    return EADDRINUSE;
+}
+
+int UdpIo::open_ports()
 {
     constexpr int attempts = 64; // an ephemeral port is taken for TCP about as often as such ports are in use
     const bool any_port = local_.port() == 0;
@@ -233,21 +284,16 @@ int UdpIo::open_sockets()
             return error;
         }
         if (!taken) {
-            break;
+            return 0;
         }
         if (!any_port || attempt == attempts) {
             config_.warning(
                 "TCP port " + local_.text() +
                 " is in use by another program: peers cannot tell whether this process is stopped or dead");
-            break;
+            return 0;
         }
         local_.set_port(0);
     }
-    prepare_sending_socket(main_.socket, local_.family(), IpFragmentation::forbidden);
-    UdpReceiver::prepare_socket(main_.socket, local_, config_.offload);
-    return config_.ring_interface == 0
-               ? 0
-               : leave_to_ring(main_.socket, config_.ring_interface, config_.ring_packet);
 }
 
 int UdpIo::try_open_ports(bool& port_taken)

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 #include <unordered_map>
+#include <utility>
 
 #include <sys/socket.h>
 
@@ -12,13 +13,20 @@ namespace srd {
 
 namespace {
 
-struct AddressHash {
-    std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
+struct Key {
+    SocketAddress local;
+    PortRange ports;
+
+    friend bool operator==(const Key&, const Key&) = default;
+};
+
+struct KeyHash {
+    std::size_t operator()(const Key& key) const noexcept { return key.local.hash(); }
 };
 
 struct Registry {
     std::mutex mutex;
-    std::unordered_map<SocketAddress, std::weak_ptr<UdpSenders>, AddressHash> sets;
+    std::unordered_map<Key, std::weak_ptr<UdpSenders>, KeyHash> sets;
 };
 
 // Never destroyed: endpoints may be closed by atexit handlers of the application.
@@ -26,17 +34,18 @@ std::atomic<Registry*> registry{new Registry};
 
 } // namespace
 
-std::shared_ptr<UdpSenders> UdpSenders::attach(const SocketAddress& local, std::uint32_t socket_buffer)
+std::shared_ptr<UdpSenders> UdpSenders::attach(const SocketAddress& local, PortRange ports,
+                                               std::uint32_t socket_buffer)
 {
-    SocketAddress key = local;
-    key.set_port(0);
+    Key key{local, ports};
+    key.local.set_port(0);
     Registry& known = *registry.load();
     const std::lock_guard lock(known.mutex);
     std::erase_if(known.sets, [](const auto& entry) { return entry.second.expired(); });
     std::weak_ptr<UdpSenders>& slot = known.sets[key];
     std::shared_ptr<UdpSenders> set = slot.lock();
     if (set == nullptr) {
-        set = std::make_shared<UdpSenders>(key, socket_buffer);
+        set = std::make_shared<UdpSenders>(key.local, ports, socket_buffer);
         slot = set;
     }
     return set;
@@ -47,6 +56,31 @@ void UdpSenders::forget_all() noexcept
     // The old one's mutex may be held by a thread that the child does not have. Without memory for a new
     // one the child ends, as it would at its next allocation.
     registry.store(new Registry); // NOLINT(bugprone-unhandled-exception-at-new)
+}
+
+FileDescriptor UdpSenders::open_socket(std::size_t path, int& error) const
+{
+    SocketAddress source = local_;
+    if (!ports_.empty()) {
+        if (path > ports_.sources()) {
+            error = EADDRINUSE; // by an earlier path
+            return FileDescriptor();
+        }
+        source.set_port(ports_.source_port(path));
+    }
+    return open_sending_socket(source, socket_buffer_, error);
+}
+
+std::string UdpSenders::shortage(int error, const IoOptions& options) const
+{
+    if (!ports_.empty() && error == EADDRINUSE) {
+        return options.port_setting + '=' + ports_.text() +
+               " has fewer free source ports than there are network paths from " + local_.text() +
+               ": some paths share one; widen it, or lower " + options.path_setting;
+    }
+    return "only " + std::to_string(opened_ + 1) + " of the wanted network paths from " + local_.text() +
+           " can be used (" + std::strerror(error) +
+           "); raise the limit of open files (ulimit -n) or lower " + options.path_setting;
 }
 
 UdpSender* UdpSenders::open(std::size_t path, const IoOptions& options)
@@ -61,18 +95,17 @@ UdpSender* UdpSenders::open(std::size_t path, const IoOptions& options)
         }
         int error = 0;
         FileDescriptor fd;
-        if (!exhausted_.load(std::memory_order_relaxed)) {
-            fd = open_sending_socket(local_, socket_buffer_, error);
+        if (!exhausted_) {
+            fd = open_socket(path, error);
         }
         if (fd.valid()) {
             result = &senders_[opened_++];
             result->socket = std::move(fd);
         } else {
-            if (!exhausted_.exchange(true, std::memory_order_relaxed)) {
-                warning = "only " + std::to_string(opened_ + 1) + " of the wanted network paths from " +
-                          local_.text() + " can be used (" + std::strerror(error) +
-                          "); raise the limit of open files (ulimit -n) or lower " + options.path_setting;
+            if (!std::exchange(warned_, true)) {
+                warning = shortage(error, options);
             }
+            exhausted_ = exhausted_ || ports_.empty() || error != EADDRINUSE;
             result = opened_ == 0 ? nullptr : &senders_[path % opened_];
         }
         if (result != nullptr) {

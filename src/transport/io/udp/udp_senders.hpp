@@ -20,6 +20,7 @@
 #include <mutex>
 
 #include <srd/limits.hpp>
+#include <srd/port_range.hpp>
 
 #include "io/core/io_options.hpp"
 #include "io/udp/udp_socket.hpp"
@@ -36,14 +37,15 @@ struct UdpSender {
 /// Thread-safe.
 class UdpSenders {
 public:
-    /// The set of `local` (its port does not matter), made if nobody in this process has it.
-    static std::shared_ptr<UdpSenders> attach(const SocketAddress& local, std::uint32_t socket_buffer);
+    /// The set of `local` (its port does not matter) and `ports`, made if nobody in this process has it.
+    static std::shared_ptr<UdpSenders> attach(const SocketAddress& local, PortRange ports,
+                                              std::uint32_t socket_buffer);
 
     /// In a child of fork(), whose copies of the sockets are closed: later attach()es make new sets.
     static void forget_all() noexcept;
 
-    UdpSenders(const SocketAddress& local, std::uint32_t socket_buffer) noexcept
-        : local_(local), socket_buffer_(socket_buffer)
+    UdpSenders(const SocketAddress& local, PortRange ports, std::uint32_t socket_buffer) noexcept
+        : local_(local), ports_(ports), socket_buffer_(socket_buffer)
     {
     }
 
@@ -66,16 +68,20 @@ public:
 
 private:
     UdpSender* open(std::size_t path, const IoOptions& options);
+    FileDescriptor open_socket(std::size_t path, int& error) const;
+    std::string shortage(int error, const IoOptions& options) const;
 
     const SocketAddress local_;
+    const PortRange ports_;
     const std::uint32_t socket_buffer_;
     std::array<std::atomic<UdpSender*>, max_paths> by_path_{};
     std::atomic<std::uint64_t> error_count_{0};
-    std::atomic<bool> exhausted_{false};
 
     std::mutex mutex_; // guards what follows; never held while another lock is taken
     std::array<UdpSender, max_paths> senders_;
     std::size_t opened_ = 0;
+    bool exhausted_ = false; // of descriptors, or of the kernel's own choice of ports: no more are tried
+    bool warned_ = false;
     std::array<SocketError, 64> errors_; // a ring; an error that is lost is raised again by the next packet
 };
 

@@ -79,6 +79,9 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
     prepare_sending_socket(fd, local.family(), IpFragmentation::forbidden);
     set_socket_buffer(fd.get(), SO_SNDBUF, SO_SNDBUFFORCE, socket_buffer);
     set_option(fd.get(), SOL_SOCKET, SO_RCVBUF, 0); // the kernel's minimum: nobody reads it
+    if (local.port() != 0) {
+        set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    }
     if (::bind(fd.get(), local.get(), local.size()) != 0) {
         error = errno;
         return FileDescriptor();

@@ -28,7 +28,9 @@ enum class IpFragmentation : std::uint8_t { forbidden, allowed };
 /// Options of every socket that sends: ECT(0), DF or not, an error queue, a non-blocking descriptor.
 void prepare_sending_socket(const FileDescriptor& socket, int family, IpFragmentation fragmentation) noexcept;
 
-/// A socket bound to `local` that only sends, unfragmented; if it is not valid, `error` is errno.
+/// A socket bound to `local` that only sends, unfragmented; if it is not valid, `error` is errno. A port that
+/// is given is shared with all such sockets of this user: an ICMP error then reaches any of them, a hint
+/// lost.
 FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error);
 
 /// Longest IP packet from `socket`'s address to `destination` that this host sends unfragmented, bytes: what

@@ -205,7 +205,7 @@ bool UdpTransmitter::connect_to(RouteId route, PathId path)
     connected_route_ = no_id<RouteId>;
     int error = 0;
     SocketAddress source = local_;
-    source.set_port(0);
+    source.set_port(options_.ports.source_port(index_of(path)));
     connected_.socket = open_sending_socket(source, options_.socket_buffer, error);
     const SocketAddress& address = routes_.address(route);
     if (!connected_.socket.valid() ||

@@ -163,3 +163,22 @@ TEST_CASE("raw_frame: every path has a source port of its own, the first the end
         CHECK(ports.size() == 64);
     }
 }
+
+TEST_CASE("raw_frame: source ports are in the range that is given")
+{
+    const PortRange range = GENERATE(PortRange{7000, 7199}, PortRange{7000, 7009}, PortRange{7001, 7001});
+    for (const Sides& sides : families()) {
+        const FrameTemplate headers(source_mac, sides.source, sides.destination, range);
+        std::set<std::uint16_t> ports;
+        for (std::uint8_t path = 0; path < 64; ++path) {
+            TestPacket source(3, 33);
+            std::vector<std::byte> frame(raw_overhead(sides.source.family()) + source.size());
+            headers.write(frame.data(), destination_mac, source.to(RouteId{0}, PathId{path}));
+            std::uint16_t port = 0;
+            std::memcpy(&port, &frame[ethernet_header + sides.ip_header], 2);
+            CHECK(range.contains(ntohs(port)));
+            ports.insert(port);
+        }
+        CHECK(ports.size() == 1 + range.sources());
+    }
+}

@@ -62,6 +62,18 @@ TEST_CASE("values: switches, words and names")
     CHECK_FALSE(to_names(",eth0").has_value());
 }
 
+TEST_CASE("values: ranges of ports")
+{
+    CHECK(to_ports("7000-7099") == PortRange{7000, 7099});
+    CHECK(to_ports("1-65535") == PortRange{1, 65535});
+    CHECK(to_ports("7000-7000") == PortRange{7000, 7000});
+    for (const char* const text : {"", "-", "7000", "7000-", "-7000", "7001-7000", "0-7000", "7000-65536",
+                                   "7000-7001-7002", "7000:7001", "7000--7001", "a-b", " 7000-7001"}) {
+        INFO(text);
+        CHECK_FALSE(to_ports(text).has_value());
+    }
+}
+
 TEST_CASE("values: the distance of two names")
 {
     CHECK(edit_distance("", "") == 0);

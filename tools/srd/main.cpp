@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// srd: what administrators and users ask of the provider, beside their programs.
+#include <cstdint>
+#include <exception>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "bench.hpp"
+#include "diagnosis.hpp"
+#include "entry/values.hpp"
+#include "findings.hpp"
+#include "host_doctor.hpp"
+#include "net_listener.hpp"
+#include "net_measure.hpp"
+#include "report.hpp"
+
+namespace {
+
+using namespace srd;
+using namespace srd::tool;
+
+int show(const Findings& findings, bool as_json)
+{
+    if (as_json) {
+        std::cout << findings.json().dump(2) << '\n';
+    } else {
+        findings.print(std::cout);
+    }
+    return findings.status();
+}
+
+struct DoctorOptions {
+    std::string host;
+    std::string range;
+    ListenOptions listen;
+    std::uint32_t seconds = 0;
+    bool listens = false;
+    bool as_json = false;
+};
+
+int examine_network(const DoctorOptions& options)
+{
+    std::string error;
+    const std::uint16_t port = options.listen.range.empty() ? doctor_port : options.listen.range.first;
+    const auto target = resolve_host(options.host, port, error);
+    if (!target) {
+        std::cerr << "srd doctor: " << options.host << ": " << error << '\n';
+        return 2;
+    }
+    Findings findings;
+    diagnose(measure(*target, options.listen.range), findings);
+    return show(findings, options.as_json);
+}
+
+int listen(const DoctorOptions& options)
+{
+    const auto tell = [](const std::string& text) { std::cout << text << std::endl; };
+    Listener listener(tell);
+    std::string error;
+    if (listener.open(options.listen, error) != 0) {
+        std::cerr << "srd doctor: " << error << '\n';
+        return 2;
+    }
+    tell("listening at UDP and TCP port " + std::to_string(listener.port()) +
+         "; on the other host: srd doctor THIS_HOST" +
+         (listener.port() == doctor_port ? "" : ":" + std::to_string(listener.port())));
+    listener.run(options.seconds == 0 ? Clock::time_point::max()
+                                      : Clock::now() + std::chrono::seconds(options.seconds));
+    return 0;
+}
+
+int doctor(DoctorOptions& options)
+{
+    if (options.host.empty() && !options.listens) {
+        Findings findings; // what the provider says of a wrong range among them
+        examine_host(findings);
+        return show(findings, options.as_json);
+    }
+    if (!options.range.empty()) {
+        const auto range = to_ports(options.range);
+        if (!range) {
+            std::cerr << "srd doctor: the range of ports is \"" << options.range << "\": give LO-HI\n";
+            return 2;
+        }
+        options.listen.range = *range;
+    }
+    return options.listens ? listen(options) : examine_network(options);
+}
+
+void add_doctor(CLI::App& app, int& status)
+{
+    static DoctorOptions options;
+    CLI::App* const command =
+        app.add_subcommand("doctor", "Look for what keeps srd from working, or slows it down");
+    CLI::Option* const host = command->add_option(
+        "HOST", options.host,
+        "Examine the network to HOST[:PORT], where srd doctor --listen runs, and not this host");
+    CLI::Option* const listens =
+        command->add_flag("--listen", options.listens, "Answer the doctor of another host")->excludes(host);
+    command->add_option("--port", options.listen.port, "Listen at this port")->needs(listens);
+    command->add_option("--seconds", options.seconds, "Listen no longer than this")->needs(listens);
+    command->add_option("--ports", options.range, "The range of ports that srd uses, LO-HI")
+        ->envname("FI_SRD_PORT_RANGE");
+    command->add_flag("--json", options.as_json, "Print JSON");
+    command->footer("Exit status: 0 all is well, 1 warnings, 2 something is broken.");
+    command->callback([&status] { status = doctor(options); });
+}
+
+struct BenchOptions {
+    std::string host;
+    std::string provider = "srd";
+    std::uint16_t port = bench_port;
+    std::size_t clients = 0;
+    std::vector<std::size_t> sizes{8, 64, 1024, 4096, 16384, 65536, 1048576};
+    bool as_json = false;
+};
+
+int bench(const BenchOptions& options)
+{
+    if (options.host.empty()) {
+        serve_bench(options.port, options.clients,
+                    [](const std::string& text) { std::cout << text << std::endl; });
+        return 0;
+    }
+    const BenchResult result = run_bench(options.host, options.provider, options.sizes);
+    if (options.as_json) {
+        std::cout << result.json().dump(2) << '\n';
+    } else {
+        result.print(std::cout);
+    }
+    return 0;
+}
+
+void add_bench(CLI::App& app, int& status)
+{
+    static BenchOptions options;
+    CLI::App* const command =
+        app.add_subcommand("bench", "Measure latency and bandwidth between two hosts through libfabric");
+    CLI::Option* const host = command->add_option(
+        "HOST", options.host, "Measure against HOST[:PORT], where srd bench runs; without it, be that host");
+    command->add_option("--port", options.port, "Wait at this TCP port")
+        ->capture_default_str()
+        ->excludes(host);
+    command->add_option("--clients", options.clients, "End after that many clients")->excludes(host);
+    command->add_option("--provider", options.provider, "libfabric's provider")
+        ->capture_default_str()
+        ->needs(host);
+    command->add_option("--sizes", options.sizes, "Sizes of messages, at most 67108864 bytes")
+        ->check(CLI::Range(std::size_t{1}, std::size_t{64} << 20))
+        ->delimiter(',')
+        ->needs(host);
+    command->add_flag("--json", options.as_json, "Print JSON")->needs(host);
+    command->callback([&status] { status = bench(options); });
+}
+
+struct ReportOptions {
+    std::vector<std::string> files;
+    bool as_json = false;
+};
+
+int report(const ReportOptions& options)
+{
+    Report sums;
+    for (const std::string& name : options.files) {
+        std::ifstream in(name);
+        if (!in) {
+            std::cerr << "srd report: cannot read " << name << '\n';
+            return 2;
+        }
+        sums.add(in);
+    }
+    if (options.as_json) {
+        std::cout << sums.json().dump(2) << '\n';
+    } else {
+        sums.print(std::cout);
+    }
+    return sums.endpoints() == 0 ? 2 : sums.strange_lines() != 0 ? 1 : 0;
+}
+
+void add_report(CLI::App& app, int& status)
+{
+    static ReportOptions options;
+    CLI::App* const command =
+        app.add_subcommand("report", "Sum up the statistics that endpoints wrote (FI_SRD_STATS)");
+    command->add_option("FILE", options.files, "Files that FI_SRD_STATS named")->required();
+    command->add_flag("--json", options.as_json, "Print JSON");
+    command->footer("Exit status: 0, 1 if lines were left out, 2 if there is nothing to sum up.");
+    command->callback([&status] { status = report(options); });
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    CLI::App app("Tools for the libfabric provider srd");
+    app.set_version_flag("--version", SRD_VERSION);
+    app.require_subcommand(1);
+    int status = 0;
+    add_doctor(app, status);
+    add_bench(app, status);
+    add_report(app, status);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    } catch (const std::exception& error) {
+        std::cerr << "srd: " << error.what() << '\n';
+        return 2;
+    }
+    return status;
+}
