@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// fabric_sim: the real engine on 128 simulated hosts of a fat-tree. Flow
+// fabric_sim: the real engine on simulated hosts (128, or --hosts) of a fat-tree. Flow
 // completion times as a share of the ideal, which is the same flow alone in
 // the same fabric. The switches are drop-tail with ECN marks: no trimming, so
 // the figures stand beside, not above, those of trimming fabrics.
@@ -338,12 +338,18 @@ Options parse(int argc, char** argv)
             options.bytes = std::strtoull(value, nullptr, 0);
         } else if (name == "--mark" && value != nullptr) {
             options.tree.mark_bytes = static_cast<std::uint32_t>(std::strtoul(value, nullptr, 0)) * 4150;
+        } else if (name == "--hosts" && value != nullptr) {
+            const std::uint64_t hosts = std::strtoull(value, nullptr, 0);
+            options.tree.k = 2; // the smallest tree with so many
+            while (std::uint64_t{options.tree.k} * options.tree.k * options.tree.k / 4 < hosts) {
+                options.tree.k += 2;
+            }
         } else if (name == "--verbose") {
             options.verbose = true;
             continue;
         } else {
-            std::fprintf(stderr, "usage: fabric_sim [--only TEXT] [--seed N] [--bytes N] [--mark PACKETS] "
-                                 "[--json FILE] [--verbose]\n"
+            std::fprintf(stderr, "usage: fabric_sim [--only TEXT] [--hosts N] [--seed N] [--bytes N] "
+                                 "[--mark PACKETS] [--json FILE] [--verbose]\n"
                                  "  --only TEXT  the experiments whose name contains it\n");
             std::exit(2);
         }

@@ -73,6 +73,7 @@ void Remote::hear(std::span<const std::byte> packet)
     }
     if ((header->flags & wire::packet_flag::has_ack) != 0) {
         const auto block = reader.take<wire::AckBlock>();
+        reader.take_bytes(block && (block->flags & wire::ack_flag::marks) != 0 ? sizeof(wire::MarkBlock) : 0);
         reader.take_bytes(block ? block->words * sizeof(std::uint64_t) : 0);
     }
     if ((header->flags & wire::packet_flag::fragment) != 0) {
@@ -207,6 +208,9 @@ void Remote::put_ack(Input& input, Bytes& out) const
     const std::uint8_t words = input.byte();
     block.words = words < 128 ? words % 4 : words % 20;
     append_layout(out, block);
+    if ((block.flags & wire::ack_flag::marks) != 0) {
+        append_layout(out, wire::MarkBlock{tx_next_ - 1 - words % 80U, wire::u64{input.number()}});
+    }
     for (unsigned word = 0; word < block.words; ++word) {
         append_layout(out, wire::u64{input.number()});
     }

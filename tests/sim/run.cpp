@@ -38,6 +38,8 @@ public:
                             static_cast<unsigned>(block->cumulative), static_cast<unsigned>(block->flags),
                             static_cast<unsigned>(block->words), static_cast<unsigned>(block->message_next),
                             static_cast<unsigned>(block->duplicates));
+                (void)reader.take_bytes((block->flags & wire::ack_flag::marks) != 0 ? sizeof(wire::MarkBlock)
+                                                                                    : 0);
                 (void)reader.take_bytes(block->words * sizeof(std::uint64_t));
             }
         }

@@ -63,9 +63,9 @@ EXPECTED = [
      "_ws.expert.message": "Refused by the target: out_of_bounds,Refused by the target: access_denied"},
     {"srd.frame": "", "srd.connection": A, "srd.ack.cumulative": "4294967294", "srd.ack.range": "4294967295,1,62-63",
      "srd.ack.missing": "4294967294,0,2-61", "srd.ack.echo_psn": "1", "srd.ack.echo_path": "3", "srd.ack.hold_ns": "500",
-     "srd.ack.words": "2", "srd.ack.message_next": "9", "srd.ack.duplicates": "1", "srd.ack.faults": "2",
+     "srd.ack.words": "2", "srd.ack.message_next": "9", "srd.ack.duplicates": "1", "srd.ack.faults": "2", "srd.marks.first": "1",
      "srd.ack.echo_frame": "12", "srd.ack.rtt": "0.000999500", "srd.ack.unseen": "63", "_ws.expert.message":
-     "Acknowledges what was not captured,The echoed packet bore ECN CE: congestion,The receiver has no memory for messages"},
+     "Acknowledges what was not captured,Packets bore ECN CE: congestion,The receiver has no memory for messages"},
     {"srd.frame": "15", "_ws.expert.message": "Malformed: a probe of 24 bytes that says 1400"},
     {"srd.frame": "15", "srd.mtu_probe.number": "5", "srd.mtu_probe.size": "1400", "_ws.expert.message": ""},
     {"srd.frame": "15", "srd.mtu_probe.flags.answer": "1", "srd.connection": A},

@@ -327,13 +327,14 @@ void control(Conversation& talk)
     ack.echo_psn = talk.a.psn - 1;
     ack.hold_ns = 500;
     ack.echo_path = 3;
-    ack.flags = ack_flag::echo | ack_flag::marked | ack_flag::receiver_not_ready;
+    ack.flags = ack_flag::echo | ack_flag::marks | ack_flag::receiver_not_ready;
     ack.words = 2;
     ack.message_next = 9;
     ack.duplicates = 1;
     ack.faults = 2;
     const Bytes bitmap = raw(u64(0b1010)) + raw(u64(0b11)); // cumulative + 1, + 3, + 64, + 65
-    talk.send(true, header_to(talk.a, packet_flag::has_ack), raw(ack) + bitmap, {});
+    const MarkBlock marks{ack.echo_psn, u64(1)};
+    talk.send(true, header_to(talk.a, packet_flag::has_ack), raw(ack) + raw(marks) + bitmap, {});
 
     MtuProbeFrame probe;
     probe.number = 5;

@@ -77,6 +77,7 @@ void print_packet_layouts()
     LAYOUT(AckBlock, FIELD(A, cumulative), FIELD(A, echo_psn), FIELD(A, hold_ns), FIELD(A, echo_attempt),
            FIELD(A, echo_path), FIELD(A, flags), FIELD(A, words), FIELD(A, message_next),
            FIELD(A, duplicates), FIELD(A, faults));
+    LAYOUT(MarkBlock, FIELD(MarkBlock, first), FIELD(MarkBlock, bits));
     LAYOUT(FragmentHeader, FIELD(FragmentHeader, offset), FIELD(FragmentHeader, total));
     using T = HelloTrailer;
     LAYOUT(HelloTrailer, FIELD(T, key_id), FIELD(T, offer), FIELD(T, told), FIELD(T, mac));
@@ -185,7 +186,7 @@ void print_all_flags()
     FLAGS(packet_flag, VALUE(p, sequenced), VALUE(p, has_ack), VALUE(p, ack_requested), VALUE(p, fragment),
           VALUE(p, sealed), VALUE(p, authenticated));
     namespace a = ack_flag;
-    print_values("ack_flag", std::array{VALUE(a, echo), VALUE(a, marked), VALUE(a, receiver_not_ready)});
+    print_values("ack_flag", std::array{VALUE(a, echo), VALUE(a, marks), VALUE(a, receiver_not_ready)});
     namespace f = frame_flag;
     FLAGS(frame_flag, VALUE(f, tagged), VALUE(f, has_data), VALUE(f, want_delivered));
     FLAGS(data_flag, VALUE(data_flag, answers_read));

@@ -29,7 +29,7 @@ local experts = {
     gap = ProtoExpert.new("srd.gap", "Psns before this one were not seen yet", expert.group.SEQUENCE, expert.severity.CHAT),
     unseen = ProtoExpert.new("srd.unseen", "Acknowledges what was not captured", expert.group.SEQUENCE,
         expert.severity.NOTE),
-    marked = ProtoExpert.new("srd.marked", "The echoed packet bore ECN CE: congestion", expert.group.SEQUENCE,
+    marked = ProtoExpert.new("srd.marked", "Packets bore ECN CE: congestion", expert.group.SEQUENCE,
         expert.severity.NOTE),
     not_ready = ProtoExpert.new("srd.not_ready", "The receiver has no memory for messages", expert.group.SEQUENCE,
         expert.severity.WARN),
@@ -54,6 +54,7 @@ local has = Frames.has
 local flag, ack_flag = Frames.values(wire.packet_flag), Frames.values(wire.ack_flag)
 local frame_type = Frames.values(wire.frame_type)
 local header_size, ack_size = wire.layouts.PacketHeader.size, wire.layouts.AckBlock.size
+local marks_size = wire.layouts.MarkBlock.size
 local trailer_size, hello_size = wire.layouts.HelloTrailer.size, wire.layouts.HelloFrame.size
 local sealed_overhead = wire.seal_counter_size + wire.seal_tag_size
 local none = ("\0"):rep(8)
@@ -61,6 +62,11 @@ local none = ("\0"):rep(8)
 local in_sequenced, in_unsequenced = {}, { hello = true, close = true, mtu_probe = true }
 for _, entry in ipairs(wire.frame_type) do
     in_sequenced[entry[1]] = not in_unsequenced[entry[1]]
+end
+
+-- Bytes of an acknowledgement block with these flags, marks and bitmap included.
+local function acknowledgement_size(flags, words)
+    return ack_size + (has(flags, ack_flag.marks) and marks_size or 0) + 8 * words
 end
 
 -- ---------------------------------------------------------------------------------------------------------
@@ -86,7 +92,7 @@ local function is_packet(bytes, size)
         if unknown or not words or words > wire.max_ack_words then
             return false
         end
-        at = at + ack_size + 8 * words
+        at = at + acknowledgement_size(bytes:byte(at + 14), words)
     end
     if has(flags, flag.fragment) then
         return #bytes >= at + wire.layouts.FragmentHeader.size
@@ -138,12 +144,19 @@ end
 
 local function add_acknowledgement(cursor, packet, pinfo)
     local parent = cursor.tree
-    local words = cursor.at + ack_size <= cursor.stop and cursor.tvb(cursor.at + 15, 1):uint() or 0
-    local item = parent:add(F.ack, cursor.tvb(cursor.at, math.min(ack_size + 8 * words, cursor.stop - cursor.at)))
+    local flags, words, size = 0, 0, ack_size
+    if cursor.at + ack_size <= cursor.stop then
+        flags, words = cursor.tvb(cursor.at + 14, 1):uint(), cursor.tvb(cursor.at + 15, 1):uint()
+        size = acknowledgement_size(flags, words)
+    end
+    local item = parent:add(F.ack, cursor.tvb(cursor.at, math.min(size, cursor.stop - cursor.at)))
     cursor.tree = item
     local block = Frames.layout(cursor, "AckBlock")
     if words > wire.max_ack_words then
         Frames.malformed("an acknowledgement of %d words", words)
+    end
+    if has(flags, ack_flag.marks) then
+        Frames.layout(cursor, "MarkBlock")
     end
     local bitmap = words > 0 and Frames.take(cursor, 8 * words, "the bitmap")
     local arrived, missing, highest = analysis.ranges(block.cumulative, bitmap and bitmap:raw() or "")
@@ -175,7 +188,7 @@ local function add_acknowledgement(cursor, packet, pinfo)
         item:add(F.unseen, told.unseen):set_generated()
         item:add_proto_expert_info(experts.unseen)
     end
-    if echo and has(block.flags, ack_flag.marked) then
+    if has(block.flags, ack_flag.marks) then
         item:add_proto_expert_info(experts.marked)
     end
     if has(block.flags, ack_flag.receiver_not_ready) then
@@ -320,7 +333,7 @@ end
 local function piece_of(tvb, start, flags, stop)
     local at = start + header_size
     if has(flags, flag.has_ack) then
-        at = at + ack_size + (at + 16 <= stop and 8 * tvb(at + 15, 1):uint() or 0)
+        at = at + (at + 16 <= stop and acknowledgement_size(tvb(at + 14, 1):uint(), tvb(at + 15, 1):uint()) or ack_size)
     end
     return at + 4 <= stop and tvb(at, 4):le_uint() or 0
 end

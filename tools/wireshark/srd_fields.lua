@@ -7,6 +7,7 @@
 local naming = {
     PacketHeader = { "srd", "packet_flag" },
     AckBlock = { "srd.ack", "ack_flag" },
+    MarkBlock = { "srd.marks" },
     FragmentHeader = { "srd.fragment" },
     HelloTrailer = { "srd.trailer" },
     ShmMessage = { "srd.shm" },

@@ -25,6 +25,10 @@ return {
             { "duplicates", 20, 2 },
             { "faults", 22, 2 },
         } },
+        MarkBlock = { size = 12, fields = {
+            { "first", 0, 4 },
+            { "bits", 4, 8 },
+        } },
         FragmentHeader = { size = 8, fields = {
             { "offset", 0, 4 },
             { "total", 4, 4 },
@@ -204,7 +208,7 @@ return {
     },
     ack_flag = {
         { "echo", 1 },
-        { "marked", 2 },
+        { "marks", 2 },
         { "receiver_not_ready", 4 },
     },
     frame_flag = {

@@ -124,14 +124,16 @@ bool Inbound::is_of_stranger(const wire::PacketHeader& header, const wire::Reade
 bool Inbound::take_ack(wire::Reader& reader, std::uint32_t peer, Time arrived)
 {
     const auto block = reader.take<wire::AckBlock>();
+    const bool any_marks = block && (block->flags & wire::ack_flag::marks) != 0;
+    const auto marks = any_marks ? reader.take<wire::MarkBlock>() : wire::MarkBlock{};
     const auto words = block && block->words <= wire::max_ack_words
                            ? reader.take_bytes(block->words * sizeof(std::uint64_t))
                            : std::nullopt;
-    if (!words) {
+    if (!marks || !words) {
         return false;
     }
     if (peer != no_index && s_.peers[peer].handshake.established()) {
-        acks_.on_ack(peer, *block, words->data(), arrived, now_);
+        acks_.on_ack(peer, *block, *marks, words->data(), arrived, now_);
     }
     return true;
 }
@@ -382,7 +384,7 @@ void Inbound::finish_packet()
         s_.count.rx_out_of_order.add();
     }
     const bool timer_set =
-        receiver.on_received({packet.psn, packet.attempt, packet.path, packet.marked, packet.arrived},
+        receiver.on_received({packet.psn, packet.attempt, packet.path, packet.arrived}, packet.marked,
                              static_cast<std::uint32_t>(packet.frames.size()) + packet.remote_length,
                              packet.ack_requested, s_.tuning.ack_delay, now_);
     if (timer_set) {

@@ -10,17 +10,19 @@
 
 namespace srd {
 
-bool Receiver::on_received(const Echo& echo, std::uint32_t bytes, bool requested, Duration ack_delay,
-                           Time now) noexcept
+bool Receiver::on_received(const Echo& echo, bool marked, std::uint32_t bytes, bool requested,
+                           Duration ack_delay, Time now) noexcept
 {
     SRD_DCHECK(window_.check(echo.psn) == Window::fresh);
     window_.set(echo.psn);
     echo_.psn = echo.psn;
     echo_.attempt = echo.attempt;
     echo_.path = echo.path;
-    echo_.marked = echo.marked;
     echo_.arrived = echo.arrived;
     echo_valid_ = true;
+    if (marked) {
+        marks_.add(echo.psn);
+    }
     ++unacked_packets_;
     unacked_bytes_ += bytes;
     if (requested || unacked_packets_ >= ack_every_packets || unacked_bytes_ >= ack_every_bytes) {
@@ -44,10 +46,10 @@ bool Receiver::on_timeout(Time now) noexcept
 
 std::byte* Receiver::write_ack(std::byte* out, std::size_t room, Time now) noexcept
 {
-    SRD_DCHECK(room >= sizeof(wire::AckBlock));
+    const std::size_t fixed = sizeof(wire::AckBlock) + (marks_.any() ? sizeof(wire::MarkBlock) : 0);
+    SRD_DCHECK(room >= fixed);
     std::array<std::uint64_t, wire::max_ack_words> words;
-    const std::size_t max_words =
-        std::min((room - sizeof(wire::AckBlock)) / sizeof(std::uint64_t), words.size());
+    const std::size_t max_words = std::min((room - fixed) / sizeof(std::uint64_t), words.size());
     const unsigned used = window_.export_words(std::span(words).first(max_words));
     auto& block = wire::append<wire::AckBlock>(out);
     block.cumulative = window_.cumulative();
@@ -59,7 +61,6 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, Time now) noexc
     if (echo_valid_) {
         const Duration hold = std::clamp<Duration>(now - echo_.arrived, Duration{}, Duration(0xffffffff));
         flags |= wire::ack_flag::echo;
-        flags |= echo_.marked ? wire::ack_flag::marked : std::uint8_t{0};
         block.echo_psn = echo_.psn;
         block.echo_attempt = echo_.attempt;
         block.echo_path = echo_.path;
@@ -67,6 +68,10 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, Time now) noexc
     }
     if (refusing_) {
         flags |= wire::ack_flag::receiver_not_ready;
+    }
+    if (marks_.any()) {
+        flags |= wire::ack_flag::marks;
+        out = wire::put(out, marks_.tell());
     }
     block.flags = flags;
     std::memcpy(out, words.data(), used * sizeof(std::uint64_t));

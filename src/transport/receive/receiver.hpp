@@ -21,6 +21,7 @@
 #include <srd/time.hpp>
 
 #include "receive/incoming.hpp"
+#include "receive/marks.hpp"
 #include "wire/frames.hpp"
 
 namespace srd {
@@ -38,7 +39,6 @@ public:
         std::uint32_t psn = 0;
         std::uint8_t attempt = 0;
         std::uint8_t path = 0;
-        bool marked = false;
         Time arrived{};
     };
 
@@ -66,7 +66,7 @@ public:
     }
     /// Every frame of a packet of `bytes` was taken. `requested`: the sender wants to know at once. True: the
     /// timer of the delayed acknowledgement has been set.
-    bool on_received(const Echo& echo, std::uint32_t bytes, bool requested, Duration ack_delay,
+    bool on_received(const Echo& echo, bool marked, std::uint32_t bytes, bool requested, Duration ack_delay,
                      Time now) noexcept;
 
     // -- Acknowledgements
@@ -77,7 +77,8 @@ public:
     /// Bytes of its block.
     std::size_t ack_size() const noexcept
     {
-        return sizeof(wire::AckBlock) + window_.used_words() * sizeof(std::uint64_t);
+        return sizeof(wire::AckBlock) + (marks_.any() ? sizeof(wire::MarkBlock) : 0) +
+               window_.used_words() * sizeof(std::uint64_t);
     }
     void request_ack() noexcept { ack_now_ = true; }
     /// The sender asks whether we live: our acknowledgements may not get through, so that the next takes any
@@ -89,7 +90,8 @@ public:
     /// True if the delayed acknowledgement is due now.
     bool on_timeout(Time now) noexcept;
     /// Writes the acknowledgement block, with as many bitmap words as fit in `room` bytes (at least
-    /// sizeof(wire::AckBlock)); nothing is pending after that. Returns the first byte behind it.
+    /// sizeof(wire::AckBlock) + sizeof(wire::MarkBlock)); nothing is pending after that. Returns the first
+    /// byte behind it.
     std::byte* write_ack(std::byte* out, std::size_t room, Time now) noexcept;
 
     // -- Receiver not ready
@@ -167,6 +169,7 @@ private:
     std::uint32_t message_next_ = 0;
     std::uint32_t held_ = 0;
     Echo echo_;
+    Marks marks_;
     Time ack_at_ = time_never; ///< of the delayed acknowledgement
     IndexList<&RxMessage::control> control_;
     Window window_{0};

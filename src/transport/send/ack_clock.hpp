@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // When a sender asks for an acknowledgement at once. They clock the sender, and
-// each tells of one path: so eight times a window, or every request_packets if
+// each tells of the paths: so eight times a window, or every request_packets if
 // that is less often; and wherever waiting would stall, which the caller knows.
+// While paths are bad, every dense_packets: what is known of them would be old
+// when it comes, and would come in lumps, which make queues of their own.
 #pragma once
 
 #include <algorithm>
@@ -13,14 +15,25 @@ namespace srd {
 class AckClock {
 public:
     static constexpr std::uint32_t request_packets = 8;
+    static constexpr std::uint32_t dense_packets = 2;
+    /// Paths count as bad until so many packets after the last bad news.
+    static constexpr std::uint16_t dense_span = 64;
+
+    /// A packet was marked or lost.
+    void on_bad_path() noexcept { dense_left_ = dense_span; }
 
     /// A packet of `length` bytes goes out. `stalls`: waiting would. True: ask.
     bool on_packet(std::uint32_t length, bool stalls, std::uint32_t window, std::uint32_t bytes_in_flight,
                    std::uint32_t mtu) noexcept
     {
         since_ += length;
+        std::uint32_t enough = std::max(window / 8, request_packets * mtu);
+        if (dense_left_ != 0) {
+            --dense_left_;
+            enough = std::min(enough, dense_packets * mtu);
+        }
         const bool filling = bytes_in_flight + length + 2 * mtu > window && since_ >= window / 4;
-        if (!stalls && !filling && since_ < std::max(window / 8, request_packets * mtu)) {
+        if (!stalls && !filling && since_ < enough) {
             return false;
         }
         since_ = 0;
@@ -28,7 +41,8 @@ public:
     }
 
 private:
-    std::uint32_t since_ = 0; ///< bytes sent since we last asked
+    std::uint32_t since_ = 0;      ///< bytes sent since we last asked
+    std::uint16_t dense_left_ = 0; ///< packets for which we go on asking often
 };
 
 } // namespace srd

@@ -7,8 +7,8 @@
 
 namespace srd {
 
-void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const std::byte* words,
-                        Time arrived, Time now)
+void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const wire::MarkBlock& marks,
+                        const std::byte* words, Time arrived, Time now)
 {
     Peer& peer = s_.peers[index];
     Connection& connection = peer.connection;
@@ -25,14 +25,15 @@ void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const 
     connection.queue.faults().learn(block.faults);
     s_.outgoing.release_suspects(connection.queue);
 
-    AckSample sample = sample_of(connection, block, arrived, now); // before the echoed packet is released
-    release_block(connection, block, words, now, sample.acked_bytes);
+    Told told{block, marks.first, marks.bits};
+    AckSample sample = sample_of(connection, told, arrived, now); // before the echoed packet is released
+    release_block(connection, told, words, sample);
 
     if (sample.rtt != Duration{}) {
         connection.recovery.add_rtt(sample.rtt, now, now - arrived + Duration(block.hold_ns));
-        if (sample.marked) {
-            connection.paths.on_bad(sample.path, PathOutcome::marked, s_.count, now);
-        }
+    }
+    if (told.oldest != time_never) {
+        connection.recovery.add_response(arrived - Duration(block.hold_ns) - told.oldest);
     }
     connection.recovery.on_duplicates(block.duplicates, s_.count);
 
@@ -52,9 +53,10 @@ void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const 
 }
 
 /// What the block says of the packet it echoes.
-AckSample AckHandler::sample_of(const Connection& connection, const wire::AckBlock& block, Time arrived,
+AckSample AckHandler::sample_of(const Connection& connection, const Told& told, Time arrived,
                                 Time now) const noexcept
 {
+    const wire::AckBlock& block = told.block;
     AckSample sample{};
     sample.now = now;
     sample.in_flight = connection.window.bytes_in_flight();
@@ -69,15 +71,15 @@ AckSample AckHandler::sample_of(const Connection& connection, const wire::AckBlo
         const Duration rtt = arrived - slot.sent_at() - Duration(block.hold_ns);
         sample.rtt = std::max(rtt, Duration(1));
         sample.path = slot.path;
-        sample.marked = (block.flags & wire::ack_flag::marked) != 0;
+        sample.marked = told.marked(block.echo_psn);
     }
     return sample;
 }
 
-/// Releases what the block acknowledges, cumulatively and one by one; adds to `acked_bytes`.
-void AckHandler::release_block(Connection& connection, const wire::AckBlock& block, const std::byte* words,
-                               Time now, std::uint32_t& acked_bytes)
+/// Releases what the block acknowledges, cumulatively and one by one, and counts it in `sample`.
+void AckHandler::release_block(Connection& connection, Told& told, const std::byte* words, AckSample& sample)
 {
+    const wire::AckBlock& block = told.block;
     PacketWindow& window = connection.window;
     if (window.empty()) {
         return;
@@ -86,7 +88,7 @@ void AckHandler::release_block(Connection& connection, const wire::AckBlock& blo
     const std::uint32_t sent = window.next() - una;
     const std::uint32_t prefix = block.cumulative - una;
     for (std::uint32_t i = 0; i < prefix; ++i) {
-        release(connection, una + i, block, now, acked_bytes);
+        release(connection, una + i, told, sample);
     }
     for (std::uint32_t word = 0; word < block.words; ++word) {
         std::uint64_t bits = 0;
@@ -97,28 +99,36 @@ void AckHandler::release_block(Connection& connection, const wire::AckBlock& blo
             if (offset >= sent) {
                 break;
             }
-            release(connection, una + offset, block, now, acked_bytes);
+            release(connection, una + offset, told, sample);
         }
     }
     window.advance(s_.packets);
 }
 
-void AckHandler::release(Connection& connection, std::uint32_t psn, const wire::AckBlock& block, Time now,
-                         std::uint32_t& acked_bytes)
+void AckHandler::release(Connection& connection, std::uint32_t psn, Told& told, AckSample& sample)
 {
+    const wire::AckBlock& block = told.block;
     const std::uint32_t at = connection.window.release(s_.packets, psn);
     if (at == no_index) {
         return;
     }
     const TxSlot& slot = s_.packets[at];
-    acked_bytes += slot.wire_bytes();
+    sample.acked_bytes += slot.wire_bytes();
     const bool echoed = (block.flags & wire::ack_flag::echo) != 0 && block.echo_psn == psn &&
                         block.echo_attempt == slot.attempt();
     const bool ambiguous = slot.attempt() != 0 && !echoed;
     connection.recovery.on_acked(slot, ambiguous);
     connection.trains.on_acked(slot.in_train);
     if (!ambiguous) {
-        connection.paths.on_good(slot.path, now);
+        told.oldest = std::min(told.oldest, slot.sent_at());
+    }
+    if (told.marked(psn)) {
+        connection.ack_clock.on_bad_path();
+        if (!ambiguous) {
+            connection.paths.on_bad(slot.path, PathOutcome::marked, s_.count, sample.now);
+        }
+    } else if (!ambiguous) {
+        connection.paths.on_good(slot.path, sample.now);
     }
     s_.outgoing.packet_acked(connection.queue, slot);
     s_.packets.release(at);
@@ -127,10 +137,13 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, const wire::
 void AckHandler::detect_losses(std::uint32_t index, Time now)
 {
     Connection& connection = s_.peers[index].connection;
+    const bool tail = !connection.window.anything_to_send() && !connection.queue.any_waiting() &&
+                      !connection.queue.any_granted();
     const LossSample sample = connection.recovery.detect(
-        connection.window, s_.packets, connection.refusal.blocked(), now, [&](const TxSlot& slot) {
+        connection.window, s_.packets, connection.refusal.blocked(), tail, now, [&](const TxSlot& slot) {
             connection.paths.on_bad(slot.path, PathOutcome::lost, s_.count, now);
             connection.trains.on_lost(slot.in_train, now);
+            connection.ack_clock.on_bad_path();
         });
     if (sample.lost_bytes != 0) {
         connection.congestion.on_loss(sample);

@@ -21,9 +21,10 @@ class AckHandler {
 public:
     explicit AckHandler(Shared& shared) noexcept : s_(shared) {}
 
-    /// `words`: block.words bitmap words. `arrived`: the packet's arrival.
-    void on_ack(std::uint32_t peer, const wire::AckBlock& block, const std::byte* words, Time arrived,
-                Time now);
+    /// `marks`: of no packet if the block has none. `words`: block.words bitmap words. `arrived`: the
+    /// packet's arrival.
+    void on_ack(std::uint32_t peer, const wire::AckBlock& block, const wire::MarkBlock& marks,
+                const std::byte* words, Time arrived, Time now);
 
     enum class Due : std::uint8_t { nothing, give_up };
     /// The peer's timer has come: receiver-not-ready, losses, probes, pacing. give_up: it has refused our
@@ -31,12 +32,23 @@ public:
     Due on_timeout(std::uint32_t peer, Time now);
 
 private:
-    AckSample sample_of(const Connection& connection, const wire::AckBlock& block, Time arrived,
+    /// A block, what it says of marks, and what it tells us.
+    struct Told {
+        const wire::AckBlock& block;
+        std::uint32_t marks_first;
+        std::uint64_t marks;
+        Time oldest = time_never; ///< sending of the oldest packet that it acknowledges
+
+        bool marked(std::uint32_t psn) const noexcept
+        {
+            return marks != 0 && psn - marks_first < 64 && (marks >> (psn - marks_first) & 1) != 0;
+        }
+    };
+
+    AckSample sample_of(const Connection& connection, const Told& told, Time arrived,
                         Time now) const noexcept;
-    void release_block(Connection& connection, const wire::AckBlock& block, const std::byte* words, Time now,
-                       std::uint32_t& acked_bytes);
-    void release(Connection& connection, std::uint32_t psn, const wire::AckBlock& block, Time now,
-                 std::uint32_t& acked_bytes);
+    void release_block(Connection& connection, Told& told, const std::byte* words, AckSample& sample);
+    void release(Connection& connection, std::uint32_t psn, Told& told, AckSample& sample);
     void detect_losses(std::uint32_t peer, Time now);
     void resend_all(std::uint32_t peer);
 

@@ -80,14 +80,16 @@ Recovery::ProbeResult Recovery::on_probe_timer(PacketWindow& window, PacketPool&
 }
 
 /// How long after its sending a packet counts as lost once a later one was acknowledged: the slowest
-/// recent round trip over any path, and a margin that grows when retransmissions prove needless.
-Duration Recovery::loss_delay() const noexcept
+/// recent answer over any path, and a margin that grows when retransmissions prove needless. At the end of
+/// what is to be sent nothing but these packets is waited for: as soon as they are late, they go again.
+Duration Recovery::loss_delay(bool tail) const noexcept
 {
     if (!rtt_.valid()) {
         return delay_unknown;
     }
     const Duration margin = std::max<Duration>(rtt_.min() / 2, std::chrono::microseconds(10));
-    return rtt_.recent_max() + margin * reorder_factor_;
+    const Duration delay = rtt_.recent_max() + margin * reorder_factor_;
+    return tail ? std::min(delay, rtt_.smoothed() + 4 * rtt_.variance()) : delay;
 }
 
 Duration Recovery::probe_delay(const Tuning& tuning) const noexcept

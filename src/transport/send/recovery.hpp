@@ -53,6 +53,10 @@ public:
     /// lay with their readers.
     void add_rtt(Duration sample, Time now, Duration held) noexcept { rtt_.add(sample, now, held); }
 
+    /// How long the slowest of the packets that an acknowledgement tells of took, with its wait for the
+    /// others: one that takes as long is not lost.
+    void add_response(Duration response) noexcept { rtt_.add_response(response); }
+
     /// `slot` is acknowledged. Ambiguous (Karn): it was sent more than once, and only an echo could tell
     /// which copy arrived. Taking the original's arrival for the latest copy's would make everything sent in
     /// between look lost.
@@ -78,9 +82,11 @@ public:
     bool on_heard(bool any_in_flight, const Tuning& tuning, Time now) noexcept;
 
     /// Moves what counts as lost to the lost list, telling `on_lost(slot)` of each. Nothing is lost to a peer
-    /// that refuses messages (`blocked`): refused packets only look like it.
+    /// that refuses messages (`blocked`): refused packets only look like it. `tail`: nothing else is to be
+    /// sent.
     template <typename OnLost>
-    LossSample detect(PacketWindow& window, PacketPool& pool, bool blocked, Time now, OnLost&& on_lost)
+    LossSample detect(PacketWindow& window, PacketPool& pool, bool blocked, bool tail, Time now,
+                      OnLost&& on_lost)
     {
         LossSample sample{};
         sample.now = now;
@@ -89,7 +95,7 @@ public:
         if (blocked) {
             return sample;
         }
-        const Duration delay = loss_delay();
+        const Duration delay = loss_delay(tail);
         for (std::uint32_t at = window.oldest_in_flight(); at != no_index; at = window.oldest_in_flight()) {
             const TxSlot& slot = pool[at];
             if (sent_after_rack(slot)) {
@@ -124,7 +130,7 @@ public:
     void on_resend_all() noexcept { loss_at_ = probe_at_ = time_never; }
 
 private:
-    Duration loss_delay() const noexcept;
+    Duration loss_delay(bool tail) const noexcept;
     Duration probe_delay(const Tuning& tuning) const noexcept;
     /// True if `slot` was sent after the latest packet known to have arrived: packets of one burst have one
     /// time, and then the higher psn was sent later (RFC 8985, 6.2).

@@ -43,6 +43,18 @@ public:
         note_recent(value);
     }
 
+    /// The same of a packet that is not echoed: the time between its sending and the arrival of the latest
+    /// one with which it was acknowledged counts for recent_max(), as far as it is not beyond all measure.
+    void add_response(Duration response) noexcept
+    {
+        if (!valid_ || response <= Duration::zero()) {
+            return;
+        }
+        const std::int64_t most = std::min<std::int64_t>(std::int64_t{smoothed_} * 3, 0xfffffffeLL);
+        std::uint32_t& group = group_max_[(next_ + group_size * groups - 1) / group_size % groups];
+        group = std::max(group, static_cast<std::uint32_t>(std::min<std::int64_t>(response.count(), most)));
+    }
+
     bool valid() const noexcept { return valid_; }
 
     /// Of the response: the round trip with the time, as far as it counts, that packets lay with their

@@ -47,9 +47,10 @@ private:
 
     /// What of one packet is made anew for every transmission.
     struct Header {
-        alignas(8) std::array<std::byte, inline_frames + sizeof(wire::PacketHeader) + sizeof(wire::AckBlock) +
-                                             wire::max_ack_words * sizeof(std::uint64_t) +
-                                             sizeof(wire::HelloFrame)> bytes;
+        alignas(8)
+            std::array<std::byte, inline_frames + sizeof(wire::PacketHeader) + sizeof(wire::AckBlock) +
+                                      sizeof(wire::MarkBlock) + wire::max_ack_words * sizeof(std::uint64_t) +
+                                      sizeof(wire::HelloFrame)> bytes;
     };
 
     std::size_t take_turn(std::uint32_t peer, std::span<TxPacket> packets, Time now);

@@ -58,7 +58,7 @@ static_assert(sizeof(PacketHeader) == 16 && alignof(PacketHeader) == 1);
 
 namespace ack_flag {
 inline constexpr std::uint8_t echo = 1;               ///< echo_* and hold_ns are valid
-inline constexpr std::uint8_t marked = 2;             ///< the echoed packet carried ECN CE
+inline constexpr std::uint8_t marks = 2;              ///< a MarkBlock follows the block
 inline constexpr std::uint8_t receiver_not_ready = 4; ///< messages are being refused for lack of memory
 } // namespace ack_flag
 
@@ -77,6 +77,8 @@ inline constexpr std::uint8_t receiver_not_ready = 4; ///< messages are being re
 //  | duplicates: packets that came |    faults: fault frames that  |
 //  | twice, so far                 |    the block's sender has made|
 //  +---------------------------------------------------------------+
+//  |  with ack_flag::marks: MarkBlock                              |
+//  +---------------------------------------------------------------+
 //  |  words x 64-bit bitmap: bit i <=> psn cumulative + i arrived  |
 //  +---------------------------------------------------------------+
 struct AckBlock {
@@ -93,6 +95,13 @@ struct AckBlock {
 };
 static_assert(sizeof(AckBlock) == 24 && alignof(AckBlock) == 1);
 inline constexpr std::size_t max_ack_words = packet_window / 64;
+
+/// Which of the packets that arrived lately carried ECN CE: bit i <=> psn first + i.
+struct MarkBlock {
+    u32 first;
+    u64 bits;
+};
+static_assert(sizeof(MarkBlock) == 12 && alignof(MarkBlock) == 1);
 
 /// Where a fragment lies in the frames of its packet. They never change under a psn, so a packet that was
 /// made before the path's MTU fell is sent in fragments, each in a packet of its own with the header of the

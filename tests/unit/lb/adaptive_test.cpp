@@ -263,19 +263,43 @@ TEST_CASE("AdaptivePaths: random loss of one percent blacks out next to nothing"
     CHECK(paths.blackouts() < 20); // expected: 0.2
 }
 
-TEST_CASE("AdaptivePaths: a mark takes back the same acknowledgement's good word")
+TEST_CASE("AdaptivePaths: a mark takes back an earlier good word")
 {
-    AdaptivePaths paths(1, 0);
+    AdaptivePaths paths(2, 0);
     paths.feedback(PathId{0}, PathOutcome::good, start);
     paths.feedback(PathId{0}, PathOutcome::marked, start);
-    CHECK(paths.switches() == 0); // the only path cannot rest
-    AdaptivePaths two(2, 0);
-    two.feedback(PathId{1}, PathOutcome::marked, start); // rests: the other may not
-    two.feedback(PathId{0}, PathOutcome::good, start);
-    two.feedback(PathId{0}, PathOutcome::marked, start);
-    CHECK(two.switches() == 1);
-    two.feedback(PathId{1}, PathOutcome::good, start);
-    CHECK(two.next(start + 1ms) == PathId{1}); // proven, unlike the other
+    CHECK(paths.next(start) == PathId{1});
+    paths.feedback(PathId{1}, PathOutcome::good, start);
+    CHECK(paths.next(start) == PathId{1}); // proven, unlike the other
+}
+
+TEST_CASE("AdaptivePaths: a marked path is passed over once, whether or not the turn goes round")
+{
+    for (const unsigned first : {0U, 3U, 6U}) {
+        AdaptivePaths paths(8, first);
+        const unsigned marked = (first + 2) % 8;
+        paths.feedback(PathId(marked), PathOutcome::marked, start);
+        paths.feedback(PathId(marked), PathOutcome::marked, start); // the same trouble
+        CHECK(paths.switches() == 1);
+        for (unsigned round = 0; round < 3; ++round) {
+            for (unsigned i = 0; i < 8; ++i) {
+                if (round != 0 || i != 2) {
+                    REQUIRE(paths.next(start) == PathId((first + i) % 8));
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("AdaptivePaths: when all paths are marked they are explored in turn")
+{
+    AdaptivePaths paths(4, 1);
+    for (unsigned path = 0; path < 4; ++path) {
+        paths.feedback(PathId(path), PathOutcome::marked, start);
+    }
+    for (unsigned i = 0; i < 8; ++i) {
+        CHECK(paths.next(start) == PathId((1 + i) % 4));
+    }
 }
 
 TEST_CASE("AdaptivePaths: timeouts alone condemn no path")

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include <array>
+#include <bit>
 #include <cstring>
+#include <initializer_list>
 #include <vector>
 
 #include "receive/receiver.hpp"
@@ -16,6 +18,7 @@ constexpr Duration ack_delay = 25us;
 
 struct Ack {
     wire::AckBlock block;
+    wire::MarkBlock marks;
     std::vector<std::uint64_t> words;
 };
 
@@ -26,12 +29,17 @@ Ack ack_of(Receiver& receiver, Time now, std::size_t room = 1000)
     Ack ack;
     std::memcpy(&ack.block, bytes.data(), sizeof(ack.block));
     ack.words.resize(ack.block.words);
+    const std::byte* rest = bytes.data() + sizeof(ack.block);
+    if ((ack.block.flags & wire::ack_flag::marks) != 0) {
+        std::memcpy(&ack.marks, rest, sizeof(ack.marks));
+        rest += sizeof(ack.marks);
+    }
     const std::size_t size = ack.words.size() * sizeof(std::uint64_t);
     if (size != 0) {
-        std::memcpy(ack.words.data(), bytes.data() + sizeof(ack.block), size);
+        std::memcpy(ack.words.data(), rest, size);
     }
-    REQUIRE(end == bytes.data() + sizeof(ack.block) + size);
-    REQUIRE(sizeof(ack.block) + size <= room);
+    REQUIRE(end == rest + size);
+    REQUIRE(static_cast<std::size_t>(end - bytes.data()) <= room);
     return ack;
 }
 
@@ -48,7 +56,7 @@ Receiver::Echo echo_of(std::uint32_t psn, Time arrived = start)
 /// A packet of `bytes`. True: the delayed acknowledgement's timer has been set.
 bool receive(Receiver& receiver, std::uint32_t psn, std::uint32_t bytes = 100, bool requested = false)
 {
-    return receiver.on_received(echo_of(psn), bytes, requested, ack_delay, start);
+    return receiver.on_received(echo_of(psn), false, bytes, requested, ack_delay, start);
 }
 
 } // namespace
@@ -61,7 +69,8 @@ TEST_CASE("Receiver: an acknowledgement waits for company, but not for ever")
     CHECK(receiver.ack_pending());
     CHECK_FALSE(receiver.ack_now());
     CHECK(receiver.next_timeout() == start + ack_delay);
-    CHECK_FALSE(receiver.on_received(echo_of(1), 100, false, ack_delay, start + 20us)); // the timer runs
+    CHECK_FALSE(
+        receiver.on_received(echo_of(1), false, 100, false, ack_delay, start + 20us)); // the timer runs
     CHECK(receiver.next_timeout() == start + ack_delay);
     CHECK_FALSE(receiver.on_timeout(start + ack_delay - 1ns));
     CHECK_FALSE(receiver.ack_now());
@@ -110,10 +119,9 @@ TEST_CASE("Receiver: the latest packet is echoed, with the time for which it lay
     Receiver::Echo echo = echo_of(50, start + 1us);
     echo.attempt = 3;
     echo.path = 7;
-    echo.marked = true;
-    receiver.on_received(echo, 100, false, ack_delay, start + 1us);
+    receiver.on_received(echo, false, 100, false, ack_delay, start + 1us);
     const wire::AckBlock block = ack_of(receiver, start + 5us).block;
-    CHECK(block.flags == (wire::ack_flag::echo | wire::ack_flag::marked));
+    CHECK(block.flags == wire::ack_flag::echo);
     CHECK(block.echo_psn == 50);
     CHECK(block.echo_attempt == 3);
     CHECK(block.echo_path == 7);
@@ -272,4 +280,60 @@ TEST_CASE("Receiver: who has something to say says it in turn, and once")
     CHECK(receiver.first_control() == records[0]);
     receiver.settle(pool, records[0]);
     CHECK_FALSE(receiver.any_control());
+}
+
+TEST_CASE("Receiver: every marked packet is told of, twice, and none that was not marked")
+{
+    Receiver receiver;
+    receiver.start(50);
+    const auto take = [&](std::uint32_t psn, bool marked) {
+        receiver.on_received(echo_of(psn), marked, 100, false, ack_delay, start);
+    };
+    take(50, false);
+    CHECK(ack_of(receiver, start).block.flags == wire::ack_flag::echo);
+    take(52, true);
+    take(51, true);
+    take(53, false);
+    take(55, true);
+    const std::size_t size = receiver.ack_size();
+    const Ack first = ack_of(receiver, start, size); // as long as was announced
+    CHECK(size == sizeof(wire::AckBlock) + sizeof(wire::MarkBlock) + 8);
+    CHECK(first.block.flags == (wire::ack_flag::echo | wire::ack_flag::marks));
+    CHECK(first.marks.first == 51);
+    CHECK(first.marks.bits == 0b10011);
+    CHECK(first.words == std::vector<std::uint64_t>{0b10});
+    take(54, true);
+    CHECK(ack_of(receiver, start).marks.bits == 0b11011); // the first may be lost, or come later
+    const Ack third = ack_of(receiver, start);
+    CHECK(third.marks.first == 51);
+    CHECK(third.marks.bits == 0b01000);
+    CHECK((ack_of(receiver, start).block.flags & wire::ack_flag::marks) == 0);
+}
+
+TEST_CASE("Receiver: of marks that lie too far apart the earlier are forgotten")
+{
+    Receiver receiver;
+    const auto marks = [&](std::initializer_list<std::uint32_t> psns) {
+        receiver = Receiver{};
+        receiver.start(0xffffff00);
+        for (const std::uint32_t psn : psns) {
+            receiver.on_received(echo_of(psn), true, 100, false, ack_delay, start);
+        }
+        return ack_of(receiver, start).marks;
+    };
+    wire::MarkBlock block = marks({0xfffffff0, 0x30}); // numbers wrap
+    CHECK(block.first == 0xfffffff1);
+    CHECK(block.bits == 1ULL << 63);
+    block = marks({0xfffffff0, 0xfffffff1, 0x2f, 0x5});
+    CHECK(block.first == 0xfffffff0);
+    CHECK(block.bits == (3U | 1ULL << 21 | 1ULL << 63));
+    block = marks({0x30, 0xfffffff0}); // an old one does not drive out a later one
+    CHECK(block.first == 0x30);
+    CHECK(block.bits == 1);
+    block = marks({0xffffff10, 0x80});
+    CHECK(block.bits != 0);
+    CHECK(block.first + static_cast<std::uint32_t>(std::countr_zero(std::uint64_t{block.bits})) == 0x80);
+    block = marks({0x30, 0xfffffff1});
+    CHECK(block.first == 0xfffffff1);
+    CHECK(block.bits == (1U | 1ULL << 63));
 }

@@ -55,3 +55,13 @@ TEST_CASE("AckClock: once the window is nearly full, if a quarter of it is unask
     CHECK(until_asked(clock, 16 * mtu, 13 * mtu + 1) == AckClock::request_packets / 2);
     CHECK(until_asked(clock, 16 * mtu, 16 * mtu) == AckClock::request_packets / 2);
 }
+
+TEST_CASE("AckClock: often while paths are bad, for as long as they are")
+{
+    AckClock clock;
+    clock.on_bad_path();
+    for (unsigned packets = 0; packets < AckClock::dense_span; packets += AckClock::dense_packets) {
+        REQUIRE(until_asked(clock, 800 * mtu, 0) == AckClock::dense_packets);
+    }
+    CHECK(until_asked(clock, 800 * mtu, 0) == 100);
+}

@@ -34,9 +34,9 @@ struct Flow : SenderParts {
         recovery.on_acked(pool[slot], ambiguous);
         ack(slot);
     }
-    Slots lost_at(Time now, bool refused = false)
+    Slots lost_at(Time now, bool refused = false, bool tail = false)
     {
-        sample = recovery.detect(window, pool, refused, now, [](const TxSlot&) {});
+        sample = recovery.detect(window, pool, refused, tail, now, [](const TxSlot&) {});
         Slots lost;
         for (std::uint32_t at = window.first_lost(); at != no_index; at = window.first_lost()) {
             lost.push_back(at);
@@ -109,7 +109,7 @@ TEST_CASE("Recovery: what it tells the congestion policy, and the path chooser")
     flow.pool[slots[1]].path = PathId{5};
     flow.acked(slots[2]);
     std::vector<PathId> paths;
-    const LossSample sample = flow.recovery.detect(flow.window, flow.pool, false, start + loss_delay,
+    const LossSample sample = flow.recovery.detect(flow.window, flow.pool, false, false, start + loss_delay,
                                                    [&](const TxSlot& slot) { paths.push_back(slot.path); });
     CHECK(paths == std::vector{PathId{3}, PathId{5}});
     CHECK(sample.now == start + loss_delay);
@@ -332,10 +332,46 @@ TEST_CASE("Recovery: a loss counts as a timeout only after two probes in vain, w
             flow.recovery.on_acked(flow.pool[slots[1]], false);
             flow.ack(slots[1]);
             flow.burst(later, start + 1s);
-            flow.recovery.detect(flow.window, flow.pool, false, start, [](const TxSlot&) {});
+            flow.recovery.detect(flow.window, flow.pool, false, false, start, [](const TxSlot&) {});
             const LossSample sample =
-                flow.recovery.detect(flow.window, flow.pool, false, start + 1s, [](const TxSlot&) {});
+                flow.recovery.detect(flow.window, flow.pool, false, false, start + 1s, [](const TxSlot&) {});
             CHECK(sample.timeout == (probes == 2 && later == 0));
+        }
+    }
+}
+
+TEST_CASE("Recovery: a packet that waits for its acknowledgement as long as others did is not lost")
+{
+    Flow flow;
+    const Slots slots = flow.burst(2, start);
+    flow.recovery.add_response(220us); // the margin is 50 us
+    flow.acked(slots[1]);
+    CHECK(flow.lost_at(start + 269us).empty());
+    CHECK(flow.lost_at(start + 270us) == Slots{slots[0]});
+}
+
+TEST_CASE("Recovery: what is beyond all measure does not postpone losses")
+{
+    Flow flow;
+    const Slots slots = flow.burst(2, start);
+    flow.recovery.add_response(10ms); // counts as three round trips
+    flow.acked(slots[1]);
+    CHECK(flow.lost_at(start + 350us) == Slots{slots[0]});
+}
+
+TEST_CASE("Recovery: when nothing else is to be sent, a packet is lost as soon as it is late")
+{
+    for (const bool tail : {false, true}) {
+        Flow flow;
+        flow.recovery.add_rtt(1ms, start, 0ns); // one slow path: it is slow for a long time
+        for (int i = 0; i < 40; ++i) {
+            flow.recovery.add_rtt(round_trip, start, 0ns);
+        }
+        const Slots slots = flow.burst(2, start);
+        flow.acked(slots[1]);
+        CHECK(flow.lost_at(start + 200us, false, tail).empty() != tail);
+        if (!tail) {
+            CHECK(flow.lost_at(start + 1050us) == Slots{slots[0]});
         }
     }
 }
