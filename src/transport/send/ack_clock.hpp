@@ -3,7 +3,7 @@
 // When a sender asks for an acknowledgement at once. They clock the sender, and
 // each tells of the paths: so eight times a window, or every request_packets if
 // that is less often; and wherever waiting would stall, which the caller knows.
-// While paths are bad, every dense_packets: what is known of them would be old
+// While paths mark packets, every dense_packets: what is known of them would be old
 // when it comes, and would come in lumps, which make queues of their own.
 #pragma once
 
@@ -16,11 +16,12 @@ class AckClock {
 public:
     static constexpr std::uint32_t request_packets = 8;
     static constexpr std::uint32_t dense_packets = 2;
-    /// Paths count as bad until so many packets after the last bad news.
+    /// Until so many packets after the last mark. Losses do not count: where they are random, more
+    /// acknowledgements bring nothing but work.
     static constexpr std::uint16_t dense_span = 64;
 
-    /// A packet was marked or lost.
-    void on_bad_path() noexcept { dense_left_ = dense_span; }
+    /// A packet was marked.
+    void on_mark() noexcept { dense_left_ = dense_span; }
 
     /// A packet of `length` bytes goes out. `stalls`: waiting would. True: ask.
     bool on_packet(std::uint32_t length, bool stalls, std::uint32_t window, std::uint32_t bytes_in_flight,

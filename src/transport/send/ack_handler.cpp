@@ -123,7 +123,7 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, Told& told, 
         told.oldest = std::min(told.oldest, slot.sent_at());
     }
     if (told.marked(psn)) {
-        connection.ack_clock.on_bad_path();
+        connection.ack_clock.on_mark();
         if (!ambiguous) {
             connection.paths.on_bad(slot.path, PathOutcome::marked, s_.count, sample.now);
         }
@@ -143,7 +143,6 @@ void AckHandler::detect_losses(std::uint32_t index, Time now)
         connection.window, s_.packets, connection.refusal.blocked(), tail, now, [&](const TxSlot& slot) {
             connection.paths.on_bad(slot.path, PathOutcome::lost, s_.count, now);
             connection.trains.on_lost(slot.in_train, now);
-            connection.ack_clock.on_bad_path();
         });
     if (sample.lost_bytes != 0) {
         connection.congestion.on_loss(sample);

@@ -59,7 +59,7 @@ TEST_CASE("AckClock: once the window is nearly full, if a quarter of it is unask
 TEST_CASE("AckClock: often while paths are bad, for as long as they are")
 {
     AckClock clock;
-    clock.on_bad_path();
+    clock.on_mark();
     for (unsigned packets = 0; packets < AckClock::dense_span; packets += AckClock::dense_packets) {
         REQUIRE(until_asked(clock, 800 * mtu, 0) == AckClock::dense_packets);
     }
