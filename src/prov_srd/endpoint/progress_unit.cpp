@@ -323,8 +323,11 @@ Time ProgressUnit::look_after(Time now, int& sleeps_on) noexcept SRD_NO_LOCK_ANA
         next = time_never;
         is_looked_at_ = false;
     } else {
-        next = pass(now) || !io_->arm_wait() ? now : next_pass();
-        sleeps_on = io_fd_;
+        next = now;
+        if (!pass(now) && io_->arm_wait()) {
+            next = next_pass();
+            sleeps_on = io_fd_;
+        }
         is_looked_at_ = false;
         calls_ = calls_seen_; // that was no call of the application's
     }

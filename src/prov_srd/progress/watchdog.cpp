@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "progress/watchdog.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -48,7 +49,7 @@ void ProgressWatchdog::run() noexcept
         asleep_on_.assign(1, {event_.get(), POLLIN, 0});
         const Time next = domain_.look_after_silent(asleep_on_);
         domain_.due_work().run_due();
-        sleep_on(asleep_on_, next);
+        sleep_on(asleep_on_, std::max(next, clock_now() + shortest_sleep));
     }
 }
 

@@ -31,6 +31,10 @@ public:
     /// Far more than a process that shares its core waits for it, far less than a user notices.
     static constexpr Duration patience = std::chrono::milliseconds(100);
 
+    /// Between two passes, however much there is to do: whoever closes an endpoint waits for the domain's
+    /// mutex.
+    static constexpr Duration shortest_sleep = std::chrono::microseconds(50);
+
     /// Starts the thread. Throws std::system_error if the operating system has no descriptors or threads.
     explicit ProgressWatchdog(DomainProgress& domain);
     /// Ends the thread. No endpoint may be enabled any more.
