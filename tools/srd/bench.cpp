@@ -216,6 +216,7 @@ void serve_bench(std::uint16_t port, std::size_t clients, const std::function<vo
     tell(hint);
     for (std::size_t served = 0; clients == 0 || served < clients;) {
         std::vector<int> fds;
+        fds.reserve(listeners.size());
         for (const FileDescriptor& listener : listeners) {
             fds.push_back(listener.get());
         }
