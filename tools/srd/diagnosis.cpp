@@ -84,6 +84,8 @@ private:
 
     void tcp_there();
     void udp_with_doctor();
+    bool tell_passage(const std::string& topic, const Passage& passage, const std::string& own_firewall,
+                      const std::string& cure);
     void udp_to_host();
     void udp_from_host();
     void udp_alone();
@@ -139,17 +141,31 @@ void Diagnosis::tcp_there()
     }
 }
 
+/// What needs no look at anything else: it passes, or its sender's own firewall drops it. False: neither.
+bool Diagnosis::tell_passage(const std::string& topic, const Passage& passage,
+                             const std::string& own_firewall, const std::string& cure)
+{
+    if (passage.arrived != 0) {
+        findings_.ok(topic, std::to_string(passage.arrived) + " of " + std::to_string(passage.sent) +
+                                " datagrams arrived");
+        return true;
+    }
+    if (passage.sent == 0 && passage.send_error == EPERM) {
+        findings_.broken(topic, own_firewall, cure + " (nft list ruleset, iptables -S OUTPUT)");
+        return true;
+    }
+    return false;
+}
+
 void Diagnosis::udp_to_host()
 {
     const std::string topic = "UDP to " + host_;
     const Passage& there = seen_.there;
-    if (there.arrived != 0) {
-        findings_.ok(topic, std::to_string(there.arrived) + " of " + std::to_string(there.sent) +
-                                " datagrams arrived");
-    } else if (there.sent == 0 && there.send_error == EPERM) {
-        findings_.broken(topic, "this host's own firewall drops UDP that leaves for " + there_,
-                         "allow it out (nft list ruleset, iptables -S OUTPUT)");
-    } else if (there.rejection.error != 0) {
+    if (tell_passage(topic, there, "this host's own firewall drops UDP that leaves for " + there_,
+                     "allow it out")) {
+        return;
+    }
+    if (there.rejection.error != 0) {
         findings_.broken(topic,
                          "UDP to " + there_ + " is rejected by " + culprit(there.rejection) +
                              ", though a doctor listens "
@@ -166,14 +182,11 @@ void Diagnosis::udp_to_host()
 void Diagnosis::udp_from_host()
 {
     const std::string topic = "UDP from " + host_;
-    const Passage& back = seen_.back;
-    if (back.arrived != 0) {
-        findings_.ok(topic, std::to_string(back.arrived) + " of " + std::to_string(back.sent) +
-                                " datagrams arrived");
-    } else if (back.sent == 0 && back.send_error == EPERM) {
-        findings_.broken(topic, host_ + "'s own firewall drops UDP that leaves for this host",
-                         "allow it out there (nft list ruleset, iptables -S OUTPUT)");
-    } else if (udp_answers()) {
+    if (tell_passage(topic, seen_.back, host_ + "'s own firewall drops UDP that leaves for this host",
+                     "allow it out there")) {
+        return;
+    }
+    if (udp_answers()) {
         findings_.broken(topic,
                          "UDP from " + host_ + " arrives as answers only: a stateful firewall drops what " +
                              host_ + " sends unasked, by other ports, as srd's paths do",

@@ -9,7 +9,6 @@
 #include <memory>
 
 #include <fcntl.h>
-#include <linux/errqueue.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "io/core/socket_options.hpp"
+#include "io/udp/udp_socket.hpp"
 
 namespace srd::tool {
 
@@ -102,37 +102,15 @@ void set_source(msghdr& message, std::span<char> control, int level, int type, c
 }
 
 /// Takes the next ICMP error from a socket's error queue.
-bool next_error(int fd, Rejection& rejection)
+bool next_error(const FileDescriptor& socket, Rejection& rejection)
 {
-    sockaddr_storage destination{};
-    alignas(cmsghdr) std::array<char, 512> control{};
-    std::array<char, 1> payload{};
-    iovec iov{payload.data(), payload.size()};
-    msghdr message{};
-    message.msg_name = &destination;
-    message.msg_namelen = sizeof(destination);
-    message.msg_iov = &iov;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    if (::recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
+    QueuedError queued;
+    if (!take_queued_error(socket, queued)) {
         return false;
     }
-    for (cmsghdr* item = CMSG_FIRSTHDR(&message); item != nullptr; item = CMSG_NXTHDR(&message, item)) {
-        if ((item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_RECVERR) ||
-            (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_RECVERR)) {
-            sock_extended_err detail{};
-            std::memcpy(&detail, CMSG_DATA(item), sizeof(detail));
-            rejection.error = static_cast<int>(detail.ee_errno);
-            rejection.mtu = detail.ee_errno == EMSGSIZE ? detail.ee_info : rejection.mtu;
-            if (detail.ee_origin == SO_EE_ORIGIN_ICMP || detail.ee_origin == SO_EE_ORIGIN_ICMP6) {
-                sockaddr_storage offender{};
-                std::memcpy(&offender, CMSG_DATA(item) + sizeof(detail),
-                            std::min(sizeof(offender), item->cmsg_len - CMSG_LEN(sizeof(detail))));
-                rejection.by = address_of(offender);
-            }
-        }
-    }
+    rejection.error = queued.error;
+    rejection.mtu = queued.mtu != 0 ? queued.mtu : rejection.mtu;
+    rejection.by = queued.offender.empty() ? rejection.by : queued.offender;
     return true;
 }
 
@@ -262,7 +240,7 @@ std::optional<Arrival> UdpPort::receive(bool& any)
 
 void UdpPort::read_errors()
 {
-    while (next_error(socket_.get(), rejection_)) {
+    while (next_error(socket_, rejection_)) {
     }
 }
 
@@ -306,7 +284,7 @@ TcpAttempt connect_tcp(const SocketAddress& to, const SocketAddress& local, mill
         attempt.socket = std::move(socket);
         return attempt;
     }
-    while (next_error(socket.get(), attempt.rejection)) {
+    while (next_error(socket, attempt.rejection)) {
     }
     attempt.rejection.error = error;
     return attempt;

@@ -137,9 +137,8 @@ private:
     Time asleep_until_ SRD_GUARDED_BY(endpoint_lock) = Time::min();
 
     // For look_after().
-    bool
-        is_looked_at_ SRD_GUARDED_BY(endpoint_lock) = false; ///< the watchdog looks again within its patience
-    std::uint64_t calls_ SRD_GUARDED_BY(endpoint_lock) = 0;  ///< of the application
+    bool is_looked_at_ SRD_GUARDED_BY(endpoint_lock) = false;    ///< within the watchdog's patience
+    std::uint64_t calls_ SRD_GUARDED_BY(endpoint_lock) = 0;      ///< of the application
     std::uint64_t calls_seen_ SRD_GUARDED_BY(endpoint_lock) = 0; ///< by the watchdog
 };
 

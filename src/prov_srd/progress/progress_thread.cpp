@@ -4,12 +4,7 @@
 #include <cerrno>
 #include <system_error>
 
-#include <pthread.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
-#include <srd/signals_blocked.hpp>
 
 #include "common/log.hpp"
 #include "entry/backend.hpp"
@@ -42,10 +37,9 @@ void add_to_epoll(int epoll, int descriptor)
 } // namespace
 
 ProgressThread::ProgressThread(DomainProgress& domain, const std::string& domain_name)
-    : domain_(domain), epoll_(checked(epoll_create1(EPOLL_CLOEXEC))),
-      event_(checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)))
+    : domain_(domain), epoll_(checked(epoll_create1(EPOLL_CLOEXEC)))
 {
-    add_to_epoll(epoll_.get(), event_.get());
+    add_to_epoll(epoll_.get(), thread_.fd());
     start(domain_name);
 }
 
@@ -53,34 +47,19 @@ void ProgressThread::start(const std::string& domain_name)
 {
     const int node =
         Numa::machine().count() > 1 ? interface_node(parse_domain_name(domain_name).interface) : no_node;
-    const SignalsBlocked blocked;
-    thread_ = std::thread([this, node, domain_name] {
+    thread_.start("srd-progress", [this, node, domain_name] {
         if (node != no_node && numa_bind_thread(node)) {
             SRD_INFO(FI_LOG_DOMAIN, "the progress thread of %s stays on NUMA node %d", domain_name.c_str(),
                      node);
         }
         run();
     });
-    pthread_setname_np(thread_.native_handle(), "srd-progress"); // for people only: may fail
-}
-
-ProgressThread::~ProgressThread()
-{
-    stop_.store(true, std::memory_order_release);
-    wake();
-    thread_.join();
-}
-
-void ProgressThread::wake() noexcept
-{
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(event_.get(), &one, sizeof(one)); // full means readable
 }
 
 void ProgressThread::watch(int io_fd)
 {
     add_to_epoll(epoll_.get(), io_fd);
-    wake(); // a new endpoint: look at its timers
+    thread_.wake(); // a new endpoint: look at its timers
 }
 
 void ProgressThread::unwatch(int io_fd) noexcept
@@ -90,19 +69,18 @@ void ProgressThread::unwatch(int io_fd) noexcept
 
 void ProgressThread::sleep_all() noexcept
 {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = read(event_.get(), &count, sizeof(count)); // empty is fine
+    thread_.drain();
     Time deadline = time_never;
     if (!domain_.arm_all(deadline)) {
         return;
     }
-    sleep_on(epoll_.get(), stop_.load(std::memory_order_acquire) ? Time::min() : deadline);
+    sleep_on(epoll_.get(), thread_.stopping() ? Time::min() : deadline);
     domain_.disarm_all();
 }
 
 void ProgressThread::run() noexcept
 {
-    while (!stop_.load(std::memory_order_acquire)) {
+    while (!thread_.stopping()) {
         const bool busy = domain_.progress_all();
         domain_.due_work().run_due();
         if (busy) {

@@ -5,11 +5,10 @@
 // earliest of their timers.
 #pragma once
 
-#include <atomic>
 #include <string>
-#include <thread>
 
 #include <srd/file_descriptor.hpp>
+#include <srd/service_thread.hpp>
 
 namespace srd {
 
@@ -17,13 +16,10 @@ class DomainProgress;
 
 class ProgressThread {
 public:
-    /// Starts the thread, if the domain's interface is on a NUMA node on a processor of that node.
+    /// Starts the thread, which ends with this: no endpoint may be enabled any more then. If the domain's
+    /// interface is on a NUMA node, it stays on that node's processors.
     /// Throws std::system_error if the operating system has no descriptors or threads.
     ProgressThread(DomainProgress& domain, const std::string& domain_name);
-    /// Ends the thread. No endpoint may be enabled any more.
-    ~ProgressThread();
-    ProgressThread(const ProgressThread&) = delete;
-    ProgressThread& operator=(const ProgressThread&) = delete;
 
     /// Starts watching an endpoint's descriptor. Throws std::system_error.
     void watch(int io_fd);
@@ -34,13 +30,10 @@ private:
     void start(const std::string& domain_name);
     void run() noexcept;
     void sleep_all() noexcept;
-    void wake() noexcept;
 
     DomainProgress& domain_;
     FileDescriptor epoll_;
-    FileDescriptor event_;
-    std::atomic<bool> stop_{false};
-    std::thread thread_;
+    ServiceThread thread_;
 };
 
 } // namespace srd

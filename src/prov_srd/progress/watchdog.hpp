@@ -12,14 +12,12 @@
 // sleeps in a libfabric call, or on a descriptor of ours, is not silent.
 #pragma once
 
-#include <atomic>
 #include <chrono>
-#include <thread>
 #include <vector>
 
 #include <poll.h>
 
-#include <srd/file_descriptor.hpp>
+#include <srd/service_thread.hpp>
 #include <srd/time.hpp>
 
 namespace srd {
@@ -35,24 +33,19 @@ public:
     /// mutex.
     static constexpr Duration shortest_sleep = std::chrono::microseconds(50);
 
-    /// Starts the thread. Throws std::system_error if the operating system has no descriptors or threads.
+    /// Starts the thread, which ends with this: no endpoint may be enabled any more then. Throws
+    /// std::system_error if the operating system has no descriptors or threads.
     explicit ProgressWatchdog(DomainProgress& domain);
-    /// Ends the thread. No endpoint may be enabled any more.
-    ~ProgressWatchdog();
-    ProgressWatchdog(const ProgressWatchdog&) = delete;
-    ProgressWatchdog& operator=(const ProgressWatchdog&) = delete;
 
     /// Makes it look now. Any lock may be held.
-    void wake() noexcept;
+    void wake() noexcept { thread_.wake(); }
 
 private:
     void run() noexcept;
 
     DomainProgress& domain_;
-    FileDescriptor event_;
-    std::vector<pollfd> asleep_on_; ///< `event_`, and the endpoints' of silent applications
-    std::atomic<bool> stop_{false};
-    std::thread thread_;
+    std::vector<pollfd> asleep_on_; ///< the thread's own, and the endpoints' of silent applications
+    ServiceThread thread_;
 };
 
 } // namespace srd

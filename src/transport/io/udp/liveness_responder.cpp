@@ -5,19 +5,16 @@
 #include <cerrno>
 #include <mutex>
 #include <system_error>
-#include <thread>
 #include <vector>
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <srd/address.hpp>
-#include <srd/signals_blocked.hpp>
+#include <srd/service_thread.hpp>
 
 namespace srd {
 
@@ -40,11 +37,11 @@ FileDescriptor checked(int fd)
     return FileDescriptor(fd);
 }
 
-void watch(const FileDescriptor& epoll, const FileDescriptor& fd)
+void watch(const FileDescriptor& epoll, int fd)
 {
     epoll_event interest{};
     interest.events = EPOLLIN;
-    if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &interest) != 0) {
+    if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &interest) != 0) {
         throw std::system_error(errno, std::generic_category());
     }
 }
@@ -53,30 +50,20 @@ void watch(const FileDescriptor& epoll, const FileDescriptor& fd)
 
 class LivenessResponder::Thread {
 public:
-    Thread() : epoll_(checked(::epoll_create1(EPOLL_CLOEXEC))), event_(checked(::eventfd(0, EFD_CLOEXEC)))
+    Thread() : epoll_(checked(::epoll_create1(EPOLL_CLOEXEC)))
     {
-        spare_ = checked(::fcntl(event_.get(), F_DUPFD_CLOEXEC, 0));
-        watch(epoll_, event_);
+        spare_ = checked(::fcntl(thread_.fd(), F_DUPFD_CLOEXEC, 0));
+        watch(epoll_, thread_.fd());
         asked_.reserve(batch);
-        const SignalsBlocked blocked;
-        thread_ = std::thread([this] { run(); });
-        ::pthread_setname_np(thread_.native_handle(), "srd-liveness"); // for people only: may fail
+        thread_.start("srd-liveness", [this] { run(); });
     }
-    ~Thread()
-    {
-        const std::uint64_t one = 1;
-        [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof(one)); // never full
-        thread_.join();
-    }
-    Thread(const Thread&) = delete;
-    Thread& operator=(const Thread&) = delete;
 
     void add(LivenessResponder& endpoint)
     {
         const std::lock_guard guard(mutex_);
         endpoints_.push_back(&endpoint);
         try {
-            watch(epoll_, endpoint.listener_);
+            watch(epoll_, endpoint.listener_.get());
         } catch (...) {
             endpoints_.pop_back();
             throw;
@@ -107,14 +94,14 @@ private:
                 const std::lock_guard guard(mutex_);
                 std::for_each(endpoints_.begin(), endpoints_.end(), [&](const auto* one) { accept(*one); });
             }
-            pollfd end{event_.get(), POLLIN, 0};
+            pollfd end{thread_.fd(), POLLIN, 0};
             if (::poll(&end, 1, look_time) > 0) { // also after strangers who ask nothing
                 return;
             }
             const std::lock_guard guard(mutex_);
             answer();
             if (!spare_.valid()) {
-                spare_ = FileDescriptor(::fcntl(event_.get(), F_DUPFD_CLOEXEC, 0));
+                spare_ = FileDescriptor(::fcntl(thread_.fd(), F_DUPFD_CLOEXEC, 0));
             }
         }
     }
@@ -178,12 +165,11 @@ private:
     }
 
     FileDescriptor epoll_;
-    FileDescriptor event_; ///< readable when the thread is to end
     FileDescriptor spare_; ///< to be given up for a connection when the process has no descriptor left
     std::mutex mutex_;     ///< guards what follows
     std::vector<const LivenessResponder*> endpoints_;
     std::vector<Question> asked_;
-    std::thread thread_;
+    ServiceThread thread_; ///< woken when it is to end
 };
 
 namespace {

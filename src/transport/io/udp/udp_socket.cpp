@@ -17,9 +17,9 @@ namespace srd {
 namespace {
 
 /// What an entry of the error queue means for its route; false: nothing.
-bool classify(const sock_extended_err& error, RouteNotice::Kind& kind) noexcept
+bool classify(int error, RouteNotice::Kind& kind) noexcept
 {
-    switch (error.ee_errno) {
+    switch (error) {
     case ECONNREFUSED: // port unreachable
         kind = RouteNotice::Kind::port_unreachable;
         return true;
@@ -102,37 +102,53 @@ std::uint32_t path_mtu(const FileDescriptor& socket, const SocketAddress& destin
     return static_cast<std::uint32_t>(std::max(mtu, 0));
 }
 
-bool read_error_queue(const FileDescriptor& socket, SocketError& error) noexcept
+bool take_queued_error(const FileDescriptor& socket, QueuedError& error) noexcept
 {
-    for (;;) {
-        sockaddr_storage destination{};
-        alignas(cmsghdr) std::array<char, 512> control{};
-        std::array<char, 1> payload{};
-        iovec iov{payload.data(), payload.size()};
-        msghdr message{};
-        message.msg_name = &destination;
-        message.msg_namelen = sizeof(destination);
-        message.msg_iov = &iov;
-        message.msg_iovlen = 1;
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        if (::recvmsg(socket.get(), &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
-            return false;
+    sockaddr_storage destination{};
+    alignas(cmsghdr) std::array<char, 512> control{};
+    std::array<char, 1> payload{};
+    iovec iov{payload.data(), payload.size()};
+    msghdr message{};
+    message.msg_name = &destination;
+    message.msg_namelen = sizeof(destination);
+    message.msg_iov = &iov;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    if (::recvmsg(socket.get(), &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
+        return false;
+    }
+    error = QueuedError{};
+    SocketAddress::parse(&destination, sizeof(destination), error.destination); // or it stays empty
+    for (cmsghdr* item = CMSG_FIRSTHDR(&message); item != nullptr; item = CMSG_NXTHDR(&message, item)) {
+        if ((item->cmsg_level != IPPROTO_IP || item->cmsg_type != IP_RECVERR) &&
+            (item->cmsg_level != IPPROTO_IPV6 || item->cmsg_type != IPV6_RECVERR)) {
+            continue;
         }
-        for (cmsghdr* item = CMSG_FIRSTHDR(&message); item != nullptr; item = CMSG_NXTHDR(&message, item)) {
-            const bool is_error = (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_RECVERR) ||
-                                  (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_RECVERR);
-            if (!is_error) {
-                continue;
-            }
-            sock_extended_err detail{};
-            std::memcpy(&detail, CMSG_DATA(item), sizeof(detail));
-            if (classify(detail, error.kind) &&
-                SocketAddress::parse(std::as_bytes(std::span(&destination, 1)), error.destination)) {
-                return true;
-            }
+        sock_extended_err detail{};
+        std::memcpy(&detail, CMSG_DATA(item), sizeof(detail));
+        error.error = static_cast<int>(detail.ee_errno);
+        error.mtu = detail.ee_errno == EMSGSIZE ? detail.ee_info : 0;
+        if (detail.ee_origin == SO_EE_ORIGIN_ICMP || detail.ee_origin == SO_EE_ORIGIN_ICMP6) {
+            sockaddr_storage offender{};
+            std::memcpy(&offender, CMSG_DATA(item) + sizeof(detail),
+                        std::min(sizeof(offender), item->cmsg_len - CMSG_LEN(sizeof(detail))));
+            SocketAddress::parse(&offender, sizeof(offender), error.offender);
         }
     }
+    return true;
+}
+
+bool read_error_queue(const FileDescriptor& socket, SocketError& error) noexcept
+{
+    QueuedError queued;
+    while (take_queued_error(socket, queued)) {
+        if (classify(queued.error, error.kind) && !queued.destination.empty()) {
+            error.destination = queued.destination;
+            return true;
+        }
+    }
+    return false;
 }
 
 } // namespace srd

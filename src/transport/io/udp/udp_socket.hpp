@@ -38,7 +38,18 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
 /// (tunnels, IPsec). 0: there is no way. `socket` is a datagram socket for this alone: it gets connected.
 std::uint32_t path_mtu(const FileDescriptor& socket, const SocketAddress& destination) noexcept;
 
-/// One entry of a socket's error queue: what happened to a datagram sent to `destination`.
+/// One entry of a socket's error queue, as the kernel tells it.
+struct QueuedError {
+    SocketAddress destination; ///< of the datagram
+    SocketAddress offender;    ///< who sent the ICMP error; empty: it is this host's
+    int error = 0;             ///< errno
+    std::uint32_t mtu = 0;     ///< that an EMSGSIZE tells; 0: none
+};
+
+/// Takes the next entry from the error queue of `socket`; false if there is none.
+bool take_queued_error(const FileDescriptor& socket, QueuedError& error) noexcept;
+
+/// What an entry means for a route: what happened to a datagram sent to `destination`.
 struct SocketError {
     SocketAddress destination;
     RouteNotice::Kind kind{};

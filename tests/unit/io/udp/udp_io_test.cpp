@@ -29,6 +29,7 @@
 
 #include "support/catch.hpp"
 #include "support/io/io_harness.hpp"
+#include "support/io/udp_sink.hpp"
 
 using namespace srd;
 using namespace srd::test;
@@ -38,16 +39,6 @@ namespace {
 bool contains(const std::string& text, const char* part)
 {
     return text.find(part) != std::string::npos;
-}
-
-/// A plain UDP socket at `address`.
-FileDescriptor plain_socket(const SocketAddress& wanted, SocketAddress& bound)
-{
-    FileDescriptor fd(::socket(wanted.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    REQUIRE(fd.valid());
-    REQUIRE(::bind(fd.get(), wanted.get(), wanted.size()) == 0);
-    REQUIRE(bound_address(fd, bound) == 0);
-    return fd;
 }
 
 /// Runs `body` in a thread with a network namespace of its own; loudly not where that is not allowed.
@@ -227,28 +218,9 @@ TEST_CASE("udp: each path is a source port, and endpoints of a process share the
     if (address.empty()) {
         return;
     }
-    SocketAddress sink_address;
-    const FileDescriptor sink = plain_socket(address, sink_address);
     const auto ports_used = [&](PacketIo& io) {
-        RouteId route{};
-        REQUIRE(io.resolve(sink_address, route) == Status::ok);
         CHECK(io.caps().path_count == 64);
-        std::vector<std::uint16_t> ports;
-        for (std::uint8_t path = 0; path < 64; ++path) {
-            TestPacket packet(path, 100);
-            const TxPacket sent = packet.to(route, PathId{path});
-            REQUIRE(io.tx_burst({&sent, 1}) == 1);
-            std::array<std::byte, 200> buffer;
-            sockaddr_storage from{};
-            socklen_t length = sizeof(from);
-            REQUIRE(eventually([&] {
-                return ::recvfrom(sink.get(), buffer.data(), buffer.size(), 0,
-                                  reinterpret_cast<sockaddr*>(&from), &length) == 100;
-            }));
-            SocketAddress source;
-            REQUIRE(SocketAddress::parse(&from, length, source));
-            ports.push_back(source.port());
-        }
+        std::vector<std::uint16_t> ports = source_ports(io, address);
         CHECK(std::set(ports.begin(), ports.end()).size() == 64);
         CHECK(ports[0] == io.local_address().port());
         return ports;

@@ -17,6 +17,7 @@
 
 #include "support/catch.hpp"
 #include "support/io/io_harness.hpp"
+#include "support/io/udp_sink.hpp"
 
 using namespace srd;
 using namespace srd::test;
@@ -43,34 +44,6 @@ UdpConfig config_with(PortRange ports)
     config.ports = ports;
     config.port_setting = "THE_RANGE";
     return config;
-}
-
-/// The source ports by which packets of all 64 paths leave, by path.
-std::vector<std::uint16_t> ports_used(PacketIo& io, const SocketAddress& host)
-{
-    FileDescriptor sink(::socket(host.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    SocketAddress address;
-    REQUIRE(::bind(sink.get(), host.get(), host.size()) == 0);
-    REQUIRE(bound_address(sink, address) == 0);
-    RouteId route{};
-    REQUIRE(io.resolve(address, route) == Status::ok);
-    std::vector<std::uint16_t> ports;
-    for (std::uint8_t path = 0; path < 64; ++path) {
-        TestPacket packet(path, 100);
-        const TxPacket sent = packet.to(route, PathId{path});
-        REQUIRE(io.tx_burst({&sent, 1}) == 1);
-        std::array<std::byte, 200> buffer;
-        sockaddr_storage from{};
-        socklen_t length = sizeof(from);
-        REQUIRE(eventually([&] {
-            return ::recvfrom(sink.get(), buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from),
-                              &length) == 100;
-        }));
-        SocketAddress source;
-        REQUIRE(SocketAddress::parse(&from, length, source));
-        ports.push_back(source.port());
-    }
-    return ports;
 }
 
 } // namespace
@@ -159,7 +132,7 @@ TEST_CASE("udp ports: paths leave by ports of the range, which other processes o
     REQUIRE(other.valid());
     const auto opened = open_udp(address, config_with(ports));
     REQUIRE(opened->code == 0);
-    const std::vector<std::uint16_t> used = ports_used(*opened->io, address);
+    const std::vector<std::uint16_t> used = source_ports(*opened->io, address);
     CHECK(std::set(used.begin(), used.end()).size() == 64);
     CHECK(used[0] == opened->io->local_address().port());
     for (std::size_t path = 1; path < used.size(); ++path) {
@@ -177,7 +150,7 @@ TEST_CASE("udp ports: too few source ports are told once, and all paths still le
     const PortRange ports = GENERATE(some_ports(10), some_ports(1));
     const auto opened = open_udp(address, config_with(ports));
     REQUIRE(opened->code == 0);
-    const std::vector<std::uint16_t> used = ports_used(*opened->io, address);
+    const std::vector<std::uint16_t> used = source_ports(*opened->io, address);
     CHECK(std::set(used.begin(), used.end()).size() == 1 + ports.sources());
     for (const std::uint16_t port : used) {
         CHECK(ports.contains(port));
