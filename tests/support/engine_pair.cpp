@@ -86,7 +86,7 @@ std::size_t WireIo::rx_burst(std::span<RxPacket> packets, Time now)
     for (std::size_t index = 0; index < count; ++index) {
         const Packet& packet = held_.emplace_back(std::move(incoming.front()));
         incoming.pop_front();
-        packets[index] = {packet.bytes.data(), static_cast<std::uint32_t>(packet.bytes.size()), false, false,
+        packets[index] = {packet.bytes.data(), static_cast<std::uint32_t>(packet.bytes.size()), marked, false,
                           now};
         if (packet.remote_length != 0) {
             packets[index].remote_length = packet.remote_length;

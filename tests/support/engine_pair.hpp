@@ -69,6 +69,7 @@ public:
 
     // On the way in
     bool reverse = false;         ///< packets of a burst arrive in the wrong order
+    bool marked = false;          ///< by a switch: all of them
     unsigned failing_fetches = 0; ///< of ends of packets
 
     // Between processes of one host
