@@ -16,17 +16,6 @@
 
 namespace srd {
 
-namespace {
-
-// Applications spin (Open MPI's blocking send does so without ever yielding), and where there are more of
-// them than cores, the peer they wait for may be the one that does not get to run, for a whole slice of the
-// scheduler. So whoever has found nothing for some tens of microseconds gives way now and then; that
-// costs nothing worth mention if nobody else wants the core.
-constexpr std::uint32_t patient_passes = 128;
-constexpr std::uint32_t passes_per_yield = 8;
-
-} // namespace
-
 ProgressGroup::ProgressGroup(DomainProgress& domain) : domain_(domain) {}
 
 /// The numbers may soon name files of the child's own.
@@ -115,12 +104,17 @@ void ProgressGroup::progress() noexcept
     for (const Member& member : members_) {
         worked |= member.member->progress(now);
     }
-    idle_passes_ = worked ? 0 : idle_passes_ + 1;
-    const bool give_way = idle_passes_ >= patient_passes && idle_passes_ % passes_per_yield == 0;
+    const bool give_way = patience_.after_pass(worked, now);
     members_lock.unlock();
     domain_.due_work().run_due();
     if (give_way) {
+        const Time from = clock_now();
         sched_yield();
+        const Time until = clock_now();
+        if (members_lock.try_lock()) {
+            patience_.gave_way(from, until);
+            members_lock.unlock();
+        }
     }
 }
 

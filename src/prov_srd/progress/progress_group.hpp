@@ -29,6 +29,7 @@
 
 #include "common/fork.hpp"
 #include "progress/clock.hpp"
+#include "progress/idle_patience.hpp"
 #include "progress/progress_lock.hpp"
 #include "progress/progress_member.hpp"
 
@@ -136,7 +137,7 @@ private:
 
     DomainProgress& domain_;
     std::vector<Member> members_ SRD_GUARDED_BY(members_lock);
-    std::uint32_t idle_passes_ SRD_GUARDED_BY(members_lock) = 0; ///< passes in a row that found nothing to do
+    IdlePatience patience_ SRD_GUARDED_BY(members_lock);
     std::atomic<std::uint32_t> bound_count_{0};
     std::atomic<bool> armed_{false};
     std::atomic<bool> fd_armed_{false}; ///< arm_for_fd() counts as a sleeper until the next progress()
