@@ -38,8 +38,12 @@ struct Limits {
 enum class CongestionPolicy : std::uint8_t { swift, fixed };
 enum class PathPolicy : std::uint8_t { adaptive, round_robin, single };
 
+/// The longest message sent without asking, bytes, where the receiver's memory is scarce or its size unknown,
+/// or where it reads ours.
+inline constexpr std::size_t careful_eager_size = 16384;
+
 struct Tuning {
-    std::size_t eager_size = 16384;          ///< longest message sent without asking, bytes
+    std::size_t eager_size = 65536;          ///< longest message sent without asking, bytes
     std::size_t copy_size = 1024;            ///< shorter messages are copied and may share a packet, bytes
     std::uint32_t window_max = 8U << 20;     ///< upper bound of a peer's congestion window, bytes
     std::uint32_t window_start = 256U << 10; ///< congestion window of a new peer, bytes

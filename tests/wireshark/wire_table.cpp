@@ -186,7 +186,8 @@ void print_all_flags()
     FLAGS(packet_flag, VALUE(p, sequenced), VALUE(p, has_ack), VALUE(p, ack_requested), VALUE(p, fragment),
           VALUE(p, sealed), VALUE(p, authenticated));
     namespace a = ack_flag;
-    print_values("ack_flag", std::array{VALUE(a, echo), VALUE(a, marks), VALUE(a, receiver_not_ready)});
+    print_values("ack_flag", std::array{VALUE(a, echo), VALUE(a, marks), VALUE(a, receiver_not_ready),
+                                        VALUE(a, memory_scarce)});
     namespace f = frame_flag;
     FLAGS(frame_flag, VALUE(f, tagged), VALUE(f, has_data), VALUE(f, want_delivered));
     FLAGS(data_flag, VALUE(data_flag, answers_read));

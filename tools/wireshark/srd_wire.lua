@@ -210,6 +210,7 @@ return {
         { "echo", 1 },
         { "marks", 2 },
         { "receiver_not_ready", 4 },
+        { "memory_scarce", 8 },
     },
     frame_flag = {
         { "tagged", 1 },

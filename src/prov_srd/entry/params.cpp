@@ -94,7 +94,7 @@ constexpr const char* only = "";
 // The defaults are those of Limits, Tuning and Params; a test compares them with these texts.
 constexpr Variable variables[] = {
     {"EAGER_SIZE", "0..131072 bytes", or_size,
-     "longest message that is sent without asking the receiver, bytes (default 16384)",
+     "longest message that is sent without asking the receiver, bytes (default 65536)",
      [](Params& p, std::string_view t) { return size<0, 131072>(t, p.tuning.eager_size); }},
     {"WINDOW", "16384..1073741824 bytes", or_size,
      "upper bound of the congestion window per peer, bytes (default 8388608)",
@@ -227,7 +227,7 @@ void read_variables(Params& values, Complaints& complaints)
     constexpr std::size_t short_message = 1024;
     values.limits.rx_messages = static_cast<std::uint32_t>(std::clamp<std::size_t>(
         values.limits.unexpected_bytes / short_message, values.limits.rx_messages, 1U << 22));
-    if (values.tuning.eager_size > values.limits.unexpected_bytes) {
+    if (std::min(values.tuning.eager_size, careful_eager_size) > values.limits.unexpected_bytes) {
         complaints.emplace_back("FI_SRD_EAGER_SIZE",
                                 "FI_SRD_EAGER_SIZE is larger than FI_SRD_UNEXPECTED_BYTES, so that such a "
                                 "message could never be taken in: lower the one or raise the other; srd is "

@@ -188,6 +188,13 @@ public:
     void unhold(const RxMessage& message) noexcept;
     std::uint32_t held_messages() const noexcept { return held_messages_; }
 
+    /// The peer fills memory with what it sends unasked, or all together do: it should ask first while there
+    /// is room for what is under way.
+    bool is_scarce(std::uint32_t peer) const noexcept
+    {
+        const std::size_t left = payloads_.budget() - payloads_.used();
+        return left < payloads_.budget() / 2 || shares_[peer].bytes + PayloadPool::max_chunk > left / 4;
+    }
     /// Enough is free for peers that were refused to try again.
     bool has_recovered() const noexcept
     {

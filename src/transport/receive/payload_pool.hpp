@@ -22,8 +22,8 @@ class PayloadPool {
 public:
     /// `budget`: bytes over all classes.
     explicit PayloadPool(std::size_t budget)
-        : classes_{make(budget, 0), make(budget, 1), make(budget, 2),
-                   make(budget, 3), make(budget, 4), make(budget, 5)},
+        : classes_{make(budget, 0), make(budget, 1), make(budget, 2), make(budget, 3),
+                   make(budget, 4), make(budget, 5), make(budget, 6)},
           budget_(budget)
     {
     }
@@ -62,7 +62,7 @@ public:
     std::size_t used() const noexcept { return used_; }
     std::size_t budget() const noexcept { return budget_; }
 
-    static constexpr std::array<std::size_t, 6> sizes{128, 512, 2048, 8192, 32768, 131072};
+    static constexpr std::array<std::size_t, 7> sizes{128, 512, 2048, 8192, 32768, 65536, 131072};
     static constexpr std::size_t max_chunk = sizes.back();
     /// What a payload of `bytes` takes of the budget.
     static constexpr std::size_t footprint(std::size_t bytes) noexcept

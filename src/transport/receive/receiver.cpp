@@ -44,7 +44,7 @@ bool Receiver::on_timeout(Time now) noexcept
     return true;
 }
 
-std::byte* Receiver::write_ack(std::byte* out, std::size_t room, Time now) noexcept
+std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Time now) noexcept
 {
     const std::size_t fixed = sizeof(wire::AckBlock) + (marks_.any() ? sizeof(wire::MarkBlock) : 0);
     SRD_DCHECK(room >= fixed);
@@ -68,6 +68,9 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, Time now) noexc
     }
     if (refusing_) {
         flags |= wire::ack_flag::receiver_not_ready;
+    }
+    if (scarce) {
+        flags |= wire::ack_flag::memory_scarce;
     }
     if (marks_.any()) {
         flags |= wire::ack_flag::marks;

@@ -92,7 +92,7 @@ public:
     /// Writes the acknowledgement block, with as many bitmap words as fit in `room` bytes (at least
     /// sizeof(wire::AckBlock) + sizeof(wire::MarkBlock)); nothing is pending after that. Returns the first
     /// byte behind it.
-    std::byte* write_ack(std::byte* out, std::size_t room, Time now) noexcept;
+    std::byte* write_ack(std::byte* out, std::size_t room, bool scarce, Time now) noexcept;
 
     // -- Receiver not ready
 

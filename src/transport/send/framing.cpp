@@ -134,12 +134,25 @@ bool Framing::frame_next(std::uint32_t index)
     return true;
 }
 
+/// The longest message that goes without asking. A peer on this host reads a longer one for itself when it is
+/// wanted, and where memory is scarce it waits in ours.
+std::uint64_t Framing::eager_limit(const Peer& peer) const noexcept
+{
+    const bool careful = peer.route.same_host() || peer.connection.refusal.scarce();
+    return std::min<std::uint64_t>(s_.tuning.eager_size,
+                                   careful ? careful_eager_size : wire::max_eager_total);
+}
+
 bool Framing::frame_queued(std::uint32_t index)
 {
-    const std::uint32_t record = s_.peers[index].connection.queue.first_waiting();
+    const Peer& peer = s_.peers[index];
+    const std::uint32_t record = peer.connection.queue.first_waiting();
     const TxMessage& message = s_.outgoing[record];
     if (message.fence && !initiator_.fence_open(index, record)) {
         return false;
+    }
+    if (message.is<EagerSend>() && message.framed == 0 && message.total > eager_limit(peer)) {
+        s_.outgoing.ask_first(record);
     }
     if (message.is<ReadSend>()) {
         return initiator_.start_read(index, record);

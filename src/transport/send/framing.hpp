@@ -32,6 +32,7 @@ public:
     /// when nothing waits or nothing fits.
     bool frame_next(std::uint32_t peer);
     /// The next packet of the oldest waiting operation, if there is room for two.
+    std::uint64_t eager_limit(const Peer& peer) const noexcept;
     bool frame_queued(std::uint32_t peer);
     /// Puts owed grants, answers and delivered frames into packets of their own.
     bool frame_control(std::uint32_t peer);

@@ -45,7 +45,7 @@ std::uint32_t OutgoingPool::create(const Operation& operation, std::uint64_t tot
     }
     switch (operation.kind) {
     case OperationKind::message:
-        break; // EagerSend; submit_waiting() may decide otherwise
+        break; // EagerSend; ask_first() may decide otherwise
     case OperationKind::write:
         message.kind = WriteSend{ranges};
         message.sequence = 0;
@@ -90,15 +90,18 @@ void OutgoingPool::submit(SendQueue& queue, std::uint32_t message) noexcept
     queue.all_.push_back(messages_, message);
 }
 
-void OutgoingPool::submit_waiting(SendQueue& queue, std::uint32_t index, std::uint64_t eager_limit) noexcept
+void OutgoingPool::submit_waiting(SendQueue& queue, std::uint32_t index) noexcept
 {
-    TxMessage& message = messages_[index];
-    SRD_DCHECK(message.state == TxMessage::State::queued);
-    if (message.is<EagerSend>() && message.total > eager_limit) {
-        message.kind = RequestedSend{};
-    }
+    SRD_DCHECK(messages_[index].state == TxMessage::State::queued);
     queue.waiting_.push_back(messages_, index);
     queue.all_.push_back(messages_, index);
+}
+
+void OutgoingPool::ask_first(std::uint32_t index) noexcept
+{
+    TxMessage& message = messages_[index];
+    SRD_DCHECK(message.state == TxMessage::State::queued && message.is<EagerSend>() && message.framed == 0);
+    message.kind = RequestedSend{};
 }
 
 TxMessage& OutgoingPool::respond(SendQueue& queue, std::uint32_t peer) noexcept

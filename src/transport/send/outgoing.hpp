@@ -210,8 +210,10 @@ public:
     void discard(std::uint32_t message) noexcept;
     /// The record, which create() made, is the queue's latest operation, copied into packets already.
     void submit(SendQueue& queue, std::uint32_t message) noexcept;
-    /// The same, and is still to be framed; a message longer than `eager_limit` bytes is requested first.
-    void submit_waiting(SendQueue& queue, std::uint32_t message, std::uint64_t eager_limit) noexcept;
+    /// The same, and is still to be framed.
+    void submit_waiting(SendQueue& queue, std::uint32_t message) noexcept;
+    /// A message that waits, of which nothing was framed, is requested first.
+    void ask_first(std::uint32_t message) noexcept;
 
     bool has_room_for_responses(std::uint32_t count) const noexcept
     {

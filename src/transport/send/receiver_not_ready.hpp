@@ -3,6 +3,10 @@
 // The sender's side of receiver-not-ready: the peer has no memory for our
 // messages and drops them. Nothing is lost and nothing is congested: wait, then
 // send everything again; the wait doubles as long as nothing is taken.
+//
+// Before it comes to that the peer says that its memory is scarce: what is longer
+// than careful_eager_size then asks first, and lies in ours until it is wanted. A
+// peer that has said nothing yet may have little.
 #pragma once
 
 #include <algorithm>
@@ -21,14 +25,17 @@ public:
 
     /// Messages wait; answers (control packets) still go.
     bool blocked() const noexcept { return blocked_; }
+    /// The peer wants longer messages to ask first.
+    bool scarce() const noexcept { return scarce_; }
     Time next_timeout() const noexcept { return retry_at_; }
 
     /// The peer took something: it is worth asking soon.
     void on_progress() noexcept { count_ = 0; }
 
     /// What an acknowledgement says. True: the peer takes messages again, send everything anew.
-    bool on_ack(bool not_ready, Counters& counters, Time now) noexcept
+    bool on_ack(bool not_ready, bool scarce, Counters& counters, Time now) noexcept
     {
+        scarce_ = scarce;
         if (not_ready && !blocked_) {
             if (count_ == 0) {
                 since_ = now;
@@ -60,6 +67,7 @@ public:
 
 private:
     bool blocked_ = false;
+    bool scarce_ = true;
     std::uint8_t count_ = 0; ///< refusals in a row
     Time retry_at_ = time_never;
     Time since_{}; ///< the first of them

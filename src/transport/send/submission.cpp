@@ -109,8 +109,7 @@ Status Submission::submit(const Operation& operation, Time now)
         message.fence = operation.fence;
         message.fence_end = peer.connection.window.operations_end();
         message.fence_messages = queue.message_next();
-        s_.outgoing.submit_waiting(queue, record,
-                                   std::min<std::uint64_t>(s_.tuning.eager_size, PayloadPool::max_chunk));
+        s_.outgoing.submit_waiting(queue, record);
     }
     if (is_numbered(operation)) {
         queue.count_message();

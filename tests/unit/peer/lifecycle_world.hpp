@@ -18,7 +18,7 @@ inline std::uint32_t submit(LifecycleWorld& world, std::uint32_t peer)
     operation.cookie = 77;
     SendQueue& queue = world.peer(peer).connection.queue;
     const std::uint32_t record = world.shared.outgoing.create(operation, 10, queue.message_next());
-    world.shared.outgoing.submit_waiting(queue, record, 100);
+    world.shared.outgoing.submit_waiting(queue, record);
     queue.count_message();
     return record;
 }

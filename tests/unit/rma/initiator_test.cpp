@@ -63,7 +63,7 @@ struct World : PartsWorld {
         const iovec iov{memory.data(), memory.size()};
         const std::uint32_t record = shared.outgoing.create(
             operation(OperationKind::read, std::span(&iov, 1)), total, queue().message_next());
-        shared.outgoing.submit_waiting(queue(), record, 0);
+        shared.outgoing.submit_waiting(queue(), record);
         return record;
     }
     /// The data that the frame asks for.

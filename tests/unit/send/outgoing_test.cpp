@@ -40,7 +40,10 @@ struct Sender {
                          CompletionLevel level = CompletionLevel::transmit)
     {
         const std::uint32_t record = create(kind, total, level);
-        pool.submit_waiting(queue, record, eager_limit);
+        pool.submit_waiting(queue, record);
+        if (pool[record].is<EagerSend>() && total > eager_limit) {
+            pool.ask_first(record);
+        }
         return record;
     }
     /// One that is in the packet, or acknowledged with it.

@@ -14,7 +14,7 @@ struct Sender {
     /// Refused now; how long it waits.
     Duration refused()
     {
-        REQUIRE_FALSE(refusal.on_ack(true, count, now));
+        REQUIRE_FALSE(refusal.on_ack(true, false, count, now));
         REQUIRE(refusal.blocked());
         return refusal.next_timeout() - now;
     }
@@ -36,7 +36,7 @@ TEST_CASE("ReceiverNotReady: nothing waits while nothing is refused")
 {
     Sender sender;
     CHECK_FALSE(sender.refusal.blocked());
-    CHECK_FALSE(sender.refusal.on_ack(false, sender.count, start));
+    CHECK_FALSE(sender.refusal.on_ack(false, false, sender.count, start));
     CHECK(sender.refusal.next_timeout() == time_never);
     CHECK(sender.refusal.on_timeout(sender.tuning, start) == Due::nothing);
     CHECK(sender.count.tx_rnr_backoffs.value() == 0);
@@ -66,7 +66,7 @@ TEST_CASE("ReceiverNotReady: a refusal while waiting changes nothing")
 {
     Sender sender;
     CHECK(sender.refused() == 50us);
-    CHECK_FALSE(sender.refusal.on_ack(true, sender.count, start + 20us));
+    CHECK_FALSE(sender.refusal.on_ack(true, false, sender.count, start + 20us));
     CHECK(sender.refusal.next_timeout() == start + 50us);
     CHECK(sender.count.tx_rnr_backoffs.value() == 1);
 }
@@ -77,10 +77,10 @@ TEST_CASE("ReceiverNotReady: taken again, everything goes at once and the waits 
     sender.refused();
     sender.wait();
     CHECK(sender.refused() == 100us);
-    CHECK(sender.refusal.on_ack(false, sender.count, sender.now));
+    CHECK(sender.refusal.on_ack(false, false, sender.count, sender.now));
     CHECK_FALSE(sender.refusal.blocked());
     CHECK(sender.refusal.next_timeout() == time_never);
-    CHECK_FALSE(sender.refusal.on_ack(false, sender.count, sender.now)); // told once
+    CHECK_FALSE(sender.refusal.on_ack(false, false, sender.count, sender.now)); // told once
     CHECK(sender.refused() == 50us);
 }
 

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Which messages go without asking: longer ones, too, as long as the receiver has memory for those that
+// nobody wants yet. In the end every message must arrive in whatever order its receives come.
+#include "support/catch.hpp"
+#include "support/engine_pair.hpp"
+
+using namespace srd;
+using namespace srd::test;
+
+namespace {
+
+constexpr std::size_t longest = 65536;
+
+/// Two that have acknowledged each other's packets.
+class Acquainted : public EnginePair {
+public:
+    explicit Acquainted(const Options& options = {}) : EnginePair(options)
+    {
+        REQUIRE(deliver(pattern(100)));
+        b.buffer.clear();
+        a.done.clear();
+    }
+};
+
+} // namespace
+
+TEST_CASE("eager: a long message has arrived before anybody wants it")
+{
+    Acquainted pair;
+    const Bytes bytes = pattern(longest);
+    pair.send(bytes);
+    pair.run();
+    CHECK(pair.b.parked.size() == 1);
+    CHECK(pair.a.done.size() == 1);
+}
+
+TEST_CASE("eager: one that is longer waits until somebody wants it")
+{
+    Acquainted pair;
+    const Bytes bytes = pattern(longest + 1);
+    pair.send(bytes);
+    pair.run();
+    CHECK(pair.b.parked.size() == 1);
+    CHECK(pair.a.done.empty());
+}
+
+TEST_CASE("eager: so does a long one to a peer that has said nothing yet")
+{
+    EnginePair pair;
+    const Bytes bytes = pattern(longest);
+    pair.send(bytes);
+    pair.run();
+    CHECK(pair.b.parked.size() == 1);
+    CHECK(pair.a.done.empty());
+}
+
+TEST_CASE("eager: so does a long one that the peer can read for itself")
+{
+    Acquainted pair({.same_host = true});
+    const Bytes bytes = pattern(longest);
+    pair.send(bytes);
+    pair.run();
+    CHECK(pair.b.parked.size() == 1);
+    CHECK(pair.a.done.empty());
+}
+
+TEST_CASE("eager: where memory fills up they ask, so that any receive finds its message")
+{
+    Acquainted pair;
+    constexpr std::size_t messages = 40; // two and a half times the receiver's memory
+    std::vector<Bytes> sent;
+    for (std::size_t i = 0; i < messages; ++i) {
+        sent.push_back(pattern(longest, static_cast<unsigned>(i)));
+        pair.send(sent.back());
+    }
+    pair.run();
+    REQUIRE(pair.b.parked.size() == messages);
+    CHECK(pair.a.done.size() > 1);
+    CHECK(pair.a.done.size() < messages / 4);
+    CHECK(pair.a.counters.tx_rnr_backoffs.value() == 0);
+
+    std::vector<Bytes> received(messages, Bytes(longest));
+    for (std::size_t i = messages; i-- > 0;) {
+        const std::size_t before = pair.b.done.size();
+        Accepted outcome{};
+        REQUIRE(pair.b.engine.accept(pair.b.parked[i], whole(received[i]), 9, outcome) == Status::ok);
+        pair.run(200);
+        CHECK((outcome == Accepted::complete || pair.b.done.size() == before + 1));
+        CHECK(received[i] == sent[i]);
+    }
+    CHECK(pair.a.done.size() == messages);
+
+    // The receiver has memory again, and its next acknowledgement says so.
+    pair.a.done.clear();
+    pair.send(pattern(10));
+    pair.run();
+    pair.send(sent[0]);
+    pair.run();
+    CHECK(pair.a.done.size() == 2);
+}
