@@ -3,9 +3,11 @@
 // Latency, bandwidth and message rate by message size. The first half of the
 // ranks is paired with the second half; all pairs run at the same time, and
 // the figures are the mean latency and the sum of the bandwidths.
-//   mpi_bench [--max-bytes N] [--milliseconds-per-size N] [--onesided 1]
+//   mpi_bench [--max-bytes N] [--milliseconds-per-size N] [--onesided 1 | --collectives 1]
 // With --onesided: put, get, accumulate and fetch-and-op instead, each from the
-// call to the end of its flush, in an epoch that stays open.
+// call to the end of its flush, in an epoch that stays open. With --collectives:
+// exchanges between the pairs (MPI_Sendrecv), allreduce, alltoall (of `bytes` in
+// all) and broadcast, among all ranks.
 // Figures are shown, never judged; that the data is right is mpi_ring's work.
 #include "mpi_support.hpp"
 
@@ -193,6 +195,65 @@ void measure_onesided(const Pair& pair, Bytes& buffer, std::size_t size, double 
     }
 }
 
+/// Seconds per call of this rank. `rounds`: before those that count.
+template <typename Call>
+double time_collective(double budget, int rounds, Call&& call)
+{
+    double each = 0;
+    for (const bool warm_up : {true, false}) {
+        MPI_Barrier(MPI_COMM_WORLD);
+        const double start = MPI_Wtime();
+        for (int i = 0; i < rounds; ++i) {
+            call();
+        }
+        each = (MPI_Wtime() - start) / rounds;
+        if (warm_up) {
+            rounds = repetitions(each, budget, 20000);
+        }
+    }
+    return each;
+}
+
+void measure_collectives(const Pair& pair, Bytes& buffer, std::size_t size, double budget)
+{
+    Bytes other(size);
+    const int bytes = static_cast<int>(size);
+    const int words = bytes / 8;
+    const int share = bytes / pair.size;
+    const int warm_up = size < 65536 ? 200 : 3;
+    const double times[4] = {
+        time_collective(budget / 4, warm_up,
+                        [&] {
+                            MPI_Sendrecv(buffer.data(), bytes, MPI_BYTE, pair.peer, tag_ping, other.data(),
+                                         bytes, MPI_BYTE, pair.peer, tag_ping, MPI_COMM_WORLD,
+                                         MPI_STATUS_IGNORE);
+                            count_sent(size);
+                        }),
+        time_collective(budget / 4, warm_up,
+                        [&] {
+                            MPI_Allreduce(buffer.data(), other.data(), words, MPI_UINT64_T, MPI_SUM,
+                                          MPI_COMM_WORLD);
+                        }),
+        time_collective(budget / 4, warm_up,
+                        [&] {
+                            MPI_Alltoall(buffer.data(), share, MPI_BYTE, other.data(), share, MPI_BYTE,
+                                         MPI_COMM_WORLD);
+                        }),
+        time_collective(budget / 4, warm_up,
+                        [&] { MPI_Bcast(buffer.data(), bytes, MPI_BYTE, 0, MPI_COMM_WORLD); }),
+    };
+    double totals[4] = {};
+    MPI_Reduce(times, totals, 4, MPI_DOUBLE, MPI_SUM, 0, MPI_COMM_WORLD);
+    if (pair.rank == 0) {
+        std::printf("%10zu", size);
+        for (const double total : totals) {
+            std::printf(" %14.2f", total / pair.size * 1e6);
+        }
+        std::printf("\n");
+        std::fflush(stdout);
+    }
+}
+
 } // namespace
 
 int main(int argc, char** argv)
@@ -210,13 +271,20 @@ int main(int argc, char** argv)
     Bytes buffer(std::max<std::size_t>(max_bytes, 1));
     fill(buffer.data(), buffer.size(), {pair.rank, pair.peer, 0});
     const bool onesided = option(argc, argv, "--onesided", 0) != 0;
+    const bool collectives = option(argc, argv, "--collectives", 0) != 0;
     if (pair.rank == 0 && onesided) {
         std::printf("%10s %14s %14s %14s %14s   (us)\n", "bytes", "put", "get", "accumulate", "fetch-and-op");
+    } else if (pair.rank == 0 && collectives) {
+        std::printf("%10s %14s %14s %14s %14s   (us)\n", "bytes", "exchange", "allreduce", "alltoall",
+                    "broadcast");
     } else if (pair.rank == 0) {
         std::printf("%10s %14s %14s %16s\n", "bytes", "latency us", "MB/s", "messages/s");
     }
-    for (std::size_t size = onesided ? 8 : 0; size <= max_bytes; size = size == 0 ? 8 : size * 4) {
-        if (onesided) {
+    for (std::size_t size = onesided || collectives ? 8 : 0; size <= max_bytes;
+         size = size == 0 ? 8 : size * 4) {
+        if (collectives) {
+            measure_collectives(pair, buffer, size, budget);
+        } else if (onesided) {
             measure_onesided(pair, buffer, size, budget);
         } else {
             measure(pair, buffer, size, budget);
