@@ -36,9 +36,14 @@ AtomicForm form_of(const Event& event) noexcept
 
 } // namespace
 
+/// Where nothing is accessed there is nothing to protect: applications write no bytes for the data that comes
+/// with them, with whatever key.
 Resolved Target::find_memory(const RemoteRange& range, Access access, PeerId peer) noexcept
 {
-    const Resolved found = regions_.resolve(cache_, range.key, range.address, range.length, access);
+    Resolved found = regions_.resolve(cache_, range.key, range.address, range.length, access);
+    if (range.length == 0) {
+        found.cause = Cause::none;
+    }
     if (found.cause != Cause::none) [[unlikely]] {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s was refused %s of %llu bytes at %#llx with key %#llx: %s",
                         peers_.text(unit_.engine().peer_route(peer)).c_str(),
@@ -63,8 +68,8 @@ void Target::count_access(std::span<const void* const> regions, Access access) n
         counter->add(1);
     }
     for (auto place = regions.begin(); place != regions.end(); ++place) {
-        if (std::find(regions.begin(), place, *place) != place) {
-            continue;
+        if (*place == nullptr || std::find(regions.begin(), place, *place) != place) {
+            continue; // no bytes, and no key
         }
         const auto& region = *static_cast<const MemoryRegion*>(*place);
         CompletionCounter* const reads =
@@ -112,8 +117,9 @@ void Target::on_read(const Event& event) noexcept
         unit_.engine().reject(found.cause);
         return;
     }
-    const auto& region = *static_cast<const MemoryRegion*>(found.owner);
-    const bool counted = bindings_.counters().remote_read != nullptr || region.remote_reads.load() != nullptr;
+    const auto* const region = static_cast<const MemoryRegion*>(found.owner);
+    const bool counted = bindings_.counters().remote_read != nullptr ||
+                         (region != nullptr && region->remote_reads.load() != nullptr);
     unit_.engine().serve(found.memory(), range.key, event.last && counted, range.key);
 }
 

@@ -46,7 +46,7 @@ inline constexpr std::uint64_t rx_op_flags = FI_COMPLETION | FI_MULTI_RECV;
 inline constexpr std::uint64_t msg_order =
     FI_ORDER_SAS | FI_ORDER_ATOMIC_RAR | FI_ORDER_ATOMIC_RAW | FI_ORDER_ATOMIC_WAR | FI_ORDER_ATOMIC_WAW;
 inline constexpr std::size_t max_order_size = max_atomic_size; ///< bytes: what is ordered is an atomic
-/// Ways to name registered memory that are not needed, but taken if an application asks for nothing else.
+/// Ways to name registered memory that are not needed, but taken if an application can do with them.
 inline constexpr int mr_modes = FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
 inline constexpr std::uint64_t max_msg_size = 1ULL << 40;            ///< bytes
 inline constexpr std::uint64_t mem_tag_format = 0xAAAAAAAAAAAAAAAAU; ///< FI_TAG_GENERIC: all 64 bits

@@ -159,18 +159,19 @@ void fill_ep(fi_ep_attr& attr, const fi_ep_attr* hints)
     }
 }
 
-/// No mode is needed, so of an application that can do with any, nothing is asked. One that names just the
-/// modern parts of FI_MR_BASIC wants those, and with FI_MR_PROV_KEY gets keys that nobody can guess.
+/// No mode is needed. An application that can do with virtual addresses and keys of ours gets those, whatever
+/// else it can do with, as from providers of devices: for many it is the only way that they have tried, and
+/// nobody can guess our keys.
 int chosen_mr_mode(std::uint32_t version, const fi_domain_attr* hints)
 {
     const int legacy = hints != nullptr ? hints->mr_mode & (FI_MR_BASIC | FI_MR_SCALABLE) : 0;
     if (legacy != 0) {
         return legacy;
     }
-    if (hints != nullptr && (hints->mr_mode & ~offer::mr_modes) == 0 && hints->mr_mode != 0) {
-        return hints->mr_mode;
+    if (FI_VERSION_LT(version, FI_VERSION(1, 5))) {
+        return static_cast<int>(FI_MR_SCALABLE);
     }
-    return FI_VERSION_LT(version, FI_VERSION(1, 5)) ? static_cast<int>(FI_MR_SCALABLE) : 0;
+    return hints != nullptr ? hints->mr_mode & offer::mr_modes : 0;
 }
 
 void fill_domain(fi_domain_attr& attr, std::uint32_t version, const fi_domain_attr* hints)

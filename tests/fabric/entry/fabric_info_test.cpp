@@ -239,15 +239,17 @@ TEST_CASE("memory registration modes by API version")
         int asked;
         int answered;
     };
-    const Row row = GENERATE(Row{FI_VERSION(1, 17), 0, 0}, Row{FI_VERSION(1, 17), FI_MR_BASIC, FI_MR_BASIC},
-                             Row{FI_VERSION(1, 17), FI_MR_SCALABLE, FI_MR_SCALABLE},
-                             Row{FI_VERSION(1, 17), FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_PROV_KEY, 0},
-                             Row{FI_VERSION(1, 17), FI_MR_ENDPOINT | FI_MR_RMA_EVENT | FI_MR_RAW, 0},
-                             Row{FI_VERSION(1, 17), FI_MR_VIRT_ADDR, FI_MR_VIRT_ADDR},
-                             Row{FI_VERSION(1, 5), FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY,
-                                 FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY},
-                             Row{FI_VERSION(1, 4), FI_MR_UNSPEC, FI_MR_SCALABLE},
-                             Row{FI_VERSION(1, 4), FI_MR_BASIC, FI_MR_BASIC});
+    const Row row = GENERATE(
+        Row{FI_VERSION(1, 17), 0, 0}, Row{FI_VERSION(1, 17), FI_MR_BASIC, FI_MR_BASIC},
+        Row{FI_VERSION(1, 17), FI_MR_SCALABLE, FI_MR_SCALABLE},
+        Row{FI_VERSION(1, 17), FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_PROV_KEY,
+            FI_MR_VIRT_ADDR | FI_MR_PROV_KEY},
+        Row{FI_VERSION(1, 17), FI_MR_LOCAL | FI_MR_ENDPOINT | FI_MR_ALLOCATED, FI_MR_ALLOCATED},
+        Row{FI_VERSION(1, 17), FI_MR_ENDPOINT | FI_MR_RMA_EVENT | FI_MR_RAW, 0},
+        Row{FI_VERSION(1, 17), FI_MR_VIRT_ADDR, FI_MR_VIRT_ADDR},
+        Row{FI_VERSION(1, 5), FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY,
+            FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY},
+        Row{FI_VERSION(1, 4), FI_MR_UNSPEC, FI_MR_SCALABLE}, Row{FI_VERSION(1, 4), FI_MR_BASIC, FI_MR_BASIC});
     const InfoPtr hints = make_hints(FI_MSG);
     hints->domain_attr->mr_mode = row.asked;
     int code = 0;
