@@ -38,10 +38,11 @@ void ProgressUnit::take_snapshot(LiveSnapshot& snapshot, Time now) const noexcep
     snapshot.silent_us =
         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(silent).count());
     snapshot.receives = receive_.posted_receives();
+    const PacketIo& io = *io_;
     engine_->view_peers(now, [&](RouteId route, const PeerView& view) {
         ++snapshot.peers;
         snapshot.peers_waited += view.awaits != PeerView::Awaits::nothing;
-        insert(snapshot, io_->route_address(route), view);
+        insert(snapshot, io.route_address(route), view);
     });
 }
 
