@@ -93,10 +93,11 @@ TEST_CASE("live file: a process that is killed or exits leaves its counters, and
 {
     LivePlace ours("", "");
     ours.show(address_of(7000).bytes(), "eth0");
-    const auto life = [](bool exits) {
-        return [exits] {
+    const SocketAddress mark = address_of(static_cast<std::uint16_t>(getpid() % 60000 + 1)); // of this run
+    const auto life = [&](bool exits) {
+        return [exits, mark] {
             LivePlace place("", "");
-            place.show(address_of(7001).bytes(), "eth0");
+            place.show(mark.bytes(), "eth0");
             place.counters().peer_failures.add(11);
             if (exits) {
                 std::exit(0); // with its endpoint open
@@ -111,8 +112,7 @@ TEST_CASE("live file: a process that is killed or exits leaves its counters, and
     REQUIRE(killed.wait() == -SIGKILL);
     std::vector<ProcessView> dead;
     for (ProcessView& process : read_live({}, true, 50).processes) {
-        if (process.is_dead && !process.endpoints.empty() &&
-            process.endpoints[0].address == "10.0.0.1:7001") {
+        if (process.is_dead && !process.endpoints.empty() && process.endpoints[0].address == mark.text()) {
             dead.push_back(std::move(process));
         }
     }

@@ -82,7 +82,7 @@ public:
     {
         const std::lock_guard guard(mutex_);
         if (header_ != nullptr && owner_ != getpid()) {
-            file_.release(); // the parent's, closed by fork()
+            std::construct_at(&file_); // the parent's is closed by fork() already
             forget();
         }
         if (header_ == nullptr && !make(host, rank)) {
@@ -90,7 +90,7 @@ public:
         }
         for (std::uint32_t slot = 0; slot < LiveHeader::slots; ++slot) {
             // Not to be had: a full file system would kill whoever writes there.
-            if (!taken_[slot] && posix_fallocate(file_->get(), static_cast<off_t>(live_offset(slot)),
+            if (!taken_[slot] && posix_fallocate(file_.get(), static_cast<off_t>(live_offset(slot)),
                                                  sizeof(LiveEndpoint)) == 0) {
                 taken_[slot] = true;
                 ++places_;
@@ -149,10 +149,9 @@ private:
         // With the time: process ids of several containers, and of one after the other, are alike.
         name_ = folder + '/' + live_prefix + std::to_string(owner_) + '.' +
                 std::to_string(clock_ns(CLOCK_REALTIME));
-        file_ = std::make_unique<FileDescriptor>(
-            open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-        const int file = file_->get();
-        if (file_->valid()) {
+        file_ = FileDescriptor(open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+        const int file = file_.get();
+        if (file_.valid()) {
             if (lock_file(file, LOCK_SH | LOCK_NB) &&
                 ftruncate(file, static_cast<off_t>(live_file_size)) == 0 &&
                 posix_fallocate(file, 0, sizeof(LiveHeader)) == 0) {
@@ -165,7 +164,7 @@ private:
             }
             unlink(name_.c_str());
         }
-        file_.reset();
+        file_ = FileDescriptor();
         return false;
     }
 
@@ -178,14 +177,14 @@ private:
     void forget() noexcept
     {
         header_ = nullptr;
-        file_.reset();
+        file_ = FileDescriptor();
         taken_ = {};
         places_ = 0;
     }
 
     std::mutex mutex_;
     LiveHeader* header_ = nullptr; ///< null: there is no file
-    std::unique_ptr<FileDescriptor> file_;
+    FileDescriptor file_;
     std::string name_;
     pid_t owner_ = 0;
     std::array<bool, LiveHeader::slots> taken_{};
