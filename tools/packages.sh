@@ -13,4 +13,5 @@ packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)
 packages_test=(ccache clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
     iproute2 nftables ethtool procps debootstrap debian-archive-keyring util-linux
     qemu-system-x86 busybox-static kmod cpio ibverbs-providers ibverbs-utils perftest rdmacm-utils
-    hpcc netpipe-openmpi python3 python3-mpi4py man-db spin tshark)
+    hpcc netpipe-openmpi python3 python3-mpi4py man-db spin tshark lintian rpm rpmlint
+    slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge)

@@ -26,6 +26,7 @@
 
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
+#include <srd/peer_view.hpp>
 #include <srd/status.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
@@ -37,6 +38,7 @@
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
 #include "peer/path_search.hpp"
+#include "peer/watch.hpp"
 #include "receive/inbound.hpp"
 #include "receive/placement.hpp"
 #include "rma/initiator.hpp"
@@ -192,6 +194,16 @@ public:
 
     // -- Inspection -------------------------------------------------------
 
+    /// Calls `visit(route, view)` for every peer: as people see them who watch. It takes its time.
+    template <typename Visitor>
+    void view_peers(Time now, Visitor&& visit) const
+    {
+        for (std::uint32_t peer = 0; peer < shared_.peers.watermark(); ++peer) {
+            if (shared_.peers.live(peer)) {
+                visit(shared_.peers[peer].route.id(), watch_.view(peer, now));
+            }
+        }
+    }
     /// Bytes of state of a peer with nothing outstanding.
     static std::size_t idle_peer_size() noexcept;
     /// Aborts (SRD_CHECK) if the engine's own state contradicts itself. Slow: tests and debug builds.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // srd: what administrators and users ask of the provider, beside their programs.
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <fstream>
 #include <iostream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -15,6 +17,7 @@
 #include "entry/values.hpp"
 #include "findings.hpp"
 #include "host_doctor.hpp"
+#include "live/stat.hpp"
 #include "net_listener.hpp"
 #include "net_measure.hpp"
 #include "report.hpp"
@@ -193,6 +196,119 @@ void add_report(CLI::App& app, int& status)
     command->callback([&status] { status = report(options); });
 }
 
+struct StatOptions {
+    std::vector<std::uint64_t> pids;
+    double interval = 0;
+    std::uint64_t times = 0; ///< 0: until somebody ends us
+    bool all = false;
+    bool dead = false;
+    bool clean = false;
+    bool as_json = false;
+    bool for_prometheus = false;
+};
+
+/// 2: there is nothing to show, 1: somebody is waited for in vain.
+int status_of(const LiveView& live)
+{
+    if (live.processes.empty()) {
+        return 2;
+    }
+    for (const ProcessView& process : live.processes) {
+        for (const EndpointView& endpoint : process.endpoints) {
+            for (const EndpointView::Peer& peer : endpoint.peer) {
+                if (peer.view.suspicion != Cause::none) {
+                    return 1;
+                }
+            }
+        }
+    }
+    return 0;
+}
+
+int stat(const StatOptions& options)
+{
+    if (options.clean) {
+        std::cout << "removed the statistics of " << remove_dead() << " ended processes\n";
+        return 0;
+    }
+    for (std::uint64_t round = 1;; ++round) {
+        const LiveView live = read_live(options.pids, options.dead);
+        if (options.as_json) {
+            std::cout << stat_json(live).dump(options.interval > 0 ? -1 : 2) << std::endl;
+        } else if (options.for_prometheus) {
+            print_prometheus(live, std::cout);
+        } else {
+            print_stat(live, std::cout);
+        }
+        if (live.processes.empty() && !options.as_json) {
+            std::cerr << "srd stat: no such process has an endpoint of srd\n";
+        }
+        if (options.interval <= 0 || round == options.times) {
+            return status_of(live);
+        }
+        std::cout << std::flush;
+        std::this_thread::sleep_for(std::chrono::duration<double>(options.interval));
+    }
+}
+
+void add_stat(CLI::App& app, int& status)
+{
+    static StatOptions options;
+    CLI::App* const command =
+        app.add_subcommand("stat", "Show live statistics of running processes that use srd");
+    command->add_option("PID", options.pids, "Of these processes; without it, of all that may be read");
+    command->add_flag("--all", options.all, "All processes that may be read, as without PID");
+    command->add_flag("--dead", options.dead,
+                      "Those of processes that were killed, or ended without closing their endpoints, too");
+    command->add_flag("--clean", options.clean, "Remove what such processes have left");
+    CLI::Option* const watch = command->add_option("--watch", options.interval, "Again every so many seconds")
+                                   ->check(CLI::PositiveNumber);
+    command->add_option("--times", options.times, "So many times")->needs(watch);
+    CLI::Option* const json = command->add_flag("--json", options.as_json, "Print JSON");
+    command->add_flag("--prometheus", options.for_prometheus, "Print what Prometheus' node exporter reads")
+        ->excludes(json);
+    command->footer(
+        "Exit status: 0, 1 if somebody is waited for who is silent, 2 if there is nothing to show.");
+    command->callback([&status] { status = stat(options); });
+}
+
+int top(const StatOptions& options)
+{
+    LiveView before;
+    auto read_at = std::chrono::steady_clock::now();
+    for (std::uint64_t round = 0;; ++round) {
+        const LiveView live = read_live(options.pids, false);
+        const auto now = std::chrono::steady_clock::now();
+        if (round != 0 || options.times == 0) {
+            if (options.times == 0) {
+                std::cout << "\x1b[H\x1b[2J"; // the terminal is cleared
+            }
+            print_top(live, before, std::chrono::duration<double>(now - read_at).count(), std::cout);
+            std::cout << std::flush;
+        }
+        if (options.times != 0 && round == options.times) {
+            return status_of(live);
+        }
+        before = live;
+        read_at = now;
+        std::this_thread::sleep_for(std::chrono::duration<double>(options.interval));
+    }
+}
+
+void add_top(CLI::App& app, int& status)
+{
+    static StatOptions options;
+    options.interval = 1;
+    CLI::App* const command =
+        app.add_subcommand("top", "Watch running processes that use srd: rates, and who waits for whom");
+    command->add_option("PID", options.pids, "These processes; without it, all that may be read");
+    command->add_option("--watch", options.interval, "Seconds between two looks")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    command->add_option("--times", options.times, "So many times, one below the other");
+    command->callback([&status] { status = top(options); });
+}
+
 } // namespace
 
 int main(int argc, char** argv)
@@ -204,6 +320,8 @@ int main(int argc, char** argv)
     add_doctor(app, status);
     add_bench(app, status);
     add_report(app, status);
+    add_stat(app, status);
+    add_top(app, status);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -24,7 +24,8 @@ namespace srd {
 
 ProgressUnit::ProgressUnit(DomainProgress& domain, Transmit& transmit, Receive& receive, Target& target,
                            Peers& peers) noexcept
-    : domain_(domain), transmit_(transmit), receive_(receive), target_(target), peers_(peers)
+    : domain_(domain), transmit_(transmit), receive_(receive), target_(target), peers_(peers),
+      live_(params().place.host, params().place.rank)
 {
 }
 
@@ -57,6 +58,7 @@ int ProgressUnit::open_io(const std::string& domain, const SocketAddress& addres
     }
     keys_ = std::move(keys);
     io_ = std::move(io);
+    live_.show(io_->local_address().bytes(), domain);
     return 0;
 }
 
@@ -319,6 +321,7 @@ Time ProgressUnit::look_after(Time now, int& sleeps_on) noexcept SRD_NO_LOCK_ANA
     is_looked_at_ = true;
     if (calls_ != calls_seen_) {
         calls_seen_ = calls_;
+        called_at_ = now;
     } else if (sleepers_ != 0) { // it is the application that is woken
         next = time_never;
         is_looked_at_ = false;

@@ -27,6 +27,7 @@
 #include "engine.hpp"
 #include "entry/job_keys.hpp"
 #include "io/core/packet_io.hpp"
+#include "live/live_file.hpp"
 #include "progress/due_work.hpp"
 #include "progress/progress_lock.hpp"
 #include "progress/progress_member.hpp"
@@ -73,7 +74,7 @@ public:
     /// has it. Not enabled any more. Needs start().
     void stop() noexcept;
 
-    const Counters& counters() const noexcept { return counters_; }
+    const Counters& counters() const noexcept { return live_.counters(); }
 
     // -- ProgressMember -----------------------------------------------------
 
@@ -83,6 +84,7 @@ public:
     bool arm_sleep(Time& deadline) noexcept override;
     void disarm_sleep() noexcept override;
     Time look_after(Time now, int& sleeps_on) noexcept override;
+    void show() noexcept override;
     void revoke(std::uint64_t key) noexcept override;
     bool counts_work_by(const CompletionCounter& counter) noexcept override;
 
@@ -111,6 +113,7 @@ private:
     void wake_sleepers() noexcept SRD_REQUIRES(endpoint_lock);
     void application_calls() noexcept SRD_REQUIRES(endpoint_lock);
     Time next_pass() noexcept SRD_REQUIRES(endpoint_lock);
+    void take_snapshot(LiveSnapshot& snapshot, Time now) const noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressLock lock_;
     DomainProgress& domain_;
@@ -121,7 +124,8 @@ private:
     std::atomic<bool> enabled_{false};
     int io_fd_ = -1; ///< the backend's
 
-    Counters counters_;
+    LivePlace live_;
+    Counters& counters_ = live_.counters();
     std::unique_ptr<PacketIo> io_ SRD_GUARDED_BY(endpoint_lock);
     bool has_shared_memory_ SRD_GUARDED_BY(endpoint_lock) = false;       ///< around io_
     std::shared_ptr<JobKeys> keys_ SRD_GUARDED_BY(endpoint_lock);        ///< null: nothing is sealed
@@ -140,6 +144,7 @@ private:
     bool is_looked_at_ SRD_GUARDED_BY(endpoint_lock) = false;    ///< within the watchdog's patience
     std::uint64_t calls_ SRD_GUARDED_BY(endpoint_lock) = 0;      ///< of the application
     std::uint64_t calls_seen_ SRD_GUARDED_BY(endpoint_lock) = 0; ///< by the watchdog
+    Time called_at_ SRD_GUARDED_BY(endpoint_lock){};             ///< when it last saw one
 };
 
 /// Holds the endpoint's lock for a scope.

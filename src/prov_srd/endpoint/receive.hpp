@@ -71,6 +71,10 @@ public:
     {
         return matcher_ != nullptr && matcher_->directed_count() != 0;
     }
+    std::uint32_t posted_receives() const noexcept SRD_REQUIRES(endpoint_lock)
+    {
+        return matcher_ != nullptr ? matcher_->posted_count() : 0;
+    }
     /// Deferred work that was started here and is not complete is going to be counted by `counter`.
     bool counts_work_by(const CompletionCounter& counter) const noexcept SRD_REQUIRES(endpoint_lock);
 

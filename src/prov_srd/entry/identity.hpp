@@ -9,10 +9,10 @@
 
 namespace srd {
 
-inline constexpr std::uint32_t provider_version = FI_VERSION(1, 0);
+inline constexpr std::uint32_t provider_version = FI_VERSION(SRD_VERSION_MAJOR, SRD_VERSION_MINOR);
 /// fi_ep_attr.protocol: the high bit marks provider-specific numbers.
 inline constexpr std::uint32_t endpoint_protocol = 0x80000000U | 0x00535244U;
-/// Of the wire format; endpoints of different versions do not talk.
-inline constexpr std::uint32_t endpoint_protocol_version = 1;
+/// wire::protocol_version: endpoints of different versions do not talk.
+inline constexpr std::uint32_t endpoint_protocol_version = 2;
 
 } // namespace srd

@@ -13,6 +13,7 @@
 // ProgressGroup::members_lock and the endpoints' locks.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -90,6 +91,13 @@ public:
     /// ProgressMember::look_after() of every endpoint. Returns when to look again, and adds what to sleep on
     /// to `descriptors`.
     Time look_after_silent(std::vector<pollfd>& descriptors) noexcept;
+    /// ProgressMember::show() of every endpoint.
+    void show_all() noexcept
+    {
+        for_each([](ProgressMember& member) { member.show(); });
+    }
+    /// Somebody who asks for live statistics waits no longer.
+    static constexpr Duration show_interval = std::chrono::milliseconds(200);
     /// The application calls for an endpoint that it has been silent for. The endpoint's lock may be held.
     void application_is_back() noexcept;
 

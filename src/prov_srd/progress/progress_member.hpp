@@ -37,6 +37,9 @@ public:
     /// becomes readable when a pass is due, and left alone where the application makes them.
     virtual Time look_after(Time now, int& sleeps_on) noexcept = 0;
 
+    /// For the domain's thread: writes its live statistics (srd/live_stats.hpp), if somebody has asked.
+    virtual void show() noexcept = 0;
+
     /// The domain's table does not have the region `key` any more: from the return on nothing here touches
     /// its memory.
     virtual void revoke(std::uint64_t key) noexcept = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "progress/progress_thread.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -74,15 +75,20 @@ void ProgressThread::sleep_all() noexcept
     if (!domain_.arm_all(deadline)) {
         return;
     }
+    deadline = std::min(deadline, clock_now() + DomainProgress::show_interval);
     sleep_on(epoll_.get(), thread_.stopping() ? Time::min() : deadline);
     domain_.disarm_all();
 }
 
 void ProgressThread::run() noexcept
 {
-    while (!thread_.stopping()) {
+    constexpr unsigned busy_passes_per_show = 1024;
+    for (unsigned passes = 0; !thread_.stopping(); ++passes) {
         const bool busy = domain_.progress_all();
         domain_.due_work().run_due();
+        if (!busy || passes % busy_passes_per_show == 0) {
+            domain_.show_all();
+        }
         if (busy) {
             std::this_thread::yield(); // fi_close() may be waiting for the mutex
             continue;

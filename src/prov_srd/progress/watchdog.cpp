@@ -20,7 +20,9 @@ void ProgressWatchdog::run() noexcept
         asleep_on_.assign(1, {thread_.fd(), POLLIN, 0});
         const Time next = domain_.look_after_silent(asleep_on_);
         domain_.due_work().run_due();
-        sleep_on(asleep_on_, std::max(next, clock_now() + shortest_sleep));
+        domain_.show_all();
+        const Time now = clock_now();
+        sleep_on(asleep_on_, std::clamp(next, now + shortest_sleep, now + DomainProgress::show_interval));
     }
 }
 

@@ -32,6 +32,8 @@
 #include <array>
 #include <bit>
 
+#include <srd/peer_view.hpp>
+
 #include "lb/path_selector.hpp"
 
 namespace srd {
@@ -118,6 +120,16 @@ public:
     std::uint32_t blackouts() const noexcept { return blackouts_; }
     /// Paths blacked out now.
     unsigned dark_count() const noexcept { return static_cast<unsigned>(std::popcount(dark_)); }
+    /// What there is to know, for people.
+    PathsView view() const noexcept
+    {
+        return {.dark = dark_,
+                .resting = resting_,
+                .marked = passed_over_,
+                .switches = switches_,
+                .blackouts = blackouts_,
+                .count = count_};
+    }
 
 private:
     // Times of paths are kept in 16 bits of 2^16 ns, 4.3 s in all. Comparisons are good for half of

@@ -62,6 +62,61 @@ void PeerWatch::tell_waiting(std::uint32_t index, Time now) noexcept
     }
 }
 
+namespace {
+
+PeerView::Awaits what_is_awaited(const Peer& peer) noexcept
+{
+    using Awaits = PeerView::Awaits;
+    if (peer.handshake.greeting()) {
+        return Awaits::introduction;
+    }
+    if (peer.connection.refusal.blocked()) {
+        return Awaits::room;
+    }
+    if (peer.is_waiting()) {
+        return Awaits::acknowledgement;
+    }
+    return peer.connection.queue.any_operation() ? Awaits::answer : Awaits::nothing;
+}
+
+std::uint64_t microseconds_of(Duration time) noexcept
+{
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+}
+
+} // namespace
+
+PeerView PeerWatch::view(std::uint32_t index, Time now) const noexcept
+{
+    const Peer& peer = s_.peers[index];
+    const RttEstimator& rtt = peer.connection.recovery.rtt();
+    PeerView view;
+    view.state = static_cast<PeerView::State>(peer.handshake.state());
+    view.awaits = what_is_awaited(peer);
+    view.same_host = peer.route.same_host();
+    view.heard = peer.liveness.heard();
+    view.repeats_in_vain = static_cast<std::uint16_t>(peer.connection.recovery.repeats_in_vain());
+    view.mtu = peer.route.mtu();
+    view.window = peer.connection.congestion.bytes(peer.route.mtu());
+    view.in_flight = peer.connection.window.bytes_in_flight();
+    if (rtt.valid()) {
+        view.rtt_us = static_cast<std::uint32_t>(microseconds_of(rtt.smoothed()));
+        view.rtt_min_us = static_cast<std::uint32_t>(microseconds_of(rtt.min()));
+    }
+    if (view.heard != 0) {
+        view.heard_ago_us = microseconds_of(now - peer.liveness.heard_at());
+    }
+    if (view.awaits != PeerView::Awaits::nothing) {
+        view.waiting_us = microseconds_of(peer.liveness.silence(now));
+        if (peer.liveness.silence(now) >= Liveness::interval) {
+            view.suspicion = cause_of_silence(index, now);
+            view.is_suspect = peer.liveness.is_suspect(now);
+        }
+    }
+    view.paths = peer.connection.paths.view(peer.route.paths());
+    return view;
+}
+
 bool PeerWatch::poll_waiting(Event& event) noexcept
 {
     const Waiting waiting = std::exchange(waiting_, Waiting{});

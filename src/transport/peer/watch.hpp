@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include <srd/peer_view.hpp>
 #include <srd/status.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
@@ -26,6 +27,9 @@ public:
     void want_sign(RouteId route, Time now);
 
     bool any_waiting() const noexcept { return waiting_.peer != no_index; }
+    /// The peer as people see it, who want to know what is waited for.
+    PeerView view(std::uint32_t peer, Time now) const noexcept;
+
     /// Event::Kind::waiting; false: nothing to tell.
     bool poll_waiting(Event& event) noexcept;
 

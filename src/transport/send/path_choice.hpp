@@ -12,6 +12,7 @@
 
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
+#include <srd/peer_view.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
@@ -103,6 +104,20 @@ public:
     {
         doubt(path);
         std::visit([&](auto& paths) { paths.feedback(path, PathOutcome::timed_out, now); }, policy_);
+    }
+
+    /// What is known of the paths, for people; of which there are `count`.
+    PathsView view(std::uint32_t count) const noexcept
+    {
+        return std::visit(
+            [&](const auto& paths) {
+                if constexpr (requires { paths.view(); }) {
+                    return paths.view();
+                } else {
+                    return PathsView{.count = count};
+                }
+            },
+            policy_);
     }
 
 private:

@@ -45,6 +45,7 @@ public:
     const RttEstimator& rtt() const noexcept { return rtt_; }
     /// The latest repetitions were all in vain: what goes out now takes any path.
     bool is_fruitless() const noexcept { return probe_count_ >= fruitless_probes; }
+    unsigned repeats_in_vain() const noexcept { return probe_count_; }
     Time next_timeout() const noexcept { return earliest(loss_at_, probe_at_); }
     bool loss_due(Time now) const noexcept { return loss_at_ <= now; }
     bool probe_due(Time now) const noexcept { return probe_at_ <= now; }

@@ -7,6 +7,8 @@
 
 #include <srd/limits.hpp>
 
+#include "wire/layout.hpp"
+
 using namespace fabric_test;
 
 namespace {
@@ -34,7 +36,9 @@ TEST_CASE("no hints: every interface, loopback last and in a fabric of its own")
     bool seen_loopback = false;
     for (const fi_info* info = list.get(); info != nullptr; info = info->next) {
         CHECK(std::string(info->fabric_attr->prov_name) == "srd");
+        CHECK(info->fabric_attr->prov_version == FI_VERSION(SRD_VERSION_MAJOR, SRD_VERSION_MINOR));
         CHECK(info->ep_attr->type == FI_EP_RDM);
+        CHECK(info->ep_attr->protocol_version == srd::wire::protocol_version);
         CHECK(info->mode == 0);
         CHECK(info->domain_attr->mr_mode == 0);
         CHECK(info->src_addr != nullptr);

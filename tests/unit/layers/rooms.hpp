@@ -54,6 +54,7 @@ inline const std::string seal = transport + "/seal";               // sealed tra
 inline const std::string mr = "src/mr";
 inline const std::string forking = prov + "/common/fork"; // what becomes of all this in a child
 inline const std::string common = prov + "/common", entry = prov + "/entry", loop = prov + "/progress";
+inline const std::string live = prov + "/live"; // statistics that others read while we run
 inline const std::string objects = prov + "/objects", completion = prov + "/completion";
 inline const std::string matching = prov + "/matching", trigger = prov + "/trigger";
 inline const std::string memory = prov + "/memory", endpoint = prov + "/endpoint";
@@ -141,6 +142,7 @@ inline std::vector<Room> provider_rooms()
         {common, {base, operation, engine}},
         {forking, {base, udp, common}},
         {entry, {base, mr, packet_io, core, host, udp, packet, xdp, verbs, shm, seal_io, seal, common}},
+        {live, {base}},
         {loop, {base, mr, common, forking, entry}},
         {objects, {base, random_numbers, mr, common, forking, entry, loop}},
         {completion, {base, common, loop, objects}},
@@ -149,7 +151,7 @@ inline std::vector<Room> provider_rooms()
         {trigger, {base, common, loop, objects, completion}},
         {endpoint,
          {base, random_numbers, mr, packet_io, operation, engine, progress, common, forking, entry, loop,
-          objects, completion, memory, matching, trigger}},
+          live, objects, completion, memory, matching, trigger}},
         {calls, {base, common, loop, objects, completion, memory, trigger, endpoint}},
         {provider, {base, common, entry, loop, objects, completion, memory, trigger, endpoint, calls}},
     };
