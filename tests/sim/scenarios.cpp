@@ -35,7 +35,7 @@ std::vector<Scenario> all_scenarios()
 {
     static std::deque<std::string> names;
     std::vector<Scenario> all;
-    for (const std::span<const Scenario> table : {network_scenarios(), host_scenarios()}) {
+    for (const std::span<const Scenario> table : {network_scenarios(), host_scenarios(), long_scenarios()}) {
         all.insert(all.end(), table.begin(), table.end());
     }
     for (const Scenario& scenario : std::vector<Scenario>(all)) {

@@ -40,6 +40,10 @@ struct Traffic {
 };
 /// Messages between random pairs of the run's hosts.
 void add_traffic(RunConfig& config, SimRandom& random, const Traffic& traffic);
+/// The same, from `start` on.
+void add_traffic_at(Time start, RunConfig& config, SimRandom& random, const Traffic& traffic);
+/// A short message from everybody to everybody, at `when`: whose connection is history finds that out.
+void add_greetings(Time when, RunConfig& config);
 
 /// What add_rma_traffic() makes.
 struct RmaTraffic {
@@ -60,6 +64,7 @@ void add_rma_traffic(RunConfig& config, SimRandom& random, const RmaTraffic& tra
 // By subject. scenarios() also has each of the first two with remote memory access added.
 std::span<const Scenario> network_scenarios(); ///< what a network does
 std::span<const Scenario> host_scenarios();    ///< what hosts do, how they fail, all at once; and canaries
+std::span<const Scenario> long_scenarios();    ///< what takes longer than patience; and clocks
 std::span<const Scenario> rma_scenarios();     ///< made for remote memory access
 
 // What the shapes of scenarios are made of.

@@ -205,7 +205,8 @@ public:
 
     /// Sends a prefix of `packets`; returns its length. Consecutive packets of the
     /// same route, path and length may go as one batch. A packet that the operating system
-    /// refuses for good counts as accepted and lost. Never blocks.
+    /// refuses for good counts as accepted and lost. Never blocks. What there is no room for, perhaps on its
+    /// route alone, ends the prefix; the caller then offers what follows on other routes (send_burst).
     virtual std::size_t tx_burst(std::span<const TxPacket> packets) = 0;
 
     /// Ends the promise of TxPacket::stable_from for all packets sent so far: their pieces may change after
