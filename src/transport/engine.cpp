@@ -110,6 +110,11 @@ Introduction Engine::accept_hello(const RouteInfo& route, HelloPacket& answer, T
     return result;
 }
 
+RouteId Engine::take_released_route() noexcept
+{
+    return lifecycle_.take_released_route();
+}
+
 void Engine::want_sign(RouteId route, Time now)
 {
     watch_.want_sign(route, now);

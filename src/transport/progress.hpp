@@ -115,7 +115,7 @@ inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
 }
 
 /// One pass over an engine and its backend. `handle(engine, event)` gets every event but hello, which is
-/// served here.
+/// served here, and route_released, which is told here.
 template <typename Handler>
 class Pass {
 public:
@@ -194,10 +194,22 @@ private:
                 return;
             }
             todo = engine_.accept_hello(route_info(io_, route), answer, now_);
+            release_route();
         }
         if (todo == Introduction::answer) {
             io_.reply(address, answer.bytes());
             ++answered_;
+        }
+    }
+
+    /// Whoever came took the place of a peer that has gone, or found none.
+    void release_route()
+    {
+        if (const RouteId route = engine_.take_released_route(); route != no_id<RouteId>) {
+            Event event{};
+            event.kind = Event::Kind::route_released;
+            event.cookie = index_of(route);
+            handle_(engine_, event);
         }
     }
 

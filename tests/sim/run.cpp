@@ -323,6 +323,11 @@ void World::run_until_drained()
         if (host->running()) {
             host->engine().check_invariants();
         }
+        // One more than records: whoever takes the place of another has a route before the other's goes.
+        if (host->running() && host->io().route_peak() > host->options().limits.max_peers + 1) {
+            throw SimFailure("host " + std::to_string(host->index()) +
+                             " has kept routes of peers that have gone");
+        }
         if (ledger_.allowed(host->index()) == 0 && host->running() && apps_[host->index()]->parked() != 0 &&
             std::all_of(config_.allowed.begin(), config_.allowed.end(),
                         [](CauseSet set) { return set == 0; })) {

@@ -202,6 +202,7 @@ void EngineHost::on_event(const Event& event)
         return;
     case Event::Kind::waiting:
     case Event::Kind::mtu_found:
+    case Event::Kind::route_released:
         return;
     default:
         revoked_first = revoked_first || (event.cause != Cause::none && io.own_epoch != 1);

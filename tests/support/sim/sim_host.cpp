@@ -220,6 +220,10 @@ void SimHost::pass()
         worked = progress_once(*engine_, *stack_, told, [this](Engine&, const Event& event) {
             const AllocationPermit permit;
             between_entries();
+            if (event.kind == Event::Kind::route_released) {
+                io_->forget_route(RouteId{static_cast<std::uint32_t>(event.cookie)});
+                return;
+            }
             app_.on_event(*this, event);
         });
     }
@@ -258,8 +262,15 @@ void SimHost::pass()
 PeerId SimHost::open_peer(std::uint32_t host)
 {
     const RouteId route = io_->route_to(host);
-    const AllocationBan ban;
-    return engine_->open_peer(route_info(*stack_, route), told_time());
+    PeerId peer{};
+    {
+        const AllocationBan ban;
+        peer = engine_->open_peer(route_info(*stack_, route), told_time());
+    }
+    if (const RouteId released = engine_->take_released_route(); released != no_id<RouteId>) {
+        io_->forget_route(released);
+    }
+    return peer;
 }
 
 Status SimHost::submit(const Operation& operation)

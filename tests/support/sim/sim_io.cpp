@@ -80,15 +80,30 @@ RouteId SimIo::route_to(std::uint32_t host)
 {
     const auto [place, is_new] =
         routes_.try_emplace(host, RouteId(static_cast<std::uint32_t>(route_hosts_.size())));
-    if (is_new) {
+    if (is_new && !forgotten_routes_.empty()) {
+        place->second = forgotten_routes_.back();
+        forgotten_routes_.pop_back();
+        route_hosts_[index_of(place->second)] = host;
+        route_addresses_[index_of(place->second)] = address_of(host);
+    } else if (is_new) {
         route_hosts_.push_back(host);
         route_addresses_.push_back(address_of(host));
+    }
+    if (is_new) {
         if (options_.near > 0) {
             push_notice(host, RouteNotice::Kind::same_host,
                         network_.clock().now() + std::chrono::microseconds(random_.between(0, 300)));
         }
     }
     return place->second;
+}
+
+bool SimIo::forget_route(RouteId route) noexcept
+{
+    const AllocationPermit permit;
+    routes_.erase(route_hosts_[index_of(route)]);
+    forgotten_routes_.push_back(route);
+    return true;
 }
 
 RouteId SimIo::find(const SocketAddress& address) const noexcept

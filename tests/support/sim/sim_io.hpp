@@ -53,6 +53,7 @@ public:
     const SocketAddress& local_address() const noexcept override { return address_; }
     Status resolve(const SocketAddress& address, RouteId& route) override;
     RouteId find(const SocketAddress& address) const noexcept override;
+    bool forget_route(RouteId route) noexcept override;
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override;
     const SocketAddress& route_address(RouteId route) const noexcept override;
     std::uint32_t route_mtu(RouteId route) const noexcept override;
@@ -88,6 +89,8 @@ public:
     Time next_due() const;
     std::uint32_t route_host(RouteId route) const { return route_hosts_.at(index_of(route)); }
     RouteId route_to(std::uint32_t host);
+    /// Most that there ever were at a time.
+    std::size_t route_peak() const noexcept { return route_hosts_.size(); }
     SimLocalRoad& local_road() noexcept { return local_; }
     /// Bytes of a message from `host` have arrived in memory.
     void on_local_bytes(std::uint32_t host, std::uint64_t bytes) { bytes_from_.at(host) += bytes; }
@@ -135,6 +138,7 @@ private:
     const SocketAddress address_;
     std::vector<std::uint32_t> route_hosts_;
     std::deque<SocketAddress> route_addresses_;
+    std::vector<RouteId> forgotten_routes_; ///< to be used again
     std::vector<std::uint32_t> mtu_to_;     ///< that the backend knows
     std::vector<std::uint32_t> mtu_true_;   ///< that the path has
     std::vector<std::uint32_t> carried_to_; ///< longer packets vanish

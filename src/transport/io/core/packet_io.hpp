@@ -173,6 +173,14 @@ public:
     /// strangers name.
     virtual RouteId find(const SocketAddress& address) const noexcept = 0;
 
+    /// Nobody uses `route` any more: its id may be given to another address. False: it stays, for the backend
+    /// needs it. What still comes of it in notices is about whoever has the id then, as a hint may be.
+    virtual bool forget_route(RouteId route) noexcept
+    {
+        static_cast<void>(route);
+        return false;
+    }
+
     /// Sends one packet to an address that needs no route, as an answer to whoever is not known yet. It may
     /// get lost. Never blocks.
     virtual void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept = 0;
