@@ -23,9 +23,15 @@ struct Scenario {
 std::span<const Scenario> scenarios();
 /// Null when there is none of that name.
 const Scenario* find_scenario(const std::string& name);
-RunConfig make_run(const Scenario& scenario, std::uint64_t seed);
+/// Where numbers begin.
+enum class Numbers : std::uint8_t {
+    usual,
+    end,    ///< a little before they wrap
+    middle, ///< a little before the middle, where a difference changes its sign
+};
+RunConfig make_run(const Scenario& scenario, std::uint64_t seed, Numbers numbers = Numbers::usual);
 /// The shell command that repeats a run.
-std::string replay_command(const std::string& scenario, std::uint64_t seed);
+std::string replay_command(const std::string& scenario, std::uint64_t seed, Numbers numbers = Numbers::usual);
 
 /// What add_traffic() makes.
 struct Traffic {

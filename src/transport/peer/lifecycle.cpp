@@ -79,7 +79,7 @@ void PeerLifecycle::begin_connection(std::uint32_t index, Time now)
     peer.liveness = Liveness(now);
     peer.turn = SendTurn{};
     peer.farewells_due = 0;
-    Connection fresh;
+    Connection fresh(s_.tuning.first);
     fresh.window = PacketWindow(name.first_psn);
     fresh.congestion = CongestionWindow(s_.tuning, s_.caps.host_delay, peer.route.largest_packet());
     fresh.paths = PathChoice(s_.tuning.paths, peer.route.paths(), s_.random.next());

@@ -73,7 +73,7 @@ Limits small_limits()
 SimHost::SimHost(SimNetwork& network, std::uint32_t index, const SimHostOptions& options, SimApp& app,
                  std::uint64_t seed)
     : network_(network), index_(index), options_(options), app_(app), random_(seed),
-      violations_before_(allocation_violations())
+      violations_before_(allocation_violations()), ahead_(options.clock_start)
 {
     network_.attach(index, *this);
     restart();

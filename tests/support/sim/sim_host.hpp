@@ -39,6 +39,7 @@ struct SimHostOptions {
     Tuning tuning;
     Duration pass_gap_min = std::chrono::nanoseconds(200); ///< from one pass to the next while there is work
     Duration pass_gap_max = std::chrono::nanoseconds(800);
+    Duration clock_start{};      ///< what its clock shows when the world begins
     Duration clock_wobble{};     ///< threads read the clock, then wait for their turn: passes are told a time
                                  ///< that is up to this old
     bool sealed = false;         ///< by one key for all
@@ -137,7 +138,7 @@ private:
     std::uint32_t incarnation_ = 0;
     Time stopped_until_{};
     Time asleep_until_{}; ///< with the machine
-    Duration ahead_{};    ///< its clock, of the world's
+    Duration ahead_;      ///< its clock, of the world's
     Time next_pass_ = time_never;
     std::uint64_t pass_ticket_ = 0;
     std::uint64_t opportunities_ = 0;
