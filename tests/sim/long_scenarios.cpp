@@ -71,6 +71,7 @@ void clock_leaps(RunConfig& config, SimRandom& random)
 void clock_wobbles(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 2, 4);
+    config.host.clock_start = seconds(1); // never before 0
     config.host.clock_wobble = pick(random, microseconds(1), milliseconds(3));
     config.net.loss = random.chance(0.5) ? 0.01 : 0;
     config.net.reorder = random.chance(0.5) ? 0.2 : 0;
