@@ -181,8 +181,10 @@ AckHandler::Due AckHandler::on_timeout(std::uint32_t index, Time now)
         if (result.slot != no_index) {
             connection.paths.on_timed_out(s_.packets[result.slot].path, now);
         }
-        if (result.probe == Recovery::Probe::ask || !peer.handshake.confirmed()) {
-            peer.handshake.ask(); // answered by whoever lives at the address now
+        if (result.probe == Recovery::Probe::ask) {
+            peer.handshake.ask_twice(); // answered by whoever lives at the address now
+        } else if (!peer.handshake.confirmed()) {
+            peer.handshake.ask();
         }
         if (result.probe != Recovery::Probe::nothing) {
             s_.peers.activate(index);

@@ -7,7 +7,8 @@ namespace srd {
 
 namespace {
 
-constexpr std::uint8_t reorder_factor_max = 8;
+/// A packet that is no more work than the question.
+constexpr std::uint32_t question_bytes = sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame);
 constexpr std::uint16_t reorder_rounds_kept = 64; ///< acknowledgements until the widened window narrows again
 
 } // namespace
@@ -66,7 +67,7 @@ Recovery::ProbeResult Recovery::on_probe_timer(PacketWindow& window, PacketPool&
         return {};
     }
     ProbeResult result;
-    if (!is_fruitless()) {
+    if (!is_fruitless() || pool[window.oldest_in_flight()].wire_bytes() <= question_bytes) {
         const bool tail = probe_count_ == 0;
         result.slot = tail ? window.newest_in_flight() : window.oldest_in_flight();
         window.lose(pool, result.slot, tail ? TxSlot::Repair::probe : TxSlot::Repair::timeout, true);
@@ -87,9 +88,14 @@ Duration Recovery::loss_delay(bool tail) const noexcept
     if (!rtt_.valid()) {
         return delay_unknown;
     }
-    const Duration margin = std::max<Duration>(rtt_.min() / 2, std::chrono::microseconds(10));
-    const Duration delay = rtt_.recent_max() + margin * reorder_factor_;
+    const Duration delay = latest_answer();
     return tail ? std::min(delay, rtt_.smoothed() + 4 * rtt_.variance()) : delay;
+}
+
+Duration Recovery::latest_answer() const noexcept
+{
+    const Duration margin = std::max<Duration>(rtt_.min() / 2, std::chrono::microseconds(10));
+    return rtt_.recent_max() + margin * reorder_factor_;
 }
 
 Duration Recovery::probe_delay(const Tuning& tuning) const noexcept
@@ -97,8 +103,12 @@ Duration Recovery::probe_delay(const Tuning& tuning) const noexcept
     if (!rtt_.valid()) {
         return std::min(delay_unknown * (1U << std::min<unsigned>(probe_count_, 8)), tuning.rto_max);
     }
-    const unsigned doublings = std::max<unsigned>(probe_count_, patient_probes) - patient_probes;
-    return rtt_.rto(tuning.rto_min, tuning.rto_max, doublings);
+    if (!is_fruitless()) {
+        // Hosts that answer evenly need no patience. Where repetitions were needless it comes back.
+        const Duration floor = tuning.rto_min * reorder_factor_ / (probe_count_ == 0 ? 4 : 8);
+        return rtt_.rto(std::max(std::min(floor, tuning.rto_min), latest_answer()), tuning.rto_max, 0);
+    }
+    return rtt_.rto(tuning.rto_min, tuning.rto_max, probe_count_ - fruitless_probes);
 }
 
 } // namespace srd
