@@ -71,7 +71,6 @@ AckSample AckHandler::sample_of(const Connection& connection, const Told& told, 
         const Duration rtt = arrived - slot.sent_at() - Duration(block.hold_ns);
         sample.rtt = std::max(rtt, Duration(1));
         sample.path = slot.path;
-        sample.marked = told.marked(block.echo_psn);
     }
     return sample;
 }
@@ -124,6 +123,7 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, Told& told, 
     }
     if (told.marked(psn)) {
         connection.ack_clock.on_mark();
+        sample.marked_bytes += slot.wire_bytes();
         if (!ambiguous) {
             connection.paths.on_bad(slot.path, PathOutcome::marked, s_.count, sample.now);
         }

@@ -9,6 +9,7 @@ namespace {
 
 /// A packet that is no more work than the question.
 constexpr std::uint32_t question_bytes = sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame);
+constexpr std::uint8_t calm_rounds = 64; ///< acknowledgements without a silence until patience is halved
 constexpr std::uint16_t reorder_rounds_kept = 64; ///< acknowledgements until the widened window narrows again
 
 } // namespace
@@ -45,6 +46,13 @@ void Recovery::on_duplicates(std::uint16_t duplicates, Counters& count) noexcept
 
 void Recovery::on_progress(bool any_in_flight, const Tuning& tuning, Time now) noexcept
 {
+    if (probe_count_ != 0) {
+        patience_ = std::min<std::uint8_t>(static_cast<std::uint8_t>(patience_ * 2), reorder_factor_max);
+        calm_ = 0;
+    } else if (patience_ > 1 && ++calm_ == calm_rounds) {
+        patience_ = static_cast<std::uint8_t>(patience_ / 2);
+        calm_ = 0;
+    }
     probe_count_ = 0;
     probe_at_ = any_in_flight ? now + probe_delay(tuning) : time_never;
 }
@@ -104,8 +112,10 @@ Duration Recovery::probe_delay(const Tuning& tuning) const noexcept
         return std::min(delay_unknown * (1U << std::min<unsigned>(probe_count_, 8)), tuning.rto_max);
     }
     if (!is_fruitless()) {
-        // Hosts that answer evenly need no patience. Where repetitions were needless it comes back.
-        const Duration floor = tuning.rto_min * reorder_factor_ / (probe_count_ == 0 ? 4 : 8);
+        // Hosts that answer evenly need no patience. It comes back where repetitions were needless, and where
+        // silence is frequent: there the network is full.
+        const int patience = std::max(reorder_factor_, patience_);
+        const Duration floor = tuning.rto_min * patience / (probe_count_ == 0 ? 4 : 8);
         return rtt_.rto(std::max(std::min(floor, tuning.rto_min), latest_answer()), tuning.rto_max, 0);
     }
     return rtt_.rto(tuning.rto_min, tuning.rto_max, probe_count_ - fruitless_probes);

@@ -14,7 +14,8 @@
 //
 // How long answers take is what the two hosts have shown: the estimate of RFC 6298,
 // the slowest recent one and its margin, and a fraction of Tuning::rto_min that
-// grows to the whole where repetitions prove needless.
+// grows to the whole where repetitions prove needless, and where they are often needed:
+// a full network is not helped by more of them (127 into one port: 32,000 drops, not 14,000).
 //
 // After `fruitless_probes` in a row questions go out until something is heard, at
 // intervals that double from rto_min, and with them only packets as short as they are:
@@ -156,6 +157,8 @@ private:
     std::uint32_t rack_psn_ = 0;   ///< the highest of those sent then
     std::uint8_t probe_count_ = 0; ///< probes and timeouts since the last progress
     std::uint8_t reorder_factor_ = 1;
+    std::uint8_t patience_ = 1; ///< doubled by every silence that needed a probe
+    std::uint8_t calm_ = 0;     ///< acknowledgements since the latest of these
     std::uint16_t reorder_rounds_ = 0;
     std::uint16_t duplicates_ = 0; ///< AckBlock::duplicates as last seen
     Time loss_at_ = time_never;    ///< a packet will be lost if not acknowledged by then

@@ -384,8 +384,7 @@ TEST_CASE("Recovery: hosts that answer evenly are not waited for as those that d
     for (int i = 0; i < 50; ++i) {
         flow.recovery.add_rtt(10us, start, 0ns);
     }
-    std::uint16_t duplicates = 0;
-    for (const int patience : {1, 2, 4, 8}) { // each needless repetition doubles it, up to rto_min
+    for (const int patience : {1, 2, 4, 8}) { // each silence doubles it, up to rto_min
         flow.recovery.on_resend_all();
         const Slots slots = flow.burst(1, start);
         flow.recovery.on_sent(flow.tuning, start);
@@ -400,8 +399,17 @@ TEST_CASE("Recovery: hosts that answer evenly are not waited for as those that d
         CHECK(flow.recovery.next_timeout() - now == flow.tuning.rto_min); // questions
         flow.acked(slots[0]);
         flow.recovery.on_progress(false, flow.tuning, now);
-        flow.recovery.on_duplicates(++duplicates, flow.count);
     }
+    const auto first = [&flow] {
+        flow.recovery.on_progress(true, flow.tuning, start);
+        return flow.recovery.next_timeout() - start;
+    };
+    for (int i = 0; i < 3 * 64; ++i) {
+        CHECK(first() >= 75us);
+    }
+    CHECK(first() == 75us);
+    flow.recovery.on_duplicates(1, flow.count); // a needless repetition, too
+    CHECK(first() == 150us);
 }
 
 TEST_CASE("Recovery: a repetition that is no longer than a question goes with it")
