@@ -63,7 +63,7 @@ struct Tuning {
     Duration target_delay =
         std::chrono::microseconds(50); ///< queueing delay that Swift aims at, above the base rtt
     Duration ack_delay = std::chrono::microseconds(25); ///< longest wait of an acknowledgement for company
-    Duration rto_min = std::chrono::microseconds(300);  ///< floor of probe and retransmission timeouts
+    Duration rto_min = std::chrono::microseconds(300);  ///< floor of timeouts that prove needless (Recovery)
     Duration rto_max = std::chrono::milliseconds(100);  ///< ceiling of the backed-off timeout
     Duration peer_timeout =
         std::chrono::seconds(5); ///< silence with data unacknowledged until a peer is dead

@@ -139,7 +139,7 @@ void print_memory_layouts()
 void print_connection_layouts()
 {
     using H = HelloFrame;
-    LAYOUT(HelloFrame, FIELD(H, type), FIELD(H, flags), FIELD(H, address_length), FIELD(H, reserved),
+    LAYOUT(HelloFrame, FIELD(H, type), FIELD(H, flags), FIELD(H, address_length), FIELD(H, round_trip),
            FIELD(H, first_psn), FIELD(H, incarnation), FIELD(H, connection), FIELD(H, max_packet),
            FIELD(H, rx_buffer), FIELD(H, address));
     LAYOUT(CloseFrame, FIELD(CloseFrame, type), FIELD(CloseFrame, flags), FIELD(CloseFrame, reserved));

@@ -178,7 +178,7 @@ return {
             { "type", 0, 1 },
             { "flags", 1, 1 },
             { "address_length", 2, 1 },
-            { "reserved", 3, 1 },
+            { "round_trip", 3, 1 },
             { "first_psn", 4, 4 },
             { "incarnation", 8, 8 },
             { "connection", 16, 8 },

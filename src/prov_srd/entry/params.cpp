@@ -131,7 +131,9 @@ constexpr Variable variables[] = {
     {"ACK_DELAY_US", "0..10000 us", or_time,
      "longest time that an acknowledgement is held back so that several are coalesced, us (default 25)",
      [](Params& p, std::string_view t) { return duration<microseconds, 0, 10000>(t, p.tuning.ack_delay); }},
-    {"RTO_MIN_US", "50..1000000 us", or_time, "shortest retransmission timeout, us (default 300)",
+    {"RTO_MIN_US", "50..1000000 us", or_time,
+     "shortest retransmission timeout while repetitions prove needless, else as little as an eighth, us "
+     "(default 300)",
      [](Params& p, std::string_view t) { return duration<microseconds, 50, 1000000>(t, p.tuning.rto_min); }},
     {"TARGET_DELAY_US", "1..100000 us", or_time,
      "queueing delay in the network that congestion control aims at (over UDP the hosts have 100 us more), "

@@ -24,12 +24,12 @@ struct CongestionLimits {
 /// One acknowledgement that released data.
 struct AckSample {
     Time now{};
-    Duration rtt{};                ///< of the echoed packet, peer's hold time taken out; zero: no sample
-    std::uint32_t acked_bytes = 0; ///< newly acknowledged
-    std::uint32_t in_flight = 0;   ///< bytes in flight before this acknowledgement
-    PathId path{};                 ///< the echoed packet's path
-    bool marked = false;           ///< the echoed packet carried a congestion mark
-    bool window_limited = false;   ///< the sender was held back by the window (else do not grow)
+    Duration rtt{};                 ///< of the echoed packet, peer's hold time taken out; zero: no sample
+    std::uint32_t acked_bytes = 0;  ///< newly acknowledged
+    std::uint32_t in_flight = 0;    ///< bytes in flight before this acknowledgement
+    PathId path{};                  ///< the echoed packet's path
+    std::uint32_t marked_bytes = 0; ///< of the newly acknowledged, those that bore a congestion mark
+    bool window_limited = false;    ///< the sender was held back by the window (else do not grow)
 };
 
 /// Packets declared lost in one go.

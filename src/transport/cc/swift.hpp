@@ -8,13 +8,14 @@
 //   delay    = median rtt - base, base being the windowed minimum
 //   target   = target_delay * (1 + scaling), scaling = 1/sqrt(window in packets) - 1/10,
 //              within 0..1: a small window tolerates more queue, so flows converge
-//   growth   one packet per rtt, and one more for every further round below half the
-//              target, up to 16; none while a quarter of the samples is marked. Below the
+//   growth   one packet per rtt, and one more for every further round without a mark and
+//              below half the target, up to 16: the few that grow fast among marks would
+//              crowd all others; none while a quarter of a round's bytes is marked. Below the
 //              start, doubling: the start is chosen to fill a pipe of this class, and
 //              doubling beyond it fills the queues of all paths before a mark comes back
 //              (128 hosts, 64 paths: 300 drops and a worst flow at 59 %, against 0 and 75 %)
 //   delay > target:  window *= 1 - 0.8 (delay - target) / delay
-//   most samples marked (ECN): window *= 1 - fraction / 4
+//   most of a round's bytes marked (ECN): window *= 1 - fraction / 4
 //   loss above 1/16 of a round: window *= 1 - fraction; less is random and ignored
 //   no decrease by more than half, nor more than one per round trip
 //   retransmission timeout: window_min, then doubling up to half of what it was
@@ -64,11 +65,13 @@ public:
             note_rtt(ack);
         }
         acked_ += ack.acked_bytes;
-        if (mostly(marks_) || mostly(late_)) {
+        round_acked_ += ack.acked_bytes;
+        round_marked_ += ack.marked_bytes;
+        if (mostly(late_)) {
             if (ack.rtt > Duration::zero()) {
                 back_off(ack.now);
             }
-        } else if (ack.window_limited && static_cast<unsigned>(std::popcount(marks_)) * 4 <= count_) {
+        } else if (ack.window_limited && std::uint64_t{round_marked_} * 4 <= round_acked_) {
             grow(ack.acked_bytes);
         }
         // The latest round trip counts too: not to linger in a delay that is over.
@@ -91,6 +94,7 @@ public:
         clean_rounds_ = 0;
         acked_ = 0;
         lost_ = 0;
+        round_acked_ = round_marked_ = 0;
         forget_samples();
         update_target();
     }
@@ -122,6 +126,7 @@ private:
     static constexpr std::int64_t max_ns = 0x7fffffff;
     static constexpr unsigned ring_size = 16;
     static constexpr std::uint32_t loss_round_packets = 32;
+    static constexpr std::uint32_t mark_round_packets = 16; ///< two packets of a small window say little
     static constexpr unsigned max_clean_rounds = 15;
     static constexpr PathId no_path = no_id<PathId>;
 
@@ -144,15 +149,10 @@ private:
         }
         ring_[head_] = rtt;
         fresh_ = static_cast<std::uint8_t>(std::min(fresh_ + 1U, ring_size));
-        set_bit(marks_, ack.marked);
-        set_bit(late_, rtt - base() > target_);
+        const unsigned bit = 1U << head_;
+        late_ = static_cast<std::uint16_t>(rtt - base() > target_ ? late_ | bit : late_ & ~bit);
     }
 
-    void set_bit(std::uint16_t& mask, bool value) const noexcept
-    {
-        const unsigned bit = 1U << head_;
-        mask = static_cast<std::uint16_t>(value ? mask | bit : mask & ~bit);
-    }
     bool mostly(std::uint16_t mask) const noexcept
     {
         // Counting bits is a call on processors of the baseline, and almost always there are none.
@@ -183,7 +183,6 @@ private:
         fresh_ = 0;
         for (; count_ > keep; --count_) {
             const unsigned oldest = 1U << ((head_ + ring_size + 1 - count_) % ring_size);
-            marks_ = static_cast<std::uint16_t>(marks_ & ~oldest);
             late_ = static_cast<std::uint16_t>(late_ & ~oldest);
         }
     }
@@ -191,7 +190,6 @@ private:
     void forget_samples() noexcept
     {
         count_ = 0;
-        marks_ = 0;
         late_ = 0;
     }
 
@@ -214,15 +212,10 @@ private:
         if (now < decrease_after_) {
             return;
         }
-        double factor = 1.0;
-        if (mostly(marks_)) {
-            factor = 1.0 - static_cast<double>(std::popcount(marks_)) / (4.0 * count_);
-        }
         const std::uint32_t queued = delay();
         if (queued > target_) {
-            factor = std::min(factor, 1.0 - 0.8 * static_cast<double>(queued - target_) / queued);
+            decrease(now, 1.0 - 0.8 * static_cast<double>(queued - target_) / queued);
         }
-        decrease(now, factor);
     }
 
     void decrease(Time now, double factor) noexcept
@@ -242,10 +235,16 @@ private:
     {
         round_start_ = now;
         age_samples();
-        if (count_ != 0 && delay() < target_ / 2) {
+        if (count_ != 0 && round_marked_ == 0 && delay() < target_ / 2) {
             clean_rounds_ = static_cast<std::uint8_t>(std::min(clean_rounds_ + 1U, max_clean_rounds));
         } else {
             clean_rounds_ = 0;
+        }
+        if (round_acked_ >= std::uint64_t{packet_size_} * mark_round_packets) {
+            if (std::uint64_t{round_marked_} * 2 > round_acked_) {
+                decrease(now, 1.0 - static_cast<double>(round_marked_) / (4.0 * round_acked_));
+            }
+            round_acked_ = round_marked_ = 0;
         }
         const std::uint64_t seen = std::uint64_t{acked_} + lost_;
         if (seen >= std::uint64_t{packet_size_} * loss_round_packets) {
@@ -282,8 +281,9 @@ private:
     std::uint32_t acked_ = 0; // bytes in this loss round
     std::uint32_t lost_ = 0;
     std::array<std::uint32_t, ring_size> ring_{};
-    std::uint16_t marks_ = 0; // which samples of the ring were marked
-    std::uint16_t late_ = 0;  // and which were over the target
+    std::uint32_t round_acked_ = 0;  // bytes since the round began, ...
+    std::uint32_t round_marked_ = 0; // ... and those of them that bore a mark
+    std::uint16_t late_ = 0;         // which samples of the ring were over the target
     std::uint8_t count_ = 0;
     std::uint8_t head_ = 0;
     std::uint8_t fresh_ = 0; // samples in this round

@@ -4,7 +4,7 @@
 namespace srd {
 
 std::byte* Handshake::write_hello(std::byte* out, const Identity& identity, std::uint32_t max_packet,
-                                  std::uint32_t first_psn) noexcept
+                                  std::uint32_t first_psn, std::uint8_t round_trip) noexcept
 {
     SRD_DCHECK(hello_due_ && identity.incarnation != 0 && identity.address_length != 0);
     wire::HelloFrame frame = identity.hello();
@@ -13,7 +13,9 @@ std::byte* Handshake::write_hello(std::byte* out, const Identity& identity, std:
     frame.first_psn = first_psn;
     frame.max_packet = max_packet;
     frame.connection = rx_connection_;
-    hello_due_ = false;
+    frame.round_trip = round_trip;
+    hello_due_ = hello_again_;
+    hello_again_ = false;
     return wire::put(out, frame);
 }
 

@@ -150,11 +150,21 @@ public:
         is_reply_ = false;
         questioning_ = confirmed_;
     }
-    void reply() noexcept { hello_due_ = is_reply_ = true; }
+    /// The same over two paths: packets there have been in vain.
+    void ask_twice() noexcept
+    {
+        ask();
+        hello_again_ = true;
+    }
+    void reply() noexcept
+    {
+        hello_due_ = is_reply_ = true;
+        hello_again_ = false;
+    }
     /// Writes the hello. `max_packet`: the largest packet that can come from the peer; `first_psn`: of our
-    /// packets; nothing earlier is ever sent again.
+    /// packets; nothing earlier is ever sent again. `round_trip`: HelloFrame::round_trip.
     std::byte* write_hello(std::byte* out, const Identity& identity, std::uint32_t max_packet,
-                           std::uint32_t first_psn) noexcept;
+                           std::uint32_t first_psn, std::uint8_t round_trip) noexcept;
     void on_hello_sent(PathId path) noexcept
     {
         hello_path_ = path;
@@ -199,6 +209,7 @@ private:
     PathId hello_path_{};
     bool confirmed_ : 1 = false;
     bool hello_due_ : 1 = false;
+    bool hello_again_ : 1 = false; ///< and once more after that
     bool is_reply_ : 1 = false;
     bool questioning_ : 1 = false;
     bool other_key_ : 1 = false;

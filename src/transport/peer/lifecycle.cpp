@@ -204,6 +204,7 @@ bool PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, co
     peer.on_mtu(mtu);
     peer.connection.receiver.start(hello.first_psn);
     peer.connection.congestion.set_peer_buffer(hello.rx_buffer);
+    peer.connection.recovery.on_told_rtt(wire::get_round_trip(hello.round_trip), now);
     peer.liveness.on_heard(now);
     return true;
 }
@@ -381,9 +382,8 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
     }
     const bool met = (hello.flags & wire::hello_flag::met) != 0;
     const bool answers = (hello.flags & wire::hello_flag::answer_wanted) == 0;
-    if (const Duration sample = peer.handshake.round_trip(now);
-        answers && !peer.handshake.confirmed() && sample != Duration::zero()) {
-        peer.connection.recovery.add_rtt(sample, now, Duration::zero());
+    if (answers && !peer.handshake.confirmed()) {
+        peer.connection.recovery.add_rtt(peer.handshake.round_trip(now), now, Duration::zero());
     }
     if (!peer.handshake.knows_remote()) {
         if (learn(index, hello, proof, now)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // When a sender asks for an acknowledgement at once. They clock the sender, and
-// each tells of the paths: so eight times a window, or every request_packets if
+// each tells of the paths: so sixteen times a window, or every request_packets if
 // that is less often; and wherever waiting would stall, which the caller knows.
 // While paths mark packets, every dense_packets: what is known of them would be old
 // when it comes, and would come in lumps, which make queues of their own.
@@ -14,11 +14,11 @@ namespace srd {
 
 class AckClock {
 public:
-    static constexpr std::uint32_t request_packets = 8;
+    static constexpr std::uint32_t request_packets = 4;
     static constexpr std::uint32_t dense_packets = 2;
     /// Until so many packets after the last mark. Losses do not count: where they are random, more
     /// acknowledgements bring nothing but work.
-    static constexpr std::uint16_t dense_span = 64;
+    static constexpr std::uint16_t dense_span = 256;
 
     /// A packet was marked.
     void on_mark() noexcept { dense_left_ = dense_span; }
@@ -28,7 +28,7 @@ public:
                    std::uint32_t mtu) noexcept
     {
         since_ += length;
-        std::uint32_t enough = std::max(window / 8, request_packets * mtu);
+        std::uint32_t enough = std::max(window / 16, request_packets * mtu);
         if (dense_left_ != 0) {
             --dense_left_;
             enough = std::min(enough, dense_packets * mtu);

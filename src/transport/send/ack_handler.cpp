@@ -72,7 +72,6 @@ AckSample AckHandler::sample_of(const Connection& connection, const Told& told, 
         const Duration rtt = arrived - slot.sent_at() - Duration(block.hold_ns);
         sample.rtt = std::max(rtt, Duration(1));
         sample.path = slot.path;
-        sample.marked = told.marked(block.echo_psn);
     }
     return sample;
 }
@@ -125,6 +124,7 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, Told& told, 
     }
     if (told.marked(psn)) {
         connection.ack_clock.on_mark();
+        sample.marked_bytes += slot.wire_bytes();
         if (!ambiguous) {
             connection.paths.on_bad(slot.path, PathOutcome::marked, s_.count, sample.now);
         }
@@ -182,8 +182,10 @@ AckHandler::Due AckHandler::on_timeout(std::uint32_t index, Time now)
         if (result.slot != no_index) {
             connection.paths.on_timed_out(s_.packets[result.slot].path, now);
         }
-        if (result.probe == Recovery::Probe::ask || !peer.handshake.confirmed()) {
-            peer.handshake.ask(); // answered by whoever lives at the address now
+        if (result.probe == Recovery::Probe::ask) {
+            peer.handshake.ask_twice(); // answered by whoever lives at the address now
+        } else if (!peer.handshake.confirmed()) {
+            peer.handshake.ask();
         }
         if (result.probe != Recovery::Probe::nothing) {
             s_.peers.activate(index);

@@ -7,7 +7,9 @@ namespace srd {
 
 namespace {
 
-constexpr std::uint8_t reorder_factor_max = 8;
+/// A packet that is no more work than the question.
+constexpr std::uint32_t question_bytes = sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame);
+constexpr std::uint8_t calm_rounds = 64; ///< acknowledgements without a silence until patience is halved
 constexpr std::uint16_t reorder_rounds_kept = 64; ///< acknowledgements until the widened window narrows again
 
 } // namespace
@@ -44,6 +46,13 @@ void Recovery::on_duplicates(std::uint16_t duplicates, Counters& count) noexcept
 
 void Recovery::on_progress(bool any_in_flight, const Tuning& tuning, Time now) noexcept
 {
+    if (probe_count_ != 0) {
+        patience_ = std::min<std::uint8_t>(static_cast<std::uint8_t>(patience_ * 2), reorder_factor_max);
+        calm_ = 0;
+    } else if (patience_ > 1 && ++calm_ == calm_rounds) {
+        patience_ = static_cast<std::uint8_t>(patience_ / 2);
+        calm_ = 0;
+    }
     probe_count_ = 0;
     probe_at_ = any_in_flight ? now + probe_delay(tuning) : time_never;
 }
@@ -66,7 +75,7 @@ Recovery::ProbeResult Recovery::on_probe_timer(PacketWindow& window, PacketPool&
         return {};
     }
     ProbeResult result;
-    if (!is_fruitless()) {
+    if (!is_fruitless() || pool[window.oldest_in_flight()].wire_bytes() <= question_bytes) {
         const bool tail = probe_count_ == 0;
         result.slot = tail ? window.newest_in_flight() : window.oldest_in_flight();
         window.lose(pool, result.slot, tail ? TxSlot::Repair::probe : TxSlot::Repair::timeout, true);
@@ -87,9 +96,14 @@ Duration Recovery::loss_delay(bool tail) const noexcept
     if (!rtt_.valid()) {
         return delay_unknown;
     }
-    const Duration margin = std::max<Duration>(rtt_.min() / 2, std::chrono::microseconds(10));
-    const Duration delay = rtt_.recent_max() + margin * reorder_factor_;
+    const Duration delay = latest_answer();
     return tail ? std::min(delay, rtt_.smoothed() + 4 * rtt_.variance()) : delay;
+}
+
+Duration Recovery::latest_answer() const noexcept
+{
+    const Duration margin = std::max<Duration>(rtt_.min() / 2, std::chrono::microseconds(10));
+    return rtt_.recent_max() + margin * reorder_factor_;
 }
 
 Duration Recovery::probe_delay(const Tuning& tuning) const noexcept
@@ -97,8 +111,14 @@ Duration Recovery::probe_delay(const Tuning& tuning) const noexcept
     if (!rtt_.valid()) {
         return std::min(delay_unknown * (1U << std::min<unsigned>(probe_count_, 8)), tuning.rto_max);
     }
-    const unsigned doublings = std::max<unsigned>(probe_count_, patient_probes) - patient_probes;
-    return rtt_.rto(tuning.rto_min, tuning.rto_max, doublings);
+    if (!is_fruitless()) {
+        // Hosts that answer evenly need no patience. It comes back where repetitions were needless, and where
+        // silence is frequent: there the network is full.
+        const int patience = std::max(reorder_factor_, patience_);
+        const Duration floor = tuning.rto_min * patience / (probe_count_ == 0 ? 4 : 8);
+        return rtt_.rto(std::max(std::min(floor, tuning.rto_min), latest_answer()), tuning.rto_max, 0);
+    }
+    return rtt_.rto(tuning.rto_min, tuning.rto_max, probe_count_ - fruitless_probes);
 }
 
 } // namespace srd

@@ -22,6 +22,13 @@ bool goes_with(const TxPacket& before, const TxPacket& packet) noexcept
     return !before.alone && !packet.alone && before.path == packet.path;
 }
 
+/// What a hello says of the round trip. The remote has measured none when it makes its record, by our proof.
+std::uint8_t round_trip_code(const Peer& peer) noexcept
+{
+    const RttEstimator& rtt = peer.connection.recovery.rtt();
+    return rtt.valid() ? wire::put_round_trip(static_cast<std::uint64_t>(rtt.smoothed().count())) : 0;
+}
+
 } // namespace
 
 std::size_t Transmitter::poll(std::span<TxPacket> packets, Time now)
@@ -84,7 +91,8 @@ std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> pack
     Peer& peer = s_.peers[index];
     const Connection& connection = peer.connection;
     std::size_t built = 0;
-    if (peer.handshake.hello_due() && emit_bare(index, Bare::hello, packets[built], now)) {
+    while (peer.handshake.hello_due() && built < packets.size() &&
+           emit_bare(index, Bare::hello, packets[built], now)) {
         ++built;
     }
     while (peer.farewells_due != 0 && built < packets.size() &&
@@ -396,7 +404,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
         peer.handshake.on_hello_sent(packet.path);
         // Nothing earlier than una() is ever sent on this connection.
         out = peer.handshake.write_hello(out, s_.identity, peer.route.largest_packet(),
-                                         peer.connection.window.una());
+                                         peer.connection.window.una(), round_trip_code(peer));
         if (s_.seals != nullptr) {
             s_.seals->append_trailer({start, out}, out, s_.seals->keys_of(index));
             out += EndpointSeals::trailer_size;

@@ -14,7 +14,9 @@
 // refuse the rest of a packet and take it again later.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -346,15 +348,28 @@ struct HelloFrame {
     u8 type = static_cast<std::uint8_t>(FrameType::hello);
     u8 flags = 0;          ///< hello_flag
     u8 address_length = 0; ///< 1 .. max_address_size
-    u8 reserved = 0;
-    u32 first_psn;   ///< of the sender's sequenced packets on this connection
-    u64 incarnation; ///< random, one per endpoint: tells a restarted process from the old one
-    u64 connection;  ///< to be put in the header of packets to the sender
-    u32 max_packet;  ///< largest packet the sender takes, bytes
-    u32 rx_buffer;   ///< bytes the sender can queue on receive, 0 = unknown
+    u8 round_trip = 0;     ///< to the receiver of this, as the sender knows it: put_round_trip(); 0: unknown
+    u32 first_psn;         ///< of the sender's sequenced packets on this connection
+    u64 incarnation;       ///< random, one per endpoint: tells a restarted process from the old one
+    u64 connection;        ///< to be put in the header of packets to the sender
+    u32 max_packet;        ///< largest packet the sender takes, bytes
+    u32 rx_buffer;         ///< bytes the sender can queue on receive, 0 = unknown
     std::array<std::byte, max_address_size> address{}; ///< the sender's endpoint address
 };
 static_assert(sizeof(HelloFrame) == 88);
+
+/// Nanoseconds in a byte, to an eighth: (8 + lower 3 bits) << upper 5 bits. Shorter than 9 ns counts as that,
+/// longer than the longest as the longest.
+constexpr std::uint8_t put_round_trip(std::uint64_t ns) noexcept
+{
+    const std::uint64_t value = std::clamp<std::uint64_t>(ns, 9, std::uint64_t{15} << 31);
+    const auto shift = static_cast<unsigned>(std::bit_width(value)) - 4;
+    return static_cast<std::uint8_t>(shift << 3 | (value >> shift & 7));
+}
+constexpr std::uint64_t get_round_trip(std::uint8_t code) noexcept
+{
+    return code == 0 ? 0 : std::uint64_t{8U + (code & 7U)} << (code >> 3);
+}
 /// The address in a hello that lives as long as the result.
 inline std::span<const std::byte> address_of(const HelloFrame& hello) noexcept
 {

@@ -11,7 +11,8 @@ TEST_CASE("FixedWindow: nothing moves it, nothing paces it")
 {
     FixedWindow window(CongestionLimits{100'000, 1500, 1'000'000, 1500, 50us});
     for (int i = 0; i < 100; ++i) {
-        window.on_ack({Time{} + i * 1ms, 10ms, 100'000, 100'000, srd::PathId{0}, i % 2 == 0, true});
+        window.on_ack(
+            {Time{} + i * 1ms, 10ms, 100'000, 100'000, srd::PathId{0}, i % 2 == 0 ? 100U : 0U, true});
         window.on_loss({Time{} + i * 1ms, 50'000, 100'000, i % 3 == 0});
         REQUIRE(window.window_bytes() == 100'000);
         REQUIRE(window.pacing_gap(1U << 20) == 0ns);

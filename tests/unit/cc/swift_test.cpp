@@ -46,8 +46,8 @@ struct Sender {
             for (std::uint32_t i = 0; i < packets; ++i) {
                 now += step;
                 path = static_cast<std::uint8_t>((path + 1) % paths);
-                swift.on_ack({now, rtt_of(path), packet, swift.window_bytes(), PathId{path}, marked_of(path),
-                              limited});
+                swift.on_ack({now, rtt_of(path), packet, swift.window_bytes(), PathId{path},
+                              marked_of(path) ? packet : 0, limited});
             }
         }
     }
@@ -109,7 +109,7 @@ TEST_CASE("Swift: delay above the target shrinks, by half at most and once per r
     const Time at = sender.now;
     // A whole window of late samples within an instant: one decrease.
     for (std::uint8_t i = 0; i < 64; ++i) {
-        sender.swift.on_ack({at, 5ms, packet, before, PathId{i}, false, true});
+        sender.swift.on_ack({at, 5ms, packet, before, PathId{i}, 0, true});
     }
     CHECK(sender.window() >= before / 2);
     CHECK(sender.window() < before);
@@ -186,7 +186,7 @@ TEST_CASE("Swift: a burst of samples from one path is one opinion")
     sender.run_at(4, base);
     const std::uint32_t before = sender.window();
     for (int i = 0; i < 100; ++i) {
-        sender.swift.on_ack({sender.now, 5ms, packet, before, PathId{3}, true, true});
+        sender.swift.on_ack({sender.now, 5ms, packet, before, PathId{3}, packet, true});
     }
     CHECK(sender.window() >= before);
 }
@@ -209,8 +209,7 @@ TEST_CASE("Swift: with two samples per round trip it still answers within a few"
         for (int i = 0; i < 2 * rounds; ++i) {
             sender.now += rtt / 2;
             sender.path = static_cast<std::uint8_t>((sender.path + 1) % 64);
-            sender.swift.on_ack(
-                {sender.now, rtt, 32 * packet, 64 * packet, PathId{sender.path}, false, false});
+            sender.swift.on_ack({sender.now, rtt, 32 * packet, 64 * packet, PathId{sender.path}, 0, false});
         }
     };
     sparse(20, base);
@@ -225,9 +224,33 @@ TEST_CASE("Swift: marks on most packets shrink moderately")
     sender.run_at(6, base);
     const std::uint32_t before = sender.window();
     sender.run(
-        1, [](unsigned) { return base; }, [](unsigned) { return true; });
+        2, [](unsigned) { return base; }, [](unsigned) { return true; });
     CHECK(sender.window() < before);
     CHECK(sender.window() > before / 2);
+}
+
+TEST_CASE("Swift: among marks it grows by a packet per round trip, however few they are")
+{
+    Sender sender;
+    sender.run(
+        10, [](unsigned) { return base; }, [](unsigned path) { return path % 16 == 0; });
+    CHECK(sender.window() > limits.window_start + 5 * packet);
+    CHECK(sender.window() <= limits.window_start + 11 * packet);
+    Sender alone;
+    alone.run_at(10, base);
+    CHECK(alone.window() > limits.window_start + 30 * packet);
+}
+
+TEST_CASE("Swift: marks count by bytes, not by the packets that are echoed")
+{
+    Swift swift(limits);
+    Time now = start;
+    for (int i = 0; i < 64; ++i) { // each acknowledgement is of 8 packets, of which 6 bear a mark
+        now += 2us;
+        swift.on_ack(
+            {now, base, 8 * packet, 16 * packet, PathId(static_cast<std::uint8_t>(i)), 6 * packet, true});
+    }
+    CHECK(swift.window_bytes() < limits.window_start);
 }
 
 TEST_CASE("Swift: one percent of random loss costs nothing")
@@ -243,7 +266,7 @@ TEST_CASE("Swift: one percent of random loss costs nothing")
             sender.swift.on_loss({sender.now, packet, sender.window(), false});
         } else {
             const PathId path{static_cast<std::uint8_t>(i % 64)};
-            sender.swift.on_ack({sender.now, base, packet, sender.window(), path, false, true});
+            sender.swift.on_ack({sender.now, base, packet, sender.window(), path, 0, true});
         }
     }
     CHECK(sender.window() > limits.window_max * 3 / 4);
@@ -261,7 +284,7 @@ TEST_CASE("Swift: a single loss among few packets is random as well")
         if (i % 50 == 49) {
             swift.on_loss({now, packet, 4 * packet, false});
         }
-        swift.on_ack({now, base, packet, 4 * packet, PathId{static_cast<std::uint8_t>(i % 64)}, false, true});
+        swift.on_ack({now, base, packet, 4 * packet, PathId{static_cast<std::uint8_t>(i % 64)}, 0, true});
     }
     CHECK(swift.window_bytes() == small.window_max);
 }
@@ -272,16 +295,16 @@ TEST_CASE("Swift: heavy loss shrinks in proportion")
         Sender sender;
         sender.run_at(60, base);
         sender.now += 1ms; // a new round
-        sender.swift.on_ack({sender.now, base, packet, sender.window(), PathId{9}, false, false});
+        sender.swift.on_ack({sender.now, base, packet, sender.window(), PathId{9}, 0, false});
         for (int i = 0; i < 100; ++i) {
             if (i < lost_of_100) {
                 sender.swift.on_loss({sender.now, packet, sender.window(), false});
             } else {
-                sender.swift.on_ack({sender.now, base, packet, sender.window(), PathId{9}, false, false});
+                sender.swift.on_ack({sender.now, base, packet, sender.window(), PathId{9}, 0, false});
             }
         }
         sender.now += 1ms;
-        sender.swift.on_ack({sender.now, base, packet, sender.window(), PathId{9}, false, false});
+        sender.swift.on_ack({sender.now, base, packet, sender.window(), PathId{9}, 0, false});
         return sender.window();
     };
     const std::uint32_t full = limits.window_max;
@@ -312,7 +335,7 @@ TEST_CASE("Swift: a timeout before any sample, and a loss before any acknowledge
     CHECK(swift.window_bytes() == limits.window_start);
     swift.on_loss({start, packet, packet, true});
     CHECK(swift.window_bytes() == limits.window_min);
-    swift.on_ack({start, 0ns, packet, packet, PathId{0}, false, true});
+    swift.on_ack({start, 0ns, packet, packet, PathId{0}, 0, true});
     CHECK(swift.window_bytes() == 2 * packet);
 }
 
@@ -365,7 +388,7 @@ TEST_CASE("Swift: acknowledgements without a sample neither shrink nor break")
     const std::uint32_t before = sender.window();
     for (int i = 0; i < 1000; ++i) {
         sender.now += 100us;
-        sender.swift.on_ack({sender.now, 0ns, packet, before, PathId{1}, false, true});
+        sender.swift.on_ack({sender.now, 0ns, packet, before, PathId{1}, 0, true});
     }
     CHECK(sender.window() >= before);
 }
@@ -406,7 +429,7 @@ TEST_CASE("Swift: stays within its limits whatever it is told")
         } else {
             const Duration rtt{random() % 4 == 0 ? 0 : static_cast<std::int64_t>(random())};
             swift.on_ack({now, rtt, bytes, bytes, PathId{static_cast<std::uint8_t>(random())},
-                          random() % 2 == 0, random() % 2 == 0});
+                          static_cast<std::uint32_t>(random() % (bytes + 1ULL)), random() % 2 == 0});
         }
         REQUIRE(swift.window_bytes() >= limits.window_min);
         REQUIRE(swift.window_bytes() <= limits.window_max);

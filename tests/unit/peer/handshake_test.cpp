@@ -28,7 +28,7 @@ Identity identity()
 wire::HelloFrame written(Handshake& handshake)
 {
     std::array<std::byte, sizeof(wire::HelloFrame)> bytes{};
-    CHECK(handshake.write_hello(bytes.data(), identity(), 1400, 1234) == bytes.data() + bytes.size());
+    CHECK(handshake.write_hello(bytes.data(), identity(), 1400, 1234, 0) == bytes.data() + bytes.size());
     wire::HelloFrame frame;
     std::memcpy(&frame, bytes.data(), sizeof(frame));
     return frame;
@@ -175,4 +175,25 @@ TEST_CASE("Handshake: a farewell goes to the remote's record of us")
     CHECK(next.tx_connection() == 66);
     CHECK(next.rx_connection() == 56);
     CHECK(next.state() == State::idle);
+}
+
+TEST_CASE("Handshake: a question to a silent peer goes out twice, anything else once")
+{
+    Handshake handshake(5);
+    std::array<std::byte, sizeof(wire::HelloFrame)> room{};
+    const auto count = [&] {
+        int sent = 0;
+        for (; handshake.hello_due(); ++sent) {
+            handshake.on_hello_sent(PathId{0});
+            handshake.write_hello(room.data(), identity(), 1400, 0, 0);
+        }
+        return sent;
+    };
+    handshake.ask_twice();
+    CHECK(count() == 2);
+    handshake.ask();
+    CHECK(count() == 1);
+    handshake.ask_twice();
+    handshake.reply();
+    CHECK(count() == 1);
 }

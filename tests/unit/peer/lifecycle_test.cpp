@@ -68,6 +68,26 @@ TEST_CASE("PeerLifecycle: an answer under our identifier establishes the connect
     CHECK(world.receiver(peer).questioned());
 }
 
+TEST_CASE("PeerLifecycle: who is met by a proof is told the round trip, for it has measured none")
+{
+    World world;
+    wire::HelloFrame hello = World::hello(66, 77);
+    hello.round_trip = wire::put_round_trip(10'000);
+    const std::uint64_t name = world.introduce(5, hello).connection;
+    world.introduce(5, hello, name);
+    const std::uint32_t peer = world.shared.peers.of_connection(name);
+    REQUIRE(peer != no_index);
+    const RttEstimator& rtt = world.peer(peer).connection.recovery.rtt();
+    REQUIRE(rtt.valid());
+    CHECK(rtt.smoothed() == Duration(static_cast<std::int64_t>(wire::get_round_trip(hello.round_trip))));
+    // And it tells, when it knows.
+    std::array<std::byte, 128> room{};
+    Handshake asking(5);
+    asking.ask();
+    asking.write_hello(room.data(), world.shared.identity, 1400, 0, hello.round_trip);
+    CHECK(room[3] == std::byte{hello.round_trip});
+}
+
 TEST_CASE("PeerLifecycle: an answer of somebody who lives elsewhere is none")
 {
     World world;
@@ -352,7 +372,7 @@ TEST_CASE("PeerLifecycle: what the backend learns of a route")
     CHECK(world.peer(world.a).route.mtu() == 1100);
     CHECK(world.peer(world.a).connection.fragmentation.any()); // what was framed before may be longer
     std::array<std::byte, sizeof(wire::HelloFrame)> room{};
-    world.peer(world.a).handshake.write_hello(room.data(), world.shared.identity, 1100, 0);
+    world.peer(world.a).handshake.write_hello(room.data(), world.shared.identity, 1100, 0, 0);
     notice(Kind::mtu_changed, 1400);
     CHECK(world.peer(world.a).route.path_mtu().due());
     CHECK(world.peer(world.a).handshake.hello_due()); // more may come, too: the peer is told

@@ -231,7 +231,7 @@ TEST_CASE("Peer: what it waits for and what it has to say")
     std::array<std::byte, sizeof(hello)> room{};
     Identity identity;
     identity.incarnation = identity.address_length = 1;
-    peer.handshake.write_hello(room.data(), identity, 1400, 0);
+    peer.handshake.write_hello(room.data(), identity, 1400, 0, 0);
     peer.handshake.confirm();
     CHECK_FALSE(peer.is_waiting());
     CHECK(peer.has_work()); // the acknowledgement

@@ -250,9 +250,11 @@ TEST_CASE("Recovery: first the newest goes again, then the oldest, then only que
     CHECK_FALSE(flow.recovery.is_fruitless());
     CHECK(flow.repair(now) == Slots{slots[0], slots[1]}); // before what was lost already
 
+    CHECK(flow.silence(now += 1ms).probe == Probe::repeat);
+    CHECK(flow.repair(now) == Slots{slots[2]});
     const auto last = flow.silence(now += 1ms);
     CHECK(last.probe == Probe::ask);
-    CHECK(last.slot == slots[2]);
+    CHECK(last.slot == slots[0]);
     CHECK(flow.recovery.is_fruitless());
     flow.repair(now);
     for (int i = 0; i < 300; ++i) {
@@ -269,7 +271,7 @@ TEST_CASE("Recovery: the interval doubles once patience is at its end, up to the
     Flow flow;
     flow.burst(3, start);
     Time now = start;
-    for (const int factor : {1, 1, 1, 2, 4, 8, 16, 32, 64, 128, 256}) {
+    for (const int factor : {1, 1, 1, 1, 2, 4, 8, 16, 32, 64, 128, 256}) {
         flow.silence(now);
         CHECK(flow.recovery.next_timeout() - now == timeout * factor);
         now = flow.recovery.next_timeout();
@@ -374,4 +376,49 @@ TEST_CASE("Recovery: when nothing else is to be sent, a packet is lost as soon a
             CHECK(flow.lost_at(start + 1050us) == Slots{slots[0]});
         }
     }
+}
+
+TEST_CASE("Recovery: hosts that answer evenly are not waited for as those that do not")
+{
+    Flow flow(false);
+    for (int i = 0; i < 50; ++i) {
+        flow.recovery.add_rtt(10us, start, 0ns);
+    }
+    for (const int patience : {1, 2, 4, 8}) { // each silence doubles it, up to rto_min
+        flow.recovery.on_resend_all();
+        const Slots slots = flow.burst(1, start);
+        flow.recovery.on_sent(flow.tuning, start);
+        Time now = start;
+        const Duration later = flow.tuning.rto_min * patience / 8;
+        for (const Duration wait : {std::min(2 * later, flow.tuning.rto_min), later, later, later}) {
+            CHECK(flow.recovery.next_timeout() - now == wait);
+            now = flow.recovery.next_timeout();
+            REQUIRE(flow.silence(now).slot == slots[0]);
+            flow.repair(now);
+        }
+        CHECK(flow.recovery.next_timeout() - now == flow.tuning.rto_min); // questions
+        flow.acked(slots[0]);
+        flow.recovery.on_progress(false, flow.tuning, now);
+    }
+    const auto first = [&flow] {
+        flow.recovery.on_progress(true, flow.tuning, start);
+        return flow.recovery.next_timeout() - start;
+    };
+    for (int i = 0; i < 3 * 64; ++i) {
+        CHECK(first() >= 75us);
+    }
+    CHECK(first() == 75us);
+    flow.recovery.on_duplicates(1, flow.count); // a needless repetition, too
+    CHECK(first() == 150us);
+}
+
+TEST_CASE("Recovery: a repetition that is no longer than a question goes with it")
+{
+    Flow flow;
+    const Slots slots = flow.burst(1, start);
+    flow.pool[slots[0]].length = 28;
+    flow.be_fruitless(start);
+    const auto question = flow.silence(start + 1ms);
+    CHECK(question.probe == Probe::ask);
+    CHECK(question.slot == slots[0]);
 }

@@ -473,3 +473,16 @@ TEST_CASE("frames: hello, and what no hello may say")
     CHECK(changed([](HelloFrame& frame) { frame.incarnation = 0; }));
     CHECK(changed([](HelloFrame& frame) { frame.max_packet = min_max_packet - 1; }));
 }
+
+TEST_CASE("HelloFrame: a round trip in a byte is true to an eighth")
+{
+    CHECK(wire::get_round_trip(0) == 0);
+    CHECK(wire::put_round_trip(0) == wire::put_round_trip(9));
+    CHECK(wire::put_round_trip(9) == 1);
+    for (std::uint64_t ns = 9; ns < std::uint64_t{15} << 31; ns = ns * 9 / 8 + 1) {
+        const std::uint64_t told = wire::get_round_trip(wire::put_round_trip(ns));
+        CHECK(told <= ns);
+        CHECK(told * 9 / 8 + 1 >= ns);
+    }
+    CHECK(wire::get_round_trip(wire::put_round_trip(~std::uint64_t{0})) == std::uint64_t{15} << 31);
+}
