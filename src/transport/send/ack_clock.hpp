@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // When a sender asks for an acknowledgement at once. They clock the sender, and
-// each tells of the paths: so sixteen times a window, or every request_packets if
+// each tells of the paths: so sixteen times a window, or every four packets if
 // that is less often; and wherever waiting would stall, which the caller knows.
+// Where packets go in trains, a train takes one path and arrives as one: half as
+// often tells as much.
 // While paths mark packets, every dense_packets: what is known of them would be old
 // when it comes, and would come in lumps, which make queues of their own.
 #pragma once
@@ -14,7 +16,12 @@ namespace srd {
 
 class AckClock {
 public:
-    static constexpr std::uint32_t request_packets = 4;
+    struct Pace {
+        std::uint32_t per_window; ///< times
+        std::uint32_t packets;    ///< at least, between two
+    };
+    static constexpr Pace single_packets{16, 4};
+    static constexpr Pace trains{8, 8};
     static constexpr std::uint32_t dense_packets = 2;
     /// Until so many packets after the last mark. Losses do not count: where they are random, more
     /// acknowledgements bring nothing but work.
@@ -24,11 +31,11 @@ public:
     void on_mark() noexcept { dense_left_ = dense_span; }
 
     /// A packet of `length` bytes goes out. `stalls`: waiting would. True: ask.
-    bool on_packet(std::uint32_t length, bool stalls, std::uint32_t window, std::uint32_t bytes_in_flight,
-                   std::uint32_t mtu) noexcept
+    bool on_packet(const Pace& pace, std::uint32_t length, bool stalls, std::uint32_t window,
+                   std::uint32_t bytes_in_flight, std::uint32_t mtu) noexcept
     {
         since_ += length;
-        std::uint32_t enough = std::max(window / 16, request_packets * mtu);
+        std::uint32_t enough = std::max(window / pace.per_window, pace.packets * mtu);
         if (dense_left_ != 0) {
             --dense_left_;
             enough = std::min(enough, dense_packets * mtu);

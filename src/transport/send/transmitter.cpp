@@ -281,8 +281,10 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         stalls = stalls || last;
         followed = followed || !last;
     }
-    const bool request = connection.ack_clock.on_packet(slot.length, stalls, connection.congestion.bytes(mtu),
-                                                        connection.window.bytes_in_flight(), mtu);
+    const AckClock::Pace& pace = s_.caps.burst_packets > 1 ? AckClock::trains : AckClock::single_packets;
+    const bool request =
+        connection.ack_clock.on_packet(pace, slot.length, stalls, connection.congestion.bytes(mtu),
+                                       connection.window.bytes_in_flight(), mtu);
     if (!goes_on) {
         book_sent(peer, slot_index, now);
     }

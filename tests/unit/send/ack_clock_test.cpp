@@ -10,10 +10,10 @@ constexpr std::uint32_t mtu = 1000;
 
 /// Packets until one asks, that one included, with as much in flight as is given.
 unsigned until_asked(AckClock& clock, std::uint32_t window, std::uint32_t in_flight,
-                     std::uint32_t length = mtu)
+                     std::uint32_t length = mtu, const AckClock::Pace& pace = AckClock::single_packets)
 {
     for (unsigned packets = 1; packets < 10000; ++packets) {
-        if (clock.on_packet(length, false, window, in_flight, mtu)) {
+        if (clock.on_packet(pace, length, false, window, in_flight, mtu)) {
             return packets;
         }
     }
@@ -30,30 +30,37 @@ TEST_CASE("AckClock: sixteen times a window, again and again")
     }
 }
 
+TEST_CASE("AckClock: half as often where packets go in trains")
+{
+    AckClock clock;
+    CHECK(until_asked(clock, 800 * mtu, 0, mtu, AckClock::trains) == 100);
+    CHECK(until_asked(clock, 16 * mtu, 0, mtu, AckClock::trains) == 8);
+}
+
 TEST_CASE("AckClock: not more often than every so many packets")
 {
     AckClock clock;
-    CHECK(until_asked(clock, 16 * mtu, 0) == AckClock::request_packets);
-    CHECK(until_asked(clock, 16 * mtu, 0, mtu / 2) == 2 * AckClock::request_packets);
+    CHECK(until_asked(clock, 16 * mtu, 0) == AckClock::single_packets.packets);
+    CHECK(until_asked(clock, 16 * mtu, 0, mtu / 2) == 2 * AckClock::single_packets.packets);
 }
 
 TEST_CASE("AckClock: at once where waiting would stall, and counted anew from there")
 {
     AckClock clock;
     for (int i = 0; i < 3; ++i) {
-        CHECK_FALSE(clock.on_packet(mtu, false, 16 * mtu, 0, mtu));
+        CHECK_FALSE(clock.on_packet(AckClock::single_packets, mtu, false, 16 * mtu, 0, mtu));
     }
-    CHECK(clock.on_packet(10, true, 16 * mtu, 0, mtu));
-    CHECK(clock.on_packet(10, true, 16 * mtu, 0, mtu));
-    CHECK(until_asked(clock, 16 * mtu, 0) == AckClock::request_packets);
+    CHECK(clock.on_packet(AckClock::single_packets, 10, true, 16 * mtu, 0, mtu));
+    CHECK(clock.on_packet(AckClock::single_packets, 10, true, 16 * mtu, 0, mtu));
+    CHECK(until_asked(clock, 16 * mtu, 0) == AckClock::single_packets.packets);
 }
 
 TEST_CASE("AckClock: once the window is nearly full, if a quarter of it is unasked")
 {
     AckClock clock;
-    CHECK(until_asked(clock, 8 * mtu, 5 * mtu) == AckClock::request_packets);
-    CHECK(until_asked(clock, 8 * mtu, 5 * mtu + 1) == AckClock::request_packets / 2);
-    CHECK(until_asked(clock, 8 * mtu, 8 * mtu) == AckClock::request_packets / 2);
+    CHECK(until_asked(clock, 8 * mtu, 5 * mtu) == AckClock::single_packets.packets);
+    CHECK(until_asked(clock, 8 * mtu, 5 * mtu + 1) == AckClock::single_packets.packets / 2);
+    CHECK(until_asked(clock, 8 * mtu, 8 * mtu) == AckClock::single_packets.packets / 2);
 }
 
 TEST_CASE("AckClock: often while paths are bad, for as long as they are")
