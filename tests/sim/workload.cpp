@@ -213,13 +213,14 @@ void Workload::on_message(SimHost& host, const Event& event)
     check_memory(host);
 }
 
-/// What waits for receives takes no more memory than it may. (Of what was only announced nothing is here.)
+/// What waits for receives takes no more memory than it may. (Of what was only announced nothing is here: of
+/// a longer message, where memory is scarce.)
 void Workload::check_memory(SimHost& host) const
 {
     std::uint64_t bytes = 0;
     for (const Parked& parked : parked_) {
         const std::uint64_t length = ledger_.plan(parked.message).length;
-        bytes += length <= host.options().tuning.eager_size ? length : 0;
+        bytes += length <= std::min(host.options().tuning.eager_size, careful_eager_size) ? length : 0;
     }
     if (bytes > host.options().limits.unexpected_bytes) {
         throw SimFailure("host " + std::to_string(host_) + " keeps " + std::to_string(bytes) +
