@@ -14,7 +14,6 @@
 #include <netinet/in.h>
 
 #include <srd/keyed_hash.hpp>
-#include <srd/limits.hpp>
 
 #include "peer/random_source.hpp"
 
@@ -27,10 +26,7 @@ public:
         std::uint32_t first_psn = 0;  ///< of our packets
     };
 
-    ConnectionNames(RandomSource& random, const FirstNumbers& first) noexcept
-        : hash_{random.next(), random.next()}, first_(first)
-    {
-    }
+    explicit ConnectionNames(RandomSource& random) noexcept : hash_{random.next(), random.next()} {}
 
     /// Stands for the address in a name. The scope of an IPv6 address is each host's own.
     std::uint64_t address_hash(std::span<const std::byte> address) const noexcept
@@ -44,7 +40,7 @@ public:
     {
         const std::uint64_t connection = hash(address_hash, generation, 0);
         return {connection != 0 ? connection : 1,
-                first_.chosen ? first_.psn : static_cast<std::uint32_t>(hash(address_hash, generation, 1))};
+                static_cast<std::uint32_t>(hash(address_hash, generation, 1))};
     }
 
 private:
@@ -55,7 +51,6 @@ private:
     }
 
     KeyedHash hash_;
-    FirstNumbers first_;
 };
 
 } // namespace srd

@@ -73,7 +73,7 @@ Limits small_limits()
 SimHost::SimHost(SimNetwork& network, std::uint32_t index, const SimHostOptions& options, SimApp& app,
                  std::uint64_t seed)
     : network_(network), index_(index), options_(options), app_(app), random_(seed),
-      violations_before_(allocation_violations()), ahead_(options.clock_start)
+      violations_before_(allocation_violations())
 {
     network_.attach(index, *this);
     restart();
@@ -88,7 +88,6 @@ void SimHost::restart()
     auto io = std::make_unique<SimIo>(network_, index_, options_.io, counters_, random_.next());
     io_ = io.get();
     io_->set_hook(this);
-    io_->set_clock_ahead(ahead_);
     stack_ = std::move(io);
     if (options_.sealed) {
         stack_ = make_seal_io(std::move(stack_));
@@ -116,9 +115,6 @@ ProcessState SimHost::process_state() const
     if (!running()) {
         return dead_state_;
     }
-    if (now() < asleep_until_) {
-        return ProcessState::silent;
-    }
     return now() < stopped_until_ ? ProcessState::busy : ProcessState::reading;
 }
 
@@ -126,26 +122,6 @@ void SimHost::stop(Time until)
 {
     stopped_until_ = until;
     wake(until);
-}
-
-void SimHost::suspend(Duration time)
-{
-    asleep_until_ = now() + time;
-    leap(-time);
-    stop(asleep_until_);
-}
-
-void SimHost::leap(Duration time)
-{
-    ahead_ += time;
-    io_->set_clock_ahead(ahead_);
-}
-
-Time SimHost::told_time()
-{
-    const auto wobble = static_cast<std::uint64_t>(options_.clock_wobble.count());
-    const auto old = wobble == 0 ? 0 : static_cast<std::int64_t>(random_.between(0, wobble));
-    return now() + ahead_ - Duration(old);
 }
 
 void SimHost::wake(Time when)
@@ -210,20 +186,15 @@ void SimHost::pass()
         seals_->replace(ring_at(keys_at_));
     }
     bool worked = false;
-    const Time told = told_time();
     if (now() >= next_look_) {
         next_look_ = now() + Liveness::sign_interval;
-        engine_->look_for_readers(told);
+        engine_->look_for_readers(now());
     }
     {
         const AllocationBan ban;
-        worked = progress_once(*engine_, *stack_, told, [this](Engine&, const Event& event) {
+        worked = progress_once(*engine_, *stack_, now(), [this](Engine&, const Event& event) {
             const AllocationPermit permit;
             between_entries();
-            if (event.kind == Event::Kind::route_released) {
-                io_->forget_route(RouteId{static_cast<std::uint32_t>(event.cookie)});
-                return;
-            }
             app_.on_event(*this, event);
         });
     }
@@ -242,12 +213,12 @@ void SimHost::pass()
     if (!engine_->all_read()) {
         next = std::min(next, next_look_);
     }
-    next = std::min(next, world_time(engine_->next_look(told)));
+    next = std::min(next, engine_->next_look(now()));
     if (worked) {
         next = now();
         barren_passes_ = 0;
-    } else if (const Time due = world_time(engine_->next_timeout()); due < next) {
-        next = due;
+    } else if (engine_->next_timeout() < next) {
+        next = engine_->next_timeout();
         if (next <= now() && ++barren_passes_ > barren_limit) {
             throw SimFailure("host " + std::to_string(index_) + " spins: the engine's timer stays due");
         }
@@ -262,21 +233,14 @@ void SimHost::pass()
 PeerId SimHost::open_peer(std::uint32_t host)
 {
     const RouteId route = io_->route_to(host);
-    PeerId peer{};
-    {
-        const AllocationBan ban;
-        peer = engine_->open_peer(route_info(*stack_, route), told_time());
-    }
-    if (const RouteId released = engine_->take_released_route(); released != no_id<RouteId>) {
-        io_->forget_route(released);
-    }
-    return peer;
+    const AllocationBan ban;
+    return engine_->open_peer(route_info(*stack_, route), now());
 }
 
 Status SimHost::submit(const Operation& operation)
 {
     const AllocationBan ban;
-    return engine_->submit(operation, told_time());
+    return engine_->submit(operation, now());
 }
 
 LocalRoad::Sent SimHost::send_local(const Operation& operation)
@@ -345,13 +309,13 @@ void SimHost::revoke(std::uint64_t key)
 void SimHost::close_peer(PeerId peer)
 {
     const AllocationBan ban;
-    engine_->close_peer(peer, told_time());
+    engine_->close_peer(peer, now());
 }
 
 void SimHost::close()
 {
     const AllocationBan ban;
-    engine_->close(told_time());
+    engine_->close(now());
 }
 
 } // namespace srd::sim
