@@ -200,7 +200,7 @@ struct StatOptions {
     std::vector<std::uint64_t> pids;
     double interval = 0;
     std::uint64_t times = 0; ///< 0: until somebody ends us
-    bool all = false;
+    bool all = false; ///< what is done without pids, said aloud
     bool dead = false;
     bool clean = false;
     bool as_json = false;
@@ -256,8 +256,9 @@ void add_stat(CLI::App& app, int& status)
     static StatOptions options;
     CLI::App* const command =
         app.add_subcommand("stat", "Show live statistics of running processes that use srd");
-    command->add_option("PID", options.pids, "Of these processes; without it, of all that may be read");
-    command->add_flag("--all", options.all, "All processes that may be read, as without PID");
+    CLI::Option* const pids =
+        command->add_option("PID", options.pids, "Of these processes; without it, of all that may be read");
+    command->add_flag("--all", options.all, "All processes that may be read, as without PID")->excludes(pids);
     command->add_flag("--dead", options.dead,
                       "Those of processes that were killed, or ended without closing their endpoints, too");
     command->add_flag("--clean", options.clean, "Remove what such processes have left");

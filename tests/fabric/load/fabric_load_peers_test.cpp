@@ -207,13 +207,13 @@ private:
 
     Board& board_;
     OpenDomain domain_{"127.0.0.1", hints_for(Options{})};
-    TestEndpoint end_{domain_, Options{}};
     const Patience patience_;
     std::vector<fi_addr_t> to_ = std::vector<fi_addr_t>(peer_count);
     std::vector<std::uint64_t> words_ = std::vector<std::uint64_t>(peer_count, ~std::uint64_t{0});
     std::vector<std::vector<std::uint8_t>> in_{peer_count, std::vector<std::uint8_t>(block_size)};
     std::vector<std::vector<std::uint8_t>> out_;
     std::size_t completed_ = 0;
+    TestEndpoint end_{domain_, Options{}}; ///< goes before the buffers that it writes into
 };
 
 } // namespace
