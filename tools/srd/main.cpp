@@ -200,7 +200,7 @@ struct StatOptions {
     std::vector<std::uint64_t> pids;
     double interval = 0;
     std::uint64_t times = 0; ///< 0: until somebody ends us
-    bool all = false; ///< what is done without pids, said aloud
+    bool all = false;        ///< what is done without pids, said aloud
     bool dead = false;
     bool clean = false;
     bool as_json = false;
