@@ -15,6 +15,8 @@ namespace srd {
 inline constexpr std::size_t max_iov = 4;            ///< iovecs per operation
 inline constexpr std::size_t max_address_size = 56;  ///< bytes of an endpoint address (aws-ofi-nccl's bound)
 inline constexpr std::size_t max_inject_size = 4096; ///< bytes copied by an inject
+inline constexpr std::size_t buffered_size = 65536;  ///< bytes of the longest message whose sender need not
+                                                    ///< wait until the peer has it
 inline constexpr std::size_t max_atomic_size = 480; ///< bytes of one operand of an atomic: operand, comparand
                                                     ///< and four ranges fit the smallest packet of IPv6
 inline constexpr std::uint32_t max_paths = 64; ///< entropies per peer: a word of bits holds them, and more
@@ -30,6 +32,7 @@ struct Limits {
     std::uint32_t max_packet = max_udp_payload; ///< largest packet the backend can carry, bytes
     std::uint32_t tx_slots = 16384;             ///< sequenced packets in flight over all peers
     std::uint32_t tx_messages = 32768;          ///< submitted operations not yet complete; 128 .. 65535
+    std::size_t tx_buffers = 4U << 20;          ///< bytes of messages that are done and not yet acknowledged
     std::uint32_t tx_descs = 1024;      ///< packets handed out between poll_transmit() and on_tx_done()
     std::uint32_t rx_messages = 131072; ///< unexpected, reordered and incomplete messages; at least 256
     std::size_t unexpected_bytes = 128U << 20; ///< payload bytes of unexpected and reordered messages

@@ -46,7 +46,7 @@ Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine
                std::span<const std::byte> address, std::uint64_t seed, EndpointSeals* endpoint_seals)
     : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random),
       seals(endpoint_seals), peers(limits), packets(limits.tx_slots, limits.max_peers),
-      outgoing(at_least(limits.tx_messages, 4)),
+      outgoing(at_least(limits.tx_messages, 4), limits.tx_buffers),
       incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes, limits.max_peers,
                {random.next(), random.next(), random.next(), random.next()}),
       grants(effective_grant_budget(io_caps, engine_tuning))

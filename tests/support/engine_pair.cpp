@@ -33,6 +33,7 @@ Limits small_limits(std::uint32_t max_packet)
     limits.max_packet = max_packet;
     limits.tx_slots = limits.tx_messages = limits.rx_messages = 2048;
     limits.unexpected_bytes = 1U << 20;
+    limits.tx_buffers = 3 * buffered_size;
     return limits;
 }
 

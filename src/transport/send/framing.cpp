@@ -134,7 +134,7 @@ bool Framing::frame_next(std::uint32_t index)
     return true;
 }
 
-/// The longest message that goes without asking. A peer on this host reads a longer one for itself when it is
+/// A peer on this host reads a longer one for itself when it is
 /// wanted, and where memory is scarce it waits in ours.
 std::uint64_t Framing::eager_limit(const Peer& peer) const noexcept
 {

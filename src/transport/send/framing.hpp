@@ -31,8 +31,9 @@ public:
     /// Frames one packet's worth of what waits: answers, then operations in order, then granted data. False
     /// when nothing waits or nothing fits.
     bool frame_next(std::uint32_t peer);
-    /// The next packet of the oldest waiting operation, if there is room for two.
+    /// Bytes of the longest message that goes to the peer without asking, as things are.
     std::uint64_t eager_limit(const Peer& peer) const noexcept;
+    /// The next packet of the oldest waiting operation, if there is room for two.
     bool frame_queued(std::uint32_t peer);
     /// Puts owed grants, answers and delivered frames into packets of their own.
     bool frame_control(std::uint32_t peer);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <srd/iov.hpp>
+
 namespace srd {
 
 bool SendQueue::is_suspect(const TxMessage& message) const noexcept
@@ -22,7 +24,7 @@ std::uint32_t OutgoingPool::create(const Operation& operation, std::uint64_t tot
                                    std::uint32_t next_message) noexcept
 {
     SRD_DCHECK(operation.iov.size() <= max_iov && operation.remote.size() <= max_iov);
-    if (messages_.in_use() + std::min(response_reserve, messages_.capacity() / 4) >= messages_.capacity()) {
+    if (!has_room()) {
         return no_index;
     }
     const std::uint32_t record = messages_.alloc();
@@ -65,9 +67,37 @@ std::uint32_t OutgoingPool::create(const Operation& operation, std::uint64_t tot
     return record;
 }
 
+bool OutgoingPool::buffer(std::uint32_t index) noexcept
+{
+    TxMessage& message = messages_[index];
+    SRD_DCHECK(message.is<EagerSend>() && message.total <= buffered_size);
+    const std::uint32_t buffer = has_room() ? buffers_.alloc() : no_index;
+    if (buffer == no_index) {
+        return false;
+    }
+    const std::uint32_t news = messages_.alloc();
+    TxMessage& report = messages_[news];
+    report.peer = message.peer;
+    report.level = message.level;
+    report.envelope = message.envelope;
+    report.cookie = message.cookie;
+    report.total = message.total;
+    report.state = TxMessage::State::done;
+    done_.push_back(messages_, news);
+    copy_range(message.pieces(), 0, message.total, buffers_.data(buffer));
+    message.iov[0] = {buffers_.data(buffer), message.total};
+    message.iov_count = 1;
+    message.level = CompletionLevel::none;
+    message.buffer = buffer;
+    return true;
+}
+
 void OutgoingPool::release(std::uint32_t record) noexcept
 {
     const TxMessage& message = messages_[record];
+    if (message.is_buffered()) {
+        buffers_.release(message.buffer);
+    }
     if (!message.is<EagerSend>()) {
         if (const WriteSend* write = message.as<WriteSend>()) {
             ranges_.release(write->ranges);

@@ -13,13 +13,16 @@
 //                                 grant
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include <sys/uio.h>
 
 #include <srd/check.hpp>
+#include <srd/growing_slab.hpp>
 #include <srd/intrusive_list.hpp>
 #include <srd/limits.hpp>
 #include <srd/one_of.hpp>
@@ -96,6 +99,7 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     TxMessage() noexcept {} // leaves `iov` alone: one is made for every message
 
     bool is_message() const noexcept { return is<EagerSend>() || is<RequestedSend>(); }
+    bool is_buffered() const noexcept { return buffer != no_index; }
     bool fetches() const noexcept { return is<AtomicSend>() && as<AtomicSend>()->fetch; }
     bool is_revoked() const noexcept { return is<ReadResponse>() && as<ReadResponse>()->revoked; }
     /// Goes out in data frames: what the receiver asked for.
@@ -114,6 +118,7 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     std::uint32_t unacked = 0;        ///< packets with pieces of it that are not acknowledged
     std::uint32_t fence_end = 0;      ///< fence: the first psn after all operations before it
     std::uint32_t fence_messages = 0; ///< fence: the first message or atomic after those before it
+    std::uint32_t buffer = no_index;  ///< the pool's, which has its payload
     std::uint8_t iov_count = 0;
     State state = State::queued;
     CompletionLevel level = CompletionLevel::none;
@@ -182,7 +187,10 @@ public:
     /// that are full of reads from each other would otherwise wait for each other for ever.
     static constexpr std::uint32_t response_reserve = 2 * wire::max_rma_frames;
 
-    explicit OutgoingPool(std::uint32_t capacity) : messages_(capacity), ranges_(capacity)
+    /// `buffers`: bytes for buffer().
+    OutgoingPool(std::uint32_t capacity, std::size_t buffers)
+        : messages_(capacity), ranges_(capacity),
+          buffers_(buffered_size, static_cast<std::uint32_t>(buffers / buffered_size))
     {
         SRD_CHECK(capacity <= UINT16_MAX); // SendQueue::responses_
     }
@@ -206,6 +214,10 @@ public:
     /// `next_message`: SendQueue::message_next() of its peer.
     std::uint32_t create(const Operation& operation, std::uint64_t total,
                          std::uint32_t next_message) noexcept;
+    /// Takes over the payload of a message that create() made, at most buffered_size bytes, and reports it
+    /// done: what becomes of it is nobody's concern any more. False: there is no room, and nothing has
+    /// changed.
+    bool buffer(std::uint32_t message) noexcept;
     /// Takes back a create(): nothing refers to the record.
     void discard(std::uint32_t message) noexcept;
     /// The record, which create() made, is the queue's latest operation, copied into packets already.
@@ -307,10 +319,17 @@ public:
     }
 
 private:
+    /// Records that operations may have; the others are for answers.
+    bool has_room() const noexcept
+    {
+        return messages_.in_use() + std::min(response_reserve, messages_.capacity() / 4) <
+               messages_.capacity();
+    }
     void release(std::uint32_t message) noexcept;
 
     Slab<TxMessage> messages_;
     Slab<RemoteRanges> ranges_; ///< one for each operation that needs it
+    GrowingSlab buffers_;       ///< TxMessage::buffer
     SendQueue::Waiting done_;
     std::uint32_t responses_ = 0;
     std::uint32_t read_sequence_ = 0; ///< of the next read of ours

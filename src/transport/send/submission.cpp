@@ -49,6 +49,21 @@ bool Submission::is_valid(const Operation& operation, std::uint64_t total) const
     return !is_atomic || RmaInitiator::atomic_fits(operation, total, peer.least_frame_capacity());
 }
 
+/// Of a message that waits: is its copy cheaper than waiting for the acknowledgement? Whoever sends one
+/// message at a time waits, for as long as the peer has other things to do; in a stream, acknowledgements
+/// come anyway.
+bool Submission::is_worth_buffering(const Operation& operation, std::uint64_t total) const noexcept
+{
+    if (operation.kind != OperationKind::message || operation.level != CompletionLevel::inject ||
+        total > buffered_size) {
+        return false;
+    }
+    const Peer& peer = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))];
+    const PacketWindow& window = peer.connection.window;
+    return !peer.connection.queue.any_waiting() && window.bytes_in_flight() < buffered_size &&
+           total <= framing_.eager_limit(peer) && !peer.route.same_host();
+}
+
 Status Submission::submit(const Operation& operation, Time now)
 {
     const auto index = static_cast<std::uint32_t>(index_of(operation.peer));
@@ -105,6 +120,9 @@ Status Submission::submit(const Operation& operation, Time now)
         s_.count.tx_again.add();
         return Status::again;
     } else {
+        if (is_worth_buffering(operation, total)) {
+            s_.outgoing.buffer(record);
+        }
         TxMessage& message = s_.outgoing[record];
         message.fence = operation.fence;
         message.fence_end = peer.connection.window.operations_end();

@@ -277,8 +277,9 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     // The packets of one batch are of equal size but for the last, which alone may carry an acknowledgement.
     bool followed = connection.window.last_ready() != slot_index && !again;
     if (slot.is_generated()) {
-        const bool last = slot.offset + slot.length == s_.outgoing[slot.message].total;
-        stalls = stalls || last;
+        const TxMessage& message = s_.outgoing[slot.message];
+        const bool last = slot.offset + slot.length == message.total;
+        stalls = stalls || (last && !message.is_buffered());
         followed = followed || !last;
     }
     const AckClock::Pace& pace = s_.caps.burst_packets > 1 ? AckClock::trains : AckClock::single_packets;
