@@ -132,13 +132,14 @@ void WireIo::reply(const SocketAddress&, std::span<const std::byte> packet) noex
 
 std::size_t WireIo::tx_burst(std::span<const TxPacket> packets)
 {
-    for (const TxPacket& packet : packets) {
+    const std::span<const TxPacket> taken = packets.first(std::min(packets.size(), room));
+    for (const TxPacket& packet : taken) {
         if (watch) {
             watch(packet);
         }
         send(packet);
     }
-    return packets.size();
+    return taken.size();
 }
 
 std::size_t WireIo::poll_notices(std::span<RouteNotice> notices, Time now)

@@ -228,7 +228,8 @@ void PeerLifecycle::confirm(std::uint32_t index, Time now)
 {
     Peer& peer = s_.peers[index];
     peer.handshake.confirm();
-    peer.connection.recovery.on_progress(peer.connection.window.any_in_flight(), s_.tuning, now);
+    peer.connection.recovery.on_progress(peer.connection.window.any_in_flight(), s_.tuning,
+                                         s_.packets.peers_in_use(), now);
     peer.route.path_mtu().begin(now);
     s_.peers.activate(index);
 }

@@ -96,7 +96,8 @@ public:
         }
         peer.handshake.on_heard();
         peer.liveness.on_heard(now);
-        if (peer.connection.recovery.on_heard(peer.connection.window.any_in_flight(), s_.tuning, now)) {
+        if (peer.connection.recovery.on_heard(peer.connection.window.any_in_flight(), s_.tuning,
+                                              s_.packets.peers_in_use(), now)) {
             s_.peers.arm(index);
         }
     }

@@ -101,6 +101,10 @@ public:
     }
     bool any_active() const noexcept { return !active_.empty(); }
     std::uint32_t first_active() const noexcept { return active_.front(); }
+    std::uint32_t next_active(std::uint32_t peer) const noexcept
+    {
+        return IndexList<&Peer::active_link_>::next(peers_, peer);
+    }
     std::uint32_t last_active() const noexcept { return active_.back(); }
 
     // -- Timers

@@ -40,7 +40,8 @@ void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const 
     connection.congestion.on_ack(sample);
     if (sample.acked_bytes != 0) {
         detect_losses(index, now);
-        connection.recovery.on_progress(connection.window.any_in_flight(), s_.tuning, now);
+        connection.recovery.on_progress(connection.window.any_in_flight(), s_.tuning,
+                                        s_.packets.peers_in_use(), now);
         connection.refusal.on_progress();
     }
     if (connection.refusal.on_ack((block.flags & wire::ack_flag::receiver_not_ready) != 0,

@@ -106,6 +106,8 @@ public:
         return slots_.in_use() + packets <= slots_.capacity();
     }
     std::uint32_t in_use() const noexcept { return slots_.in_use(); }
+    /// Peers with packets that are not acknowledged.
+    std::uint32_t peers_in_use() const noexcept { return map_indices_.in_use(); }
 
     std::byte* chunk(std::uint32_t index) noexcept { return chunks_.data(index); }
     /// The frames of a packet; none if it is generated.

@@ -9,6 +9,8 @@ namespace {
 
 /// A packet that is no more work than the question.
 constexpr std::uint32_t question_bytes = sizeof(wire::PacketHeader) + sizeof(wire::HelloFrame);
+/// So many may wait for answers before these are expected to wait for each other.
+constexpr std::uint32_t small_crowd = 8;
 constexpr std::uint8_t calm_rounds = 64; ///< acknowledgements without a silence until patience is halved
 constexpr std::uint16_t reorder_rounds_kept = 64; ///< acknowledgements until the widened window narrows again
 
@@ -44,7 +46,7 @@ void Recovery::on_duplicates(std::uint16_t duplicates, Counters& count) noexcept
     SRD_DCHECK(reorder_factor_ >= 1 && reorder_factor_ <= reorder_factor_max);
 }
 
-void Recovery::on_progress(bool any_in_flight, const Tuning& tuning, Time now) noexcept
+void Recovery::on_progress(bool any_in_flight, const Tuning& tuning, std::uint32_t peers, Time now) noexcept
 {
     if (probe_count_ != 0) {
         patience_ = std::min<std::uint8_t>(static_cast<std::uint8_t>(patience_ * 2), reorder_factor_max);
@@ -54,16 +56,16 @@ void Recovery::on_progress(bool any_in_flight, const Tuning& tuning, Time now) n
         calm_ = 0;
     }
     probe_count_ = 0;
-    probe_at_ = any_in_flight ? now + probe_delay(tuning) : time_never;
+    probe_at_ = any_in_flight ? now + probe_delay(tuning, peers) : time_never;
 }
 
-bool Recovery::on_heard(bool any_in_flight, const Tuning& tuning, Time now) noexcept
+bool Recovery::on_heard(bool any_in_flight, const Tuning& tuning, std::uint32_t peers, Time now) noexcept
 {
     if (!is_fruitless() || !any_in_flight) {
         return false;
     }
     probe_count_ = fruitless_probes - 1;
-    probe_at_ = now + probe_delay(tuning);
+    probe_at_ = now + probe_delay(tuning, peers);
     return true;
 }
 
@@ -84,7 +86,7 @@ Recovery::ProbeResult Recovery::on_probe_timer(PacketWindow& window, PacketPool&
         ++probe_count_;
     }
     result.probe = is_fruitless() ? Probe::ask : Probe::repeat;
-    probe_at_ = now + probe_delay(tuning);
+    probe_at_ = now + probe_delay(tuning, pool.peers_in_use());
     return result;
 }
 
@@ -97,7 +99,8 @@ Duration Recovery::loss_delay(bool tail) const noexcept
         return delay_unknown;
     }
     const Duration delay = latest_answer();
-    return tail ? std::min(delay, rtt_.smoothed() + 4 * rtt_.variance()) : delay;
+    const Duration spread = std::max<Duration>(4 * rtt_.variance(), rtt_.min() / 4 * reorder_factor_);
+    return tail ? std::min(delay, rtt_.smoothed() + spread) : delay;
 }
 
 Duration Recovery::latest_answer() const noexcept
@@ -106,15 +109,18 @@ Duration Recovery::latest_answer() const noexcept
     return rtt_.recent_max() + margin * reorder_factor_;
 }
 
-Duration Recovery::probe_delay(const Tuning& tuning) const noexcept
+Duration Recovery::probe_delay(const Tuning& tuning, std::uint32_t peers) const noexcept
 {
     if (!rtt_.valid()) {
         return std::min(delay_unknown * (1U << std::min<unsigned>(probe_count_, 8)), tuning.rto_max);
     }
     if (!is_fruitless()) {
         // Hosts that answer evenly need no patience. It comes back where repetitions were needless, and where
-        // silence is frequent: there the network is full.
-        const int patience = std::max(reorder_factor_, patience_);
+        // silence is frequent: there the network is full. Where many peers are spoken to at once, answers
+        // wait for each other in both hosts, each for the first time.
+        const std::uint32_t crowd = std::max(1U, peers / small_crowd);
+        const std::uint32_t patience =
+            std::min<std::uint32_t>(std::max(reorder_factor_, patience_) * crowd, 8);
         const Duration floor = tuning.rto_min * patience / (probe_count_ == 0 ? 4 : 8);
         return rtt_.rto(std::max(std::min(floor, tuning.rto_min), latest_answer()), tuning.rto_max, 0);
     }

@@ -79,20 +79,22 @@ public:
     /// without any narrows it.
     void on_duplicates(std::uint16_t duplicates, Counters& count) noexcept;
 
+    // `peers`: PacketPool::peers_in_use().
+
     /// After an acknowledgement that released something.
-    void on_progress(bool any_in_flight, const Tuning& tuning, Time now) noexcept;
+    void on_progress(bool any_in_flight, const Tuning& tuning, std::uint32_t peers, Time now) noexcept;
 
     /// A packet has been sent: the probe timer runs from the first.
-    void on_sent(const Tuning& tuning, Time now) noexcept
+    void on_sent(const Tuning& tuning, std::uint32_t peers, Time now) noexcept
     {
         if (probe_at_ == time_never) {
-            probe_at_ = now + probe_delay(tuning);
+            probe_at_ = now + probe_delay(tuning, peers);
         }
     }
 
     /// Something came from a peer that was asked questions only: one more repetition, unless the
     /// acknowledgement follows on the heels of this. True: the timer has changed.
-    bool on_heard(bool any_in_flight, const Tuning& tuning, Time now) noexcept;
+    bool on_heard(bool any_in_flight, const Tuning& tuning, std::uint32_t peers, Time now) noexcept;
 
     /// Moves what counts as lost to the lost list, telling `on_lost(slot)` of each. Nothing is lost to a peer
     /// that refuses messages (`blocked`): refused packets only look like it. `tail`: nothing else is to be
@@ -149,7 +151,7 @@ private:
     Duration loss_delay(bool tail) const noexcept;
     /// By then whatever has arrived is acknowledged, as far as the latest round trips tell.
     Duration latest_answer() const noexcept;
-    Duration probe_delay(const Tuning& tuning) const noexcept;
+    Duration probe_delay(const Tuning& tuning, std::uint32_t peers) const noexcept;
     /// True if `slot` was sent after the latest packet known to have arrived: packets of one burst have one
     /// time, and then the higher psn was sent later (RFC 8985, 6.2).
     bool sent_after_rack(const TxSlot& slot) const noexcept;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <srd/iov.hpp>
 
@@ -10,11 +11,20 @@ namespace srd {
 
 namespace {
 
+/// TxPacket::cookie of what is no packet of a slot: no_index, or this.
+constexpr std::uint32_t bare_ack = no_index - 1;
 /// Most packets a peer sends before the next peer's turn.
 constexpr std::uint16_t turn_packets = 64;
 /// How long a peer on this host is left alone that did not take a packet. Others must not wait for it
 /// meanwhile.
 constexpr Duration same_host_retry = std::chrono::microseconds(4);
+
+bool bears_ack(const TxPacket& packet) noexcept
+{
+    wire::PacketHeader header;
+    std::memcpy(&header, packet.iov[0].iov_base, sizeof(header));
+    return (header.flags & wire::packet_flag::has_ack) != 0;
+}
 
 /// The backend may send the packet in one batch with the one before it, of the same turn.
 bool goes_with(const TxPacket& before, const TxPacket& packet) noexcept
@@ -33,7 +43,7 @@ std::uint8_t round_trip_code(const Peer& peer) noexcept
 
 std::size_t Transmitter::poll(std::span<TxPacket> packets, Time now)
 {
-    std::size_t built = 0;
+    std::size_t built = std::exchange(backlogged_, false) ? acknowledge_first(packets, now) : 0;
     std::uint32_t last = s_.peers.last_active(); // one turn for each peer that is active now
     bool more = last != no_index;
     while (more && built < packets.size()) {
@@ -56,6 +66,22 @@ std::size_t Transmitter::poll(std::span<TxPacket> packets, Time now)
             }
         }
         s_.peers.arm(index);
+    }
+    return built;
+}
+
+/// The backend takes less than there is to be sent. What is acknowledged late looks lost to its sender, so
+/// that even more is sent: acknowledgements that are due go before what waits in the turns.
+std::size_t Transmitter::acknowledge_first(std::span<TxPacket> packets, Time now)
+{
+    std::size_t built = 0;
+    for (std::uint32_t at = s_.peers.first_active(); at != no_index && built < packets.size();
+         at = s_.peers.next_active(at)) {
+        const Peer& peer = s_.peers[at];
+        const bool due = peer.handshake.established() && peer.connection.receiver.ack_now();
+        if (due && peer.turn.retry_at <= now && emit_bare(at, Bare::ack, packets[built], now)) {
+            ++built;
+        }
     }
     return built;
 }
@@ -377,7 +403,7 @@ void Transmitter::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
         peer.route.path_mtu().on_traffic(now);
     }
     connection.window.sent(s_.packets, slot_index, now);
-    connection.recovery.on_sent(s_.tuning, now);
+    connection.recovery.on_sent(s_.tuning, s_.packets.peers_in_use(), now);
     connection.congestion.on_sent(slot.wire_bytes(), now);
 }
 
@@ -416,6 +442,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     case Bare::ack:
         receiver.take_question();
         s_.count.tx_acks.add();
+        packet.cookie = bare_ack;
         [[fallthrough]];
     case Bare::close:
         out = receiver.write_ack(out, peer.route.mtu() - sizeof(header) - sizeof(wire::CloseFrame),
@@ -433,16 +460,22 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
 
 void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)
 {
+    backlogged_ = !packets.empty();
     for (std::size_t i = packets.size(); i-- != 0;) {
         const TxPacket& packet = packets[i];
         s_.count.tx_unsent.add();
         s_.count.tx_packets.undo();
         s_.count.tx_bytes.undo(packet.length);
-        if (packet.cookie != no_index) {
+        if (packet.cookie == bare_ack) {
+            s_.count.tx_acks.undo();
+        } else if (packet.cookie != no_index) {
             const TxSlot& slot = s_.packets[packet.cookie];
             const std::uint32_t index = slot.peer;
             Peer& peer = s_.peers[index];
             s_.peers.activate(index);
+            if (bears_ack(packet)) {
+                peer.connection.receiver.request_ack();
+            }
             if (take_back_fragment(peer, packet)) {
                 continue;
             }

@@ -53,6 +53,7 @@ private:
                                       sizeof(wire::HelloFrame)> bytes;
     };
 
+    std::size_t acknowledge_first(std::span<TxPacket> packets, Time now);
     std::size_t take_turn(std::uint32_t peer, std::span<TxPacket> packets, Time now);
     bool another_turn(const Peer& peer, Time now) const noexcept;
     std::uint32_t next_packet(std::uint32_t peer, Time now);
@@ -83,6 +84,7 @@ private:
     std::uint32_t header_capacity_;
     std::uint32_t headers_used_ = 0;
     LazyArray<std::byte> padding_; ///< of probes: zeros
+    bool backlogged_ = false;      ///< the backend did not take all of the last poll()
 };
 
 } // namespace srd

@@ -197,7 +197,7 @@ TEST_CASE("Recovery: while no round trip is measured, the delays are those of no
 {
     Flow flow(false);
     const Slots slots = flow.burst(2, start);
-    flow.recovery.on_sent(flow.tuning, start);
+    flow.recovery.on_sent(flow.tuning, 1, start);
     CHECK(flow.recovery.next_timeout() == start + Recovery::delay_unknown);
     flow.acked(slots[1]);
     CHECK(flow.lost_at(start + Recovery::delay_unknown - 1ns).empty());
@@ -215,16 +215,16 @@ TEST_CASE("Recovery: the probe timer runs from the first packet, and from the la
 {
     Flow flow;
     const Slots slots = flow.burst(2, start);
-    flow.recovery.on_sent(flow.tuning, start);
-    flow.recovery.on_sent(flow.tuning, start + 100us);
+    flow.recovery.on_sent(flow.tuning, 1, start);
+    flow.recovery.on_sent(flow.tuning, 1, start + 100us);
     CHECK(flow.recovery.next_timeout() == start + timeout);
     CHECK_FALSE(flow.recovery.probe_due(start + timeout - 1ns));
     CHECK(flow.recovery.probe_due(start + timeout));
     flow.acked(slots[0]);
-    flow.recovery.on_progress(true, flow.tuning, start + 200us);
+    flow.recovery.on_progress(true, flow.tuning, 1, start + 200us);
     CHECK(flow.recovery.next_timeout() == start + 200us + timeout);
     flow.acked(slots[1]);
-    flow.recovery.on_progress(false, flow.tuning, start + 250us);
+    flow.recovery.on_progress(false, flow.tuning, 1, start + 250us);
     CHECK(flow.recovery.next_timeout() == time_never);
     CHECK(flow.silence(start + 1s).probe == Probe::nothing);
     CHECK(flow.recovery.next_timeout() == time_never);
@@ -282,7 +282,7 @@ TEST_CASE("Recovery: the interval doubles once patience is at its end, up to the
         REQUIRE(flow.recovery.next_timeout() - now == flow.tuning.rto_max);
         now = flow.recovery.next_timeout();
     }
-    flow.recovery.on_progress(true, flow.tuning, now);
+    flow.recovery.on_progress(true, flow.tuning, 1, now);
     CHECK(flow.recovery.next_timeout() - now == timeout);
     CHECK_FALSE(flow.recovery.is_fruitless());
 }
@@ -291,18 +291,18 @@ TEST_CASE("Recovery: heard of a peer that was only asked: one more repetition")
 {
     Flow flow;
     const Slots slots = flow.burst(3, start);
-    CHECK_FALSE(flow.recovery.on_heard(true, flow.tuning, start)); // it was not only asked
+    CHECK_FALSE(flow.recovery.on_heard(true, flow.tuning, 1, start)); // it was not only asked
     flow.be_fruitless(start + 1ms);
-    CHECK_FALSE(flow.recovery.on_heard(false, flow.tuning, start + 2ms));
+    CHECK_FALSE(flow.recovery.on_heard(false, flow.tuning, 1, start + 2ms));
     CHECK(flow.recovery.is_fruitless());
-    CHECK(flow.recovery.on_heard(true, flow.tuning, start + 2ms));
+    CHECK(flow.recovery.on_heard(true, flow.tuning, 1, start + 2ms));
     CHECK(flow.recovery.next_timeout() == start + 2ms + timeout);
     const auto repeated = flow.silence(start + 3ms);
     CHECK(repeated.slot != no_index);
     CHECK(flow.pool[repeated.slot].repair() == Repair::timeout);
     flow.repair(start + 3ms);
     CHECK(flow.silence(start + 4ms).slot == no_index); // and no other until more is heard
-    CHECK(flow.recovery.on_heard(true, flow.tuning, start + 5ms));
+    CHECK(flow.recovery.on_heard(true, flow.tuning, 1, start + 5ms));
     CHECK(flow.silence(start + 6ms).slot != no_index);
 }
 
@@ -310,12 +310,12 @@ TEST_CASE("Recovery: no probes to a peer that refuses messages; sending everythi
 {
     Flow flow;
     flow.burst(2, start);
-    flow.recovery.on_sent(flow.tuning, start);
+    flow.recovery.on_sent(flow.tuning, 1, start);
     flow.blocked = true;
     CHECK(flow.silence(start + timeout).probe == Probe::nothing);
     CHECK(flow.recovery.next_timeout() == time_never);
     CHECK_FALSE(flow.window.any_lost());
-    flow.recovery.on_sent(flow.tuning, start + 1ms);
+    flow.recovery.on_sent(flow.tuning, 1, start + 1ms);
     CHECK(flow.recovery.next_timeout() == start + 1ms + timeout);
     flow.recovery.on_resend_all();
     CHECK(flow.recovery.next_timeout() == time_never);
@@ -378,6 +378,41 @@ TEST_CASE("Recovery: when nothing else is to be sent, a packet is lost as soon a
     }
 }
 
+TEST_CASE("Recovery: the last packets are late when others take a quarter less, more where that was in vain")
+{
+    Flow flow(false);
+    for (int i = 0; i < 40; ++i) {
+        flow.recovery.add_rtt(round_trip, start, 0ns); // so evenly that there is no deviation left
+    }
+    const auto late_after = [&flow] {
+        const Slots slots = flow.burst(2, start);
+        flow.acked(slots[1]);
+        Time now = start + round_trip;
+        while (flow.lost_at(now, false, true).empty()) {
+            now += 1us;
+        }
+        flow.acked(slots[0]);
+        return now - start - round_trip;
+    };
+    CHECK(late_after() == round_trip / 4);
+    flow.recovery.on_duplicates(1, flow.count);
+    CHECK(late_after() == round_trip / 2);
+}
+
+TEST_CASE("Recovery: who speaks with many at once waits longer for each, for their answers meet")
+{
+    for (const auto& [peers, wait] :
+         {std::pair{1U, 75us}, {15U, 75us}, {16U, 150us}, {32U, 300us}, {1000U, 300us}}) {
+        Flow flow(false);
+        for (int i = 0; i < 50; ++i) {
+            flow.recovery.add_rtt(10us, start, 0ns);
+        }
+        flow.burst(1, start);
+        flow.recovery.on_sent(flow.tuning, peers, start);
+        CHECK(flow.recovery.next_timeout() - start == wait);
+    }
+}
+
 TEST_CASE("Recovery: hosts that answer evenly are not waited for as those that do not")
 {
     Flow flow(false);
@@ -387,7 +422,7 @@ TEST_CASE("Recovery: hosts that answer evenly are not waited for as those that d
     for (const int patience : {1, 2, 4, 8}) { // each silence doubles it, up to rto_min
         flow.recovery.on_resend_all();
         const Slots slots = flow.burst(1, start);
-        flow.recovery.on_sent(flow.tuning, start);
+        flow.recovery.on_sent(flow.tuning, 1, start);
         Time now = start;
         const Duration later = flow.tuning.rto_min * patience / 8;
         for (const Duration wait : {std::min(2 * later, flow.tuning.rto_min), later, later, later}) {
@@ -398,10 +433,10 @@ TEST_CASE("Recovery: hosts that answer evenly are not waited for as those that d
         }
         CHECK(flow.recovery.next_timeout() - now == flow.tuning.rto_min); // questions
         flow.acked(slots[0]);
-        flow.recovery.on_progress(false, flow.tuning, now);
+        flow.recovery.on_progress(false, flow.tuning, 1, now);
     }
     const auto first = [&flow] {
-        flow.recovery.on_progress(true, flow.tuning, start);
+        flow.recovery.on_progress(true, flow.tuning, 1, start);
         return flow.recovery.next_timeout() - start;
     };
     for (int i = 0; i < 3 * 64; ++i) {

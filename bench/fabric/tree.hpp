@@ -13,7 +13,10 @@
 //         hosts
 //
 // A packet goes up by a hash of (source, destination, path) per switch, as ECMP
-// on the source port does, and down the only way.
+// on the source port does, and down the only way. With perfect_spread it goes up
+// as nothing that knows only hashes could send it: each host uses all ways in
+// turn, its neighbours others at the same time. What remains of a flow's time then is not the
+// path policy's.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +37,7 @@ public:
         std::uint32_t mark_bytes = 9 * 4150;
         std::uint32_t nic_queue_bytes = 8 * 4150;
         std::uint64_t hash_seed = 1;
+        bool perfect_spread = false;
     };
     struct Totals {
         std::uint64_t sent = 0, delivered = 0, dropped = 0, marked = 0, blackholed = 0;
@@ -55,6 +59,15 @@ public:
 private:
     enum Stage : std::uint8_t { edge_up, aggregation_up, core_down, aggregation_down, edge_down, at_host };
 
+    /// The aggregation switch of the pod, and which of its cores.
+    struct Way {
+        std::uint32_t up = 0, core = 0;
+    };
+    // Both go with the packet, in the number of its next event.
+    static std::uint32_t put(Stage stage, Way way) noexcept { return stage | way.up << 8 | way.core << 16; }
+    static Stage get_stage(std::uint32_t what) noexcept { return static_cast<Stage>(what & 0xff); }
+    static Way get_way(std::uint32_t what) noexcept { return {what >> 8 & 0xff, what >> 16 & 0xff}; }
+
     struct Port {
         SimLink link;
         bool down = false;
@@ -63,17 +76,18 @@ private:
     std::uint32_t half() const noexcept { return config_.k / 2; }
     std::uint32_t pod_of(std::uint32_t host) const noexcept { return host / (half() * half()); }
     std::uint32_t edge_of(std::uint32_t host) const noexcept { return host / half() % half(); }
-    std::uint32_t pick(const SimPacket& packet, std::uint32_t level) const noexcept;
+    Way way_of(const SimPacket& packet);
     std::uint32_t switch_port(std::uint32_t pod, std::uint32_t index, std::uint32_t port) const noexcept
     {
         return (pod * half() + index) * half() + port;
     }
-    void forward(Port& port, SimPacket* packet, Stage next);
+    void forward(Port& port, SimPacket* packet, Stage next, Way way);
     void finish(SimPacket* packet);
 
     Config config_;
     std::vector<SimLink> nics_;
     std::vector<Port> edge_up_, aggregation_up_, core_down_, aggregation_down_, edge_down_;
+    std::vector<std::uint32_t> turns_; ///< by host: packets sent
     Totals totals_;
 };
 

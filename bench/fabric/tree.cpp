@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "fabric_tree.hpp"
+#include "tree.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -21,13 +21,24 @@ FatTree::FatTree(SimClock& clock, const Config& config)
     core_down_.assign(half() * half() * config.k, port);
     aggregation_down_.assign(hosts, port);
     edge_down_.assign(hosts, port);
+    turns_.assign(hosts, 0);
 }
 
-std::uint32_t FatTree::pick(const SimPacket& packet, std::uint32_t level) const noexcept
+/// Where the packet goes up.
+FatTree::Way FatTree::way_of(const SimPacket& packet)
 {
-    const std::uint64_t flow = std::uint64_t{packet.source} << 40 | std::uint64_t{packet.destination} << 16 |
-                               index_of(packet.path) << 4 | level;
-    return static_cast<std::uint32_t>(mix64(flow ^ mix64(config_.hash_seed)) % half());
+    if (config_.perfect_spread) {
+        const std::uint32_t from = packet.source;
+        const std::uint32_t turn = turns_[from]++;
+        return {(from + turn) % half(), (from / half() + turn / half()) % half()};
+    }
+    const auto pick = [&](std::uint64_t level) {
+        const std::uint64_t flow = std::uint64_t{packet.source} << 40 |
+                                   std::uint64_t{packet.destination} << 16 | index_of(packet.path) << 4 |
+                                   level;
+        return static_cast<std::uint32_t>(mix64(flow ^ mix64(config_.hash_seed)) % half());
+    };
+    return {pick(0), pick(1)};
 }
 
 bool FatTree::send(SimPacket* packet)
@@ -41,8 +52,7 @@ bool FatTree::send(SimPacket* packet)
     }
     ++totals_.sent;
     const auto arrival = nic.push(bytes, now, packet->marked);
-    packet->stage = edge_up;
-    clock_.at(*arrival, *this, edge_up, std::bit_cast<std::uintptr_t>(packet));
+    clock_.at(*arrival, *this, put(edge_up, way_of(*packet)), std::bit_cast<std::uintptr_t>(packet));
     return true;
 }
 
@@ -51,7 +61,7 @@ Time FatTree::nic_ready(std::uint32_t host) const
     return nics_.at(host).ready_at(config_.nic_queue_bytes / 2);
 }
 
-void FatTree::forward(Port& port, SimPacket* packet, Stage next)
+void FatTree::forward(Port& port, SimPacket* packet, Stage next, Way way)
 {
     if (port.down) {
         ++totals_.blackholed;
@@ -69,7 +79,7 @@ void FatTree::forward(Port& port, SimPacket* packet, Stage next)
         return;
     }
     totals_.marked += packet->marked && !was_marked;
-    clock_.at(*arrival, *this, next, std::bit_cast<std::uintptr_t>(packet));
+    clock_.at(*arrival, *this, put(next, way), std::bit_cast<std::uintptr_t>(packet));
 }
 
 void FatTree::finish(SimPacket* packet)
@@ -84,26 +94,28 @@ void FatTree::fire(std::uint32_t what, std::uint64_t value)
     auto* const packet = std::bit_cast<SimPacket*>(static_cast<std::uintptr_t>(value));
     const std::uint32_t from = packet->source;
     const std::uint32_t to = packet->destination;
-    const std::uint32_t up = pick(*packet, 0);
-    const std::uint32_t core = pick(*packet, 1);
-    switch (what) {
+    const Way way = get_way(what);
+    const auto [up, core] = way;
+    switch (get_stage(what)) {
     case edge_up:
         if (pod_of(from) == pod_of(to) && edge_of(from) == edge_of(to)) {
-            return forward(edge_down_[to], packet, at_host);
+            return forward(edge_down_[to], packet, at_host, way);
         }
-        return forward(edge_up_[switch_port(pod_of(from), edge_of(from), up)], packet, aggregation_up);
+        return forward(edge_up_[switch_port(pod_of(from), edge_of(from), up)], packet, aggregation_up, way);
     case aggregation_up:
         if (pod_of(from) == pod_of(to)) {
-            return forward(aggregation_down_[switch_port(pod_of(to), up, edge_of(to))], packet, edge_down);
+            return forward(aggregation_down_[switch_port(pod_of(to), up, edge_of(to))], packet, edge_down,
+                           way);
         }
-        return forward(aggregation_up_[switch_port(pod_of(from), up, core)], packet, core_down);
+        return forward(aggregation_up_[switch_port(pod_of(from), up, core)], packet, core_down, way);
     case core_down:
-        return forward(core_down_[(up * half() + core) * config_.k + pod_of(to)], packet, aggregation_down);
+        return forward(core_down_[(up * half() + core) * config_.k + pod_of(to)], packet, aggregation_down,
+                       way);
     case aggregation_down:
-        return forward(aggregation_down_[switch_port(pod_of(to), up, edge_of(to))], packet, edge_down);
+        return forward(aggregation_down_[switch_port(pod_of(to), up, edge_of(to))], packet, edge_down, way);
     case edge_down:
-        return forward(edge_down_[to], packet, at_host);
-    default:
+        return forward(edge_down_[to], packet, at_host, way);
+    case at_host:
         return finish(packet);
     }
 }

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// A backend that takes less than there is to be sent: what goes first then, and what is counted.
+#include <vector>
+
+#include "wire/layout.hpp"
+
+#include "support/catch.hpp"
+#include "support/engine_pair.hpp"
+
+using namespace srd;
+using namespace srd::test;
+
+namespace {
+
+/// The header's flags of every packet that a sends from now on.
+void watch(EnginePair& pair, std::vector<std::uint8_t>& flags)
+{
+    pair.a.io.watch = [&flags](const TxPacket& packet) {
+        flags.push_back(static_cast<const wire::PacketHeader*>(packet.iov[0].iov_base)->flags);
+    };
+}
+
+constexpr std::uint8_t kind_of = wire::packet_flag::sequenced | wire::packet_flag::has_ack;
+
+} // namespace
+
+TEST_CASE("backlog: an acknowledgement that is due goes before the data that waits, and counts once")
+{
+    EnginePair pair;
+    REQUIRE(pair.deliver(pattern(10)));
+    pair.b.buffer.clear();
+    const std::uint64_t acks = pair.a.counters.tx_acks.value();
+    const Bytes bulk = pattern(60000);
+    pair.send(bulk);
+    std::vector<std::uint8_t> flags;
+    watch(pair, flags);
+
+    // b wants to know at once, and a's backend takes nothing for a while.
+    pair.a.io.room = 0;
+    const Bytes question = pattern(10);
+    const iovec piece{const_cast<std::byte*>(question.data()), question.size()};
+    Operation operation;
+    operation.peer = pair.b.peer;
+    operation.level = CompletionLevel::transmit;
+    operation.iov = {&piece, 1};
+    REQUIRE(pair.b.engine.submit(operation, pair.now) == Status::ok);
+    for (int round = 0; round < 5; ++round) {
+        pair.b.pass(pair.now);
+        pair.a.pass(pair.now);
+    }
+    CHECK(flags.empty());
+    CHECK(pair.a.counters.tx_acks.value() == acks);
+
+    pair.a.io.room = 1; // it takes one packet now and then
+    pair.a.pass(pair.now);
+    REQUIRE(flags.size() == 1);
+    CHECK((flags[0] & kind_of) == wire::packet_flag::has_ack);
+    CHECK(pair.a.counters.tx_acks.value() == acks + 1);
+    pair.a.pass(pair.now);
+    REQUIRE(flags.size() == 2);
+    CHECK((flags[1] & wire::packet_flag::sequenced) != 0);
+
+    pair.a.io.room = SIZE_MAX;
+    pair.run();
+    CHECK(pair.a.done.size() >= 1);
+}
