@@ -42,6 +42,16 @@ enum class PathPolicy : std::uint8_t { adaptive, round_robin, single };
 /// or where it reads ours.
 inline constexpr std::size_t careful_eager_size = 16384;
 
+/// Where the numbers of every connection begin, for tests of what happens where they wrap. Peers must agree
+/// on all but the psn.
+struct FirstNumbers {
+    bool chosen = false;          ///< else the psn is a secret, and all others begin at 0
+    std::uint32_t psn = 0;        ///< of the first packet
+    std::uint32_t message = 0;    ///< sequence of the first message
+    std::uint16_t duplicates = 0; ///< wire::AckBlock's counts
+    std::uint16_t faults = 0;
+};
+
 struct Tuning {
     std::size_t eager_size = 65536;          ///< longest message sent without asking, bytes
     std::size_t copy_size = 1024;            ///< shorter messages are copied and may share a packet, bytes
@@ -61,6 +71,7 @@ struct Tuning {
     Duration stopped_timeout =
         std::chrono::minutes(60);                    ///< the same while the peer's process is seen to exist
     Duration rnr_timeout = std::chrono::minutes(60); ///< receiver-not-ready for so long is an error
+    FirstNumbers first;
 };
 
 } // namespace srd

@@ -84,6 +84,11 @@ public:
     /// all is done; Introduction::answer: there is no room for it.
     Introduction accept_hello(const RouteInfo& route, HelloPacket& answer, Time now);
 
+    /// The route that open_peer() or accept_hello(), called last, has left without a record, or
+    /// no_id<RouteId>: of a peer that has gone. Unless the application has named it, it may go as well
+    /// (PacketIo::forget_route).
+    RouteId take_released_route() noexcept;
+
     /// Somebody waits for messages from `route`, which may never come: if a connection is there, its peer is
     /// looked for. Call again every Liveness::sign_interval; Event::Kind::peer_lost tells that it has gone.
     void want_sign(RouteId route, Time now);

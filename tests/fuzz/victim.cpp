@@ -167,6 +167,7 @@ void Victim::on_event(const Event& event)
     case Event::Kind::peer_lost:
     case Event::Kind::waiting:
     case Event::Kind::mtu_found:
+    case Event::Kind::route_released: // this backend keeps its few
         return;
     }
 }

@@ -290,6 +290,14 @@ TEST_CASE("congestion: an incast of large messages overruns neither queue nor so
     CHECK(result.net.tail_dropped * 20 < result.net.sent);
 }
 
+TEST_CASE("numbers: more messages than a sender may be ahead, over the end of their sequence")
+{
+    RunConfig config = bulk(61, 2 * message_window, 8);
+    config.host.tuning.first = {.chosen = true, .psn = 0U - 500, .message = 0U - 4000};
+    const RunResult result = must_pass(config);
+    CHECK(result.counters.at("retransmits_spurious") < 100);
+}
+
 TEST_CASE("replay: a seed gives the same run every time")
 {
     for (const Scenario& scenario : scenarios()) {

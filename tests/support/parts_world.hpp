@@ -106,8 +106,8 @@ struct PartsWorld {
         REQUIRE(lifecycle.on_hello(frame, event, now) == FrameResult::event);
         const RouteInfo info = way(route);
         HelloPacket answer;
-        const bool known =
-            shared.peers.of_route(info.id) != no_index || shared.peers.generation(info.id) != 0;
+        const bool known = shared.peers.of_route(info.id) != no_index ||
+                           shared.peers.generation(shared.names.address_hash(info.address)) != 0;
         Introduction todo =
             lifecycle.on_introduction(known ? info.id : no_id<RouteId>, info.address, answer, now);
         if (todo == Introduction::accept) {

@@ -74,12 +74,12 @@ void PeerLifecycle::begin_connection(std::uint32_t index, Time now)
     Peer& peer = s_.peers[index];
     peer.route.forget_peer();
     const ConnectionNames::Name name =
-        s_.names.name(peer.route.address_hash(), s_.peers.begin_generation(peer.route.id()));
+        s_.names.name(peer.route.address_hash(), s_.peers.begin_generation(peer.route.address_hash()));
     peer.handshake = Handshake(name.connection);
     peer.liveness = Liveness(now);
     peer.turn = SendTurn{};
     peer.farewells_due = 0;
-    Connection fresh;
+    Connection fresh(s_.tuning.first);
     fresh.window = PacketWindow(name.first_psn);
     fresh.congestion = CongestionWindow(s_.tuning, s_.caps.host_delay, peer.route.largest_packet());
     fresh.paths = PathChoice(s_.tuning.paths, peer.route.paths(), s_.random.next());
@@ -136,6 +136,7 @@ void PeerLifecycle::reset(std::uint32_t peer, Cause cause, Time now)
 void PeerLifecycle::release(std::uint32_t peer)
 {
     SRD_DCHECK(s_.peers[peer].incoming.empty());
+    released_route_ = s_.peers[peer].route.id();
     s_.peers.release(peer);
 }
 
@@ -278,18 +279,16 @@ Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::
     if (s_.seals != nullptr && introduction_.proof.key == nullptr) {
         return refuse(wire::hello_flag::key_wanted, answer);
     }
-    const bool has_route = route != no_id<RouteId>;
-    const std::uint32_t index = has_route ? s_.peers.of_route(route) : no_index;
+    const std::uint32_t index = route != no_id<RouteId> ? s_.peers.of_route(route) : no_index;
     if (index != no_index) {
         const Peer& peer = s_.peers[index];
         if (!peer.handshake.knows_remote() ||
             peer.handshake.judge(introduction_.hello) == Handshake::Judgment::same) {
-            const ConnectionNames::Name ours{peer.handshake.rx_connection(), peer.connection.window.una()};
-            return answer_hello(ours, index, answer);
+            return answer_hello({peer.handshake.rx_connection(), peer.connection.window.una()}, index,
+                                answer);
         }
     }
-    const ConnectionNames::Name name =
-        s_.names.name(s_.names.address_hash(address), has_route ? s_.peers.generation(route) : 0);
+    const ConnectionNames::Name name = next_name(s_.names.address_hash(address));
     if (introduction_.under == name.connection) {
         return Introduction::accept;
     }
@@ -314,6 +313,7 @@ Introduction PeerLifecycle::accept_hello(const RouteInfo& route, HelloPacket& an
     } else {
         index = open(route, Search::bounded, now);
         if (index == no_index) {
+            released_route_ = route.id;
             return refuse(wire::hello_flag::no_room, answer);
         }
     }

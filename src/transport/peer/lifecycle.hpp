@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include <srd/status.hpp>
 #include <srd/time.hpp>
@@ -77,6 +78,8 @@ public:
     };
     /// The peer behind `route`, made on first use; no_index if there are too many.
     std::uint32_t open(const RouteInfo& route, Search search, Time now);
+    /// As Engine's.
+    RouteId take_released_route() noexcept { return std::exchange(released_route_, no_id<RouteId>); }
     /// Introduces us to an idle peer.
     void greet(std::uint32_t peer, Time now);
     void fail(std::uint32_t peer, Cause cause, Time now);
@@ -120,6 +123,10 @@ private:
     void drop(std::uint32_t peer, Cause cause);
     void release(std::uint32_t peer);
     void make_room(Search search, Time now);
+    ConnectionNames::Name next_name(std::uint64_t address_hash) const noexcept
+    {
+        return s_.names.name(address_hash, s_.peers.generation(address_hash));
+    }
     /// `peer`: no_index if it has no record.
     Introduction answer_hello(ConnectionNames::Name name, std::uint32_t peer, HelloPacket& answer) noexcept;
     Introduction refuse(std::uint8_t flag, HelloPacket& answer) noexcept;
@@ -140,7 +147,8 @@ private:
         bool open = false;
     } introduction_;                ///< of the hello event being answered
     std::uint32_t next_victim_ = 0; ///< where make_room() goes on
-    Time next_demand_{};            ///< when it may next ask silent peers for a proof
+    RouteId released_route_ = no_id<RouteId>;
+    Time next_demand_{}; ///< when it may next ask silent peers for a proof
 };
 
 } // namespace srd

@@ -40,7 +40,7 @@ public:
     {
         deactivate(peer);
         wheel_.cancel(peer);
-        by_route_[index_of(peers_[peer].route.id())].peer = 0;
+        by_route_[index_of(peers_[peer].route.id())] = 0;
         peers_.release(peer);
     }
 
@@ -49,16 +49,20 @@ public:
     std::uint32_t of_route(RouteId route) const noexcept
     {
         SRD_CHECK(index_of(route) < max_routes_);
-        return by_route_[index_of(route)].peer - 1; // 0 - 1 = no_index
+        return by_route_[index_of(route)] - 1; // 0 - 1 = no_index
     }
-    void set_route(std::uint32_t peer) noexcept
+    void set_route(std::uint32_t peer) noexcept { by_route_[index_of(peers_[peer].route.id())] = peer + 1; }
+    /// The number of connections that were begun with the address of that hash, or more: addresses share
+    /// counts, so that they are bounded and outlive records and routes. An address that was told the name of
+    /// its next connection is told another one if one of its sharers began one meanwhile.
+    std::uint32_t generation(std::uint64_t address_hash) const noexcept
     {
-        by_route_[index_of(peers_[peer].route.id())].peer = peer + 1;
+        return generations_[address_hash % generation_counts];
     }
-    /// The number of connections that were begun with whoever lives at the end of `route`. It outlives
-    /// records.
-    std::uint32_t generation(RouteId route) const noexcept { return by_route_[index_of(route)].generation; }
-    std::uint32_t begin_generation(RouteId route) noexcept { return by_route_[index_of(route)].generation++; }
+    std::uint32_t begin_generation(std::uint64_t address_hash) noexcept
+    {
+        return generations_[address_hash % generation_counts]++;
+    }
 
     /// Packets under `connection` are the peer's.
     void connect(std::uint64_t connection, std::uint32_t peer) noexcept
@@ -144,14 +148,12 @@ public:
     }
 
 private:
-    struct RouteEntry {
-        std::uint32_t peer;       ///< + 1; 0: none
-        std::uint32_t generation; ///< of the next connection
-    };
+    static constexpr std::uint32_t generation_counts = 1U << 16;
 
     Slab<Peer> peers_;
     ConnectionTable connections_;
-    LazyArray<RouteEntry> by_route_;
+    LazyArray<std::uint32_t> by_route_; ///< the peer + 1; 0: none
+    LazyArray<std::uint32_t> generations_{generation_counts};
     std::uint32_t max_routes_;
     std::uint32_t last_ = no_index; ///< the peer of the previous packet
     IndexList<&Peer::active_link_> active_;

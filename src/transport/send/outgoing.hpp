@@ -135,6 +135,11 @@ public:
     using All = IndexList<&TxMessage::all>;
     using Waiting = IndexList<&TxMessage::queue>;
 
+    explicit SendQueue(const FirstNumbers& first = {}) noexcept
+        : message_next_(first.message), message_delivered_(first.message), faults_(first.faults)
+    {
+    }
+
     std::uint32_t message_next() const noexcept { return message_next_; } ///< sequence of the next message
     /// The peer has delivered every earlier message.
     std::uint32_t message_delivered() const noexcept { return message_delivered_; }
@@ -169,8 +174,8 @@ private:
     Waiting waiting_; ///< to be framed, in order of submission
     Waiting granted_; ///< to be framed as far as the peer allows
     All all_;         ///< in order of submission
-    std::uint32_t message_next_ = 0;
-    std::uint32_t message_delivered_ = 0;
+    std::uint32_t message_next_;
+    std::uint32_t message_delivered_;
     std::uint16_t responses_ = 0; ///< of ours, incomplete
     bool has_suspects_ = false;   ///< some operation may be a suspect
     FaultLedger faults_;
@@ -182,7 +187,9 @@ public:
     /// that are full of reads from each other would otherwise wait for each other for ever.
     static constexpr std::uint32_t response_reserve = 2 * wire::max_rma_frames;
 
-    explicit OutgoingPool(std::uint32_t capacity) : messages_(capacity), ranges_(capacity)
+    /// `first_read`: the sequence of the first read.
+    explicit OutgoingPool(std::uint32_t capacity, std::uint32_t first_read = 0)
+        : messages_(capacity), ranges_(capacity), read_sequence_(first_read)
     {
         SRD_CHECK(capacity <= UINT16_MAX); // SendQueue::responses_
     }
@@ -313,7 +320,7 @@ private:
     Slab<RemoteRanges> ranges_; ///< one for each operation that needs it
     SendQueue::Waiting done_;
     std::uint32_t responses_ = 0;
-    std::uint32_t read_sequence_ = 0; ///< of the next read of ours
+    std::uint32_t read_sequence_; ///< of the next read of ours
 };
 
 } // namespace srd

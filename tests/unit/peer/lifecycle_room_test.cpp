@@ -31,8 +31,11 @@ TEST_CASE("PeerLifecycle: room is made of peers that have gone and left nothing"
     close(world, 3);
     CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == no_index); // its event names it
     CHECK(ended(world) == Cause::closed);
+    CHECK(world.lifecycle.take_released_route() == no_id<RouteId>);
     CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == 3);
     CHECK(world.shared.peers.of_route(RouteId{3}) == no_index);
+    CHECK(world.lifecycle.take_released_route() == RouteId{3});
+    CHECK(world.lifecycle.take_released_route() == no_id<RouteId>);
     CHECK(world.count.peer_evictions.value() == 1);
 }
 

@@ -69,14 +69,14 @@ TEST_CASE("PeerTable: peers are found by route, of which 0 is one")
 TEST_CASE("PeerTable: connections of an address are counted, whoever has the record")
 {
     Table world;
-    CHECK(world.table.begin_generation(RouteId{5}) == 0);
-    CHECK(world.table.generation(RouteId{5}) == 1);
+    CHECK(world.table.begin_generation(5) == 0);
+    CHECK(world.table.generation(5) == 1);
     const std::uint32_t peer = world.add(5, 100);
-    CHECK(world.table.begin_generation(RouteId{5}) == 1);
+    CHECK(world.table.begin_generation(5) == 1);
     world.table.disconnect(100);
     world.table.release(peer);
-    CHECK(world.table.generation(RouteId{5}) == 2);
-    CHECK(world.table.generation(RouteId{6}) == 0);
+    CHECK(world.table.generation(5) == 2);
+    CHECK(world.table.generation(6) == 0);
 }
 
 TEST_CASE("PeerTable: full when all records are in use")
