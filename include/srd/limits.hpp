@@ -25,8 +25,10 @@ inline constexpr std::uint32_t packet_window = 1024;  ///< sequenced packets in 
 inline constexpr std::uint32_t message_window = 8192; ///< messages a sender may be ahead of in-order delivery
 
 struct Limits {
-    std::uint32_t max_peers = 65536;            ///< remote endpoints with state at one time
-    std::uint32_t max_routes = 1U << 20;        ///< addresses that the backend can have resolved
+    std::uint32_t max_peers = 65536;     ///< remote endpoints with state at one time
+    std::uint32_t max_routes = 1U << 20; ///< addresses that the backend can have resolved
+    std::uint32_t idle_routes =
+        1U << 16; ///< of those, addresses remembered after their peers have gone; at least 2
     std::uint32_t max_packet = max_udp_payload; ///< largest packet the backend can carry, bytes
     std::uint32_t tx_slots = 16384;             ///< sequenced packets in flight over all peers
     std::uint32_t tx_messages = 32768;          ///< submitted operations not yet complete; 128 .. 65535

@@ -84,9 +84,9 @@ public:
     /// all is done; Introduction::answer: there is no room for it.
     Introduction accept_hello(const RouteInfo& route, HelloPacket& answer, Time now);
 
-    /// The route that open_peer() or accept_hello(), called last, has left without a record, or
-    /// no_id<RouteId>: of a peer that has gone. Unless the application has named it, it may go as well
-    /// (PacketIo::forget_route).
+    /// A route that no record has, and that the engine has forgotten: of a peer that has gone long ago. It
+    /// may be another address's from now on (PacketIo::forget_route), unless the application has named it.
+    /// Call after open_peer() and accept_hello() until there is none: no_id<RouteId>.
     RouteId take_released_route() noexcept;
 
     /// Somebody waits for messages from `route`, which may never come: if a connection is there, its peer is

@@ -194,7 +194,7 @@ private:
                 return;
             }
             todo = engine_.accept_hello(route_info(io_, route), answer, now_);
-            release_route();
+            release_routes();
         }
         if (todo == Introduction::answer) {
             io_.reply(address, answer.bytes());
@@ -203,9 +203,10 @@ private:
     }
 
     /// Whoever came took the place of a peer that has gone, or found none.
-    void release_route()
+    void release_routes()
     {
-        if (const RouteId route = engine_.take_released_route(); route != no_id<RouteId>) {
+        RouteId route{};
+        while ((route = engine_.take_released_route()) != no_id<RouteId>) {
             Event event{};
             event.kind = Event::Kind::route_released;
             event.cookie = index_of(route);

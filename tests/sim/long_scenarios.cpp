@@ -59,12 +59,9 @@ void clock_leaps(RunConfig& config, SimRandom& random)
     hosts_between(config, random, 2, 4);
     config.host.io.answers_liveness = random.chance(0.5);
     config.net.loss = random.chance(0.5) ? 0.01 : 0;
-    // One of each: two within a round trip, each longer than a last question's patience, look like silence.
-    for (std::uint32_t host = 0; host < config.hosts; ++host) {
-        if (host == 0 || random.chance(0.5)) {
-            config.faults.push_back({pick_moment(random), Fault::Kind::clock_leap, host, 0,
-                                     pick_ns(random, milliseconds(1), minutes(10))});
-        }
+    for (auto leaps = random.between(1, 6); leaps > 0; --leaps) {
+        config.faults.push_back({pick_moment(random), Fault::Kind::clock_leap, pick_host(config, random), 0,
+                                 pick_ns(random, milliseconds(1), minutes(10))});
     }
     add_traffic(config, random, {});
 }

@@ -324,7 +324,8 @@ void World::run_until_drained()
             host->engine().check_invariants();
         }
         // One more than records: whoever takes the place of another has a route before the other's goes.
-        if (host->running() && host->io().route_peak() > host->options().limits.max_peers + 1) {
+        const Limits& limits = host->options().limits;
+        if (host->running() && host->io().route_peak() > limits.max_peers + limits.idle_routes + 1) {
             throw SimFailure("host " + std::to_string(host->index()) +
                              " has kept routes of peers that have gone");
         }

@@ -143,7 +143,9 @@ ssize_t Peers::open_peer(fi_addr_t fi_addr, PeerId& peer) noexcept
     }
     const PacketIo& io = unit_.io();
     peer = unit_.engine().open_peer(route_info(io, route), clock_now());
-    on_route_released(unit_.engine().take_released_route());
+    for (RouteId gone{}; (gone = unit_.engine().take_released_route()) != no_id<RouteId>;) {
+        on_route_released(gone);
+    }
     if (peer == no_id<PeerId>) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "no room for another peer; raise FI_SRD_MAX_PEERS");
         return -FI_ENOMEM;
@@ -165,9 +167,8 @@ void Peers::address_removed(fi_addr_t fi_addr) noexcept
 
 void Peers::on_route_released(RouteId route) noexcept
 {
-    const bool is_none = route == no_id<RouteId>;
-    if (!is_none && !(index_of(route) < named_.size() && named_[index_of(route)]) &&
-        unit_.io().forget_route(route) && index_of(route) < sources_.size()) {
+    const bool is_named = index_of(route) < named_.size() && named_[index_of(route)];
+    if (!is_named && unit_.io().forget_route(route) && index_of(route) < sources_.size()) {
         sources_[index_of(route)] = KnownSource{};
     }
 }

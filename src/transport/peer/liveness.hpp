@@ -14,8 +14,9 @@
 //  - From one that was never heard, existing is not enough: a firewall may drop all that we send. It
 //    gets that time only while it says itself that it has not read what came for it.
 //
-// It may also be us who were stopped, with the peer's answers unread: so nobody is given up before a
-// last question has gone unanswered for a whole interval, and before everything that has come is read.
+// It may also be us who were stopped, with the peer's answers unread, or whose clock went ahead: so time in
+// which nobody looked is no silence, and nobody is given up before a last question has gone unanswered for a
+// whole interval, and before everything that has come is read.
 #pragma once
 
 #include <algorithm>
@@ -240,6 +241,7 @@ private:
         evidence_ = Evidence{};
         gone_at_ = time_never;
     }
+    Time forgive_absence(Time last_pass, Time now) noexcept;
     bool may_yet_answer(Duration silence, Duration bound, Time asked_at, const Tuning& tuning,
                         Time now) const noexcept;
     Verdict look_for_sign(RouteId route, LivenessQuestions& questions, Counters& count, Time now) noexcept;

@@ -61,6 +61,7 @@ Limits small_limits()
     Limits limits;
     limits.max_peers = 256;
     limits.max_routes = 1024;
+    limits.idle_routes = 16;
     limits.max_packet = 9000;
     limits.tx_slots = 4096;
     limits.tx_messages = 4096;
@@ -267,8 +268,8 @@ PeerId SimHost::open_peer(std::uint32_t host)
         const AllocationBan ban;
         peer = engine_->open_peer(route_info(*stack_, route), told_time());
     }
-    if (const RouteId released = engine_->take_released_route(); released != no_id<RouteId>) {
-        io_->forget_route(released);
+    for (RouteId gone{}; (gone = engine_->take_released_route()) != no_id<RouteId>;) {
+        io_->forget_route(gone);
     }
     return peer;
 }
