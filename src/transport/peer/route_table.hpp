@@ -45,19 +45,20 @@ public:
     {
         Entry& entry = entries_[index_of(route)];
         if (entry.idle) {
-            unlist(index_of(route));
+            unlist(static_cast<std::uint32_t>(route));
         }
         entry.peer = peer + 1;
     }
     /// The peer is given up. Nobody has used its latest connection, which somebody may have been told.
     void leave(RouteId route) noexcept
     {
-        Entry& entry = entries_[index_of(route)];
+        const auto index = static_cast<std::uint32_t>(route);
+        Entry& entry = entries_[index];
         SRD_DCHECK(entry.peer != 0 && entry.generation != 0);
         entry.peer = 0;
         --entry.generation;
         entry.idle = true;
-        idle_.push_back(entries_, index_of(route));
+        idle_.push_back(entries_, index);
         ++idle_count_;
         if (++left_ >= max_idle_ / 2) {
             left_ = 0;
