@@ -448,6 +448,17 @@ TEST_CASE("progress_once: what is in the socket counts before bad news, however 
     }
 }
 
+TEST_CASE("progress_once: a pass takes in no more than its bound, before bad news as well", "[progress]")
+{
+    EnginePair pair({.strangers = true});
+    pair.a.io.last_words.assign(5 * max_rx_packets, WireIo::Packet{Bytes(20)});
+    pair.a.io.news = {RouteNotice::Kind::unreachable};
+    pair.a.pass(pair.now);
+    const std::size_t taken = 5 * max_rx_packets - pair.a.io.incoming.size();
+    CHECK(taken >= max_rx_packets);
+    CHECK(taken < max_rx_packets + rx_burst_size);
+}
+
 TEST_CASE("progress_once: a silent peer's end names the router's word", "[progress]")
 {
     Meeting pair;
