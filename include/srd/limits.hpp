@@ -27,8 +27,10 @@ inline constexpr std::uint32_t packet_window = 1024;  ///< sequenced packets in 
 inline constexpr std::uint32_t message_window = 8192; ///< messages a sender may be ahead of in-order delivery
 
 struct Limits {
-    std::uint32_t max_peers = 65536;            ///< remote endpoints with state at one time
-    std::uint32_t max_routes = 1U << 20;        ///< addresses that the backend can have resolved
+    std::uint32_t max_peers = 65536;     ///< remote endpoints with state at one time
+    std::uint32_t max_routes = 1U << 20; ///< addresses that the backend can have resolved
+    std::uint32_t idle_routes =
+        1U << 16; ///< of those, addresses remembered after their peers have gone; at least 2
     std::uint32_t max_packet = max_udp_payload; ///< largest packet the backend can carry, bytes
     std::uint32_t tx_slots = 16384;             ///< sequenced packets in flight over all peers
     std::uint32_t tx_messages = 32768;          ///< submitted operations not yet complete; 128 .. 65535
@@ -44,6 +46,16 @@ enum class PathPolicy : std::uint8_t { adaptive, round_robin, single };
 /// The longest message sent without asking, bytes, where the receiver's memory is scarce or its size unknown,
 /// or where it reads ours.
 inline constexpr std::size_t careful_eager_size = 16384;
+
+/// Where the numbers of every connection begin, for tests of what happens where they wrap. Peers must agree
+/// on all but the psn.
+struct FirstNumbers {
+    bool chosen = false;          ///< else the psn is a secret, and all others begin at 0
+    std::uint32_t psn = 0;        ///< of the first packet
+    std::uint32_t message = 0;    ///< sequence of the first message
+    std::uint16_t duplicates = 0; ///< wire::AckBlock's counts
+    std::uint16_t faults = 0;
+};
 
 struct Tuning {
     std::size_t eager_size = 65536;          ///< longest message sent without asking, bytes
@@ -64,6 +76,7 @@ struct Tuning {
     Duration stopped_timeout =
         std::chrono::minutes(60);                    ///< the same while the peer's process is seen to exist
     Duration rnr_timeout = std::chrono::minutes(60); ///< receiver-not-ready for so long is an error
+    FirstNumbers first;
 };
 
 } // namespace srd

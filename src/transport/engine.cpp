@@ -44,9 +44,9 @@ std::uint32_t index(PeerId peer) noexcept
 
 Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine_tuning, Counters& counters,
                std::span<const std::byte> address, std::uint64_t seed, EndpointSeals* endpoint_seals)
-    : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random),
+    : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random, engine_tuning.first),
       seals(endpoint_seals), peers(limits), packets(limits.tx_slots, limits.max_peers),
-      outgoing(at_least(limits.tx_messages, 4), limits.tx_buffers),
+      outgoing(at_least(limits.tx_messages, 4), limits.tx_buffers, engine_tuning.first.message),
       incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes, limits.max_peers,
                {random.next(), random.next(), random.next(), random.next()}),
       grants(effective_grant_budget(io_caps, engine_tuning))
@@ -108,6 +108,11 @@ Introduction Engine::accept_hello(const RouteInfo& route, HelloPacket& answer, T
     const Introduction result = lifecycle_.accept_hello(route, answer, now);
     check();
     return result;
+}
+
+RouteId Engine::take_released_route() noexcept
+{
+    return lifecycle_.take_released_route();
 }
 
 void Engine::want_sign(RouteId route, Time now)

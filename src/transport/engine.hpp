@@ -84,6 +84,11 @@ public:
     /// all is done; Introduction::answer: there is no room for it.
     Introduction accept_hello(const RouteInfo& route, HelloPacket& answer, Time now);
 
+    /// A route that no record has, and that the engine has forgotten: of a peer that has gone long ago. It
+    /// may be another address's from now on (PacketIo::forget_route), unless the application has named it.
+    /// Call after open_peer() and accept_hello() until there is none: no_id<RouteId>.
+    RouteId take_released_route() noexcept;
+
     /// Somebody waits for messages from `route`, which may never come: if a connection is there, its peer is
     /// looked for. Call again every Liveness::sign_interval; Event::Kind::peer_lost tells that it has gone.
     void want_sign(RouteId route, Time now);

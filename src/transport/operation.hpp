@@ -99,7 +99,8 @@ struct Event : Envelope {
                       ///< acknowledged; if there are none, only a peer's failure is told
         waiting,      ///< operations have waited for the peer for `length` ms, in which nothing was heard:
                       ///< `cause` is what they may fail with. Told for one peer now and then
-        mtu_found,    ///< packets to `peer` are of `length` bytes at most; the ends would take `cookie` bytes
+        route_released, ///< the engine has forgotten the route `cookie`: Engine::take_released_route()
+        mtu_found, ///< packets to `peer` are of `length` bytes at most; the ends would take `cookie` bytes
     };
     Kind kind{};
     PeerId peer{};

@@ -42,6 +42,53 @@ private:
 /// Introductions that are answered in one pass. More are not: they come again.
 inline constexpr int max_answers = 64;
 
+/// So many routes in a row for which the backend has no room, and it is the device that has none.
+inline constexpr int max_refusals = 4;
+
+/// Moves the packets of `burst` that go where the first goes to its end, in their order; returns how many are
+/// before them.
+inline std::size_t set_first_route_aside(std::span<TxPacket> burst) noexcept
+{
+    const RouteId route = burst.front().route;
+    std::size_t others = burst.size();
+    for (std::size_t at = 0; at < others;) {
+        std::size_t run = at;
+        while (run < others && burst[run].route == route) {
+            ++run;
+        }
+        if (run != at && run != burst.size()) {
+            std::rotate(burst.begin() + static_cast<std::ptrdiff_t>(at),
+                        burst.begin() + static_cast<std::ptrdiff_t>(run), burst.end());
+        }
+        others -= run - at;
+        at += run == at ? 1 : 0;
+    }
+    return others;
+}
+
+/// Sends a burst. What the backend has no room for, because of one neighbour's queue or one peer's ring,
+/// holds up nobody else: it is set aside, and the others go. Returns how many packets are accepted; the rest
+/// is at the end, each route's in their order.
+inline std::size_t send_burst(PacketIo& io, std::span<TxPacket> burst)
+{
+    std::size_t accepted = 0;
+    std::size_t end = burst.size();
+    for (int refusals = 0; refusals < max_refusals; ++refusals) {
+        const std::size_t sent = io.tx_burst(burst.subspan(accepted, end - accepted));
+        accepted += sent;
+        if (accepted == end) {
+            break;
+        }
+        refusals = sent != 0 ? 0 : refusals;
+        // Packets that were set aside before stay behind those that are now.
+        end = accepted + set_first_route_aside(burst.subspan(accepted, end - accepted));
+        if (accepted == end) {
+            break;
+        }
+    }
+    return accepted;
+}
+
 /// Sends what the engine has to send. Returns the number of packets.
 inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
 {
@@ -53,8 +100,8 @@ inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
         if (built == 0) {
             break;
         }
-        const std::span<const TxPacket> burst = packets.first(built);
-        const std::size_t accepted = io.tx_burst(burst);
+        const std::span<TxPacket> burst = packets.first(built);
+        const std::size_t accepted = send_burst(io, burst);
         if (accepted < built) {
             engine.return_unsent(burst.subspan(accepted), now);
         }
@@ -68,7 +115,7 @@ inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
 }
 
 /// One pass over an engine and its backend. `handle(engine, event)` gets every event but hello, which is
-/// served here.
+/// served here, and route_released, which is told here.
 template <typename Handler>
 class Pass {
 public:
@@ -147,10 +194,23 @@ private:
                 return;
             }
             todo = engine_.accept_hello(route_info(io_, route), answer, now_);
+            release_routes();
         }
         if (todo == Introduction::answer) {
             io_.reply(address, answer.bytes());
             ++answered_;
+        }
+    }
+
+    /// Whoever came took the place of a peer that has gone, or found none.
+    void release_routes()
+    {
+        RouteId route{};
+        while ((route = engine_.take_released_route()) != no_id<RouteId>) {
+            Event event{};
+            event.kind = Event::Kind::route_released;
+            event.cookie = index_of(route);
+            handle_(engine_, event);
         }
     }
 

@@ -45,6 +45,7 @@ Limits small_limits(std::uint32_t max_peers, std::uint32_t max_routes)
     Limits limits;
     limits.max_peers = max_peers;
     limits.max_routes = max_routes;
+    limits.idle_routes = 2;
     limits.max_packet = Victim::max_packet;
     limits.tx_slots = 256;
     limits.tx_messages = 128;
@@ -167,6 +168,7 @@ void Victim::on_event(const Event& event)
     case Event::Kind::peer_lost:
     case Event::Kind::waiting:
     case Event::Kind::mtu_found:
+    case Event::Kind::route_released: // this backend keeps its few
         return;
     }
 }
@@ -202,6 +204,9 @@ void Victim::on_hello(const Event& event)
         todo = engine_.accept_hello(route_info(route), reply.packet, now_);
         if (todo == Introduction::accept) {
             fail("who was accepted is to be accepted again");
+        }
+        for (RouteId gone{}; (gone = engine_.take_released_route()) != no_id<RouteId>;) {
+            resolved_[index_of(gone)] = false;
         }
     }
     if (todo == Introduction::answer) {

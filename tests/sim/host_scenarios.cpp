@@ -189,6 +189,7 @@ void crowded(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 6, 9);
     config.host.limits.max_peers = 4;
+    config.host.limits.idle_routes = 2;
     config.host.io.answers_liveness = random.chance(0.5);
     config.host.tuning.peer_timeout = seconds(1);
     config.host.tuning.connect_timeout = seconds(20);

@@ -55,6 +55,19 @@ private:
     const SimClock& clock_;
 };
 
+/// Of what lasts, its `value`.
+Duration length_of(const Fault& fault) noexcept
+{
+    return Duration(static_cast<std::int64_t>(fault.value));
+}
+
+Time end_of(const Fault& fault) noexcept
+{
+    const bool lasts = fault.kind == Fault::Kind::host_stop || fault.kind == Fault::Kind::suspend ||
+                       fault.kind == Fault::Kind::no_room;
+    return fault.at + (lasts ? length_of(fault) : Duration{});
+}
+
 /// Everything of one run. Member order: what is used outlives its users.
 class World final : public SimTarget {
 public:
@@ -102,6 +115,7 @@ World::World(const RunConfig& config)
         ledger_.set_trace(true);
         rma_ledger_.set_trace(true);
     }
+    ledger_.set_certain_from(config.certain_from);
     for (std::uint32_t host = 0; host < config.hosts; ++host) {
         ledger_.allow(host, host < config.allowed.size() ? config.allowed[host] : 0);
         apps_.push_back(std::make_unique<Workload>(ledger_, host, config.work));
@@ -118,12 +132,7 @@ World::World(const RunConfig& config)
     }
     for (std::size_t index = 0; index < config.faults.size(); ++index) {
         clock_.at(config.faults[index].at, *this, apply_fault, index);
-        calm_from_ = std::max(calm_from_, config.faults[index].at);
-        if (config.faults[index].kind == Fault::Kind::host_stop) {
-            calm_from_ =
-                std::max(calm_from_, config.faults[index].at +
-                                         Duration(static_cast<std::int64_t>(config.faults[index].value)));
-        }
+        calm_from_ = std::max(calm_from_, end_of(config.faults[index]));
     }
     for (const RmaPlan& plan : config.operations) {
         calm_from_ = std::max(calm_from_, plan.submit_at);
@@ -175,6 +184,9 @@ bool concerns_process(Fault::Kind kind) noexcept
     case Fault::Kind::false_news:
     case Fault::Kind::mtu:
     case Fault::Kind::black_hole:
+    case Fault::Kind::no_room:
+    case Fault::Kind::suspend:
+    case Fault::Kind::clock_leap:
     case Fault::Kind::stranger:
     case Fault::Kind::remove_peer:
         return true;
@@ -194,7 +206,7 @@ void World::apply(const Fault& fault)
     case Fault::Kind::spine_up:
         return net_.set_spine_down(fault.a, false);
     case Fault::Kind::host_stop:
-        return hosts_[fault.a]->stop(clock_.now() + Duration(static_cast<std::int64_t>(fault.value)));
+        return hosts_[fault.a]->stop(clock_.now() + length_of(fault));
     case Fault::Kind::host_kill:
         return end_process(fault.a, fault.value != 0 ? ProcessState::gone : ProcessState::silent);
     case Fault::Kind::host_restart:
@@ -233,6 +245,17 @@ void World::apply(const Fault& fault)
         return hosts_[fault.a]->wake(clock_.now());
     case Fault::Kind::black_hole:
         return hosts_[fault.a]->io().set_black_hole(fault.b, static_cast<std::uint32_t>(fault.value));
+    case Fault::Kind::no_room:
+        return hosts_[fault.a]->io().set_no_room(fault.b, clock_.now() + length_of(fault));
+    case Fault::Kind::way_cut:
+        return net_.set_way_cut(fault.a, fault.b, true);
+    case Fault::Kind::way_mend:
+        return net_.set_way_cut(fault.a, fault.b, false);
+    case Fault::Kind::suspend:
+        return hosts_[fault.a]->suspend(length_of(fault));
+    case Fault::Kind::clock_leap:
+        hosts_[fault.a]->leap(length_of(fault));
+        return hosts_[fault.a]->wake(clock_.now());
     case Fault::Kind::stranger:
         return forge(fault);
     case Fault::Kind::remove_peer:
@@ -299,6 +322,12 @@ void World::run_until_drained()
         }
         if (host->running()) {
             host->engine().check_invariants();
+        }
+        // One more than records: whoever takes the place of another has a route before the other's goes.
+        const Limits& limits = host->options().limits;
+        if (host->running() && host->io().route_peak() > limits.max_peers + limits.idle_routes + 1) {
+            throw SimFailure("host " + std::to_string(host->index()) +
+                             " has kept routes of peers that have gone");
         }
         if (ledger_.allowed(host->index()) == 0 && host->running() && apps_[host->index()]->parked() != 0 &&
             std::all_of(config_.allowed.begin(), config_.allowed.end(),

@@ -32,8 +32,14 @@ struct Fault {
                       ///< leads there
         mtu,          ///< a: host, b: host, value: bytes, from a to b
         black_hole,   ///< a: host, b: host, value: bytes; longer packets from a to b vanish silently
-        stranger,    ///< a: host, b: host, value: number; somebody who sees no traffic sends a so many forged
-                     ///< packets, most of which claim to come from b
+        no_room,    ///< a: host, b: host, value: nanoseconds; a's system has no room for packets to b so long
+        way_cut,    ///< a: host, b: host; from a to b nothing gets through
+        way_mend,   ///< a: host, b: host
+        suspend,    ///< a: host, value: nanoseconds; its machine sleeps: nothing runs, nothing is heard, and
+                    ///< its clock stands still
+        clock_leap, ///< a: host, value: nanoseconds by which its clock goes ahead at once
+        stranger,   ///< a: host, b: host, value: number; somebody who sees no traffic sends a so many forged
+                    ///< packets, most of which claim to come from b
         remove_peer, ///< a: host, b: host; a forgets b
         calm,        ///< chance strikes no more: no loss, corruption, duplication
     };
@@ -57,8 +63,9 @@ struct RunConfig {
     std::vector<RegionPlan> regions;
     RmaApp::Options rma;
     std::vector<Fault> faults;
-    std::vector<CauseSet> allowed; ///< per host: causes with which operations that involve it may fail
-    bool trace = false;            ///< print every datagram, submission, announcement and completion
+    std::vector<CauseSet> allowed;  ///< per host: causes with which operations that involve it may fail
+    Time certain_from = time_never; ///< what is submitted from then on does not fail, whatever was before
+    bool trace = false;             ///< print every datagram, submission, announcement and completion
     Duration patience =
         std::chrono::seconds(30); ///< after the last fault and submission: all must be settled
     Duration error_bound = std::chrono::seconds(40); ///< from a host's death (or the submission) to the error

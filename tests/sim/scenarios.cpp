@@ -35,7 +35,7 @@ std::vector<Scenario> all_scenarios()
 {
     static std::deque<std::string> names;
     std::vector<Scenario> all;
-    for (const std::span<const Scenario> table : {network_scenarios(), host_scenarios()}) {
+    for (const std::span<const Scenario> table : {network_scenarios(), host_scenarios(), long_scenarios()}) {
         all.insert(all.end(), table.begin(), table.end());
     }
     for (const Scenario& scenario : std::vector<Scenario>(all)) {
@@ -68,7 +68,33 @@ const Scenario* find_scenario(const std::string& name)
     return nullptr;
 }
 
-RunConfig make_run(const Scenario& scenario, std::uint64_t seed)
+namespace {
+
+/// Every counter that a peer sees or that is compared by differences, and the ticks of path selection (16
+/// bits of 65,536 ns), begin so little before where they wrap that the run gets there.
+void force_numbers(RunConfig& config, Numbers numbers)
+{
+    if (numbers == Numbers::usual) {
+        return;
+    }
+    SimRandom random(mix64(config.seed) ^ 0x36a9);
+    const std::uint32_t half = numbers == Numbers::end ? 0 : 1U << 31;
+    const auto before = [&](std::uint64_t most) {
+        return static_cast<std::uint32_t>(random.between(0, most));
+    };
+    FirstNumbers& first = config.host.tuning.first;
+    first.chosen = true;
+    first.psn = half - before(600);
+    first.message = half - before(40);
+    first.duplicates = static_cast<std::uint16_t>((half >> 16) - before(4));
+    first.faults = static_cast<std::uint16_t>((half >> 16) - before(4));
+    constexpr std::int64_t tick = 1 << 16;
+    config.host.clock_start = Duration(tick * ((numbers == Numbers::end ? 0x10000 : 0x8000) - before(200)));
+}
+
+} // namespace
+
+RunConfig make_run(const Scenario& scenario, std::uint64_t seed, Numbers numbers)
 {
     RunConfig config;
     config.scenario = scenario.name;
@@ -88,6 +114,7 @@ RunConfig make_run(const Scenario& scenario, std::uint64_t seed)
         config.host.io.caps.max_packet = 8972;
     }
     scenario.shape(config, random);
+    force_numbers(config, numbers);
     if (scenario.mixed) {
         config.messages.resize(config.messages.size() / 2);
         add_rma_traffic(config, random, {});
@@ -97,9 +124,12 @@ RunConfig make_run(const Scenario& scenario, std::uint64_t seed)
     return config;
 }
 
-std::string replay_command(const std::string& scenario, std::uint64_t seed)
+std::string replay_command(const std::string& scenario, std::uint64_t seed, Numbers numbers)
 {
-    return "build/bin/srd_sim --scenario " + scenario + " --seed " + std::to_string(seed);
+    const char* const option = numbers == Numbers::end      ? " --numbers end"
+                               : numbers == Numbers::middle ? " --numbers middle"
+                                                            : "";
+    return "build/bin/srd_sim --scenario " + scenario + " --seed " + std::to_string(seed) + option;
 }
 
 } // namespace srd::sim

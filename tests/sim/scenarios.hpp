@@ -23,9 +23,15 @@ struct Scenario {
 std::span<const Scenario> scenarios();
 /// Null when there is none of that name.
 const Scenario* find_scenario(const std::string& name);
-RunConfig make_run(const Scenario& scenario, std::uint64_t seed);
+/// Where numbers begin.
+enum class Numbers : std::uint8_t {
+    usual,
+    end,    ///< a little before they wrap
+    middle, ///< a little before the middle, where a difference changes its sign
+};
+RunConfig make_run(const Scenario& scenario, std::uint64_t seed, Numbers numbers = Numbers::usual);
 /// The shell command that repeats a run.
-std::string replay_command(const std::string& scenario, std::uint64_t seed);
+std::string replay_command(const std::string& scenario, std::uint64_t seed, Numbers numbers = Numbers::usual);
 
 /// What add_traffic() makes.
 struct Traffic {
@@ -40,6 +46,10 @@ struct Traffic {
 };
 /// Messages between random pairs of the run's hosts.
 void add_traffic(RunConfig& config, SimRandom& random, const Traffic& traffic);
+/// The same, from `start` on.
+void add_traffic_at(Time start, RunConfig& config, SimRandom& random, const Traffic& traffic);
+/// A short message from everybody to everybody, at `when`: whose connection is history finds that out.
+void add_greetings(Time when, RunConfig& config);
 
 /// What add_rma_traffic() makes.
 struct RmaTraffic {
@@ -60,6 +70,7 @@ void add_rma_traffic(RunConfig& config, SimRandom& random, const RmaTraffic& tra
 // By subject. scenarios() also has each of the first two with remote memory access added.
 std::span<const Scenario> network_scenarios(); ///< what a network does
 std::span<const Scenario> host_scenarios();    ///< what hosts do, how they fail, all at once; and canaries
+std::span<const Scenario> long_scenarios();    ///< what takes longer than patience; and clocks
 std::span<const Scenario> rma_scenarios();     ///< made for remote memory access
 
 // What the shapes of scenarios are made of.

@@ -290,6 +290,14 @@ TEST_CASE("congestion: an incast of large messages overruns neither queue nor so
     CHECK(result.net.tail_dropped * 20 < result.net.sent);
 }
 
+TEST_CASE("numbers: more messages than a sender may be ahead, over the end of their sequence")
+{
+    RunConfig config = bulk(61, 2 * message_window, 8);
+    config.host.tuning.first = {.chosen = true, .psn = 0U - 500, .message = 0U - 4000};
+    const RunResult result = must_pass(config);
+    CHECK(result.counters.at("retransmits_spurious") < 100);
+}
+
 TEST_CASE("replay: a seed gives the same run every time")
 {
     for (const Scenario& scenario : scenarios()) {
@@ -321,6 +329,30 @@ TEST_CASE("regressions: seeds that once broke the law")
         {"chaos", 20},             // we were stopped, and blamed the peer for the silence
     }));
     must_pass(make_run(*find_scenario(seed.scenario), seed.seed));
+}
+
+TEST_CASE("handshake: whoever of a crowd was told how its connection is called may use that name, whatever "
+          "the others do")
+{
+    constexpr std::uint32_t crowd = 600;
+    RunConfig config = make_run(*find_scenario("lossless"), 1);
+    config.hosts = crowd + 1;
+    config.host.check_period = 256;
+    config.host.limits.max_peers = crowd;
+    config.messages.clear();
+    for (std::uint32_t host = 1; host <= crowd; ++host) {
+        MessagePlan plan;
+        plan.source = host;
+        plan.destination = 0;
+        plan.length = plan.capacity = 64;
+        plan.flags.tagged = true;
+        plan.tag = config.messages.size();
+        plan.submit_at = Time(microseconds(host % 50));
+        config.messages.push_back(plan);
+    }
+    const RunResult result = must_pass(config);
+    CHECK(result.counters.at("handshakes") == 2 * crowd);
+    CHECK(result.counters.at("peer_failures") == 0);
 }
 
 TEST_CASE("canary: a backend that delivers corrupted datagrams is caught")

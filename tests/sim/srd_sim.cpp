@@ -19,12 +19,14 @@ namespace {
 using namespace srd::sim;
 
 constexpr const char* usage =
-    "usage: srd_sim [--scenario NAME]... [--seed N] [--count N] [--seconds N] [--check N] [--verbose] "
-    "[--list]\n"
+    "usage: srd_sim [--scenario NAME]... [--seed N] [--count N] [--seconds N] [--check N] "
+    "[--numbers WHERE] [--verbose] [--list]\n"
     "  --scenario NAME  only this one (may be repeated); otherwise all but the canaries\n"
     "  --seed N         first seed (1)\n"
     "  --count N        seeds per scenario (1)\n"
     "  --seconds N      go on with further seeds for so long\n"
+    "  --numbers WHERE  psns, sequences, counts and clocks begin a little before they wrap: end, or middle\n"
+    "                   (where differences change their sign)\n"
     "  --check N        check the engine's invariants at every N-th opportunity (16; 1 when one run is asked "
     "for)\n"
     "  --verbose        print each run's figures\n"
@@ -37,6 +39,7 @@ struct Options {
     std::uint64_t count = 1;
     double seconds = 0;
     std::uint32_t check_period = 0;
+    Numbers numbers = Numbers::usual;
     bool verbose = false;
     bool trace = false;
 };
@@ -103,6 +106,11 @@ Options parse(int argc, char** argv)
             options.count = number(value);
         } else if (name == "--seconds") {
             options.seconds = static_cast<double>(number(value));
+        } else if (name == "--numbers") {
+            if (std::strcmp(value, "end") != 0 && std::strcmp(value, "middle") != 0) {
+                die(usage);
+            }
+            options.numbers = std::strcmp(value, "end") == 0 ? Numbers::end : Numbers::middle;
         } else if (name == "--check") {
             options.check_period = static_cast<std::uint32_t>(number(value));
         } else {
@@ -152,8 +160,8 @@ void print_figures(const RunResult& result)
 /// True if the run went as it should; a canary should fail.
 bool run_one(const Scenario& scenario, std::uint64_t seed, const Options& options)
 {
-    current_command = replay_command(scenario.name, seed);
-    RunConfig config = make_run(scenario, seed);
+    current_command = replay_command(scenario.name, seed, options.numbers);
+    RunConfig config = make_run(scenario, seed, options.numbers);
     if (options.check_period != 0) {
         config.host.check_period = options.check_period;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "sim/scenarios.hpp"
 
@@ -97,6 +98,32 @@ void add_traffic(RunConfig& config, SimRandom& random, const Traffic& traffic)
                       0, static_cast<std::uint64_t>(plan.submit_at.time_since_epoch().count())))));
         spent += plan.length;
         config.messages.push_back(plan);
+    }
+}
+
+void add_traffic_at(Time start, RunConfig& config, SimRandom& random, const Traffic& traffic)
+{
+    const std::size_t before = config.messages.size();
+    add_traffic(config, random, traffic);
+    for (MessagePlan& plan : std::span(config.messages).subspan(before)) {
+        plan.submit_at += start.time_since_epoch();
+        plan.receive_at += start.time_since_epoch();
+    }
+}
+
+void add_greetings(Time when, RunConfig& config)
+{
+    for (std::uint32_t pair = 0; pair < config.hosts * config.hosts; ++pair) {
+        MessagePlan plan;
+        plan.source = pair / config.hosts;
+        plan.destination = pair % config.hosts;
+        if (plan.source != plan.destination) {
+            plan.length = plan.capacity = 8;
+            plan.flags.tagged = true;
+            plan.tag = config.messages.size();
+            plan.submit_at = plan.receive_at = when;
+            config.messages.push_back(plan);
+        }
     }
 }
 

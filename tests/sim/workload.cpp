@@ -134,9 +134,11 @@ Time Workload::on_pass(SimHost& host, Time now)
     while (next_send_ < sends_.size() && ledger_.plan(sends_[next_send_]).submit_at <= now) {
         const bool has_room = outstanding_ == 0 || outstanding_ < options_.outstanding_bytes;
         if (!has_room || !submit_next(host, now)) {
-            next = now + std::chrono::microseconds(20);
+            next = now + retry_wait_;
+            retry_wait_ = std::min<Duration>(2 * retry_wait_, std::chrono::milliseconds(5));
             break;
         }
+        retry_wait_ = first_retry;
         submitted = true;
     }
     const Time wanted_by_rma = rma_ != nullptr ? rma_->on_pass(host, now) : time_never;
@@ -208,6 +210,22 @@ void Workload::on_message(SimHost& host, const Event& event)
         return;
     }
     parked_.push_back({parked, id});
+    check_memory(host);
+}
+
+/// What waits for receives takes no more memory than it may. (Of what was only announced nothing is here: of
+/// a longer message, where memory is scarce.)
+void Workload::check_memory(SimHost& host) const
+{
+    std::uint64_t bytes = 0;
+    for (const Parked& parked : parked_) {
+        const std::uint64_t length = ledger_.plan(parked.message).length;
+        bytes += length <= std::min(host.options().tuning.eager_size, careful_eager_size) ? length : 0;
+    }
+    if (bytes > host.options().limits.unexpected_bytes) {
+        throw SimFailure("host " + std::to_string(host_) + " keeps " + std::to_string(bytes) +
+                         " bytes of unexpected messages");
+    }
 }
 
 void Workload::take(SimHost& host, std::uint32_t message)

@@ -79,6 +79,7 @@ private:
     void on_receive_done(const Event& event);
     void on_send_done(SimHost& host, const Event& event);
     void on_message_lost(const Event& event);
+    void check_memory(SimHost& host) const;
     void take(SimHost& host, std::uint32_t message);
     bool submit_next(SimHost& host, Time now);
     void post_receive(SimHost& host, const Receive& receive);
@@ -95,6 +96,8 @@ private:
     RmaLedger* rma_ledger_ = nullptr;  ///< which also knows the order of both
     std::vector<std::uint32_t> sends_; ///< messages to send, in order
     std::size_t next_send_ = 0;
+    static constexpr Duration first_retry = std::chrono::microseconds(20);
+    Duration retry_wait_ = first_retry; ///< doubles while there is no room for the next
     std::vector<std::uint32_t> receives_; ///< messages to post receives for, by time
     std::size_t next_receive_ = 0;
     std::map<std::uint32_t, Send> sending_;

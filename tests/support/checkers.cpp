@@ -228,7 +228,7 @@ void Ledger::on_completed(std::uint32_t id, Cause cause, std::uint64_t bytes_now
         fail(id, "completed, though no completion was asked for");
     }
     const CauseSet causes = allowed_.at(plan.source) | allowed_.at(plan.destination);
-    if (cause != Cause::none && (causes & cause_bit(cause)) == 0) {
+    if (cause != Cause::none && ((causes & cause_bit(cause)) == 0 || is_certain(record))) {
         fail(id, std::string("its sending failed: ") + to_string(cause));
     }
     if (cause == Cause::none && plan.level == CompletionLevel::delivery && !record.received) {
@@ -265,7 +265,7 @@ bool Ledger::unsettled(const Record& record, const std::vector<bool>& dead) cons
         return true;
     }
     const bool owed = !record.received && !record.lost && record.cause == Cause::none && !record.orphaned;
-    return owed && (record.taken || !may_fail(plan)) && !dead.at(plan.destination);
+    return owed && (record.taken || !may_fail(plan) || is_certain(record)) && !dead.at(plan.destination);
 }
 
 bool Ledger::settled(const std::vector<bool>& dead) const

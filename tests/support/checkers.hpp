@@ -88,6 +88,9 @@ public:
     void allow(std::uint32_t host, CauseSet causes) { allowed_.at(host) |= causes; }
     CauseSet allowed(std::uint32_t host) const { return allowed_.at(host); }
 
+    /// Whatever has happened before: what is submitted from then on neither fails nor is lost.
+    void set_certain_from(Time when) noexcept { certain_from_ = when; }
+
     /// Prints every observation.
     void set_trace(bool on) noexcept { trace_ = on; }
 
@@ -114,6 +117,7 @@ public:
 private:
     [[noreturn]] void fail(std::uint32_t id, const std::string& what) const;
     bool may_fail(const MessagePlan& plan) const;
+    bool is_certain(const Record& record) const noexcept { return record.submitted_at >= certain_from_; }
     bool unsettled(const Record& record, const std::vector<bool>& dead) const;
     void require_order(std::uint32_t id);
     void tell(std::uint32_t id, const char* what) const;
@@ -127,6 +131,7 @@ private:
     std::vector<Record> records_;
     std::map<std::uint64_t, Pair> pairs_;
     std::vector<CauseSet> allowed_;
+    Time certain_from_ = time_never;
     bool trace_ = false;
 };
 

@@ -132,14 +132,14 @@ void WireIo::reply(const SocketAddress&, std::span<const std::byte> packet) noex
 
 std::size_t WireIo::tx_burst(std::span<const TxPacket> packets)
 {
-    const std::span<const TxPacket> taken = packets.first(std::min(packets.size(), room));
-    for (const TxPacket& packet : taken) {
+    const std::size_t taken = std::min(packets.size(), takes);
+    for (const TxPacket& packet : packets.first(taken)) {
         if (watch) {
             watch(packet);
         }
         send(packet);
     }
-    return taken.size();
+    return taken;
 }
 
 std::size_t WireIo::poll_notices(std::span<RouteNotice> notices, Time now)
@@ -203,6 +203,7 @@ void EngineHost::on_event(const Event& event)
         return;
     case Event::Kind::waiting:
     case Event::Kind::mtu_found:
+    case Event::Kind::route_released:
         return;
     default:
         revoked_first = revoked_first || (event.cause != Cause::none && io.own_epoch != 1);

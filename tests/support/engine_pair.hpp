@@ -64,7 +64,7 @@ public:
     std::function<void(const TxPacket&)> watch;
     std::function<bool(std::size_t)> drop; ///< by number of the packet
     std::function<bool(Bytes&)> tamper;    ///< with packets, until it has found the right one
-    std::size_t room = SIZE_MAX;           ///< packets that it takes with one call
+    std::size_t takes = SIZE_MAX;          ///< packets of a burst; for others there is no room
     bool attach = true;                    ///< between processes of one host, ends of packets are not copied
     unsigned short_ends = 0;               ///< so many of them lack a byte
 

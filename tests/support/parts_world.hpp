@@ -34,6 +34,7 @@ inline Limits parts_limits(std::uint32_t peers = 4)
     Limits limits;
     limits.max_peers = peers;
     limits.max_routes = 4 * peers;
+    limits.idle_routes = peers;
     limits.tx_slots = 256;
     limits.tx_messages = 128;
     limits.rx_messages = 256;
@@ -106,8 +107,7 @@ struct PartsWorld {
         REQUIRE(lifecycle.on_hello(frame, event, now) == FrameResult::event);
         const RouteInfo info = way(route);
         HelloPacket answer;
-        const bool known =
-            shared.peers.of_route(info.id) != no_index || shared.peers.generation(info.id) != 0;
+        const bool known = !shared.peers.routes().is_fresh(info.id);
         Introduction todo =
             lifecycle.on_introduction(known ? info.id : no_id<RouteId>, info.address, answer, now);
         if (todo == Introduction::accept) {

@@ -124,10 +124,14 @@ ssize_t Peers::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
         if (fi_addr >= destinations_.size()) {
             destinations_.resize(std::max<std::size_t>(fi_addr + 1, 2 * destinations_.size()));
         }
+        if (index_of(route) >= named_.size()) {
+            named_.resize(std::max<std::size_t>(index_of(route) + 1, 2 * named_.size()));
+        }
     } catch (const std::bad_alloc& error) {
         return out_of_memory("the table of destinations", error);
     }
     destinations_[fi_addr].route = route;
+    named_[index_of(route)] = true;
     return 0;
 }
 
@@ -139,6 +143,9 @@ ssize_t Peers::open_peer(fi_addr_t fi_addr, PeerId& peer) noexcept
     }
     const PacketIo& io = unit_.io();
     peer = unit_.engine().open_peer(route_info(io, route), clock_now());
+    for (RouteId gone{}; (gone = unit_.engine().take_released_route()) != no_id<RouteId>;) {
+        on_route_released(gone);
+    }
     if (peer == no_id<PeerId>) {
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "no room for another peer; raise FI_SRD_MAX_PEERS");
         return -FI_ENOMEM;
@@ -155,6 +162,14 @@ void Peers::address_removed(fi_addr_t fi_addr) noexcept
         if (forgotten.peer != no_id<PeerId>) {
             unit_.engine().release_peer(forgotten.peer);
         }
+    }
+}
+
+void Peers::on_route_released(RouteId route) noexcept
+{
+    const bool is_named = index_of(route) < named_.size() && named_[index_of(route)];
+    if (!is_named && unit_.io().forget_route(route) && index_of(route) < sources_.size()) {
+        sources_[index_of(route)] = KnownSource{};
     }
 }
 

@@ -6,6 +6,7 @@
 // Laws:
 //  - A fi_addr_t gets a route when it is first used and a peer when something is
 //    first sent to it; both are forgotten when the address vector removes it.
+//  - A route that the application has named stays; that of a stranger goes when its peer has gone.
 //  - A source is looked up in the vector once per change of the vector.
 //
 // Threading: the endpoint's lock; address_removed() takes it.
@@ -61,6 +62,9 @@ public:
     void on_waiting(const Event& event) const noexcept SRD_REQUIRES(endpoint_lock);
     void on_mtu_found(const Event& event) const noexcept SRD_REQUIRES(endpoint_lock);
 
+    /// The engine has no use for it any more. It stays if the application has named it.
+    void on_route_released(RouteId route) noexcept SRD_REQUIRES(endpoint_lock);
+
     /// The peer itself stays until it goes: it may go on sending to us, and fi_av_remove() must not cut a
     /// conversation that does not need the vector.
     void address_removed(fi_addr_t fi_addr) noexcept override;
@@ -80,6 +84,8 @@ private:
     const Bindings& bindings_;
     std::vector<Destination> destinations_ SRD_GUARDED_BY(endpoint_lock); ///< by fi_addr_t
     std::vector<KnownSource> sources_ SRD_GUARDED_BY(endpoint_lock);      ///< by RouteId; only with FI_SOURCE
+    std::vector<bool>
+        named_ SRD_GUARDED_BY(endpoint_lock); ///< routes that were found for a fi_addr_t: they stay
 };
 
 } // namespace srd

@@ -228,6 +228,9 @@ void ProgressUnit::on_event(const Event& event) noexcept
     case Event::Kind::mtu_found:
         peers_.on_mtu_found(event);
         break;
+    case Event::Kind::route_released:
+        peers_.on_route_released(RouteId{static_cast<std::uint32_t>(event.cookie)});
+        break;
     case Event::Kind::hello: // served by progress_once()
         break;
     }

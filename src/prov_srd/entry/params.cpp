@@ -287,7 +287,8 @@ void load()
         say(topic, text.c_str());
     }
     values.limits.max_packet = values.io.max_packet;
-    values.limits.max_routes = std::max(values.limits.max_routes, values.limits.max_peers);
+    values.limits.max_routes =
+        std::max(values.limits.max_routes, values.limits.max_peers + values.limits.idle_routes);
     values.io.max_routes = values.limits.max_routes;
     values.tuning.rto_max = std::max(values.tuning.rto_max, values.tuning.rto_min);
     values.tuning.window_start = std::min(values.tuning.window_start, values.tuning.window_max);

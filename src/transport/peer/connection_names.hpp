@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 
 #include <srd/keyed_hash.hpp>
+#include <srd/limits.hpp>
 
 #include "peer/random_source.hpp"
 
@@ -26,7 +27,10 @@ public:
         std::uint32_t first_psn = 0;  ///< of our packets
     };
 
-    explicit ConnectionNames(RandomSource& random) noexcept : hash_{random.next(), random.next()} {}
+    ConnectionNames(RandomSource& random, const FirstNumbers& first) noexcept
+        : hash_{random.next(), random.next()}, first_(first)
+    {
+    }
 
     /// Stands for the address in a name. The scope of an IPv6 address is each host's own.
     std::uint64_t address_hash(std::span<const std::byte> address) const noexcept
@@ -40,7 +44,7 @@ public:
     {
         const std::uint64_t connection = hash(address_hash, generation, 0);
         return {connection != 0 ? connection : 1,
-                static_cast<std::uint32_t>(hash(address_hash, generation, 1))};
+                first_.chosen ? first_.psn : static_cast<std::uint32_t>(hash(address_hash, generation, 1))};
     }
 
 private:
@@ -51,6 +55,7 @@ private:
     }
 
     KeyedHash hash_;
+    FirstNumbers first_;
 };
 
 } // namespace srd

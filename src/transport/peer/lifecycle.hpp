@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include <srd/status.hpp>
 #include <srd/time.hpp>
@@ -77,6 +78,8 @@ public:
     };
     /// The peer behind `route`, made on first use; no_index if there are too many.
     std::uint32_t open(const RouteInfo& route, Search search, Time now);
+    /// As Engine's.
+    RouteId take_released_route() noexcept;
     /// Introduces us to an idle peer.
     void greet(std::uint32_t peer, Time now);
     void fail(std::uint32_t peer, Cause cause, Time now);
@@ -117,7 +120,13 @@ public:
     bool on_timeout(std::uint32_t peer, Time now);
 
 private:
-    void begin_connection(std::uint32_t peer, Time now);
+    std::uint32_t make_record(const RouteInfo& route, Search search, Time now);
+    void begin_connection(std::uint32_t peer, Time now)
+    {
+        begin_connection(peer, s_.peers.routes().next(s_.peers[peer].route.id()), now);
+    }
+    /// `count`: RouteTable's, which names it.
+    void begin_connection(std::uint32_t peer, std::uint32_t count, Time now);
     void drop(std::uint32_t peer, Cause cause);
     void release(std::uint32_t peer);
     void make_room(Search search, Time now);
@@ -139,9 +148,11 @@ private:
         HelloProof proof{};
         std::uint64_t under = 0; ///< the identifier that its packet bears
         bool open = false;
-    } introduction_;                ///< of the hello event being answered
-    std::uint32_t next_victim_ = 0; ///< where make_room() goes on
-    Time next_demand_{};            ///< when it may next ask silent peers for a proof
+        std::uint32_t count = 0;            ///< if it is accepted: what its connection counts as (RouteTable)
+    } introduction_;                        ///< of the hello event being answered
+    std::uint32_t next_victim_ = 0;         ///< where make_room() goes on
+    RouteId unused_route_ = no_id<RouteId>; ///< found for somebody who got no record
+    Time next_demand_{};                    ///< when it may next ask silent peers for a proof
 };
 
 } // namespace srd

@@ -32,6 +32,18 @@ bool Liveness::on_answer(RouteNotice::Kind kind, Time since, Time now) noexcept
     }
 }
 
+/// Whoever looks late by more than an interval was not there in the meantime. Returns when this look was due.
+Time Liveness::forgive_absence(Time last_pass, Time now) noexcept
+{
+    const Time due = check_at_;
+    const Duration absence = now - std::max(due, last_pass);
+    if (absence > interval) {
+        waiting_since_ = std::max(heard_at_, waiting_since_) + absence;
+        check_at_ = now; // once, though it may stay due
+    }
+    return due;
+}
+
 /// The peer is silent for as long as the bound. Is there a reason to wait for it?
 bool Liveness::may_yet_answer(Duration silence, Duration bound, Time asked_at, const Tuning& tuning,
                               Time now) const noexcept
@@ -78,13 +90,14 @@ Liveness::Verdict Liveness::check(bool unanswered, bool owed, RouteId route, Liv
     if (now < check_at_) {
         return Verdict::wait;
     }
+    const Time due = forgive_absence(questions.drained_at(), now);
     const Duration silence = this->silence(now);
     const Duration bound = heard_ ? tuning.peer_timeout : tuning.connect_timeout;
     const bool overdue = silence >= bound;
-    if (last_call_ && overdue && questions.drained_at() < check_at_) {
+    if (last_call_ && overdue && questions.drained_at() < due) {
         return Verdict::wait; // stays due: the next pass judges, or the one after that
     }
-    const Time asked_at = check_at_ - interval; // the time before this
+    const Time asked_at = due - interval; // the time before this
     const bool patient = overdue && may_yet_answer(silence, bound, asked_at, tuning, now);
     if (silence >= interval || evidence_.hint) {
         const bool reads = overdue && (!heard_ || overdue_looks_ % looks_per_reads == 0);

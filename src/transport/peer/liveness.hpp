@@ -14,8 +14,9 @@
 //  - From one that was never heard, existing is not enough: a firewall may drop all that we send. It
 //    gets that time only while it says itself that it has not read what came for it.
 //
-// It may also be us who were stopped, with the peer's answers unread: so nobody is given up before a
-// last question has gone unanswered for a whole interval, and before everything that has come is read.
+// It may also be us who were stopped, with the peer's answers unread, or whose clock went ahead: so time in
+// which nobody looked is no silence, and nobody is given up before a last question has gone unanswered for a
+// whole interval, and before everything that has come is read.
 #pragma once
 
 #include <algorithm>
@@ -113,6 +114,7 @@ public:
     void on_heard(Time now) noexcept
     {
         heard_ = true;
+        is_refused_ = false;
         last_call_ = false;
         proof_wanted_ = false;
         sign_wanted_ = false;
@@ -153,12 +155,16 @@ public:
     }
     /// Nothing has come for so long that asking is worth it.
     bool is_silent(Time now) const noexcept { return now - heard_at_ >= interval; }
-    /// Something is sent, and nothing was outstanding before.
+    /// Something is sent, and nothing was outstanding before. What the backend did not take is no new wait
+    /// when it is offered again, or one for which there never is room would be waited for, for ever.
     void on_wait_begins(Time now) noexcept
     {
-        waiting_since_ = now;
+        waiting_since_ = is_refused_ ? waiting_since_ : now;
         check_at_ = std::min(check_at_, now + interval);
     }
+
+    /// The backend did not take what was sent, and nothing else is outstanding.
+    void on_refused() noexcept { is_refused_ = true; }
 
     // -- What the backend learns. Call arm() after each.
 
@@ -235,11 +241,13 @@ private:
         evidence_ = Evidence{};
         gone_at_ = time_never;
     }
+    Time forgive_absence(Time last_pass, Time now) noexcept;
     bool may_yet_answer(Duration silence, Duration bound, Time asked_at, const Tuning& tuning,
                         Time now) const noexcept;
     Verdict look_for_sign(RouteId route, LivenessQuestions& questions, Counters& count, Time now) noexcept;
 
     bool heard_ = false;
+    bool is_refused_ = false; ///< on_refused(), and nothing was heard since
     bool proof_wanted_ = false;
     bool sign_wanted_ = false;
     bool hint_asked_ = false; ///< a hint has caused a question, and the next look is still to come

@@ -37,6 +37,11 @@
 namespace srd {
 
 struct Connection {
+    explicit Connection(const FirstNumbers& first = {}) noexcept
+        : queue(first), recovery(first), receiver(first)
+    {
+    }
+
     // Sender.
     SendQueue queue;             ///< operations, in order
     PacketWindow window;         ///< their packets

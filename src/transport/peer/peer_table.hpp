@@ -8,12 +8,12 @@
 #include <cstdint>
 
 #include <srd/check.hpp>
-#include <srd/lazy_array.hpp>
 #include <srd/limits.hpp>
 #include <srd/slab.hpp>
 
 #include "peer/connection_table.hpp"
 #include "peer/peer.hpp"
+#include "peer/route_table.hpp"
 #include "timing_wheel.hpp"
 
 namespace srd {
@@ -21,8 +21,8 @@ namespace srd {
 class PeerTable {
 public:
     explicit PeerTable(const Limits& limits)
-        : peers_(limits.max_peers), connections_(limits.max_peers), by_route_(limits.max_routes),
-          max_routes_(limits.max_routes), wheel_(limits.max_peers, Time{})
+        : peers_(limits.max_peers), connections_(limits.max_peers), routes_(limits),
+          wheel_(limits.max_peers, Time{})
     {
     }
 
@@ -40,25 +40,16 @@ public:
     {
         deactivate(peer);
         wheel_.cancel(peer);
-        by_route_[index_of(peers_[peer].route.id())].peer = 0;
+        routes_.leave(peers_[peer].route.id());
         peers_.release(peer);
     }
 
     // -- Finding
 
-    std::uint32_t of_route(RouteId route) const noexcept
-    {
-        SRD_CHECK(index_of(route) < max_routes_);
-        return by_route_[index_of(route)].peer - 1; // 0 - 1 = no_index
-    }
-    void set_route(std::uint32_t peer) noexcept
-    {
-        by_route_[index_of(peers_[peer].route.id())].peer = peer + 1;
-    }
-    /// The number of connections that were begun with whoever lives at the end of `route`. It outlives
-    /// records.
-    std::uint32_t generation(RouteId route) const noexcept { return by_route_[index_of(route)].generation; }
-    std::uint32_t begin_generation(RouteId route) noexcept { return by_route_[index_of(route)].generation++; }
+    RouteTable& routes() noexcept { return routes_; }
+    const RouteTable& routes() const noexcept { return routes_; }
+    std::uint32_t of_route(RouteId route) const noexcept { return routes_.peer(route); }
+    void set_route(std::uint32_t peer) noexcept { routes_.set_peer(peers_[peer].route.id(), peer); }
 
     /// Packets under `connection` are the peer's.
     void connect(std::uint64_t connection, std::uint32_t peer) noexcept
@@ -148,15 +139,9 @@ public:
     }
 
 private:
-    struct RouteEntry {
-        std::uint32_t peer;       ///< + 1; 0: none
-        std::uint32_t generation; ///< of the next connection
-    };
-
     Slab<Peer> peers_;
     ConnectionTable connections_;
-    LazyArray<RouteEntry> by_route_;
-    std::uint32_t max_routes_;
+    RouteTable routes_;
     std::uint32_t last_ = no_index; ///< the peer of the previous packet
     IndexList<&Peer::active_link_> active_;
     TimingWheel wheel_;

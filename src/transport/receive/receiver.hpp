@@ -42,6 +42,11 @@ public:
         Time arrived{};
     };
 
+    explicit Receiver(const FirstNumbers& first = {}) noexcept
+        : duplicates_(first.duplicates), faults_made_(first.faults), message_next_(first.message)
+    {
+    }
+
     /// What a farewell still says: the acknowledgement of all that was received.
     Receiver last_word() const noexcept
     {
@@ -162,11 +167,11 @@ private:
     bool questioned_ = false;
     bool refusing_ = false;
     bool echo_valid_ = false;
-    std::uint16_t duplicates_ = 0;
-    std::uint16_t faults_made_ = 0;
+    std::uint16_t duplicates_;
+    std::uint16_t faults_made_;
     std::uint32_t unacked_packets_ = 0;
     std::uint32_t unacked_bytes_ = 0;
-    std::uint32_t message_next_ = 0;
+    std::uint32_t message_next_;
     std::uint32_t held_ = 0;
     Echo echo_;
     Marks marks_;

@@ -16,6 +16,9 @@ namespace srd {
 
 class FaultLedger {
 public:
+    /// `first`: what both begin to count from.
+    explicit FaultLedger(std::uint16_t first = 0) noexcept : seen_(first), got_(first) {}
+
     /// The target says, in an acknowledgement or a fault frame, that it has made so many.
     void learn(std::uint16_t made) noexcept
     {
@@ -29,8 +32,8 @@ public:
     bool awaits() const noexcept { return static_cast<std::int16_t>(seen_ - got_) > 0; }
 
 private:
-    std::uint16_t seen_ = 0; ///< the highest count
-    std::uint16_t got_ = 0;
+    std::uint16_t seen_; ///< the highest count
+    std::uint16_t got_;
 };
 
 } // namespace srd

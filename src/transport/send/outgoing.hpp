@@ -140,6 +140,11 @@ public:
     using All = IndexList<&TxMessage::all>;
     using Waiting = IndexList<&TxMessage::queue>;
 
+    explicit SendQueue(const FirstNumbers& first = {}) noexcept
+        : message_next_(first.message), message_delivered_(first.message), faults_(first.faults)
+    {
+    }
+
     std::uint32_t message_next() const noexcept { return message_next_; } ///< sequence of the next message
     /// The peer has delivered every earlier message.
     std::uint32_t message_delivered() const noexcept { return message_delivered_; }
@@ -174,8 +179,8 @@ private:
     Waiting waiting_; ///< to be framed, in order of submission
     Waiting granted_; ///< to be framed as far as the peer allows
     All all_;         ///< in order of submission
-    std::uint32_t message_next_ = 0;
-    std::uint32_t message_delivered_ = 0;
+    std::uint32_t message_next_;
+    std::uint32_t message_delivered_;
     std::uint16_t responses_ = 0; ///< of ours, incomplete
     bool has_suspects_ = false;   ///< some operation may be a suspect
     FaultLedger faults_;
@@ -187,10 +192,11 @@ public:
     /// that are full of reads from each other would otherwise wait for each other for ever.
     static constexpr std::uint32_t response_reserve = 2 * wire::max_rma_frames;
 
-    /// `buffers`: bytes for buffer().
-    OutgoingPool(std::uint32_t capacity, std::size_t buffers)
+    /// `buffers`: bytes for buffer(). `first_read`: the sequence of the first read.
+    OutgoingPool(std::uint32_t capacity, std::size_t buffers, std::uint32_t first_read = 0)
         : messages_(capacity), ranges_(capacity),
-          buffers_(buffered_size, static_cast<std::uint32_t>(buffers / buffered_size))
+          buffers_(buffered_size, static_cast<std::uint32_t>(buffers / buffered_size)),
+          read_sequence_(first_read)
     {
         SRD_CHECK(capacity <= UINT16_MAX); // SendQueue::responses_
     }
@@ -332,7 +338,7 @@ private:
     GrowingSlab buffers_;       ///< TxMessage::buffer
     SendQueue::Waiting done_;
     std::uint32_t responses_ = 0;
-    std::uint32_t read_sequence_ = 0; ///< of the next read of ours
+    std::uint32_t read_sequence_; ///< of the next read of ours
 };
 
 } // namespace srd

@@ -46,6 +46,8 @@ public:
     /// Of a probe, and of the reordering window, while no round trip is measured.
     static constexpr Duration delay_unknown = std::chrono::milliseconds(1);
 
+    explicit Recovery(const FirstNumbers& first = {}) noexcept : duplicates_(first.duplicates) {}
+
     const RttEstimator& rtt() const noexcept { return rtt_; }
     /// The latest repetitions were all in vain: what goes out now takes any path.
     bool is_fruitless() const noexcept { return probe_count_ >= fruitless_probes; }
@@ -163,8 +165,8 @@ private:
     std::uint8_t patience_ = 1; ///< doubled by every silence that needed a probe
     std::uint8_t calm_ = 0;     ///< acknowledgements since the latest of these
     std::uint16_t reorder_rounds_ = 0;
-    std::uint16_t duplicates_ = 0; ///< AckBlock::duplicates as last seen
-    Time loss_at_ = time_never;    ///< a packet will be lost if not acknowledged by then
+    std::uint16_t duplicates_;  ///< AckBlock::duplicates as last seen
+    Time loss_at_ = time_never; ///< a packet will be lost if not acknowledged by then
     Time probe_at_ = time_never;
     RttEstimator rtt_;
 };

@@ -488,6 +488,9 @@ void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)
                 repair_counter(slot.repair()).undo();
             }
             peer.connection.window.unsent(s_.packets, packet.cookie);
+            if (!peer.connection.window.any_outstanding()) {
+                peer.liveness.on_refused();
+            }
             continue;
         }
         const std::uint32_t index = s_.peers.of_route(packet.route);

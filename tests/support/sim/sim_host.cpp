@@ -61,6 +61,7 @@ Limits small_limits()
     Limits limits;
     limits.max_peers = 256;
     limits.max_routes = 1024;
+    limits.idle_routes = 16;
     limits.max_packet = 9000;
     limits.tx_slots = 4096;
     limits.tx_messages = 4096;
@@ -73,7 +74,7 @@ Limits small_limits()
 SimHost::SimHost(SimNetwork& network, std::uint32_t index, const SimHostOptions& options, SimApp& app,
                  std::uint64_t seed)
     : network_(network), index_(index), options_(options), app_(app), random_(seed),
-      violations_before_(allocation_violations())
+      violations_before_(allocation_violations()), ahead_(options.clock_start)
 {
     network_.attach(index, *this);
     restart();
@@ -88,6 +89,7 @@ void SimHost::restart()
     auto io = std::make_unique<SimIo>(network_, index_, options_.io, counters_, random_.next());
     io_ = io.get();
     io_->set_hook(this);
+    io_->set_clock_ahead(ahead_);
     stack_ = std::move(io);
     if (options_.sealed) {
         stack_ = make_seal_io(std::move(stack_));
@@ -115,6 +117,9 @@ ProcessState SimHost::process_state() const
     if (!running()) {
         return dead_state_;
     }
+    if (now() < asleep_until_) {
+        return ProcessState::silent;
+    }
     return now() < stopped_until_ ? ProcessState::busy : ProcessState::reading;
 }
 
@@ -122,6 +127,26 @@ void SimHost::stop(Time until)
 {
     stopped_until_ = until;
     wake(until);
+}
+
+void SimHost::suspend(Duration time)
+{
+    asleep_until_ = now() + time;
+    leap(-time);
+    stop(asleep_until_);
+}
+
+void SimHost::leap(Duration time)
+{
+    ahead_ += time;
+    io_->set_clock_ahead(ahead_);
+}
+
+Time SimHost::told_time()
+{
+    const auto wobble = static_cast<std::uint64_t>(options_.clock_wobble.count());
+    const auto old = wobble == 0 ? 0 : static_cast<std::int64_t>(random_.between(0, wobble));
+    return now() + ahead_ - Duration(old);
 }
 
 void SimHost::wake(Time when)
@@ -186,15 +211,20 @@ void SimHost::pass()
         seals_->replace(ring_at(keys_at_));
     }
     bool worked = false;
+    const Time told = told_time();
     if (now() >= next_look_) {
         next_look_ = now() + Liveness::sign_interval;
-        engine_->look_for_readers(now());
+        engine_->look_for_readers(told);
     }
     {
         const AllocationBan ban;
-        worked = progress_once(*engine_, *stack_, now(), [this](Engine&, const Event& event) {
+        worked = progress_once(*engine_, *stack_, told, [this](Engine&, const Event& event) {
             const AllocationPermit permit;
             between_entries();
+            if (event.kind == Event::Kind::route_released) {
+                io_->forget_route(RouteId{static_cast<std::uint32_t>(event.cookie)});
+                return;
+            }
             app_.on_event(*this, event);
         });
     }
@@ -213,12 +243,12 @@ void SimHost::pass()
     if (!engine_->all_read()) {
         next = std::min(next, next_look_);
     }
-    next = std::min(next, engine_->next_look(now()));
+    next = std::min(next, world_time(engine_->next_look(told)));
     if (worked) {
         next = now();
         barren_passes_ = 0;
-    } else if (engine_->next_timeout() < next) {
-        next = engine_->next_timeout();
+    } else if (const Time due = world_time(engine_->next_timeout()); due < next) {
+        next = due;
         if (next <= now() && ++barren_passes_ > barren_limit) {
             throw SimFailure("host " + std::to_string(index_) + " spins: the engine's timer stays due");
         }
@@ -233,14 +263,21 @@ void SimHost::pass()
 PeerId SimHost::open_peer(std::uint32_t host)
 {
     const RouteId route = io_->route_to(host);
-    const AllocationBan ban;
-    return engine_->open_peer(route_info(*stack_, route), now());
+    PeerId peer{};
+    {
+        const AllocationBan ban;
+        peer = engine_->open_peer(route_info(*stack_, route), told_time());
+    }
+    for (RouteId gone{}; (gone = engine_->take_released_route()) != no_id<RouteId>;) {
+        io_->forget_route(gone);
+    }
+    return peer;
 }
 
 Status SimHost::submit(const Operation& operation)
 {
     const AllocationBan ban;
-    return engine_->submit(operation, now());
+    return engine_->submit(operation, told_time());
 }
 
 LocalRoad::Sent SimHost::send_local(const Operation& operation)
@@ -309,13 +346,13 @@ void SimHost::revoke(std::uint64_t key)
 void SimHost::close_peer(PeerId peer)
 {
     const AllocationBan ban;
-    engine_->close_peer(peer, now());
+    engine_->close_peer(peer, told_time());
 }
 
 void SimHost::close()
 {
     const AllocationBan ban;
-    engine_->close(now());
+    engine_->close(told_time());
 }
 
 } // namespace srd::sim

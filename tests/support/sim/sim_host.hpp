@@ -39,9 +39,12 @@ struct SimHostOptions {
     Tuning tuning;
     Duration pass_gap_min = std::chrono::nanoseconds(200); ///< from one pass to the next while there is work
     Duration pass_gap_max = std::chrono::nanoseconds(800);
-    bool sealed = false;            ///< by one key for all
-    Duration key_step{};            ///< if any: so often, one step is made to replace it
-    std::uint32_t key_steps = 0;    ///< and then no more
+    Duration clock_start{};      ///< what its clock shows when the world begins
+    Duration clock_wobble{};     ///< threads read the clock, then wait for their turn: passes are told a time
+                                 ///< that is up to this old
+    bool sealed = false;         ///< by one key for all
+    Duration key_step{};         ///< if any: so often, one step is made to replace it
+    std::uint32_t key_steps = 0; ///< and then no more
     std::uint32_t check_period = 1; ///< check_invariants() at every n-th opportunity; 0: never
 };
 
@@ -60,6 +63,10 @@ public:
 
     /// Stops the process until `until`: nothing runs, the socket buffer fills.
     void stop(Time until);
+    /// Its machine sleeps for so long: it hears nothing, and its clock stands still.
+    void suspend(Duration time);
+    /// Its clock goes ahead by so much at once.
+    void leap(Duration time);
     /// Ends the process without a word.
     void kill(ProcessState afterwards);
     /// A new process at the same address.
@@ -74,7 +81,7 @@ public:
     std::uint32_t incarnation() const noexcept { return incarnation_; }
     SimIo& io() noexcept { return *io_; }
     const Counters& counters() const noexcept { return counters_; }
-    Time now() const noexcept { return network_.clock().now(); }
+    Time now() const noexcept { return network_.clock().now(); } ///< the world's
     bool drained() const { return engine_->drained(); }
     SimHostOptions& options() noexcept { return options_; }
     Engine& engine() noexcept { return *engine_; }
@@ -109,6 +116,9 @@ public:
 
 private:
     void pass();
+    /// What the engine is told.
+    Time told_time();
+    Time world_time(Time told) const noexcept { return told == time_never ? told : told - ahead_; }
     std::uint32_t key_step() const noexcept;
 
     SimNetwork& network_;
@@ -127,6 +137,8 @@ private:
     ProcessState dead_state_ = ProcessState::silent;
     std::uint32_t incarnation_ = 0;
     Time stopped_until_{};
+    Time asleep_until_{}; ///< with the machine
+    Duration ahead_;      ///< its clock, of the world's
     Time next_pass_ = time_never;
     std::uint64_t pass_ticket_ = 0;
     std::uint64_t opportunities_ = 0;

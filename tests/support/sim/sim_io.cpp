@@ -51,7 +51,8 @@ SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& option
     : network_(network), host_(host), options_(options), local_(network, *this, seed + 1),
       caps_(caps_of(options, this, &local_)), epoch_(static_cast<std::uint32_t>(seed)), counters_(counters),
       random_(seed), address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet),
-      mtu_true_(mtu_to_), carried_to_(mtu_to_), bytes_from_(network.host_count())
+      mtu_true_(mtu_to_), carried_to_(mtu_to_), no_room_until_(network.host_count()),
+      bytes_from_(network.host_count())
 {
 }
 
@@ -79,15 +80,30 @@ RouteId SimIo::route_to(std::uint32_t host)
 {
     const auto [place, is_new] =
         routes_.try_emplace(host, RouteId(static_cast<std::uint32_t>(route_hosts_.size())));
-    if (is_new) {
+    if (is_new && !forgotten_routes_.empty()) {
+        place->second = forgotten_routes_.back();
+        forgotten_routes_.pop_back();
+        route_hosts_[index_of(place->second)] = host;
+        route_addresses_[index_of(place->second)] = address_of(host);
+    } else if (is_new) {
         route_hosts_.push_back(host);
         route_addresses_.push_back(address_of(host));
+    }
+    if (is_new) {
         if (options_.near > 0) {
             push_notice(host, RouteNotice::Kind::same_host,
                         network_.clock().now() + std::chrono::microseconds(random_.between(0, 300)));
         }
     }
     return place->second;
+}
+
+bool SimIo::forget_route(RouteId route) noexcept
+{
+    const AllocationPermit permit;
+    routes_.erase(route_hosts_[index_of(route)]);
+    forgotten_routes_.push_back(route);
+    return true;
 }
 
 RouteId SimIo::find(const SocketAddress& address) const noexcept
@@ -149,14 +165,18 @@ std::size_t SimIo::rx_burst(std::span<RxPacket> packets, Time now)
     if (!rx_lent_.empty()) {
         throw SimFailure("rx_burst before rx_release of the burst before");
     }
-    local_.look(now);
+    if (tx_blocked_until_ <= network_.clock().now()) {
+        tx_blocked_until_ = time_never; // the pass that begins offers again what it has, if anything
+    }
+    local_.look(now - ahead_);
     while (rx_lent_.size() < packets.size() && !rx_queue_.empty()) {
         SimPacket* const packet = rx_queue_.front();
         rx_queue_.pop_front();
         rx_queued_bytes_ -= packet->bytes.size();
         bytes_from_[packet->source] += packet->bytes.size();
         packets[rx_lent_.size()] = {packet->bytes.data(), static_cast<std::uint32_t>(packet->bytes.size()),
-                                    packet->marked, false, options_.exact_arrival ? packet->arrived : now};
+                                    packet->marked, false,
+                                    options_.exact_arrival ? packet->arrived + ahead_ : now};
         if (!packet->remote.empty()) {
             RxPacket& made = packets[rx_lent_.size()];
             for (const iovec& piece : packet->remote) {
@@ -244,6 +264,11 @@ bool SimIo::transmit(const TxPacket& packet)
     datagram->source = host_;
     datagram->destination = destination;
     datagram->path = packet.path;
+    if (network_.clock().now() < no_room_until_[destination]) {
+        network_.release(datagram);
+        tx_blocked_until_ = network_.clock().now() + std::chrono::microseconds(300);
+        return false;
+    }
     if (packet.length > mtu_true_[destination] && mtu_to_[destination] > mtu_true_[destination]) {
         counters_.io_tx_errors.add(); // as EMSGSIZE from a router: accepted and lost
         network_.release(datagram);
@@ -279,7 +304,7 @@ std::size_t SimIo::tx_burst(std::span<const TxPacket> packets)
         }
         ++accepted;
     }
-    if (accepted < packets.size()) {
+    if (accepted < packets.size() && tx_blocked_until_ == time_never) {
         const Time now = network_.clock().now();
         tx_blocked_until_ = std::max(network_.nic_ready(host_), now + std::chrono::microseconds(1));
     }
@@ -292,13 +317,14 @@ void SimIo::probe_liveness(RouteId route, LivenessProbe probe, Time now)
     if (!options_.answers_liveness) {
         return;
     }
+    const Time asked = now - ahead_;
     const std::uint32_t about = route_host(route);
     if (options_.near > 0) {
-        push_notice(about, RouteNotice::Kind::network, now);
-        push_notice(about, RouteNotice::Kind::same_host, now + options_.liveness_delay);
+        push_notice(about, RouteNotice::Kind::network, asked);
+        push_notice(about, RouteNotice::Kind::same_host, asked + options_.liveness_delay);
     }
     const auto answer = [&](RouteNotice::Kind kind) {
-        push_notice(about, kind, now + options_.liveness_delay, now);
+        push_notice(about, kind, asked + options_.liveness_delay, now);
     };
     const ProcessState state = network_.port(about)->process_state();
     if (state == ProcessState::gone) {
@@ -335,7 +361,7 @@ std::size_t SimIo::poll_notices(std::span<RouteNotice> notices, Time now)
     between_entries();
     std::size_t count = 0;
     for (auto place = notices_.begin(); place != notices_.end() && count < notices.size();) {
-        if (place->due <= now) {
+        if (place->due <= now - ahead_) {
             if (place->notice.kind == RouteNotice::Kind::mtu_changed) {
                 const std::uint32_t about = route_hosts_[index_of(place->notice.route)];
                 mtu_to_[about] = mtu_true_[about];

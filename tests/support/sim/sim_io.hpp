@@ -53,6 +53,7 @@ public:
     const SocketAddress& local_address() const noexcept override { return address_; }
     Status resolve(const SocketAddress& address, RouteId& route) override;
     RouteId find(const SocketAddress& address) const noexcept override;
+    bool forget_route(RouteId route) noexcept override;
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override;
     const SocketAddress& route_address(RouteId route) const noexcept override;
     std::uint32_t route_mtu(RouteId route) const noexcept override;
@@ -80,10 +81,16 @@ public:
     void set_mtu(std::uint32_t host, std::uint32_t mtu, Time now);
     /// From now on packets towards `host` of more than `bytes` vanish, and nobody is told.
     void set_black_hole(std::uint32_t host, std::uint32_t bytes) { carried_to_.at(host) = bytes; }
+    /// The host's clock, which is what the engine knows of time, is ahead of the world's by this.
+    void set_clock_ahead(Duration ahead) noexcept { ahead_ = ahead; }
+    /// Until then the system has no room for packets towards `host`; those for others it takes.
+    void set_no_room(std::uint32_t host, Time until) { no_room_until_.at(host) = until; }
     /// When a pass would find something to do here; time_never if nothing is foreseen.
     Time next_due() const;
     std::uint32_t route_host(RouteId route) const { return route_hosts_.at(index_of(route)); }
     RouteId route_to(std::uint32_t host);
+    /// Most that there ever were at a time.
+    std::size_t route_peak() const noexcept { return route_hosts_.size(); }
     SimLocalRoad& local_road() noexcept { return local_; }
     /// Bytes of a message from `host` have arrived in memory.
     void on_local_bytes(std::uint32_t host, std::uint64_t bytes) { bytes_from_.at(host) += bytes; }
@@ -131,15 +138,18 @@ private:
     const SocketAddress address_;
     std::vector<std::uint32_t> route_hosts_;
     std::deque<SocketAddress> route_addresses_;
+    std::vector<RouteId> forgotten_routes_; ///< to be used again
     std::vector<std::uint32_t> mtu_to_;     ///< that the backend knows
     std::vector<std::uint32_t> mtu_true_;   ///< that the path has
     std::vector<std::uint32_t> carried_to_; ///< longer packets vanish
+    std::vector<Time> no_room_until_;       ///< by destination
     std::vector<std::uint64_t> bytes_from_;
     std::map<std::uint32_t, RouteId> routes_;
     std::deque<SimPacket*> rx_queue_;
     std::size_t rx_queued_bytes_ = 0;
     std::vector<SimPacket*> rx_lent_;
     std::vector<Notice> notices_;
+    Duration ahead_{};
     Time tx_blocked_until_ = time_never; ///< time_never: not blocked
     Hook* hook_ = nullptr;
 };

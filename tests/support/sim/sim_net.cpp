@@ -71,7 +71,8 @@ void SimNetwork::release(SimPacket* packet)
 
 LossyNet::LossyNet(SimClock& clock, std::uint32_t hosts, const Config& config, std::uint64_t seed)
     : SimNetwork(clock, hosts), config_(config), random_(seed), up_(hosts, SimLink(config.up)),
-      down_(hosts, SimLink(config.down)), spine_down_(config.spines), host_cut_(hosts), host_deaf_(hosts)
+      down_(hosts, SimLink(config.down)), spine_down_(config.spines), host_cut_(hosts), host_deaf_(hosts),
+      way_cut_(std::size_t{hosts} * hosts)
 {
     for (std::uint32_t index = 0; index < config.spines; ++index) {
         SimLink::Config spine = config.spine;
@@ -151,7 +152,8 @@ void LossyNet::pass_spine(SimPacket* packet)
 {
     const std::uint32_t spine = spine_of(*packet);
     if (spine_down_.at(spine) || host_cut_.at(packet->source) || host_cut_.at(packet->destination) ||
-        host_deaf_.at(packet->destination)) {
+        host_deaf_.at(packet->destination) ||
+        way_cut_.at(packet->source * host_count() + packet->destination)) {
         ++totals_.blackholed;
         tell("blackholed", *packet);
         release(packet);

@@ -165,6 +165,11 @@ public:
     void set_host_cut(std::uint32_t host, bool cut) { host_cut_.at(host) = cut; }
     /// One that is deaf only does not receive.
     void set_host_deaf(std::uint32_t host, bool deaf) { host_deaf_.at(host) = deaf; }
+    /// Nothing gets from one host to the other; the other way is another matter.
+    void set_way_cut(std::uint32_t from, std::uint32_t to, bool cut)
+    {
+        way_cut_.at(from * host_count() + to) = cut;
+    }
     SimLink& spine(std::uint32_t index) { return spines_.at(index); }
     Config& config() noexcept { return config_; }
     const Totals& totals() const noexcept { return totals_; }
@@ -191,7 +196,7 @@ private:
     Config config_;
     SimRandom random_;
     std::vector<SimLink> up_, down_, spines_;
-    std::vector<bool> spine_down_, host_cut_, host_deaf_;
+    std::vector<bool> spine_down_, host_cut_, host_deaf_, way_cut_;
     std::uint32_t burst_left_ = 0;
     std::unique_ptr<Meddler> meddler_; ///< null: there is none
     Totals totals_;

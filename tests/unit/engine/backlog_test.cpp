@@ -37,7 +37,7 @@ TEST_CASE("backlog: an acknowledgement that is due goes before the data that wai
     watch(pair, flags);
 
     // b wants to know at once, and a's backend takes nothing for a while.
-    pair.a.io.room = 0;
+    pair.a.io.takes = 0;
     const Bytes question = pattern(10);
     const iovec piece{const_cast<std::byte*>(question.data()), question.size()};
     Operation operation;
@@ -52,7 +52,7 @@ TEST_CASE("backlog: an acknowledgement that is due goes before the data that wai
     CHECK(flags.empty());
     CHECK(pair.a.counters.tx_acks.value() == acks);
 
-    pair.a.io.room = 1; // it takes one packet now and then
+    pair.a.io.takes = 1; // it takes one packet now and then
     pair.a.pass(pair.now);
     REQUIRE(flags.size() == 1);
     CHECK((flags[0] & kind_of) == wire::packet_flag::has_ack);
@@ -61,7 +61,7 @@ TEST_CASE("backlog: an acknowledgement that is due goes before the data that wai
     REQUIRE(flags.size() == 2);
     CHECK((flags[1] & wire::packet_flag::sequenced) != 0);
 
-    pair.a.io.room = SIZE_MAX;
+    pair.a.io.takes = SIZE_MAX;
     pair.run();
     CHECK(pair.a.done.size() >= 1);
 }

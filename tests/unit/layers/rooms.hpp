@@ -116,6 +116,7 @@ inline std::vector<Room> engine_rooms()
         {initiator, {base, operation, receive, shared, placement, target}},
         {framing, {base, operation, shared, placement, initiator, target}},
         {lifecycle, {base, operation, receive, shared, placement}},
+        {lifecycle + "_handshake", {base, operation, receive, shared, placement, lifecycle}},
         {watch, {base, operation, shared, lifecycle}},
         {local, {base, local_road, operation, shared, placement, lifecycle, watch}},
         {submission, {base, operation, receive, shared, initiator, framing, lifecycle}},

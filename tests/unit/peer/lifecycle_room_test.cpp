@@ -31,8 +31,10 @@ TEST_CASE("PeerLifecycle: room is made of peers that have gone and left nothing"
     close(world, 3);
     CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == no_index); // its event names it
     CHECK(ended(world) == Cause::closed);
+    CHECK(world.lifecycle.take_released_route() == no_id<RouteId>);
     CHECK(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == 3);
     CHECK(world.shared.peers.of_route(RouteId{3}) == no_index);
+    CHECK(world.lifecycle.take_released_route() == no_id<RouteId>); // it is remembered for a while
     CHECK(world.count.peer_evictions.value() == 1);
 }
 
@@ -116,9 +118,43 @@ TEST_CASE("PeerLifecycle: whoever introduces itself while there is no room is to
         CHECK(refusal.connection != 0);
     }
     CHECK(world.shared.peers.of_route(RouteId{9}) == no_index);
+    CHECK(world.lifecycle.take_released_route() == RouteId{9});
+    CHECK(world.lifecycle.take_released_route() == no_id<RouteId>);
     CHECK(world.count.tx_no_room.value() == 2);
     // A successor has its predecessor's.
     const wire::HelloFrame hello = World::hello(66, 77);
     CHECK(world.introduce(0, hello, world.introduce(0, hello).connection).connection == 0);
     CHECK(world.peer(0).handshake.tx_connection() == 66);
+}
+
+TEST_CASE("PeerLifecycle: what a stranger was told it may use, though all others begin connections meanwhile")
+{
+    constexpr std::uint32_t all = 250;
+    World world(all);
+    std::vector<std::uint64_t> told(all);
+    for (std::uint32_t host = 1; host < all; ++host) {
+        told[host] = world.introduce(host, World::hello(1000 + host, 1)).connection;
+    }
+    for (std::uint32_t host = 1; host < all; ++host) {
+        INFO("host " << host);
+        REQUIRE(world.introduce(host, World::hello(1000 + host, 1), told[host]).connection == 0);
+        CHECK(world.peer(world.shared.peers.of_route(RouteId{host})).handshake.rx_connection() == told[host]);
+    }
+}
+
+TEST_CASE("PeerLifecycle: an idle record's name was told, and holds when the record is another's")
+{
+    World world;
+    for (std::uint32_t route = 1; route < 4; ++route) {
+        world.meet(route);
+    }
+    close(world, 3);
+    const wire::HelloFrame hello = World::hello(500, 77);
+    const std::uint64_t told = world.introduce(3, hello).connection;
+    CHECK(told == world.peer(3).handshake.rx_connection());
+    REQUIRE(world.lifecycle.open(World::way(9, 1400), bounded, world.now) == 3);
+    CHECK(world.shared.peers.of_route(RouteId{3}) == no_index);
+    close(world, 2);
+    CHECK(world.introduce(3, hello, told).connection == 0);
+    CHECK(world.peer(2).handshake.rx_connection() == told);
 }

@@ -17,6 +17,10 @@ struct Watch {
     {
         now = liveness.next_timeout();
         questions.on_rx_drained(now);
+        return look_now(unanswered, owed);
+    }
+    Verdict look_now(bool unanswered = true, bool owed = false)
+    {
         const Verdict verdict = liveness.check(unanswered, owed, RouteId{4}, questions, tuning, count, now);
         for (LivenessQuestions::Question question; questions.take(question);) {
             CHECK(question.route == RouteId{4});
@@ -167,6 +171,28 @@ TEST_CASE("Liveness: nobody is given up before all that has come is read")
     CHECK(check() == Verdict::wait);
     watch.questions.on_rx_drained(late);
     CHECK(check() == Verdict::dead);
+}
+
+TEST_CASE("Liveness: time in which nobody looked is no silence, however often a clock goes ahead")
+{
+    MetWatch watch;
+    watch.look();
+    for (int leap = 0; leap < 4; ++leap) {
+        watch.questions.on_rx_drained(watch.now + 1ms);
+        watch.now += 3min;
+        CHECK(watch.look_now() == Verdict::wait);
+        CHECK(watch.liveness.silence(watch.now) == (leap + 2) * Liveness::interval);
+    }
+}
+
+TEST_CASE("Liveness: who looks seldom finds a death all the same")
+{
+    MetWatch watch;
+    do {
+        watch.questions.on_rx_drained(watch.now);
+        watch.now += 2s;
+        REQUIRE(watch.now - start < 1min);
+    } while (watch.look_now() != Verdict::dead);
 }
 
 TEST_CASE("Liveness: a process that is seen to exist gets the time of one that is stopped")

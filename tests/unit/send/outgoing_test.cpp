@@ -83,7 +83,7 @@ struct Sender {
     }
 
     std::vector<RemoteRange> remote{{100, 8, 1}};
-    OutgoingPool pool{capacity};
+    OutgoingPool pool{capacity, 0};
     SendQueue queue;
     Event event;
     bool wanted = false;
@@ -139,6 +139,23 @@ TEST_CASE("SendQueue: what the peer says it has delivered is believed as far as 
     CHECK(queue.message_delivered() == 5);
     queue.on_delivered(message_window);
     CHECK(queue.message_delivered() == message_window);
+}
+
+TEST_CASE("SendQueue: what is delivered is counted on where numbers wrap, and where they change their sign")
+{
+    for (const std::uint32_t start : {0xfffffffcU, 0x7ffffffcU}) {
+        FirstNumbers first;
+        first.message = start;
+        SendQueue queue(first);
+        for (std::uint32_t next = start + 1; next != start + 9; ++next) {
+            queue.on_delivered(next); // not sent yet
+            CHECK(queue.message_delivered() == next - 1);
+            queue.count_message();
+            queue.on_delivered(next);
+            queue.on_delivered(next - 1); // late
+            CHECK(queue.message_delivered() == next);
+        }
+    }
 }
 
 TEST_CASE("OutgoingPool: a record says what the operation is")

@@ -22,6 +22,7 @@ public:
     {
         return inner_->resolve(address, route);
     }
+    bool forget_route(RouteId route) noexcept override { return inner_->forget_route(route); }
     RouteId find(const SocketAddress& address) const noexcept override { return inner_->find(address); }
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override
     {

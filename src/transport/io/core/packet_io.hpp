@@ -173,6 +173,14 @@ public:
     /// strangers name.
     virtual RouteId find(const SocketAddress& address) const noexcept = 0;
 
+    /// Nobody uses `route` any more: its id may be given to another address. False: it stays, for the backend
+    /// needs it. What still comes of it in notices is about whoever has the id then, as a hint may be.
+    virtual bool forget_route(RouteId route) noexcept
+    {
+        static_cast<void>(route);
+        return false;
+    }
+
     /// Sends one packet to an address that needs no route, as an answer to whoever is not known yet. It may
     /// get lost. Never blocks.
     virtual void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept = 0;
@@ -205,7 +213,8 @@ public:
 
     /// Sends a prefix of `packets`; returns its length. Consecutive packets of the
     /// same route, path and length may go as one batch. A packet that the operating system
-    /// refuses for good counts as accepted and lost. Never blocks.
+    /// refuses for good counts as accepted and lost. Never blocks. What there is no room for, perhaps on its
+    /// route alone, ends the prefix; the caller then offers what follows on other routes (send_burst).
     virtual std::size_t tx_burst(std::span<const TxPacket> packets) = 0;
 
     /// Ends the promise of TxPacket::stable_from for all packets sent so far: their pieces may change after

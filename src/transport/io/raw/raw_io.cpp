@@ -38,6 +38,11 @@ public:
         return std::min(inner().route_mtu(route), caps_.max_packet);
     }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
+    bool forget_route(RouteId route) noexcept override
+    {
+        routes_[index_of(route)] = Route{};
+        return inner().forget_route(route);
+    }
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     int wait_fd() const noexcept override { return waits_.get(); }

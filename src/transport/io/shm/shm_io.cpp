@@ -61,6 +61,10 @@ public:
     }
 
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
+    bool forget_route(RouteId route) noexcept override
+    {
+        return !routes_.is_used(route) && inner().forget_route(route);
+    }
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
     void revoke() noexcept override { routes_.revoke(); }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;

@@ -3,6 +3,7 @@
 // The two ends of a ring in shared memory (shm_segment.hpp).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -98,6 +99,13 @@ public:
     /// The processes that wrote from `route` have gone, except the one with the segment `except`: their rings
     /// close when they are empty.
     void orphan(RouteId route, const ShmMapping* except = nullptr) noexcept;
+    /// One of the rings is its peer's.
+    bool reads_from(RouteId route) const noexcept
+    {
+        return std::any_of(rings_.begin(), rings_.end(), [route](const Ring& ring) {
+            return ring.segment != nullptr && ring.route == route;
+        });
+    }
     bool empty() const noexcept { return open_count_ == 0; }
 
     /// Fills a prefix of `packets`; they stay valid until release(). Finds lanes with messages, too.

@@ -85,6 +85,14 @@ public:
     /// The peer's process has gone, or so it is said.
     void forget(RouteId id) noexcept;
 
+    /// A ring belongs to the route: of ours, or one that its process writes to us.
+    bool is_used(RouteId id) noexcept
+    {
+        const Route* const route = find(id);
+        return route != nullptr && (route->way.has_ring || route->way.segment != nullptr ||
+                                    (receiver_ != nullptr && receiver_->reads_from(id)));
+    }
+
     /// Which ways have opened (same_host) and closed (network).
     NoticeQueue& notices() noexcept { return notices_; }
     /// The rings written to us; null before the first.

@@ -127,6 +127,11 @@ public:
         return routes_->resolve(address, route);
     }
     RouteId find(const SocketAddress& address) const noexcept override { return routes_->find(address); }
+    bool forget_route(RouteId route) noexcept override
+    {
+        transmitter_->forget_route(route);
+        return routes_->forget(route);
+    }
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override
     {
         transmitter_->reply(address, packet);
@@ -149,7 +154,9 @@ public:
     }
     void probe_liveness(RouteId route, LivenessProbe probe, Time now) override
     {
-        liveness_->probe(route, probe, routes_->address(route), notices_, now);
+        if (routes_->contains(route)) {
+            liveness_->probe(route, probe, routes_->address(route), notices_, now);
+        }
     }
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     int wait_fd() const noexcept override { return epoll_.get(); }

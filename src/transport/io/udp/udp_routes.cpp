@@ -7,6 +7,8 @@
 
 #include <sys/socket.h>
 
+#include <srd/check.hpp>
+
 #include "io/core/ip_header.hpp"
 #include "io/udp/udp_socket.hpp"
 
@@ -23,7 +25,7 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
         route = known;
         return Status::ok;
     }
-    if (routes_.size() >= max_routes_) {
+    if (forgotten_.empty() && routes_.size() >= max_routes_) {
         return Status::no_memory;
     }
     try {
@@ -33,19 +35,33 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
         if (ip_mtu == 0) {
             return Status::unreachable;
         }
-        const RouteId added{static_cast<std::uint32_t>(routes_.size())};
-        by_address_.emplace(address, added);
-        try {
-            routes_.push_back({address, payload_of(ip_mtu), found.to_this_host});
-        } catch (const std::bad_alloc&) {
-            by_address_.erase(address);
-            throw;
+        if (forgotten_.empty()) {
+            if (forgotten_.capacity() <= routes_.size()) {
+                forgotten_.reserve(2 * routes_.size() + 1); // all of them, so that forget() cannot fail
+            }
+            routes_.push_back({.used = false});
+            forgotten_.push_back(RouteId{static_cast<std::uint32_t>(routes_.size() - 1)});
         }
+        const RouteId added = forgotten_.back();
+        by_address_.emplace(address, added);
+        forgotten_.pop_back();
+        routes_[index_of(added)] = {
+            .address = address, .mtu = payload_of(ip_mtu), .on_this_host = found.to_this_host};
         route = added;
         return Status::ok;
     } catch (const std::bad_alloc&) {
         return Status::no_memory;
     }
+}
+
+bool UdpRoutes::forget(RouteId route) noexcept
+{
+    SRD_CHECK(contains(route));
+    Route& entry = routes_[index_of(route)];
+    by_address_.erase(entry.address);
+    entry = {.used = false};
+    forgotten_.push_back(route); // there is room for all
+    return true;
 }
 
 /// The scope of a link-local address is an interface of the peer; here it must be one of this host.
@@ -85,6 +101,9 @@ RouteId UdpRoutes::review_mtu(Time now) noexcept
     }
     const RouteId route = reviews_.front().route;
     reviews_.pop_front();
+    if (!contains(route)) {
+        return no_id<RouteId>;
+    }
     const bool changed = refresh_mtu(route);
     Route& entry = routes_[index_of(route)];
     const std::uint32_t former = std::exchange(entry.former_mtu, 0);

@@ -12,6 +12,7 @@
 #include <span>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include <srd/file_descriptor.hpp>
 #include <srd/status.hpp>
@@ -38,6 +39,8 @@ public:
     SocketAddress here(SocketAddress address) const noexcept;
     /// As PacketIo::resolve.
     Status resolve(const SocketAddress& wanted, RouteId& route);
+    /// As PacketIo::forget_route.
+    bool forget(RouteId route) noexcept;
     /// As PacketIo::find.
     RouteId find(const SocketAddress& address) const noexcept;
     const SocketAddress& address(RouteId route) const noexcept { return routes_[index_of(route)].address; }
@@ -49,15 +52,19 @@ public:
     /// Does the same for one route whose MTU has been smaller than before for a while, if there is one: the
     /// route if it changed, else no_id<RouteId>. Cheap.
     RouteId review_mtu(Time now) noexcept;
-    bool contains(RouteId route) const noexcept { return index_of(route) < routes_.size(); }
+    bool contains(RouteId route) const noexcept
+    {
+        return index_of(route) < routes_.size() && routes_[index_of(route)].used;
+    }
 
 private:
     static constexpr Duration review_interval = std::chrono::minutes(1);
 
     struct Route {
-        SocketAddress address;
+        SocketAddress address{};
         std::uint32_t mtu = 0; // payload bytes of the longest unfragmented datagram
         bool on_this_host = false;
+        bool used = true;             // false: forgotten
         std::uint32_t former_mtu = 0; // before it shrank; 0: it did not
     };
     struct Review {
@@ -77,9 +84,10 @@ private:
     std::uint32_t max_routes_;
     RouteQuery query_;
     FileDescriptor mtu_socket_;
-    Time now_{};                 // of the last review
-    std::deque<Review> reviews_; // of the routes with former_mtu, in order
-    std::deque<Route> routes_;   // a deque, because references to addresses must stay valid
+    Time now_{};                     // of the last review
+    std::deque<Review> reviews_;     // of the routes with former_mtu, in order
+    std::deque<Route> routes_;       // a deque, because references to addresses must stay valid
+    std::vector<RouteId> forgotten_; // to be used again
     std::unordered_map<SocketAddress, RouteId, Hash> by_address_;
 };
 

@@ -59,6 +59,13 @@ public:
     /// As PacketIo::reply.
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept;
 
+    /// The id may stand for another address from now on.
+    void forget_route(RouteId route) noexcept
+    {
+        connected_route_ = connected_route_ == route ? no_id<RouteId> : connected_route_;
+        candidate_ = candidate_ == route ? no_id<RouteId> : candidate_;
+    }
+
     /// Reads the error queue of `sender` and turns it into notices. True if there was anything.
     bool collect_errors(UdpSender& sender);
     /// Turns one report from an error queue into a notice, if it concerns a route of ours.

@@ -62,6 +62,11 @@ public:
     /// Also on this host, where the UDP backend has one: each queue pair is a path of its own.
     std::uint16_t route_paths(RouteId /*route*/) const noexcept override { return caps_.path_count; }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
+    bool forget_route(RouteId route) noexcept override
+    {
+        routes_.suspect(route);
+        return inner().forget_route(route);
+    }
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     int wait_fd() const noexcept override { return waits_.get(); }

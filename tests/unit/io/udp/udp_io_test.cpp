@@ -156,6 +156,43 @@ TEST_CASE("udp: the table of routes is bounded")
     }
 }
 
+TEST_CASE("udp: the place of a forgotten route is another one's, to which its packets go")
+{
+    UdpConfig config;
+    config.max_routes = 2;
+    const auto opened = open_udp(make_address("127.0.0.1"), config);
+    const auto first = open_udp(make_address("127.0.0.1"));
+    const auto second = open_udp(make_address("127.0.0.1"));
+    const auto third = open_udp(make_address("127.0.0.1"));
+    REQUIRE(opened->code == 0);
+    PacketIo& io = *opened->io;
+    const RouteId old = route_to(io, *first->io);
+    const RouteId other = route_to(io, *second->io);
+    TestPacket packet(1, 64);
+    const TxPacket to_old = packet.to(old, PathId{0});
+    for (int i = 0; i < 80; ++i) { // enough for a socket of its own
+        REQUIRE(io.tx_burst({&to_old, 1}) == 1);
+    }
+    RouteId added{};
+    REQUIRE(io.resolve(third->io->local_address(), added) == Status::no_memory);
+    REQUIRE(io.forget_route(old));
+    CHECK(io.find(first->io->local_address()) == no_id<RouteId>);
+    io.probe_liveness(old, LivenessProbe::exists, clock_now()); // asked before it was forgotten
+    REQUIRE(io.resolve(third->io->local_address(), added) == Status::ok);
+    CHECK(added == old);
+    CHECK(io.route_address(added) == third->io->local_address());
+    CHECK(route_to(io, *second->io) == other);
+    REQUIRE(io.resolve(first->io->local_address(), added) == Status::no_memory);
+    const TxPacket to_third = packet.to(old, PathId{0});
+    REQUIRE(io.tx_burst({&to_third, 1}) == 1);
+    std::array<RxPacket, 8> packets;
+    std::size_t arrived = 0;
+    for (int i = 0; i < 200 && arrived == 0; ++i) {
+        arrived = third->io->rx_burst(packets, clock_now());
+    }
+    CHECK(arrived == 1);
+}
+
 TEST_CASE("udp: running out of descriptors says so")
 {
     rlimit old{};

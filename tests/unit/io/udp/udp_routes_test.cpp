@@ -3,8 +3,10 @@
 // What the UDP backend knows about the way to a peer: is it this host, and how long a packet may be.
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "io/udp/udp_io.hpp"
+#include "progress.hpp"
 
 #include "support/catch.hpp"
 #include "support/io/io_harness.hpp"
@@ -186,4 +188,31 @@ TEST_CASE("udp: a smaller MTU further along the path is noticed, and given up wi
         CHECK(notices_after(std::chrono::minutes(4)) == 1);
         CHECK(io.route_mtu(far) == mtu - headers);
     }
+}
+
+TEST_CASE("udp: a device whose queue is full holds up no packets that leave by another")
+{
+    const auto world = NetWorld::make(mtu);
+    if (world == nullptr) {
+        return;
+    }
+    if (!world->run(0, "ip link add full0 type veth peer name full1 && ip link set full0 up && "
+                       "ip link set full1 up && ip addr add 10.99.0.1/24 dev full0 && "
+                       "ip neigh add 10.99.0.77 lladdr 02:00:00:00:00:77 dev full0 && "
+                       "tc qdisc add dev full0 root tbf rate 1kbit burst 100 limit 100")) {
+        WARN("SKIPPED: the queue of a device cannot be limited here (tc)");
+        return;
+    }
+    const End end(*world, false);
+    const RouteId full = end.to("10.99.0.77");
+    const RouteId free = end.to(NetWorld::address(1, false));
+    const InsideNamespace inside(end.ns);
+    TestPacket packet(1, 600);
+    std::vector<TxPacket> burst;
+    for (const RouteId route : {full, full, free, full, free}) {
+        burst.push_back(packet.to(route, PathId{0}));
+    }
+    CHECK(send_burst(*end.opened->io, burst) == 2);
+    CHECK(burst[0].route == free);
+    CHECK(burst[1].route == free);
 }
