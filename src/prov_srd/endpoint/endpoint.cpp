@@ -103,7 +103,7 @@ int Endpoint::enable()
     const Limits& limits = params().limits;
     {
         const UnitGuard guard(unit_); // which nobody waits for: the endpoint is not enabled
-        unit_.start(options_.shared_memory_permitted());
+        unit_.start(options_.shared_memory_permitted(), domain.serves_devices);
         peers_.start();
         transmit_.start(limits.tx_messages);
         receive_.start(limits.rx_messages);

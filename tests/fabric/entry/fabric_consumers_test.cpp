@@ -272,10 +272,10 @@ const std::vector<Consumer> consumers = {
          h.domain_attr->mr_mode = FI_MR_ALLOCATED;
      },
      0, FI_MR_ALLOCATED},
-    {"Open MPI 5.0 with CUDA, mtl/ofi", api(1, 18), openmpi_mtl_device, -FI_ENODATA, 0},
+    {"Open MPI 5.0 with CUDA, mtl/ofi", api(1, 18), openmpi_mtl_device, 0, FI_MR_ALLOCATED | FI_MR_HMEM},
     {"Open MPI, btl/ofi", api(1, 18), openmpi_btl, 0, mr_basic_map,
      [](const fi_info& info) { CHECK(info.domain_attr->max_ep_tx_ctx == 1); }}, // more: scalable endpoints
-    {"Open MPI with CUDA, btl/ofi", api(1, 18), openmpi_btl_device, -FI_ENODATA, 0},
+    {"Open MPI with CUDA, btl/ofi", api(1, 18), openmpi_btl_device, 0, mr_basic_map | FI_MR_HMEM},
     {"MPICH, ch4:ofi", api(1, 17), mpich, 0, 0, mpich_needs},
     {"MPICH, ch4:ofi, keys of the provider", api(1, 17),
      [](fi_info& h) {
@@ -285,10 +285,11 @@ const std::vector<Consumer> consumers = {
      0, mr_basic_map, mpich_needs},
     {"oneCCL", api(1, 10), oneccl, 0, 0},
     {"aws-ofi-nccl, SENDRECV", api(1, 6), nccl_plugin_sendrecv, 0, mr_basic_map},
-    {"aws-ofi-nccl, SENDRECV, GPUDirect", api(1, 18), nccl_plugin_sendrecv_device, -FI_ENODATA, 0},
-    {"aws-ofi-nccl, RDMA", api(1, 18), nccl_plugin_rdma, -FI_ENODATA, 0},
+    {"aws-ofi-nccl, SENDRECV, GPUDirect", api(1, 18), nccl_plugin_sendrecv_device, 0,
+     mr_basic_map | FI_MR_HMEM},
+    {"aws-ofi-nccl, RDMA", api(1, 18), nccl_plugin_rdma, 0, mr_basic_map | FI_MR_HMEM},
     {"NIXL, list of devices", api(1, 18), nixl_list, 0, mr_basic_map},
-    {"NIXL, rail", api(1, 18), nixl_rail, -FI_ENODATA, 0},
+    {"NIXL, rail", api(1, 18), nixl_rail, 0, mr_basic_map | FI_MR_HMEM},
     {"Mercury, DAOS", api(1, 13), mercury, 0, mr_basic_map},
     {"GASNet-EX, ofi", api(1, 5), gasnet, 0, mr_basic_map},
     {"GASNet-EX, ofi, memory kinds", api(1, 5), gasnet_memory_kinds, 0, mr_basic_map},
@@ -297,7 +298,7 @@ const std::vector<Consumer> consumers = {
     {"Sandia OpenSHMEM, scalable keys", api(1, 5), sandia_shmem, 0, 0,
      [](const fi_info& info) { CHECK(info.tx_attr->inject_size >= sizeof(long double)); }},
     {"Sandia OpenSHMEM, basic keys", api(1, 5), sandia_shmem_basic, 0, mr_basic_map},
-    {"NVSHMEM, libfabric", api(1, 15), nvshmem, -FI_ENODATA, 0},
+    {"NVSHMEM, libfabric", api(1, 15), nvshmem, 0, mr_basic_map | FI_MR_HMEM},
     {"NVSHMEM, libfabric as over verbs", api(1, 15), nvshmem_verbs, -FI_ENODATA, 0},
     {"fi_pingpong", api(1, 17), pingpong, 0, mr_basic_map},
 };
