@@ -39,6 +39,7 @@ enum class Cause : std::uint8_t {
     not_heard,          ///< no packet has ever come back, though the peer's host answers over TCP
     key_mismatch,       ///< the peer has no job key and we have, or the other way round, or another one
     cut_off,            ///< was heard; its process reads what comes, and yet answers nothing of ours
+    device_failed,      ///< the memory of an accelerator could not be copied from or to
     count_              ///< number of causes; not a cause
 };
 

@@ -13,6 +13,8 @@
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
 
+#include "device/device_placement.hpp"
+#include "device/device_staging.hpp"
 #include "io/core/local_road.hpp"
 #include "io/core/packet_io.hpp"
 #include "peer/connection_names.hpp"
@@ -71,10 +73,16 @@ struct Shared {
     IncomingPool incoming;
     Grants grants;
     PacketReader reader;
+    DeviceStaging staging;
+    DevicePlacement devices;
 
     std::uint32_t refusing_peers = 0; ///< peers whose messages we refuse (Receiver::refusing)
     bool closing = false;             ///< the endpoint goes away: no new connections
     bool awaits_readers = false;      ///< something waits that a peer takes what it has in memory
+    /// What was to be sent to this peer cannot be read from its device, as was found out then: the connection
+    /// ends, since a part may have been sent. no_index: none.
+    std::uint32_t unreadable_peer = no_index;
+    Time unreadable_at{};
     bool revocation_due = false; ///< memory of packets under way may be another's soon (PacketIo::revoke)
 };
 

@@ -98,6 +98,8 @@ int error_of(Cause cause) noexcept
         return FI_EOPNOTSUPP;
     case Cause::region_closed:
         return FI_EKEYREJECTED;
+    case Cause::device_failed:
+        return FI_EIO;
     case Cause::count_:
         break;
     }

@@ -282,6 +282,9 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     Peer& peer = s_.peers[index];
     Connection& connection = peer.connection;
     TxSlot& slot = s_.packets[slot_index];
+    if (is_on_device(slot) && !stage(index, slot, now)) [[unlikely]] {
+        return false;
+    }
     std::byte* const start = begin(peer.route.id(), packet);
     if (start == nullptr) {
         return false;
@@ -347,6 +350,9 @@ void Transmitter::add_frames(const TxSlot& slot, std::byte* start, std::byte* ou
         packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
         if (message.is_revoked()) {
             return;
+        }
+        if (is_on_device(slot)) [[unlikely]] {
+            return add_staged(slot, packet);
         }
         if (message.sends_data() || message.is<WriteSend>()) {
             // The receiver knows the place of every byte and may fetch them itself.
