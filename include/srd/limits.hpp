@@ -8,12 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <srd/dialect.hpp>
 #include <srd/time.hpp>
 
 namespace srd {
 
 inline constexpr std::size_t max_iov = 4;            ///< iovecs per operation
-inline constexpr std::size_t max_address_size = 56;  ///< bytes of an endpoint address (aws-ofi-nccl's bound)
+inline constexpr std::size_t max_address_size = 44;  ///< bytes of an endpoint address
 inline constexpr std::size_t max_inject_size = 4096; ///< bytes copied by an inject
 inline constexpr std::size_t max_atomic_size = 480; ///< bytes of one operand of an atomic: operand, comparand
                                                     ///< and four ranges fit the smallest packet of IPv6
@@ -61,6 +62,7 @@ struct Tuning {
     Duration stopped_timeout =
         std::chrono::minutes(60);                    ///< the same while the peer's process is seen to exist
     Duration rnr_timeout = std::chrono::minutes(60); ///< receiver-not-ready for so long is an error
+    Dialect dialect;                                 ///< what we tell others that we speak
 };
 
 } // namespace srd

@@ -122,6 +122,7 @@ void PeerLifecycle::drop(std::uint32_t index, Cause cause)
 void PeerLifecycle::fail(std::uint32_t peer, Cause cause, Time now)
 {
     s_.count.peer_failures.add();
+    s_.trace_event(TraceKind::failed, s_.peers[peer], static_cast<std::uint32_t>(cause));
     reset(peer, cause, now);
 }
 
@@ -184,7 +185,7 @@ bool PeerLifecycle::begin_session(std::uint32_t index, const wire::HelloFrame& h
     }
     const EndpointSeals::Side self{s_.identity.incarnation, s_.peers[index].handshake.rx_connection(),
                                    std::span(s_.identity.address).first(s_.identity.address_length)};
-    return s_.seals->begin(index, wire::protocol_version, self,
+    return s_.seals->begin(index, s_.common_version(hello), self,
                            {hello.incarnation, hello.connection, wire::address_of(hello)}, proof);
 }
 
@@ -197,7 +198,7 @@ bool PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, co
         return false;
     }
     Peer& peer = s_.peers[index];
-    peer.handshake.learn(hello);
+    peer.handshake.learn(hello, s_.identity.dialect);
     const std::uint32_t mtu = peer.route.mtu();
     peer.route.meet(hello.max_packet, now);
     peer.on_mtu(mtu);
@@ -214,6 +215,7 @@ void PeerLifecycle::establish(std::uint32_t index, bool met, Time now)
     Peer& peer = s_.peers[index];
     peer.handshake.establish(now);
     s_.count.handshakes.add();
+    s_.trace_event(TraceKind::met, peer, peer.handshake.version());
     peer.liveness.on_established(now);
     if (met) {
         confirm(index, now);
@@ -241,13 +243,11 @@ FrameResult PeerLifecycle::on_hello(const wire::HelloFrame& hello, Event& event,
     if (peer != no_index) {
         const Peer& known = s_.peers[peer];
         if (s_.names.address_hash(wire::address_of(hello)) != known.route.address_hash()) {
-            // An introduction of ours was brought to somebody else, who answers it, or he was told our
-            // answer.
+            // Our introduction, or our answer, was brought to somebody else, who answers it.
             s_.count.rx_misdirected.add();
             return FrameResult::stop;
         }
-        // A late proof of a predecessor at that address, to whom the identifier was told as well, ends
-        // nothing.
+        // A late proof of a predecessor there, who was told the identifier as well, ends nothing.
         const bool of_another = answer_wanted && known.handshake.knows_remote() &&
                                 known.handshake.judge(hello) != Handshake::Judgment::same;
         if (!of_another) {
@@ -290,7 +290,7 @@ Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::
     }
     const ConnectionNames::Name name =
         s_.names.name(s_.names.address_hash(address), has_route ? s_.peers.generation(route) : 0);
-    if (introduction_.under == name.connection) {
+    if (introduction_.under == name.connection && s_.speaks_with(introduction_.hello)) {
         return Introduction::accept;
     }
     if (index == no_index && s_.peers.full()) {
