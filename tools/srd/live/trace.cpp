@@ -15,7 +15,6 @@
 #include <srd/status.hpp>
 
 #include "live/process_files.hpp"
-#include "net_socket.hpp"
 #include "wire/layout.hpp"
 
 namespace srd::tool {
@@ -207,10 +206,11 @@ void put_headers(Bytes& body, const SocketAddress& from, const SocketAddress& to
     body.put_big16(0);
 }
 
-/// What the endpoint itself would be called that a stranger talks to.
+/// 0.0.0.0 or ::, for one of whom no address is known.
 SocketAddress stranger_of(const SocketAddress& own)
 {
-    return own.family() == AF_INET6 ? wildcard_address(AF_INET6, 0) : wildcard_address(AF_INET, 0);
+    constexpr std::array<std::byte, 16> nobody{};
+    return SocketAddress::of_host(own.family(), nobody);
 }
 
 void write_packet(std::ostream& out, const TraceView& trace, const TraceEvent& event,
