@@ -12,8 +12,11 @@ namespace srd {
 
 void check_failed(const char* expression, const char* file, int line) noexcept
 {
-    std::fprintf(stderr, "srd: internal error: %s is false at %s:%d; please report it\n", expression, file,
-                 line);
+    std::fprintf(
+        stderr,
+        "srd: internal error: %s is false at %s:%d; please report it, with what \"srd trace --dead\" "
+        "prints if FI_SRD_TRACE was set\n",
+        expression, file, line);
     std::abort();
 }
 
@@ -46,6 +49,7 @@ const char* to_string(Cause cause) noexcept
         "firewall "
         "drops UDP",
         "the accelerator's driver could not copy from or to the buffer's device memory",
+        "the peer speaks other versions of the wire protocol only (install one release of srd on both sides)",
     };
     static_assert(texts.size() == static_cast<std::size_t>(Cause::count_));
     const auto index = static_cast<std::size_t>(cause);

@@ -57,6 +57,7 @@ Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine
     identity.incarnation = random.next_nonzero();
     identity.max_packet = caps.max_packet;
     identity.rx_buffer = caps.rx_buffer;
+    identity.dialect = tuning.dialect;
 }
 
 Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, Counters& counters,

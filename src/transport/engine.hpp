@@ -208,6 +208,9 @@ public:
     /// Cause::removed; poll_event() and poll_transmit() until they are dry, then destroy.
     void close(Time now);
 
+    /// Whom to tell of packets and events from now on; null: nobody.
+    void set_trace(TraceSink* sink) noexcept { shared_.trace = sink; }
+
     // -- Inspection -------------------------------------------------------
 
     /// Calls `visit(route, view)` for every peer: as people see them who watch. It takes its time.

@@ -30,6 +30,7 @@
 #include "hmem/devices.hpp"
 #include "io/core/packet_io.hpp"
 #include "live/live_file.hpp"
+#include "live/trace_ring.hpp"
 #include "progress/due_work.hpp"
 #include "progress/progress_lock.hpp"
 #include "progress/progress_member.hpp"
@@ -117,6 +118,7 @@ private:
     void wake_sleepers() noexcept SRD_REQUIRES(endpoint_lock);
     void application_calls() noexcept SRD_REQUIRES(endpoint_lock);
     Time next_pass() noexcept SRD_REQUIRES(endpoint_lock);
+    void trace(std::uint32_t records) noexcept SRD_REQUIRES(endpoint_lock);
     void take_snapshot(LiveSnapshot& snapshot, Time now) const noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressLock lock_;
@@ -129,6 +131,7 @@ private:
     int io_fd_ = -1; ///< the backend's
 
     LivePlace live_;
+    std::atomic<std::uint32_t> traced_seen_{0}; ///< what trace() was told by the thread that looks
     Counters& counters_ = live_.counters();
     std::unique_ptr<PacketIo> io_ SRD_GUARDED_BY(endpoint_lock);
     bool has_shared_memory_ SRD_GUARDED_BY(endpoint_lock) = false;       ///< around io_
@@ -137,6 +140,8 @@ private:
     DeviceCopies device_copies_ SRD_GUARDED_BY(endpoint_lock);
     Reserve device_space_;                     ///< host memory that device memory is copied by way of
     std::atomic<bool> is_space_pinned_{false}; ///< it is known to the devices' driver
+    std::unique_ptr<TraceRing> trace_ SRD_GUARDED_BY(endpoint_lock);     ///< of `engine_`; null: off
+    std::uint32_t traced_ SRD_GUARDED_BY(endpoint_lock) = 0;             ///< events that it was to keep
     std::optional<Engine> engine_ SRD_GUARDED_BY(endpoint_lock);
     std::uint64_t outsiders_ SRD_GUARDED_BY(endpoint_lock) = 0; ///< packets of theirs that were looked into
     bool told_of_outsiders_ SRD_GUARDED_BY(endpoint_lock) = false;

@@ -236,6 +236,7 @@ void RmaTarget::reject(Cause cause)
     SRD_CHECK(cause >= Cause::bad_key && cause <= Cause::region_closed);
     s_.count.rx_denied.add();
     const std::uint32_t peer = s_.reader.peer();
+    s_.trace_event(TraceKind::denied, s_.peers[peer], static_cast<std::uint32_t>(cause));
     switch (s_.reader.question()) {
     case PacketReader::Question::write:
         finish_write_piece(cause);
