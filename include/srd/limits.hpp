@@ -17,7 +17,7 @@ inline constexpr std::size_t max_iov = 4;            ///< iovecs per operation
 inline constexpr std::size_t max_address_size = 44;  ///< bytes of an endpoint address
 inline constexpr std::size_t max_inject_size = 4096; ///< bytes copied by an inject
 inline constexpr std::size_t buffered_size = 65536;  ///< bytes of the longest message whose sender need not
-                                                    ///< wait until the peer has it
+                                                     ///< wait until the peer has it
 inline constexpr std::size_t max_atomic_size = 480; ///< bytes of one operand of an atomic: operand, comparand
                                                     ///< and four ranges fit the smallest packet of IPv6
 inline constexpr std::uint32_t max_paths = 64; ///< entropies per peer: a word of bits holds them, and more

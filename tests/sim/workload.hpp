@@ -97,7 +97,7 @@ private:
     std::vector<std::uint32_t> sends_; ///< messages to send, in order
     std::size_t next_send_ = 0;
     static constexpr Duration first_retry = std::chrono::microseconds(20);
-    Duration retry_wait_ = first_retry; ///< doubles while there is no room for the next
+    Duration retry_wait_ = first_retry;   ///< doubles while there is no room for the next
     std::vector<std::uint32_t> receives_; ///< messages to post receives for, by time
     std::size_t next_receive_ = 0;
     std::map<std::uint32_t, Send> sending_;

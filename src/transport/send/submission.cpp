@@ -70,6 +70,20 @@ bool Submission::is_worth_buffering(const Operation& operation, std::uint64_t to
            total <= framing_.eager_limit(peer) && !peer.route.same_host();
 }
 
+/// What is not framed now goes behind what waits, with a record.
+void Submission::wait(const Operation& operation, std::uint32_t record, std::uint64_t total)
+{
+    Connection& connection = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))].connection;
+    if (is_worth_buffering(operation, total)) {
+        s_.outgoing.buffer(record);
+    }
+    TxMessage& message = s_.outgoing[record];
+    message.fence = operation.fence;
+    message.fence_end = connection.window.operations_end();
+    message.fence_messages = connection.queue.message_next();
+    s_.outgoing.submit_waiting(connection.queue, record);
+}
+
 Status Submission::submit(const Operation& operation, Time now)
 {
     const auto index = static_cast<std::uint32_t>(index_of(operation.peer));
@@ -126,14 +140,7 @@ Status Submission::submit(const Operation& operation, Time now)
         s_.count.tx_again.add();
         return Status::again;
     } else {
-        if (is_worth_buffering(operation, total)) {
-            s_.outgoing.buffer(record);
-        }
-        TxMessage& message = s_.outgoing[record];
-        message.fence = operation.fence;
-        message.fence_end = peer.connection.window.operations_end();
-        message.fence_messages = queue.message_next();
-        s_.outgoing.submit_waiting(queue, record);
+        wait(operation, record, total);
     }
     if (is_numbered(operation)) {
         queue.count_message();

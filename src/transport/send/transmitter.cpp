@@ -11,20 +11,8 @@ namespace srd {
 
 namespace {
 
-/// TxPacket::cookie of what is no packet of a slot: no_index, or this.
-constexpr std::uint32_t bare_ack = no_index - 1;
 /// Most packets a peer sends before the next peer's turn.
 constexpr std::uint16_t turn_packets = 64;
-/// How long a peer on this host is left alone that did not take a packet. Others must not wait for it
-/// meanwhile.
-constexpr Duration same_host_retry = std::chrono::microseconds(4);
-
-bool bears_ack(const TxPacket& packet) noexcept
-{
-    wire::PacketHeader header;
-    std::memcpy(&header, packet.iov[0].iov_base, sizeof(header));
-    return (header.flags & wire::packet_flag::has_ack) != 0;
-}
 
 /// The backend may send the packet in one batch with the one before it, of the same turn.
 bool goes_with(const TxPacket& before, const TxPacket& packet) noexcept
@@ -466,55 +454,6 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
     finish(packet);
     return true;
-}
-
-void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)
-{
-    backlogged_ = !packets.empty();
-    for (std::size_t i = packets.size(); i-- != 0;) {
-        const TxPacket& packet = packets[i];
-        s_.count.tx_unsent.add();
-        s_.count.tx_packets.undo();
-        s_.count.tx_bytes.undo(packet.length);
-        if (packet.cookie == bare_ack) {
-            s_.count.tx_acks.undo();
-        } else if (packet.cookie != no_index) {
-            const TxSlot& slot = s_.packets[packet.cookie];
-            const std::uint32_t index = slot.peer;
-            Peer& peer = s_.peers[index];
-            s_.peers.activate(index);
-            if (bears_ack(packet)) {
-                peer.connection.receiver.request_ack();
-            }
-            if (take_back_fragment(peer, packet)) {
-                continue;
-            }
-            if (peer.route.same_host()) { // a ring in memory is full, and may be the next time: one packet,
-                                          // in a moment
-                peer.turn.limit = 1;
-                peer.turn.retry_at = now + same_host_retry;
-            }
-            if (slot.attempt() != 0) {
-                repair_counter(slot.repair()).undo();
-            }
-            peer.connection.window.unsent(s_.packets, packet.cookie);
-            if (!peer.connection.window.any_outstanding()) {
-                peer.liveness.on_refused();
-            }
-            continue;
-        }
-        const std::uint32_t index = s_.peers.of_route(packet.route);
-        if (index != no_index) {
-            if (packet.iov_count != 1) {
-                s_.count.mtu_probes.undo();
-                s_.peers[index].route.path_mtu().unsent();
-            } else if (s_.peers[index].handshake.established()) {
-                s_.peers[index].connection.receiver.request_ack();
-            }
-            // A hello that was not sent is repeated by its timer.
-            s_.peers.activate(index);
-        }
-    }
 }
 
 } // namespace srd

@@ -46,6 +46,9 @@ private:
     /// Packets outside the sequence.
     enum class Bare : std::uint8_t { ack, hello, close };
 
+    /// TxPacket::cookie of an acknowledgement in a packet of its own; others of no slot have no_index.
+    static constexpr std::uint32_t bare_ack = no_index - 1;
+
     /// Frames up to this size are sent from behind the header: one piece instead of two.
     static constexpr std::uint32_t inline_frames = 192;
 

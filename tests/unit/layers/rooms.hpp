@@ -124,6 +124,7 @@ inline std::vector<Room> engine_rooms()
         {transmitter, {base, packet_io, shared, framing, lifecycle}},
         {transmitter + "_devices", {base, shared, transmitter}},
         {transmitter + "_mtu", {base, shared, transmitter}},
+        {transmitter + "_unsent", {base, shared, transmitter}},
         {unsealing, {base, packet_io, wire, shared}},
         {inbound,
          {base, packet_io, operation, receive, unsealing, shared, placement, target, initiator, lifecycle,
