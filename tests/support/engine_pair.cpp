@@ -221,10 +221,9 @@ void EngineHost::take(const Event& event)
         return;
     }
     Accepted outcome{};
-    SRD_CHECK(engine.accept(event.message, buffer, 9, outcome, buffer_device) == Status::ok);
-    if (outcome != Accepted::pending) {
+    SRD_CHECK(engine.accept(event.message, buffer, 9, outcome) == Status::ok);
+    if (outcome == Accepted::complete) {
         done.push_back(event);
-        done.back().cause = outcome == Accepted::failed ? Cause::device_failed : Cause::none;
     }
 }
 
