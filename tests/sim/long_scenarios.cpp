@@ -126,88 +126,92 @@ void stopped_flooded(RunConfig& config, SimRandom& random)
     }
 }
 
+/// Two of a few hosts, between which something is wrong.
+struct Two {
+    std::uint32_t from = 0, to = 0;
+};
+Two pick_two(RunConfig& config, SimRandom& random, std::uint32_t least, std::uint32_t most)
+{
+    hosts_between(config, random, least, most);
+    config.host.io.answers_liveness = random.chance(0.5);
+    const std::uint32_t from = pick_host(config, random);
+    return {from, (from + 1) % config.hosts};
+}
+
 /// The system has no room for packets to one host (ENOBUFS: its neighbour entry or a filter of the device's
 /// queue), and for all others it has.
 void full_neighbour(RunConfig& config, SimRandom& random)
 {
-    hosts_between(config, random, 3, 5);
+    const auto [from, to] = pick_two(config, random, 3, 5);
     config.host.tuning.peer_timeout = seconds(5);
-    config.host.io.answers_liveness = random.chance(0.5);
-    const std::uint32_t host = pick_host(config, random);
-    config.faults.push_back({pick_moment(random), Fault::Kind::no_room, host, (host + 1) % config.hosts,
-                             pick_ns(random, milliseconds(1), seconds(3))});
+    config.faults.push_back(
+        {pick_moment(random), Fault::Kind::no_room, from, to, pick_ns(random, milliseconds(1), seconds(3))});
     add_traffic(config, random, {});
 }
 
 /// It never has again, for longer than peer_timeout.
 void shut_neighbour(RunConfig& config, SimRandom& random)
 {
-    hosts_between(config, random, 3, 5);
-    config.host.io.answers_liveness = random.chance(0.5);
-    const std::uint32_t host = pick_host(config, random);
-    const std::uint32_t other = (host + 1) % config.hosts;
+    const auto [from, to] = pick_two(config, random, 3, 5);
     const Time at = pick_moment(random);
     const std::uint64_t time = pick_ns(random, seconds(8), seconds(20));
-    config.faults.push_back({at, Fault::Kind::no_room, host, other, time});
-    lose_and_meet_again(config, random, other, silence_causes,
-                        at + Duration(static_cast<std::int64_t>(time)));
+    config.faults.push_back({at, Fault::Kind::no_room, from, to, time});
+    lose_and_meet_again(config, random, to, silence_causes, at + Duration(static_cast<std::int64_t>(time)));
 }
 
-/// From one host to another nothing gets through, for less than peer_timeout; the other way all does.
+/// From one host to another nothing gets through, the other way all does. Returns when it does again.
+Time cut_way(RunConfig& config, SimRandom& random, const Two& two, Duration least, Duration most)
+{
+    const Time at = pick_moment(random);
+    const Time end = at + pick(random, least, most);
+    config.faults.push_back({at, Fault::Kind::way_cut, two.from, two.to});
+    config.faults.push_back({end, Fault::Kind::way_mend, two.from, two.to});
+    return end;
+}
+
+/// For less than peer_timeout.
 void one_way_pair(RunConfig& config, SimRandom& random)
 {
-    hosts_between(config, random, 2, 4);
+    const Two two = pick_two(config, random, 2, 4);
     config.host.tuning.peer_timeout = seconds(5);
-    config.host.io.answers_liveness = random.chance(0.5);
-    const std::uint32_t from = pick_host(config, random);
-    const std::uint32_t to = (from + 1) % config.hosts;
-    const Time at = pick_moment(random);
-    config.faults.push_back({at, Fault::Kind::way_cut, from, to});
-    config.faults.push_back(
-        {at + pick(random, milliseconds(1), seconds(3)), Fault::Kind::way_mend, from, to});
+    cut_way(config, random, two, milliseconds(1), seconds(3));
     add_traffic(config, random, {});
 }
 
-/// The same for longer.
+/// For longer.
 void one_way_long(RunConfig& config, SimRandom& random)
 {
-    hosts_between(config, random, 2, 4);
-    config.host.io.answers_liveness = random.chance(0.5);
-    const std::uint32_t from = pick_host(config, random);
-    const std::uint32_t to = (from + 1) % config.hosts;
-    const Time at = pick_moment(random);
-    const Time end = at + pick(random, seconds(10), minutes(5));
-    config.faults.push_back({at, Fault::Kind::way_cut, from, to});
-    config.faults.push_back({end, Fault::Kind::way_mend, from, to});
-    lose_and_meet_again(config, random, random.chance(0.5) ? from : to, silence_causes, end);
+    const Two two = pick_two(config, random, 2, 4);
+    const Time end = cut_way(config, random, two, seconds(10), minutes(5));
+    lose_and_meet_again(config, random, random.chance(0.5) ? two.from : two.to, silence_causes, end);
 }
 
-/// A host is cut off for longer than peer_timeout, and both sides live on.
+/// A host is cut off for longer than peer_timeout, and both sides live on; or (`reuse`) another process has
+/// the address when the network is whole again.
+void cut_off(RunConfig& config, SimRandom& random, bool reuse)
+{
+    const std::uint32_t host = pick_two(config, random, 2, 4).from;
+    const Time at = pick_moment(random);
+    const Time end = at + pick(random, seconds(10), minutes(5));
+    config.faults.push_back({at, Fault::Kind::host_cut, host});
+    Time whole = end;
+    if (reuse) {
+        const Time restart = at + pick(random, milliseconds(1), end - at + milliseconds(20));
+        config.faults.push_back({restart, Fault::Kind::host_restart, host});
+        whole = std::max(end, restart);
+    }
+    config.faults.push_back({end, Fault::Kind::host_mend, host});
+    const auto causes = reuse ? silence_causes | other_process_causes : silence_causes;
+    lose_and_meet_again(config, random, host, causes, whole);
+}
+
 void partition(RunConfig& config, SimRandom& random)
 {
-    hosts_between(config, random, 2, 4);
-    config.host.io.answers_liveness = random.chance(0.5);
-    const std::uint32_t host = pick_host(config, random);
-    const Time at = pick_moment(random);
-    const Time end = at + pick(random, seconds(10), minutes(5));
-    config.faults.push_back({at, Fault::Kind::host_cut, host});
-    config.faults.push_back({end, Fault::Kind::host_mend, host});
-    lose_and_meet_again(config, random, host, silence_causes, end);
+    cut_off(config, random, false);
 }
-
-/// The same, and when the network is whole again another process has the address.
 void partition_reuse(RunConfig& config, SimRandom& random)
 {
-    hosts_between(config, random, 2, 4);
-    config.host.io.answers_liveness = random.chance(0.5);
-    const std::uint32_t host = pick_host(config, random);
-    const Time at = pick_moment(random);
-    const Time end = at + pick(random, seconds(10), minutes(5));
-    const Time restart = at + pick(random, milliseconds(1), end - at + milliseconds(20));
-    config.faults.push_back({at, Fault::Kind::host_cut, host});
-    config.faults.push_back({restart, Fault::Kind::host_restart, host});
-    config.faults.push_back({end, Fault::Kind::host_mend, host});
-    lose_and_meet_again(config, random, host, silence_causes | other_process_causes, std::max(end, restart));
+    cut_off(config, random, true);
 }
 
 constexpr std::array table{

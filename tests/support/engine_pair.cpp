@@ -341,4 +341,12 @@ bool EnginePair::deliver(const Bytes& bytes)
     return target == bytes;
 }
 
+bool EnginePair::meet()
+{
+    const bool met = deliver(pattern(100));
+    b.buffer.clear();
+    a.done.clear();
+    return met;
+}
+
 } // namespace srd::test

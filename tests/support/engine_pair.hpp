@@ -152,6 +152,9 @@ public:
                 std::uint64_t cookie = 1);
     /// True if the message arrives in a buffer of its own.
     bool deliver(const Bytes& bytes);
+    /// Each has acknowledged a packet of the other's, and a has nothing to report of that. False: it was
+    /// lost.
+    bool meet();
 
     EngineHost a;
     EngineHost b;

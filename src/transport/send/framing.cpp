@@ -134,8 +134,8 @@ bool Framing::frame_next(std::uint32_t index)
     return true;
 }
 
-/// A peer on this host reads a longer one for itself when it is
-/// wanted, and where memory is scarce it waits in ours.
+/// A peer on this host reads a longer one for itself when it is wanted, and where memory is scarce it waits
+/// in ours.
 std::uint64_t Framing::eager_limit(const Peer& peer) const noexcept
 {
     const bool careful = peer.route.same_host() || peer.connection.refusal.scarce();

@@ -440,6 +440,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     if (kind == Bare::close) {
         out = wire::put(out, wire::CloseFrame{});
         --peer.farewells_due;
+        packet.cookie = bare_close;
     }
     packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
     finish(packet);

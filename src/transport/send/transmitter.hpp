@@ -42,8 +42,9 @@ private:
     /// Packets outside the sequence.
     enum class Bare : std::uint8_t { ack, hello, close };
 
-    /// TxPacket::cookie of an acknowledgement in a packet of its own; others of no slot have no_index.
+    // TxPacket::cookie of what is in no slot and is not sent again by itself; others have no_index.
     static constexpr std::uint32_t bare_ack = no_index - 1;
+    static constexpr std::uint32_t bare_close = no_index - 2;
 
     /// Frames up to this size are sent from behind the header: one piece instead of two.
     static constexpr std::uint32_t inline_frames = 192;
@@ -77,6 +78,8 @@ private:
     std::uint32_t packet_under_way(const Peer& peer) const noexcept;
     bool waits_for_fragments(const Peer& peer) const noexcept;
     void cut_fragment(Peer& peer, const TxSlot& slot, bool goes_on, TxPacket& packet) noexcept;
+    void return_slot(Peer& peer, const TxPacket& packet, Time now);
+    void return_bare(Peer& peer, const TxPacket& packet) noexcept;
     bool take_back_fragment(Peer& peer, const TxPacket& packet) noexcept;
     void book_sent(Peer& peer, std::uint32_t slot, Time now);
     Counter& repair_counter(TxSlot::Repair repair) const noexcept;

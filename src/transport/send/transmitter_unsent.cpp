@@ -30,45 +30,55 @@ void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)
         s_.count.tx_unsent.add();
         s_.count.tx_packets.undo();
         s_.count.tx_bytes.undo(packet.length);
-        if (packet.cookie == bare_ack) {
-            s_.count.tx_acks.undo();
-        } else if (packet.cookie != no_index) {
-            const TxSlot& slot = s_.packets[packet.cookie];
-            const std::uint32_t index = slot.peer;
-            Peer& peer = s_.peers[index];
-            s_.peers.activate(index);
-            if (bears_ack(packet)) {
-                peer.connection.receiver.request_ack();
-            }
-            if (take_back_fragment(peer, packet)) {
-                continue;
-            }
-            if (peer.route.same_host()) { // a ring in memory is full, and may be the next time: one packet,
-                                          // in a moment
-                peer.turn.limit = 1;
-                peer.turn.retry_at = now + same_host_retry;
-            }
-            if (slot.attempt() != 0) {
-                repair_counter(slot.repair()).undo();
-            }
-            peer.connection.window.unsent(s_.packets, packet.cookie);
-            if (!peer.connection.window.any_outstanding()) {
-                peer.liveness.on_refused();
-            }
+        const bool of_slot = packet.cookie < bare_close; // there are far fewer slots
+        const std::uint32_t index =
+            of_slot ? s_.packets[packet.cookie].peer : s_.peers.of_route(packet.route);
+        if (index == no_index) {
             continue;
         }
-        const std::uint32_t index = s_.peers.of_route(packet.route);
-        if (index != no_index) {
-            if (packet.iov_count != 1) {
-                s_.count.mtu_probes.undo();
-                s_.peers[index].route.path_mtu().unsent();
-            } else if (s_.peers[index].handshake.established()) {
-                s_.peers[index].connection.receiver.request_ack();
-            }
-            // A hello that was not sent is repeated by its timer.
-            s_.peers.activate(index);
+        s_.peers.activate(index);
+        if (of_slot) {
+            return_slot(s_.peers[index], packet, now);
+        } else {
+            return_bare(s_.peers[index], packet);
         }
     }
+}
+
+void Transmitter::return_slot(Peer& peer, const TxPacket& packet, Time now)
+{
+    const TxSlot& slot = s_.packets[packet.cookie];
+    if (bears_ack(packet)) {
+        peer.connection.receiver.request_ack();
+    }
+    if (take_back_fragment(peer, packet)) {
+        return;
+    }
+    if (peer.route
+            .same_host()) { // a ring in memory is full, and may be the next time: one packet, in a moment
+        peer.turn.limit = 1;
+        peer.turn.retry_at = now + same_host_retry;
+    }
+    if (slot.attempt() != 0) {
+        repair_counter(slot.repair()).undo();
+    }
+    peer.connection.window.unsent(s_.packets, packet.cookie);
+    if (!peer.connection.window.any_outstanding()) {
+        peer.liveness.on_refused();
+    }
+}
+
+void Transmitter::return_bare(Peer& peer, const TxPacket& packet) noexcept
+{
+    if (packet.cookie == bare_ack) {
+        s_.count.tx_acks.undo();
+        peer.connection.receiver.request_ack();
+    } else if (packet.cookie == bare_close) {
+        ++peer.farewells_due;
+    } else if (packet.iov_count != 1) {
+        s_.count.mtu_probes.undo();
+        peer.route.path_mtu().unsent();
+    } // else it is a hello, which its timer repeats
 }
 
 } // namespace srd

@@ -21,6 +21,18 @@ void watch(EnginePair& pair, std::vector<std::uint8_t>& flags)
     };
 }
 
+/// b sends a message, and wants to know that it has arrived.
+void ask(EnginePair& pair)
+{
+    static const Bytes question = pattern(10);
+    const iovec piece{const_cast<std::byte*>(question.data()), question.size()};
+    Operation operation;
+    operation.peer = pair.b.peer;
+    operation.level = CompletionLevel::transmit;
+    operation.iov = {&piece, 1};
+    REQUIRE(pair.b.engine.submit(operation, pair.now) == Status::ok);
+}
+
 constexpr std::uint8_t kind_of = wire::packet_flag::sequenced | wire::packet_flag::has_ack;
 
 } // namespace
@@ -28,8 +40,7 @@ constexpr std::uint8_t kind_of = wire::packet_flag::sequenced | wire::packet_fla
 TEST_CASE("backlog: an acknowledgement that is due goes before the data that waits, and counts once")
 {
     EnginePair pair;
-    REQUIRE(pair.deliver(pattern(10)));
-    pair.b.buffer.clear();
+    REQUIRE(pair.meet());
     const std::uint64_t acks = pair.a.counters.tx_acks.value();
     const Bytes bulk = pattern(60000);
     pair.send(bulk);
@@ -38,13 +49,7 @@ TEST_CASE("backlog: an acknowledgement that is due goes before the data that wai
 
     // b wants to know at once, and a's backend takes nothing for a while.
     pair.a.io.takes = 0;
-    const Bytes question = pattern(10);
-    const iovec piece{const_cast<std::byte*>(question.data()), question.size()};
-    Operation operation;
-    operation.peer = pair.b.peer;
-    operation.level = CompletionLevel::transmit;
-    operation.iov = {&piece, 1};
-    REQUIRE(pair.b.engine.submit(operation, pair.now) == Status::ok);
+    ask(pair);
     for (int round = 0; round < 5; ++round) {
         pair.b.pass(pair.now);
         pair.a.pass(pair.now);
@@ -64,4 +69,23 @@ TEST_CASE("backlog: an acknowledgement that is due goes before the data that wai
     pair.a.io.takes = SIZE_MAX;
     pair.run();
     CHECK(pair.a.done.size() >= 1);
+}
+
+TEST_CASE("backlog: a farewell that did not go is said again")
+{
+    EnginePair pair;
+    REQUIRE(pair.meet());
+    pair.b.done.clear();
+    pair.a.io.takes = 0;
+    pair.a.engine.close(pair.now);
+    pair.a.pass(pair.now);
+    ask(pair);
+    pair.b.pass(pair.now);
+    CHECK(pair.b.done.empty());
+
+    pair.a.io.takes = SIZE_MAX;
+    pair.a.pass(pair.now);
+    pair.b.pass(pair.now);
+    REQUIRE(pair.b.done.size() == 1);
+    CHECK(pair.b.done[0].cause == Cause::closed);
 }

@@ -17,12 +17,7 @@ namespace {
 /// Two that have acknowledged each other's packets.
 class Acquainted : public EnginePair {
 public:
-    explicit Acquainted(const Options& options = {}) : EnginePair(options)
-    {
-        REQUIRE(deliver(pattern(100)));
-        b.buffer.clear();
-        a.done.clear();
-    }
+    explicit Acquainted(const Options& options = {}) : EnginePair(options) { REQUIRE(meet()); }
 
     /// Sends, without another pass than the sender's next; is it done?
     bool done_at_once(const Bytes& bytes, CompletionLevel level = CompletionLevel::inject)

@@ -15,11 +15,7 @@ using namespace srd::test;
 namespace {
 
 struct World : EnginePair {
-    World()
-    {
-        REQUIRE(deliver(pattern(10))); // they know each other
-        b.buffer.clear();
-    }
+    World() { REQUIRE(meet()); }
     /// At `level`, from a to b. Its payload is copied.
     void inject(OperationKind kind, std::size_t size, CompletionLevel level = CompletionLevel::none)
     {
