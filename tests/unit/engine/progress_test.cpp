@@ -459,6 +459,23 @@ TEST_CASE("progress_once: a pass takes in no more than its bound, before bad new
     CHECK(taken < max_rx_packets + rx_burst_size);
 }
 
+TEST_CASE("progress_once: nor before a timer that is due", "[progress]")
+{
+    EnginePair pair;
+    REQUIRE(pair.meet());
+    pair.a.io.drop = [](std::size_t) { return true; };
+    pair.send(pattern(10));
+    pair.a.pass(pair.now);
+    pair.now += milliseconds(100);
+    REQUIRE(pair.a.engine.next_timeout() < pair.now);
+    pair.a.io.incoming.assign(5 * max_rx_packets, WireIo::Packet{Bytes(20)});
+    pair.a.pass(pair.now);
+    const std::size_t taken = 5 * max_rx_packets - pair.a.io.incoming.size();
+    CHECK(taken >= max_rx_packets);
+    CHECK(taken < max_rx_packets + rx_burst_size);
+    CHECK(pair.a.engine.next_timeout() > pair.now);
+}
+
 TEST_CASE("progress_once: a silent peer's end names the router's word", "[progress]")
 {
     Meeting pair;

@@ -411,6 +411,22 @@ TEST_CASE("Recovery: who speaks with many at once waits longer for each, for the
         flow.recovery.on_sent(flow.tuning, peers, start);
         CHECK(flow.recovery.next_timeout() - start == wait);
     }
+
+    // The same when the timer sets itself again, by the windows that have something in the pool.
+    Flow flow(false);
+    for (int i = 0; i < 50; ++i) {
+        flow.recovery.add_rtt(10us, start, 0ns);
+    }
+    std::vector<PacketWindow> others(15, PacketWindow(7));
+    for (PacketWindow& other : others) {
+        other.add_piece(flow.pool, 3, 7, 0, 100, true);
+        other.sent(flow.pool, other.last_ready(), start);
+    }
+    flow.burst(1, start);
+    flow.recovery.on_sent(flow.tuning, 1, start);
+    flow.silence(flow.recovery.next_timeout());
+    flow.repair(start);
+    CHECK(flow.recovery.next_timeout() - start - 75us == flow.tuning.rto_min * 2 / 8);
 }
 
 TEST_CASE("Recovery: hosts that answer evenly are not waited for as those that do not")

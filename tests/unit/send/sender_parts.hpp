@@ -12,7 +12,7 @@ namespace srd::test {
 
 struct SenderParts {
     explicit SenderParts(std::uint32_t first_psn = 100, std::uint32_t packets = 2048)
-        : pool(packets, 4), window(first_psn)
+        : pool(packets, 64), window(first_psn)
     {
     }
 
