@@ -10,7 +10,7 @@ packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libx
 # To use it from the command line and under Open MPI.
 packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)
 # To build and run the tests.
-packages_test=(ccache clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+packages_test=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
     iproute2 nftables ethtool procps debootstrap debian-archive-keyring util-linux
     qemu-system-x86 busybox-static kmod cpio ibverbs-providers ibverbs-utils perftest rdmacm-utils
     hpcc netpipe-openmpi python3 python3-mpi4py man-db spin tshark lintian rpm rpmlint

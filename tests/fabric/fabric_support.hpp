@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <rdma/fabric.h>
@@ -22,6 +23,8 @@
 #include <rdma/fi_endpoint.h>
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
+
+#include <srd/file_descriptor.hpp>
 
 #include "support/catch.hpp"
 
@@ -143,6 +146,24 @@ inline sockaddr_in make_ipv4(const char* host, std::uint16_t port)
     address.sin_port = htons(port);
     REQUIRE(inet_pton(AF_INET, host, &address.sin_addr) == 1);
     return address;
+}
+
+/// A port of 127.0.0.1 that is free for TCP and UDP, and stays so: it is none of those that the kernel gives
+/// to whoever asks for just any, as the tests that run beside this one do.
+inline std::uint16_t free_port()
+{
+    static std::uint32_t next = static_cast<std::uint32_t>(::getpid()) * 16;
+    for (;;) {
+        const auto port = static_cast<std::uint16_t>(10000 + next++ % 20000);
+        const sockaddr_in address = make_ipv4("127.0.0.1", port);
+        const auto is_free = [&](int type) {
+            const srd::FileDescriptor socket(::socket(AF_INET, type, 0));
+            return bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+        };
+        if (is_free(SOCK_STREAM) && is_free(SOCK_DGRAM)) {
+            return port;
+        }
+    }
 }
 
 inline sockaddr_in6 make_ipv6(const char* host, std::uint16_t port)

@@ -13,9 +13,9 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr CauseSet silence_causes =
+constexpr CauseSet unheard_causes =
     cause_bit(Cause::stopped_answering) | cause_bit(Cause::never_answered) | cause_bit(Cause::not_heard);
-constexpr CauseSet death_causes = silence_causes | cause_bit(Cause::refused);
+constexpr CauseSet death_causes = unheard_causes | cause_bit(Cause::refused);
 constexpr CauseSet restart_causes = death_causes | cause_bit(Cause::restarted) | cause_bit(Cause::closed);
 constexpr CauseSet close_causes = death_causes | cause_bit(Cause::closed) | cause_bit(Cause::removed);
 
@@ -120,7 +120,7 @@ void death(RunConfig& config, SimRandom& random, bool announced)
     config.error_bound = seconds(12);
     config.allowed.assign(config.hosts, 0);
     const std::uint32_t host = pick_host(config, random);
-    config.allowed[host] = announced ? death_causes : silence_causes;
+    config.allowed[host] = announced ? death_causes : unheard_causes;
     config.faults.push_back({pick_time(random, microseconds(1), milliseconds(6)), Fault::Kind::host_kill,
                              host, 0, announced ? 1U : 0U});
     config.net.loss = random.chance(0.5) ? 0.01 : 0;
@@ -284,7 +284,7 @@ void canary_completion(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {});
 }
 
-constexpr std::array table{
+constexpr std::array host_table{
     Scenario{"partial_bursts", "the backend takes only part of a burst", partial_bursts},
     Scenario{"small_socket", "the receive buffer is small and polled seldom", small_socket},
     Scenario{"slow_poll", "processes poll seldom", slow_poll},
@@ -312,7 +312,7 @@ constexpr std::array table{
 
 std::span<const Scenario> host_scenarios()
 {
-    return table;
+    return host_table;
 }
 
 } // namespace srd::sim

@@ -214,7 +214,7 @@ void partition_reuse(RunConfig& config, SimRandom& random)
     cut_off(config, random, true);
 }
 
-constexpr std::array table{
+constexpr std::array long_table{
     Scenario{"clock_leaps", "clocks go ahead by minutes, and nobody is given up", clock_leaps},
     Scenario{"clock_wobbles", "times go back by as much as threads wait for their turn", clock_wobbles},
     Scenario{"nap", "a machine sleeps for less than peer_timeout", nap},
@@ -247,7 +247,7 @@ constexpr std::array table{
 
 std::span<const Scenario> long_scenarios()
 {
-    return table;
+    return long_table;
 }
 
 } // namespace srd::sim

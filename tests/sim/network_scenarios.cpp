@@ -319,7 +319,7 @@ void meddling(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.budget = 2 << 20});
 }
 
-constexpr std::array table{
+constexpr std::array network_table{
     Scenario{"lossless", "nothing goes wrong", lossless},
     Scenario{"loss", "1 % of the datagrams are lost, singly or in bursts", loss},
     Scenario{"heavy_loss", "5 % or 20 % are lost", heavy_loss},
@@ -349,7 +349,7 @@ constexpr std::array table{
 
 std::span<const Scenario> network_scenarios()
 {
-    return table;
+    return network_table;
 }
 
 } // namespace srd::sim

@@ -131,7 +131,7 @@ void canary_revoke(RunConfig& config, SimRandom& random)
     }
 }
 
-constexpr std::array table{
+constexpr std::array rma_table{
     Scenario{"generations", "the same bytes are written again and again", generations},
     Scenario{"large_reads", "reads of up to 12 MiB", large_reads},
     Scenario{"atomics", "many atomics on the same cells, between messages", atomics},
@@ -158,7 +158,7 @@ constexpr std::array table{
 
 std::span<const Scenario> rma_scenarios()
 {
-    return table;
+    return rma_table;
 }
 
 } // namespace srd::sim

@@ -16,7 +16,7 @@ namespace srd::tool {
 
 namespace {
 
-constexpr milliseconds patience{30000};
+constexpr milliseconds bench_patience{30000};
 constexpr std::size_t largest_size = 64U << 20;
 constexpr std::size_t most_messages = 1000000;
 constexpr std::size_t most_memory = 128U << 20; // for each direction
@@ -63,11 +63,12 @@ private:
 template <typename Finished>
 void poll_until(FabricEnd& end, FabricEnd::Done& done, Finished&& finished)
 {
-    const Clock::time_point last = Clock::now() + patience;
+    const Clock::time_point last = Clock::now() + bench_patience;
     for (std::uint32_t passes = 1; !finished(); ++passes) {
         end.poll(done);
         if (passes % 65536 == 0 && Clock::now() > last) {
-            throw std::runtime_error("no message came for " + std::to_string(patience.count() / 1000) + " s");
+            throw std::runtime_error("no message came for " + std::to_string(bench_patience.count() / 1000) +
+                                     " s");
         }
     }
 }
@@ -176,7 +177,7 @@ void serve_client(FileDescriptor socket)
 {
     const SocketAddress local = local_address(socket.get());
     LineChannel channel(std::move(socket));
-    while (const auto request = channel.receive(patience)) {
+    while (const auto request = channel.receive(bench_patience)) {
         try {
             serve_row(channel, *request, local);
         } catch (const std::exception& error) {
@@ -257,7 +258,7 @@ BenchResult run_bench(const std::string& host, const std::string& provider,
         nlohmann::json request = plan.json();
         request["provider"] = provider;
         request["name"] = end.name();
-        const nlohmann::json answer = answer_of(channel.ask(request, patience));
+        const nlohmann::json answer = answer_of(channel.ask(request, bench_patience));
         end.connect(answer.value("name", ""));
         result.domain = end.domain();
         result.peer_version = answer.value("version", "");

@@ -23,7 +23,7 @@ namespace {
 constexpr std::size_t most_ports = 256; // of a range, for which there is a socket per family
 constexpr std::size_t most_datagrams = 5000;
 constexpr milliseconds client_patience{30000}; // more than the longest of what a client does by UDP alone
-constexpr milliseconds connect_patience{2000};
+constexpr milliseconds check_patience{2000};
 
 std::uint32_t mtu_of(const SocketAddress& local)
 {
@@ -259,7 +259,7 @@ nlohmann::json Listener::act(const nlohmann::json& request)
                                        session_->local)}};
     }
     if (what == "connect" && client.port() != 0) {
-        const Rejection rejection = connect_tcp(client, session_->local, connect_patience).rejection;
+        const Rejection rejection = connect_tcp(client, session_->local, check_patience).rejection;
         return {{"error", rejection.error}, {"by", rejection.by.empty() ? "" : rejection.by.host_text()}};
     }
     return {{"unknown", request}};

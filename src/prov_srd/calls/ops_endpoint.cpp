@@ -23,14 +23,14 @@ EndpointFace& face(fid* object) noexcept
     return *static_cast<EndpointFace*>(static_cast<void*>(object));
 }
 
-Endpoint& self(fid* object) noexcept
+Endpoint& as_endpoint(fid* object) noexcept
 {
     return face(object).endpoint;
 }
 
 int ep_close(fid* object)
 {
-    Endpoint& endpoint = self(object);
+    Endpoint& endpoint = as_endpoint(object);
     if (endpoint.domain.fabric.inherited()) {
         return 0;
     }
@@ -43,37 +43,37 @@ int ep_bind(fid* object, fid* other, uint64_t flags)
         SRD_WARN(FI_LOG_EP_CTRL, "fi_ep_bind: the object is NULL");
         return -FI_EINVAL;
     }
-    return guarded([&] { return self(object).bind(*other, flags); });
+    return guarded([&] { return as_endpoint(object).bind(*other, flags); });
 }
 
 int ep_control(fid* object, int command, void* argument)
 {
-    return self(object).control(face(object), command, argument);
+    return as_endpoint(object).control(face(object), command, argument);
 }
 
 ssize_t ep_cancel(fid_t object, void* context)
 {
-    return self(object).cancel(context);
+    return as_endpoint(object).cancel(context);
 }
 
 int ep_getopt(fid_t object, int level, int option, void* value, size_t* size)
 {
-    return self(object).get_option(level, option, value, size);
+    return as_endpoint(object).get_option(level, option, value, size);
 }
 
 int ep_setopt(fid_t object, int level, int option, const void* value, size_t size)
 {
-    return self(object).set_option(level, option, value, size);
+    return as_endpoint(object).set_option(level, option, value, size);
 }
 
 int ep_getname(fid_t object, void* address, size_t* size)
 {
-    return guarded([&] { return self(object).get_name(address, size); });
+    return guarded([&] { return as_endpoint(object).get_name(address, size); });
 }
 
 int ep_setname(fid_t object, void* address, size_t size)
 {
-    return guarded([&] { return self(object).set_name(address, size); });
+    return guarded([&] { return as_endpoint(object).set_name(address, size); });
 }
 
 fi_ops ep_fid_ops = {sizeof(fi_ops), ep_close, ep_bind, ep_control, stubs::ops_open, nullptr, nullptr};

@@ -113,7 +113,7 @@ int CompletionCounter::try_wait() noexcept
 
 namespace {
 
-CompletionCounter& self(fid* object) noexcept
+CompletionCounter& as_counter(fid* object) noexcept
 {
     return *static_cast<CompletionCounter*>(static_cast<void*>(object));
 }
@@ -177,7 +177,7 @@ int cntr_wait(fid_cntr* cntr, uint64_t threshold, int timeout)
 
 int cntr_close(fid* object)
 {
-    CompletionCounter* counter = &self(object);
+    CompletionCounter* counter = &as_counter(object);
     if (counter->domain.fabric.inherited()) {
         return 0;
     }
@@ -198,7 +198,7 @@ int cntr_close(fid* object)
 
 int cntr_control(fid* object, int command, void* argument)
 {
-    const CompletionCounter& counter = self(object);
+    const CompletionCounter& counter = as_counter(object);
     if (argument == nullptr) {
         return -FI_EINVAL;
     }
@@ -259,7 +259,7 @@ int cntr_open(fid_domain* domain, fi_cntr_attr* attr, fid_cntr** cntr, void* con
 
 int cntr_trywait(fid* cntr) noexcept
 {
-    return self(cntr).try_wait();
+    return as_counter(cntr).try_wait();
 }
 
 } // namespace srd

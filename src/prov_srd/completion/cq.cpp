@@ -313,7 +313,7 @@ int CompletionQueue::try_wait() noexcept
 
 namespace {
 
-CompletionQueue& self(fid* object) noexcept
+CompletionQueue& as_queue(fid* object) noexcept
 {
     return *static_cast<CompletionQueue*>(static_cast<void*>(object));
 }
@@ -386,7 +386,7 @@ const char* cq_strerror(fid_cq*, int prov_errno, const void* err_data, char* buf
 
 int cq_close(fid* object)
 {
-    CompletionQueue* queue = &self(object);
+    CompletionQueue* queue = &as_queue(object);
     if (queue->domain.fabric.inherited()) {
         return 0;
     }
@@ -404,7 +404,7 @@ int cq_close(fid* object)
 
 int cq_control(fid* object, int command, void* argument)
 {
-    const CompletionQueue& queue = self(object);
+    const CompletionQueue& queue = as_queue(object);
     return control_wait(command, argument, queue.domain.fabric, queue.wait_obj,
                         queue.wait_obj == FI_WAIT_FD ? queue.group.fd() : -1);
 }
@@ -455,7 +455,7 @@ int cq_open(fid_domain* domain, fi_cq_attr* attr, fid_cq** cq, void* context) no
 
 int cq_trywait(fid* cq) noexcept
 {
-    return self(cq).try_wait();
+    return as_queue(cq).try_wait();
 }
 
 } // namespace srd

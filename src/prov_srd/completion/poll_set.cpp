@@ -32,7 +32,7 @@ struct PollSet {
     std::vector<::fid*> members;
 };
 
-PollSet& self(fid* object) noexcept
+PollSet& as_poll_set(fid* object) noexcept
 {
     return *static_cast<PollSet*>(static_cast<void*>(object));
 }
@@ -71,7 +71,7 @@ int poll_poll(fid_poll* object, void** contexts, int count) noexcept
         SRD_WARN(FI_LOG_DOMAIN, "fi_poll: the array of contexts is NULL or empty");
         return -FI_EINVAL;
     }
-    PollSet& set = self(&object->fid);
+    PollSet& set = as_poll_set(&object->fid);
     const std::lock_guard guard(set.mutex);
     int found = 0;
     for (fid* member : set.members) {
@@ -88,7 +88,7 @@ int poll_poll(fid_poll* object, void** contexts, int count) noexcept
 int poll_add(fid_poll* object, fid* member, std::uint64_t flags) noexcept
 {
     return guarded([&]() -> int {
-        PollSet& set = self(&object->fid);
+        PollSet& set = as_poll_set(&object->fid);
         std::atomic<std::uint32_t>* const sets = membership(member, set.domain);
         if (sets == nullptr || flags != 0) {
             SRD_WARN(
@@ -109,7 +109,7 @@ int poll_add(fid_poll* object, fid* member, std::uint64_t flags) noexcept
 
 int poll_del(fid_poll* object, fid* member, std::uint64_t flags) noexcept
 {
-    PollSet& set = self(&object->fid);
+    PollSet& set = as_poll_set(&object->fid);
     const std::lock_guard guard(set.mutex);
     if (flags != 0 || std::erase(set.members, member) == 0) {
         SRD_WARN(FI_LOG_DOMAIN, "fi_poll_del: the object is not in the poll set, or there are flags");
@@ -121,7 +121,7 @@ int poll_del(fid_poll* object, fid* member, std::uint64_t flags) noexcept
 
 int poll_close(fid* object) noexcept
 {
-    PollSet* set = &self(object);
+    PollSet* set = &as_poll_set(object);
     if (set->domain.fabric.inherited()) {
         return 0;
     }

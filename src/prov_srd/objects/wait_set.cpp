@@ -147,14 +147,14 @@ int control_wait(int command, void* argument, const Fabric& fabric, fi_wait_obj 
 
 namespace {
 
-WaitSet& self(fid* object) noexcept
+WaitSet& as_wait_set(fid* object) noexcept
 {
     return *static_cast<WaitSet*>(static_cast<void*>(object));
 }
 
 int wait_close(fid* object) noexcept
 {
-    WaitSet* set = &self(object);
+    WaitSet* set = &as_wait_set(object);
     if (set->fabric.inherited()) {
         return 0;
     }
@@ -169,14 +169,14 @@ int wait_close(fid* object) noexcept
 
 int wait_control(fid* object, int command, void* argument) noexcept
 {
-    const WaitSet& set = self(object);
+    const WaitSet& set = as_wait_set(object);
     return control_wait(command, argument, set.fabric, set.wait_obj,
                         set.wait_obj == FI_WAIT_FD ? set.descriptor.get() : -1);
 }
 
 int wait_wait(fid_wait* object, int timeout) noexcept
 {
-    return self(&object->fid).wait(timeout);
+    return as_wait_set(&object->fid).wait(timeout);
 }
 
 fi_ops wait_fid_ops = {sizeof(fi_ops),  wait_close, stubs::bind, wait_control,
@@ -187,7 +187,7 @@ fi_ops_wait wait_ops = {sizeof(fi_ops_wait), wait_wait};
 
 int wait_set_trywait(fid* set) noexcept
 {
-    return self(set).try_wait();
+    return as_wait_set(set).try_wait();
 }
 
 int wait_open(fid_fabric* fabric, fi_wait_attr* attr, fid_wait** wait_set) noexcept

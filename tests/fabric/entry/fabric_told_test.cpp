@@ -10,7 +10,6 @@
 #include <string>
 
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <srd/file_descriptor.hpp>
@@ -39,12 +38,7 @@ std::size_t count(const std::string& text, const std::string& piece)
 /// An address of this host at which nobody listens.
 sockaddr_in deserted_address()
 {
-    const srd::FileDescriptor socket(::socket(AF_INET, SOCK_DGRAM, 0));
-    sockaddr_in address = make_ipv4("127.0.0.1", 0);
-    socklen_t size = sizeof(address);
-    REQUIRE(bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
-    REQUIRE(getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
-    return address;
+    return make_ipv4("127.0.0.1", free_port());
 }
 
 fi_addr_t insert(TestEndpoint& endpoint, const sockaddr_in& address)

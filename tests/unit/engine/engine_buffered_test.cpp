@@ -86,7 +86,8 @@ TEST_CASE("buffered: in a stream, where acknowledgements come anyway, nothing is
 TEST_CASE("buffered: a peer on the same host is not worth a copy")
 {
     Acquainted pair({.same_host = true});
-    CHECK_FALSE(pair.done_at_once(pattern(careful_eager_size)));
+    const Bytes bytes = pattern(careful_eager_size);
+    CHECK_FALSE(pair.done_at_once(bytes));
 }
 
 TEST_CASE("buffered: nobody waits, so nobody asks for an acknowledgement at once")
@@ -97,11 +98,12 @@ TEST_CASE("buffered: nobody waits, so nobody asks for an acknowledgement at once
         const auto& header = *static_cast<const wire::PacketHeader*>(packet.iov[0].iov_base);
         asked = asked || (header.flags & wire::packet_flag::ack_requested) != 0;
     };
-    pair.send(pattern(20000), CompletionLevel::inject);
+    const Bytes bytes = pattern(20000);
+    pair.send(bytes, CompletionLevel::inject);
     pair.a.pass(pair.now);
     CHECK_FALSE(asked);
     pair.run();
-    pair.send(pattern(20000), CompletionLevel::transmit);
+    pair.send(bytes, CompletionLevel::transmit);
     pair.run();
     CHECK(asked);
 }

@@ -13,7 +13,7 @@ namespace {
 
 using Counts = std::map<std::string, std::uint64_t>;
 
-std::uint64_t count_of(const Counts& counters, const char* name)
+std::uint64_t value_of(const Counts& counters, const char* name)
 {
     const auto found = counters.find(name);
     return found == counters.end() ? 0 : found->second;
@@ -165,13 +165,13 @@ std::map<std::string, std::uint64_t> efa_counters(const Counts& counters)
     std::uint64_t repeated = 0;
     for (const char* const name : {"retransmits_rack", "retransmits_probe", "retransmits_timeout",
                                    "retransmits_refused", "retransmits_mtu"}) {
-        repeated += count_of(counters, name);
+        repeated += value_of(counters, name);
     }
     return {{"retrans_pkts", repeated},
-            {"retrans_timeout_events", count_of(counters, "retransmits_timeout")},
+            {"retrans_timeout_events", value_of(counters, "retransmits_timeout")},
             {"impaired_remote_conn_events",
-             count_of(counters, "path_blackouts") + count_of(counters, "mtu_falls")},
-            {"unresponsive_remote_events", count_of(counters, "peer_failures")}};
+             value_of(counters, "path_blackouts") + value_of(counters, "mtu_falls")},
+            {"unresponsive_remote_events", value_of(counters, "peer_failures")}};
 }
 
 const char* state_of(const ProcessView& process)
@@ -290,7 +290,7 @@ void print_prometheus(const LiveView& live, std::ostream& out)
     };
     for_each_counter(Counters(), [&](const char* name, const char* text, std::uint64_t) {
         family("srd_" + std::string(name) + "_total", "counter", text,
-               [&](const EndpointView& endpoint) { return count_of(endpoint.counters, name); });
+               [&](const EndpointView& endpoint) { return value_of(endpoint.counters, name); });
     });
     family("srd_peers", "gauge", "peers that the endpoint has a record of",
            [](const EndpointView& endpoint) { return endpoint.peers; });
@@ -333,7 +333,7 @@ void print_top(const LiveView& live, const LiveView& before, double elapsed, std
             const Counts& old = found == earlier.end() ? none : found->second->counters;
             const auto rate = [&](const Counts& now, const Counts& then, const char* name, double unit) {
                 const std::uint64_t more =
-                    count_of(now, name) - std::min(count_of(now, name), count_of(then, name));
+                    value_of(now, name) - std::min(value_of(now, name), value_of(then, name));
                 return found == earlier.end() || elapsed <= 0 ? 0.0
                                                               : static_cast<double>(more) / elapsed / unit;
             };

@@ -23,7 +23,7 @@ namespace {
 constexpr int look_time = 100; // ms
 /// Questions of all hosts, and of one, that wait for an answer at a time. Each is a descriptor of the
 /// application's.
-constexpr std::size_t batch = 256;
+constexpr std::size_t max_asked = 256;
 constexpr std::ptrdiff_t batch_of_host = 64;
 /// Connections of one endpoint that are looked at before others have their turn: as many as the kernel
 /// queues.
@@ -54,7 +54,7 @@ public:
     {
         spare_ = checked(::fcntl(thread_.fd(), F_DUPFD_CLOEXEC, 0));
         watch(epoll_, thread_.fd());
-        asked_.reserve(batch);
+        asked_.reserve(max_asked);
         thread_.start("srd-liveness", [this] { run(); });
     }
 
@@ -107,7 +107,7 @@ private:
     }
     void accept(const LivenessResponder& endpoint)
     {
-        for (int i = 0; i < looks && asked_.size() < batch; ++i) {
+        for (int i = 0; i < looks && asked_.size() < max_asked; ++i) {
             sockaddr_storage storage{};
             FileDescriptor connection = accept_one(endpoint, storage);
             if (!connection.valid()) {
@@ -174,19 +174,19 @@ private:
 
 namespace {
 
-struct Registry {
+struct Responders {
     std::mutex mutex;
     std::weak_ptr<void> thread; ///< a LivenessResponder::Thread
 };
 
 // Never destroyed: endpoints may be closed by atexit handlers of the application.
-std::atomic<Registry*> registry{new Registry};
+std::atomic<Responders*> responders{new Responders};
 
 } // namespace
 
 LivenessResponder::LivenessResponder(FileDescriptor listener) : listener_(std::move(listener))
 {
-    Registry& known = *registry.load();
+    Responders& known = *responders.load();
     {
         const std::lock_guard guard(known.mutex);
         thread_ = std::static_pointer_cast<Thread>(known.thread.lock());
@@ -205,7 +205,8 @@ LivenessResponder::~LivenessResponder()
 
 void LivenessResponder::forget_thread() noexcept
 {
-    registry.store(new Registry); // NOLINT(bugprone-unhandled-exception-at-new): as UdpSenders::forget_all
+    responders.store(
+        new Responders); // NOLINT(bugprone-unhandled-exception-at-new): as UdpSenders::forget_all
 }
 
 } // namespace srd

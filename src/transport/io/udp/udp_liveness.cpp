@@ -21,7 +21,7 @@ namespace srd {
 namespace {
 
 /// What the end of a connection attempt means; false: nothing.
-bool classify(int error, RouteNotice::Kind& kind) noexcept
+bool kind_of_attempt(int error, RouteNotice::Kind& kind) noexcept
 {
     switch (error) {
     case 0:
@@ -137,7 +137,7 @@ void UdpLiveness::probe(RouteId route, LivenessProbe what, const SocketAddress& 
     const int error = ::connect(fd.get(), address.get(), address.size()) == 0 ? 0 : errno;
     if (error != EINPROGRESS) {
         RouteNotice::Kind kind{};
-        if (classify(error, kind)) {
+        if (kind_of_attempt(error, kind)) {
             notices.push(route, kind, now);
         }
         return;
@@ -195,7 +195,7 @@ bool UdpLiveness::advance(Probe& probe, NoticeQueue& notices)
     int error = 0;
     socklen_t length = sizeof(error);
     RouteNotice::Kind kind{};
-    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || !classify(error, kind)) {
+    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || !kind_of_attempt(error, kind)) {
         return false;
     }
     notices.push(probe.route, kind, probe.since);

@@ -24,13 +24,13 @@ struct KeyHash {
     std::size_t operator()(const Key& key) const noexcept { return key.local.hash(); }
 };
 
-struct Registry {
+struct SenderSets {
     std::mutex mutex;
     std::unordered_map<Key, std::weak_ptr<UdpSenders>, KeyHash> sets;
 };
 
 // Never destroyed: endpoints may be closed by atexit handlers of the application.
-std::atomic<Registry*> registry{new Registry};
+std::atomic<SenderSets*> sender_sets{new SenderSets};
 
 } // namespace
 
@@ -39,7 +39,7 @@ std::shared_ptr<UdpSenders> UdpSenders::attach(const SocketAddress& local, PortR
 {
     Key key{local, ports};
     key.local.set_port(0);
-    Registry& known = *registry.load();
+    SenderSets& known = *sender_sets.load();
     const std::lock_guard lock(known.mutex);
     std::erase_if(known.sets, [](const auto& entry) { return entry.second.expired(); });
     std::weak_ptr<UdpSenders>& slot = known.sets[key];
@@ -55,7 +55,7 @@ void UdpSenders::forget_all() noexcept
 {
     // The old one's mutex may be held by a thread that the child does not have. Without memory for a new
     // one the child ends, as it would at its next allocation.
-    registry.store(new Registry); // NOLINT(bugprone-unhandled-exception-at-new)
+    sender_sets.store(new SenderSets); // NOLINT(bugprone-unhandled-exception-at-new)
 }
 
 FileDescriptor UdpSenders::open_socket(std::size_t path, int& error) const
