@@ -28,7 +28,7 @@ public:
     /// False: they cannot be put there.
     virtual bool store(DeviceId device, std::byte* to, std::size_t size, const std::byte* from) noexcept = 0;
     /// Waits for all that was begun. False: something has failed, and nothing that was begun is sure to have
-    /// happened.
+    /// happened. So it is from then on: whoever asks first is not whose copy it was, so all learn of it.
     virtual bool settle() noexcept = 0;
 
 protected:

@@ -245,7 +245,7 @@ bool Engine::poll_event(Event& event)
     }
     const bool polled = inbound_.poll_event(event) || (search_.any_event() && search_.poll_event(event));
     // What peers have written to a device is there before anything that may tell of it, and before the
-    // packets' memory is another's. (A failure is that of a copy of some operation, whose own end finds it.)
+    // packets' memory is another's. (A failure is that of some operation, which is told so at its own end.)
     if (shared_.devices.any_begun() && (!polled || event.kind != Event::Kind::write)) [[unlikely]] {
         static_cast<void>(shared_.devices.settle());
     }

@@ -41,16 +41,20 @@ public:
     bool settle() noexcept override
     {
         ++waits;
+        is_lost_ = is_lost_ || (loses_next && !begun_.empty());
         for (const Copy& copy : begun_) {
-            std::memcpy(copy.to, copy.from, copy.size);
+            if (!is_lost_) {
+                std::memcpy(copy.to, copy.from, copy.size);
+            }
         }
         begun_.clear();
-        return !lost;
+        return !is_lost_;
     }
+    std::size_t under_way() const { return begun_.size(); }
 
     std::vector<std::byte> bytes; ///< what is in the range
     int fail_after = -1;          ///< copies that still can be begun; -1: all
-    bool lost = false;            ///< waiting tells of a failure
+    bool loses_next = false;      ///< the next wait that has something to wait for fails, and all later ones
     std::size_t copies = 0;
     std::size_t waits = 0;
 
@@ -70,7 +74,7 @@ private:
     bool begin(DeviceId device, std::byte* to, const std::byte* from, std::size_t size)
     {
         SRD_CHECK(device == id);
-        if (fail_after == 0) {
+        if (fail_after == 0 || is_lost_) {
             return false;
         }
         fail_after -= fail_after > 0 ? 1 : 0;
@@ -81,6 +85,7 @@ private:
 
     void* range_;
     std::vector<Copy> begun_;
+    bool is_lost_ = false;
 };
 
 } // namespace srd::test

@@ -135,12 +135,14 @@ TEST_CASE("trace: pcapng has the packets in clear, and other events as comments"
     const auto ring = ring_of(8);
     ring->on_event(TraceKind::path_dark, RouteId{0}, 5);
     send_packet(*ring, 1);
+    ring->on_event(TraceKind::failed, RouteId{0}, static_cast<std::uint32_t>(Cause::refused));
     std::ostringstream out;
     write_pcapng(ours(), out);
     const std::string text = out.str();
     CHECK(text.size() % 4 == 0);
     CHECK(text.starts_with("\x0a\x0d\x0d\x0a"));
     CHECK(text.find("10.0.0.2:7001: path 5 is out of use") != std::string::npos);
+    CHECK(text.find("the connection has failed") != std::string::npos); // after all packets
     wire::PacketHeader header;
     header.flags = wire::packet_flag::sequenced;
     header.psn = 1;

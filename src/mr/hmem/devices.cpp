@@ -174,13 +174,12 @@ void Devices::unpin(void* memory) noexcept
 
 bool DeviceCopies::settle() noexcept
 {
-    bool all = true;
     while (begun_ != 0) {
         const int bit = std::countr_zero(begun_);
         begun_ &= begun_ - 1;
-        all = Devices::process().wait(static_cast<DeviceId>(bit + 1)) && all;
+        is_broken_ = !Devices::process().wait(static_cast<DeviceId>(bit + 1)) || is_broken_;
     }
-    return all;
+    return !is_broken_;
 }
 
 } // namespace srd

@@ -81,7 +81,8 @@ private:
     std::atomic<std::size_t> count_{0};
 };
 
-/// Copies for one user, an endpoint under its lock: waits for the devices it has used, no others.
+/// Copies for one user, an endpoint under its lock: waits for the devices it has used, no others. When a copy
+/// fails under way, the driver's context is unusable from then on (CUDA's sticky errors), and so is this.
 class DeviceCopies final : public DeviceMemory {
 public:
     bool fetch(DeviceId device, const std::byte* from, std::size_t size, std::byte* to) noexcept override
@@ -98,10 +99,11 @@ private:
     bool begin(DeviceId device, std::byte* to, const std::byte* from, std::size_t size) noexcept
     {
         begun_ |= std::uint64_t{1} << (static_cast<unsigned>(device) - 1);
-        return Devices::process().begin(device, to, from, size);
+        return !is_broken_ && Devices::process().begin(device, to, from, size);
     }
 
     std::uint64_t begun_ = 0; ///< a bit for each device
+    bool is_broken_ = false;
 };
 
 } // namespace srd

@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
 
 #include <sys/uio.h>
 
@@ -72,8 +71,12 @@ public:
 
     /// Copies are begun that nobody has waited for.
     bool any_begun() const noexcept { return begun_; }
-    /// Waits for them. False: some have failed.
-    bool settle() noexcept { return !std::exchange(begun_, false) || memory_->settle(); }
+    /// Waits for them. False: some have failed, or had before.
+    bool settle() noexcept
+    {
+        begun_ = false;
+        return memory_->settle();
+    }
 
 private:
     DeviceMemory* memory_ = nullptr;

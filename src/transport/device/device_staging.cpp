@@ -84,8 +84,10 @@ DeviceStaging::Result DeviceStaging::prepare(const TxMessage& message, std::uint
         }
         chunks_[at].burst = burst_;
         const std::uint64_t next = number + 1;
+        const std::uint64_t next_end = std::min(message.total, (next + 1) * chunk_size);
         std::size_t ahead = 0;
-        if (next * chunk_size < message.total && find(message, next) == chunk_count) {
+        if (next * chunk_size < message.total && message.framed < next_end &&
+            find(message, next) == chunk_count) {
             static_cast<void>(begin(message, next, ahead)); // whoever needs it tries again
         }
     }

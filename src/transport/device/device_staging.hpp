@@ -7,9 +7,10 @@
 //    whole when the first packet needs a byte of it, and the next one of the message is begun then, so that a
 //    device works while packets go out.
 //  - The application's buffer does not change before its operation is done, so a chunk stays true for as long
-//  as
-//    its message lives; another may take its place as soon as the burst is over, and what has to be repeated
-//    is copied again. Hence nothing is kept until it is acknowledged.
+//    as its message lives; another may take its place as soon as the burst is over, and what has to be
+//    repeated is copied again. Hence nothing is kept until it is acknowledged.
+//  - Nothing is copied ahead but what still has to go out for the first time: when an operation is done, no
+//    copy of its buffer is under way.
 //  - Packets of one burst keep their chunks: when all are kept, the burst ends.
 #pragma once
 
@@ -45,7 +46,11 @@ public:
         host_ = host;
     }
     /// For TxMessage::staged: a message's name here.
-    std::uint32_t new_name() noexcept { return ++last_name_; }
+    std::uint32_t new_name() noexcept
+    {
+        last_name_ += last_name_ == ~std::uint32_t{0} ? 2 : 1; // 0 is nobody's
+        return last_name_;
+    }
 
     /// Has bytes [offset, offset + length) of the message, at most a chunk's, ready for pieces().
     Result prepare(const TxMessage& message, std::uint64_t offset, std::uint64_t length) noexcept;

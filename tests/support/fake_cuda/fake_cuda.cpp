@@ -3,11 +3,9 @@
 // libcuda.so.1 for machines without a device, stricter than a real one:
 //
 //  - "Device memory" is a range that nobody may touch (PROT_NONE): a processor that does crashes, and a
-//  system
-//    call fails with EFAULT. Copies reach it through a second mapping.
+//    system call fails with EFAULT. Copies reach it through a second mapping.
 //  - An asynchronous copy happens when its stream is waited for, not before: what is read too early is not
-//  there,
-//    and a source that changes too early arrives changed.
+//    there, and a source that changes too early arrives changed.
 //  - Calls that need a context fail without it, and so does a stream in another one.
 //
 // Two devices, each with its primary context. fake_cuda.hpp has what only tests call.
@@ -58,7 +56,7 @@ struct State {
     std::set<void*> registered;
     int copies = 0;
     int fail_after = -1; ///< copies that still succeed; -1: all do
-    bool is_lost = false;
+    bool loses_next = false;
 };
 
 State& state()
@@ -280,8 +278,7 @@ int cuMemcpyAsync(Address to, Address from, std::size_t size, void* stream)
     if (current.empty() || device_of_context(current.back()) != found->first->device) {
         return invalid_context;
     }
-    if (state().is_lost || state().fail_after == 0 || bytes_of(to, size) == nullptr ||
-        bytes_of(from, size) == nullptr) {
+    if (state().fail_after == 0 || bytes_of(to, size) == nullptr || bytes_of(from, size) == nullptr) {
         return invalid_value;
     }
     if (state().fail_after > 0) {
@@ -302,7 +299,12 @@ int cuStreamSynchronize(void* stream)
     if (current.empty() || device_of_context(current.back()) != found->first->device) {
         return invalid_context;
     }
-    int result = state().is_lost ? invalid_handle : success;
+    if (state().loses_next && !found->second.empty()) {
+        state().loses_next = false;
+        found->second.clear();
+        return invalid_handle;
+    }
+    int result = success;
     for (const Copy& copy : found->second) {
         if (const int code = copy_now(copy); code != success) {
             result = code;
@@ -352,10 +354,10 @@ void fake_cuda_fail_after(int copies)
     state().fail_after = copies;
 }
 
-void fake_cuda_lose(int lost)
+void fake_cuda_lose_next()
 {
     const std::lock_guard lock(state().mutex);
-    state().is_lost = lost != 0;
+    state().loses_next = true;
 }
 
 int fake_cuda_copies()

@@ -34,8 +34,8 @@ int fake_cuda_write(std::uint64_t to, const void* from, std::size_t size);
 int fake_cuda_read(void* to, std::uint64_t from, std::size_t size);
 /// So many more copies succeed; -1: all.
 void fake_cuda_fail_after(int copies);
-/// Not 0: every copy and every wait fails.
-void fake_cuda_lose(int lost);
+/// The next wait that has copies to wait for fails, and they do not happen.
+void fake_cuda_lose_next();
 int fake_cuda_copies();     ///< asynchronous ones, so far
 int fake_cuda_registered(); ///< pieces of host memory (cuMemHostRegister)
 

@@ -106,6 +106,34 @@ TEST_CASE("a chunk is copied once for many packets, and the next one ahead of th
     CHECK(pair.device_a.waits <= pair.device_a.copies);
 }
 
+TEST_CASE("DeviceStaging: what is sent again is copied again, and nothing ahead of it")
+{
+    DeviceDouble device(3 * DeviceStaging::chunk_size);
+    Bytes space(DeviceStaging::space);
+    DeviceStaging staging;
+    staging.use(device, space.data());
+    TxMessage message;
+    message.device = DeviceDouble::id;
+    message.staged = staging.new_name();
+    message.total = 3 * DeviceStaging::chunk_size;
+    message.iov[0] = {device.data(), message.total};
+    message.iov_count = 1;
+    SECTION("first time")
+    {
+        message.framed = 1000;
+        REQUIRE(staging.prepare(message, 0, 1000) == DeviceStaging::Result::ready);
+        CHECK(device.copies == 2);
+        CHECK(device.under_way() == 1);
+    }
+    SECTION("again")
+    {
+        message.framed = message.total; // it may be done before anything else is needed
+        REQUIRE(staging.prepare(message, 0, 1000) == DeviceStaging::Result::ready);
+        CHECK(device.copies == 1);
+        CHECK(device.under_way() == 0);
+    }
+}
+
 TEST_CASE("stores of a burst are waited for together")
 {
     DevicePair pair;
@@ -142,7 +170,7 @@ TEST_CASE("a receive whose device fails has that cause, also when only waiting f
     for (const bool late : {false, true}) {
         DevicePair pair;
         pair.send_between(false, false, 10);
-        pair.device_b.lost = late;
+        pair.device_b.loses_next = late;
         pair.device_b.fail_after = late ? -1 : 0;
         Bytes from = pattern(100'000);
         pair.b.buffer = {{pair.device_b.data(), from.size()}};

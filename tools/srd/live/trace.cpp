@@ -8,6 +8,7 @@
 #include <memory>
 #include <ostream>
 #include <sstream>
+#include <utility>
 
 #include <fcntl.h>
 
@@ -236,7 +237,9 @@ void write_packet(std::ostream& out, const TraceView& trace, const TraceEvent& e
     body.put_text(packet.text());
     body.pad();
     if (!comment.empty()) {
-        put_option(body, option_comment, comment);
+        constexpr std::size_t longest = 0xffff;
+        put_option(body, option_comment,
+                   comment.substr(0, std::min(comment.size() - 1, longest))); // its last \n goes
         put_option(body, 0, "");
     }
     write_block(out, 6, std::move(body));
@@ -366,14 +369,22 @@ void write_pcapng(const std::vector<TraceView>& traces, std::ostream& out)
     put_option(interface, 0, "");
     write_block(out, 1, std::move(interface));
     for (const TraceView& trace : traces) {
-        std::string comment;
+        const TraceEvent* packet = nullptr;
+        std::string comment; // on it
+        std::string since;
         for (const TraceEvent& event : trace.events) {
-            if (event.is_packet()) {
-                write_packet(out, trace, event, comment);
-                comment.clear();
-            } else {
-                comment += (comment.empty() ? "" : "\n") + peer_of(event) + ": " + words_of(event);
+            if (!event.is_packet()) {
+                since += peer_of(event) + ": " + words_of(event) + '\n';
+                continue;
             }
+            if (packet != nullptr) {
+                write_packet(out, trace, *packet, comment);
+            }
+            packet = &event;
+            comment = std::exchange(since, {});
+        }
+        if (packet != nullptr) {
+            write_packet(out, trace, *packet, comment + since);
         }
     }
 }

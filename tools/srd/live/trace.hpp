@@ -47,7 +47,7 @@ std::string words_of(const TraceEvent& event);
 void print_traces(const std::vector<TraceView>& traces, std::ostream& out);
 nlohmann::json traces_json(const std::vector<TraceView>& traces);
 /// As pcapng: packets as UDP datagrams between the addresses of the endpoint and the peer; other events are
-/// comments on the packet after them.
+/// comments on the packet after them, or on the last one.
 void write_pcapng(const std::vector<TraceView>& traces, std::ostream& out);
 
 } // namespace srd::tool
