@@ -12,8 +12,11 @@ namespace srd {
 
 void check_failed(const char* expression, const char* file, int line) noexcept
 {
-    std::fprintf(stderr, "srd: internal error: %s is false at %s:%d; please report it\n", expression, file,
-                 line);
+    std::fprintf(
+        stderr,
+        "srd: internal error: %s is false at %s:%d; please report it, with what \"srd trace --dead\" "
+        "prints if FI_SRD_TRACE was set\n",
+        expression, file, line);
     std::abort();
 }
 
@@ -36,7 +39,7 @@ const char* to_string(Cause cause) noexcept
         "the range reaches beyond the target's memory region",
         "the target's memory region was not registered for this access",
         "the target does not serve this atomic operation on this datatype",
-        "the target closed the memory region while it was being read",
+        "the target closed the memory region while it was being read, or its device memory failed",
         "the peer refused us: all its records of peers are in use (raise FI_SRD_MAX_PEERS there)",
         "the peer has never answered over UDP, though its host does over TCP: a firewall drops UDP (or the "
         "peer's process is stopped, or has another version of srd)",
@@ -45,6 +48,8 @@ const char* to_string(Cause cause) noexcept
         "the peer answers over UDP no more, though its process runs and its host answers over TCP: a "
         "firewall "
         "drops UDP",
+        "the accelerator's driver could not copy from or to the buffer's device memory",
+        "the peer speaks other versions of the wire protocol only (install one release of srd on both sides)",
     };
     static_assert(texts.size() == static_cast<std::size_t>(Cause::count_));
     const auto index = static_cast<std::size_t>(cause);

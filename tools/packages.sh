@@ -9,6 +9,8 @@ packages_build=(g++ cmake ninja-build pkg-config libfabric-dev libhwloc-dev libx
     libmnl-dev libssl-dev catch2 libcli11-dev nlohmann-json3-dev)
 # To use it from the command line and under Open MPI.
 packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)
+# To play two hosts on a network that loses packets.
+packages_demo=(iproute2 nftables ethtool)
 # To build and run the tests.
 packages_test=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
     iproute2 nftables ethtool procps debootstrap debian-archive-keyring util-linux

@@ -60,7 +60,7 @@ private:
     X(rx_sealed, "packets that came sealed and were opened")                                                 \
     X(rx_auth_failed, "packets dropped because they are not sealed with a key of this job")                  \
     X(rx_replayed, "sealed packets dropped because they came before, or too late to be told from such")      \
-    X(rx_version, "packets dropped because of another protocol version")                                     \
+    X(rx_version, "packets of protocol versions that are not spoken here, and hellos of such peers")         \
     X(rx_unknown_connection, "packets dropped because of an unknown connection identifier")                  \
     X(rx_stale, "packets dropped because they lie outside the receive window")                               \
     X(rx_marked, "packets received with a congestion mark (ECN CE)")                                         \

@@ -24,9 +24,9 @@ class GrowingSlab {
 public:
     static constexpr std::uint32_t none = IndexPool::none;
 
-    /// At most `count` chunks of `chunk_size` bytes. Throws std::bad_alloc.
-    GrowingSlab(std::size_t chunk_size, std::uint32_t count)
-        : pool_(count), stride_((std::max<std::size_t>(chunk_size, 1) + 63) & ~std::size_t{63}),
+    /// At most `count` chunks of `bytes` bytes. Throws std::bad_alloc.
+    GrowingSlab(std::size_t bytes, std::uint32_t count)
+        : pool_(count), stride_((std::max<std::size_t>(bytes, 1) + 63) & ~std::size_t{63}),
           shift_(static_cast<std::uint32_t>(std::bit_width(std::max(step_bytes / stride_, std::size_t{1}))) -
                  1),
           steps_(std::make_unique<Reserve[]>((std::size_t{count} >> shift_) + 1))

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Lists of memory ranges.
+// Lists of memory ranges, and whose memory they are: some only its device may touch. A processor that reads
+// it faults, and so does the kernel in a system call; so whoever moves bytes from or to a buffer of the
+// application asks whose memory it is, and has a DeviceMemory copy them.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +14,26 @@
 #include <sys/uio.h>
 
 namespace srd {
+
+/// Whose memory a buffer is in: the host's, or one of those that a DeviceMemory has given numbers to.
+enum class DeviceId : std::uint8_t { host = 0 };
+
+/// Copies between device memory and the host's. Copies are begun, and waited for together.
+class DeviceMemory {
+public:
+    /// Begins to copy `size` bytes from `from`, on the device, to `to`. They are there after settle().
+    /// False: they cannot be had.
+    virtual bool fetch(DeviceId device, const std::byte* from, std::size_t size, std::byte* to) noexcept = 0;
+    /// Begins to copy `size` bytes at `from`, which stay as they are until settle(), to `to` on the device.
+    /// False: they cannot be put there.
+    virtual bool store(DeviceId device, std::byte* to, std::size_t size, const std::byte* from) noexcept = 0;
+    /// Waits for all that was begun. False: something has failed, and nothing that was begun is sure to have
+    /// happened. So it is from then on: whoever asks first is not whose copy it was, so all learn of it.
+    virtual bool settle() noexcept = 0;
+
+protected:
+    ~DeviceMemory() = default;
+};
 
 inline std::uint64_t total_length(std::span<const iovec> iov) noexcept
 {

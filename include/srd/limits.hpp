@@ -8,12 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <srd/dialect.hpp>
 #include <srd/time.hpp>
 
 namespace srd {
 
 inline constexpr std::size_t max_iov = 4;            ///< iovecs per operation
-inline constexpr std::size_t max_address_size = 56;  ///< bytes of an endpoint address (aws-ofi-nccl's bound)
+inline constexpr std::size_t max_address_size = 44;  ///< bytes of an endpoint address
 inline constexpr std::size_t max_inject_size = 4096; ///< bytes copied by an inject
 inline constexpr std::size_t buffered_size = 65536;  ///< bytes of the longest message whose sender need not
                                                      ///< wait until the peer has it
@@ -77,6 +78,7 @@ struct Tuning {
         std::chrono::minutes(60);                    ///< the same while the peer's process is seen to exist
     Duration rnr_timeout = std::chrono::minutes(60); ///< receiver-not-ready for so long is an error
     FirstNumbers first;
+    Dialect dialect;                                 ///< what we tell others that we speak
 };
 
 } // namespace srd

@@ -75,6 +75,8 @@ struct alignas(live_page) LiveHeader {
     std::array<char, 16> rank{}; ///< of MPI, if it is known
     std::array<char, 64> command{};
     alignas(64) std::atomic<std::uint32_t> asked{0};
+    std::atomic<std::uint32_t> trace{
+        0}; ///< trace_order(): what "srd trace" wants; 0: nothing but what FI_SRD_TRACE says
 };
 
 /// Tells files of other versions: changes with the counters' names and with the sizes of what lies there.
@@ -93,8 +95,14 @@ constexpr std::uint64_t live_layout() noexcept
     add(sizeof(LiveHeader));
     add(sizeof(LiveEndpoint));
     add(sizeof(PeerView));
-    add(1); // raise it when a field gets another meaning
+    add(2); // raise it when a field gets another meaning
     return hash;
+}
+
+/// An order to keep the last `records` events of each endpoint from now on; 0 of them: none.
+constexpr std::uint32_t trace_order(std::uint32_t records) noexcept
+{
+    return records + 1;
 }
 
 constexpr std::size_t live_offset(std::uint32_t slot) noexcept

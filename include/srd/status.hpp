@@ -39,6 +39,8 @@ enum class Cause : std::uint8_t {
     not_heard,          ///< no packet has ever come back, though the peer's host answers over TCP
     key_mismatch,       ///< the peer has no job key and we have, or the other way round, or another one
     cut_off,            ///< was heard; its process reads what comes, and yet answers nothing of ours
+    device_failed,      ///< the memory of an accelerator could not be copied from or to
+    version_mismatch,   ///< the peer speaks no version of the protocol that we speak
     count_              ///< number of causes; not a cause
 };
 
@@ -57,6 +59,7 @@ constexpr bool is_peer_failure(Cause cause) noexcept
     case Cause::peer_out_of_memory:
     case Cause::peer_full:
     case Cause::key_mismatch:
+    case Cause::version_mismatch:
         return true;
     default:
         return false;

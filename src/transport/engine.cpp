@@ -57,6 +57,7 @@ Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine
     identity.incarnation = random.next_nonzero();
     identity.max_packet = caps.max_packet;
     identity.rx_buffer = caps.rx_buffer;
+    identity.dialect = tuning.dialect;
 }
 
 Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, Counters& counters,
@@ -70,6 +71,12 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
       inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_, search_,
                local_)
 {
+}
+
+void Engine::use_devices(DeviceMemory& memory, std::byte* host) noexcept
+{
+    shared_.staging.use(memory, host);
+    shared_.devices.use(memory, host + DeviceStaging::space);
 }
 
 // -- Peers ----------------------------------------------------------------------------------
@@ -161,9 +168,10 @@ bool Engine::is_established(PeerId peer) const noexcept
 
 // -- Receiving and being accessed -------------------------------------------------------------
 
-Status Engine::accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
+Status Engine::accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome,
+                      DeviceId device)
 {
-    const Status status = placement_.accept(message, iov, cookie, outcome);
+    const Status status = placement_.accept(message, iov, device, cookie, outcome);
     check();
     return status;
 }
@@ -187,9 +195,9 @@ void Engine::discard(MessageId message)
     check();
 }
 
-bool Engine::place(std::span<const iovec> memory)
+bool Engine::place(std::span<const iovec> memory, DeviceId device)
 {
-    return target_.place(memory);
+    return target_.place(memory, device);
 }
 
 void Engine::confirm()
@@ -198,9 +206,10 @@ void Engine::confirm()
     check();
 }
 
-void Engine::serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie)
+void Engine::serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie,
+                   DeviceId device)
 {
-    target_.serve(memory, key, tell, cookie);
+    target_.serve(memory, device, key, tell, cookie);
     check();
 }
 
@@ -213,6 +222,7 @@ void Engine::reject(Cause cause)
 void Engine::revoke(std::uint64_t key)
 {
     target_.revoke(key);
+    shared_.staging.quiesce();
 }
 
 // -- The pass -------------------------------------------------------------------------------
@@ -225,7 +235,23 @@ void Engine::on_packets(std::span<const RxPacket> packets, Time now)
 
 bool Engine::poll_event(Event& event)
 {
+    if (shared_.unreadable_peer != no_index) [[unlikely]] {
+        const std::uint32_t peer = std::exchange(shared_.unreadable_peer, no_index);
+        if (shared_.peers.live(peer)) {
+            lifecycle_.fail(peer, Cause::device_failed, shared_.unreadable_at);
+            lifecycle_.greet(peer,
+                             shared_.unreadable_at); // it waits for the rest, and learns that none comes
+        }
+    }
     const bool polled = inbound_.poll_event(event) || (search_.any_event() && search_.poll_event(event));
+    // What peers have written to a device is there before anything that may tell of it, and before the
+    // packets' memory is another's. (A failure is that of some operation, which is told so at its own end.)
+    if (shared_.devices.any_begun() && (!polled || event.kind != Event::Kind::write)) [[unlikely]] {
+        static_cast<void>(shared_.devices.settle());
+    }
+    if (polled && event.cause != Cause::none) [[unlikely]] {
+        shared_.staging.quiesce(); // the buffer of what has failed is the application's again
+    }
     check();
     return polled;
 }
@@ -301,8 +327,9 @@ bool Engine::poll_liveness_question(LivenessQuestions::Question& question)
 bool Engine::idle(Time now) const noexcept
 {
     return !shared_.peers.any_active() && !watch_.any_waiting() && !shared_.outgoing.any_done() &&
-           !shared_.incoming.any_done() && !search_.any_event() && shared_.reader.turn_of() == no_index &&
-           shared_.questions.empty() && shared_.peers.next_timeout() > now;
+           !shared_.incoming.any_done() && !search_.any_event() && shared_.unreadable_peer == no_index &&
+           shared_.reader.turn_of() == no_index && shared_.questions.empty() &&
+           shared_.peers.next_timeout() > now;
 }
 
 bool Engine::all_read() const noexcept

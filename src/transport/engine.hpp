@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 
 #include <srd/counters.hpp>
+#include <srd/iov.hpp>
 #include <srd/limits.hpp>
 #include <srd/peer_view.hpp>
 #include <srd/status.hpp>
@@ -59,6 +60,11 @@ public:
            std::span<const std::byte> local_address, std::uint64_t seed, EndpointSeals* seals = nullptr);
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
+
+    /// From now on operations may name memory of devices, which `memory` copies by way of `device_space`
+    /// bytes at `host`. Both outlive the engine.
+    void use_devices(DeviceMemory& memory, std::byte* host) noexcept;
+    static constexpr std::size_t device_space = DeviceStaging::space + DevicePlacement::space;
 
     // -- Peers ------------------------------------------------------------
 
@@ -126,7 +132,9 @@ public:
     /// Accepted::pending: the memory must stay valid until receive_done with `cookie`.
     /// Status again: no record free; for the current event answer refuse(), for a parked
     /// message it does not happen.
-    Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome);
+    /// `device`: whose memory `iov` is, as a whole or in part.
+    Status accept(MessageId message, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome,
+                  DeviceId device = DeviceId::host);
 
     /// Keeps the current event's message as unexpected. `message` is replaced by the id that
     /// stays valid until accept(), discard() or Event::message_lost.
@@ -143,14 +151,17 @@ public:
     // -- Being accessed: answers to Event::write, read and atomic, before the next poll_event() ------------
 
     /// Puts the write's bytes into `memory` (at most max_iov pieces, together ranges[0].length bytes); then
-    /// confirm(). False: they could not be had, the event needs no answer any more, and they will come again.
-    bool place(std::span<const iovec> memory);
+    /// confirm(). False: the event needs no answer any more. They could not be had, and will come again; or
+    /// `device`, whose memory it is, did not take them, which the writer is told as Cause::region_closed.
+    bool place(std::span<const iovec> memory, DeviceId device = DeviceId::host);
     /// The write is placed, the atomic carried out.
     void confirm();
     /// `memory` (at most max_iov pieces, together ranges[0].length bytes) is sent to the reader. It must stay
     /// mapped until everything is acknowledged or revoke(key) returns; `key` is the region's.
     /// `tell`: report read_served with `cookie` when it has got there.
-    void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie);
+    /// `device`: whose memory it is.
+    void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie,
+               DeviceId device = DeviceId::host);
     /// Nothing was done. The initiator's operation fails with `cause` (bad_key .. region_closed).
     void reject(Cause cause);
     /// The memory served under `key` goes away: it is not read any more after the return; unfinished reads of
@@ -196,6 +207,9 @@ public:
     /// Tells every peer that this endpoint goes away. Everything outstanding fails with
     /// Cause::removed; poll_event() and poll_transmit() until they are dry, then destroy.
     void close(Time now);
+
+    /// Whom to tell of packets and events from now on; null: nobody.
+    void set_trace(TraceSink* sink) noexcept { shared_.trace = sink; }
 
     // -- Inspection -------------------------------------------------------
 

@@ -9,6 +9,7 @@
 
 #include <sys/uio.h>
 
+#include <srd/iov.hpp>
 #include <srd/limits.hpp>
 #include <srd/status.hpp>
 #include <srd/types.hpp>
@@ -74,7 +75,10 @@ struct Operation : Envelope {
     bool fence =
         false; ///< FI_FENCE: it and what follows it to this peer starts when all before it is complete
     std::span<const iovec> iov; ///< at most max_iov entries; empty: a zero-length message
-    std::uint64_t cookie = 0;   ///< handed back in send_done; not interpreted
+    /// Whose memory `iov` is (an atomic's: AtomicOperation::result), as a whole or in part. What is copied
+    /// before submit() returns is in the host's.
+    DeviceId device = DeviceId::host;
+    std::uint64_t cookie = 0; ///< handed back in send_done; not interpreted
 
     // Remote memory access. An acknowledged write is a placed one, so its levels transmit and delivery are
     // the same; reads and fetching atomics complete when their data is here, whatever the level.
@@ -122,6 +126,7 @@ struct Event : Envelope {
 enum class Accepted : std::uint8_t {
     complete, ///< every byte is placed; the MessageId is gone
     pending,  ///< receive_done will follow
+    failed,   ///< every byte is here, but the buffer's device did not take them; the MessageId is gone
 };
 
 } // namespace srd

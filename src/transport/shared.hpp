@@ -12,7 +12,10 @@
 #include <srd/check.hpp>
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
+#include <srd/trace.hpp>
 
+#include "device/device_placement.hpp"
+#include "device/device_staging.hpp"
 #include "io/core/local_road.hpp"
 #include "io/core/packet_io.hpp"
 #include "peer/connection_names.hpp"
@@ -27,6 +30,14 @@
 #include "send/packet_pool.hpp"
 
 namespace srd {
+
+/// Why a packet is sent again, to whoever traces.
+constexpr TraceKind trace_of(TxSlot::Repair repair) noexcept
+{
+    constexpr int first = static_cast<int>(TraceKind::again_rack) - static_cast<int>(TxSlot::Repair::rack);
+    static_assert(first + static_cast<int>(TxSlot::Repair::mtu) == static_cast<int>(TraceKind::again_mtu));
+    return static_cast<TraceKind>(first + static_cast<int>(repair));
+}
 
 struct Shared {
     Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine_tuning, Counters& counters,
@@ -47,6 +58,29 @@ struct Shared {
         }
         return !missing();
     }
+    void trace_packet(const TxPacket& packet) noexcept
+    {
+        if (trace != nullptr) [[unlikely]] {
+            trace->on_packet(TraceKind::sent, packet.route, std::span(packet.iov).first(packet.iov_count));
+        }
+    }
+    /// Tells of an event that concerns the peer, if anybody listens.
+    void trace_event(TraceKind kind, const Peer& peer, std::uint32_t value) noexcept
+    {
+        if (trace != nullptr) [[unlikely]] {
+            trace->on_event(kind, peer.route.id(), value);
+        }
+    }
+    /// There is a version that we and the sender of the hello speak.
+    bool speaks_with(const wire::HelloFrame& hello) const noexcept
+    {
+        return identity.dialect.any_common(wire::dialect_of(hello));
+    }
+    /// The one that is used then.
+    std::uint8_t common_version(const wire::HelloFrame& hello) const noexcept
+    {
+        return identity.dialect.common_version(wire::dialect_of(hello));
+    }
     /// The peer may be sent one more message.
     bool message_window_open(std::uint32_t peer) noexcept
     {
@@ -63,6 +97,7 @@ struct Shared {
     Identity identity;
 
     EndpointSeals* const seals; ///< null: nothing is sealed
+    TraceSink* trace = nullptr; ///< null: nobody is told
 
     PeerTable peers;
     LivenessQuestions questions;
@@ -71,10 +106,16 @@ struct Shared {
     IncomingPool incoming;
     Grants grants;
     PacketReader reader;
+    DeviceStaging staging;
+    DevicePlacement devices;
 
     std::uint32_t refusing_peers = 0; ///< peers whose messages we refuse (Receiver::refusing)
     bool closing = false;             ///< the endpoint goes away: no new connections
     bool awaits_readers = false;      ///< something waits that a peer takes what it has in memory
+    /// What was to be sent to this peer cannot be read from its device, as was found out then: the connection
+    /// ends, since a part may have been sent. no_index: none.
+    std::uint32_t unreadable_peer = no_index;
+    Time unreadable_at{};
     bool revocation_due = false; ///< memory of packets under way may be another's soon (PacketIo::revoke)
 };
 

@@ -210,6 +210,23 @@ void mixed_mtu(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.budget = 8 << 20});
 }
 
+/// Releases before, of and after this one meet, some sealed, while hellos are lost and hosts restart with
+/// another.
+void releases(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 5);
+    constexpr std::uint8_t v = base_version;
+    const std::array<Dialect, 4> known{Dialect::untold(), Dialect{}, Dialect{v, v + 1, ~std::uint64_t{0}},
+                                       Dialect{v, v + 2, 0x5555}};
+    for (std::uint32_t host = 0; host < config.hosts; ++host) {
+        config.dialects.push_back(known[(host + config.seed) % known.size()]);
+    }
+    config.host.sealed = random.chance(0.3);
+    config.net.loss = random.chance(0.5) ? 0.05 : 0;
+    config.net.reorder = 0.1;
+    add_traffic(config, random, {.budget = 4 << 20});
+}
+
 void shrinking_mtu(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 2, 3);
@@ -340,6 +357,7 @@ constexpr std::array network_table{
     Scenario{"slow_queue", "the receivers' links are slow, with short queues that mark and drop", slow_queue},
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
     Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},
+    Scenario{"releases", "hosts speak other versions and have other features", releases},
     Scenario{"mixed_mtu", "hosts take packets of different sizes, and MTUs change under way", mixed_mtu},
     Scenario{"silent_mtu", "paths swallow packets that are too long for them", silent_mtu},
     Scenario{"shrinking_mtu", "every MTU shrinks to the smallest and grows again", shrinking_mtu},

@@ -123,6 +123,9 @@ World::World(const RunConfig& config)
         rma_.back()->set_peers(&rma_);
         apps_.back()->set_rma(rma_.back().get(), &rma_ledger_);
         SimHostOptions options = config.host;
+        if (host < config.dialects.size()) {
+            options.tuning.dialect = config.dialects[host];
+        }
         if (host < config.max_packets.size()) {
             options.io.caps.max_packet = config.max_packets[host];
         }

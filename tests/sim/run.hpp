@@ -57,6 +57,7 @@ struct RunConfig {
     LossyNet::Config net;
     SimHostOptions host;
     std::vector<std::uint32_t> max_packets; ///< per host, where they differ; else host.io.caps.max_packet
+    std::vector<Dialect> dialects;          ///< per host, where they differ; else host.tuning.dialect
     Workload::Options work;
     std::vector<MessagePlan> messages;
     std::vector<RmaPlan> operations; ///< remote memory access

@@ -256,6 +256,19 @@ TEST_CASE("peers: an address that never answered is an error within connect_time
     CHECK(result.failed_operations == 4);
 }
 
+TEST_CASE("peers: who speaks none of our versions is an error that says so, on both sides")
+{
+    RunConfig config = bulk(16, 4, 1000);
+    config.dialects = {Dialect{}, Dialect{base_version + 1, base_version + 1, 0}};
+    config.allowed = {cause_bit(Cause::version_mismatch), cause_bit(Cause::version_mismatch)};
+    config.host.tuning.connect_timeout = seconds(3);
+    config.error_bound = seconds(4);
+    const RunResult result = must_pass(config);
+    CHECK(result.failed_operations == 4);
+    CHECK(result.counters.at("rx_version") > 0);
+    CHECK(result.counters.at("handshakes") == 0);
+}
+
 TEST_CASE("peers: a process stopped for 20 s loses nothing")
 {
     RunConfig config = bulk(17, 64, 1 << 20);

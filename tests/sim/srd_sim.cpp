@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "sim/scenarios.hpp"
+#include "sim/told_writes.hpp"
 
 namespace {
 
@@ -31,6 +32,8 @@ constexpr const char* usage =
     "for)\n"
     "  --verbose        print each run's figures\n"
     "  --trace          print every datagram and every step of every message\n"
+    "  --told-writes N  instead: N writes with data (fi_writedata) under FI_MORE and loss, each told exactly "
+    "once\n"
     "  --list           name the scenarios and end\n";
 
 struct Options {
@@ -40,6 +43,7 @@ struct Options {
     double seconds = 0;
     std::uint32_t check_period = 0;
     Numbers numbers = Numbers::usual;
+    std::uint64_t told_writes = 0;
     bool verbose = false;
     bool trace = false;
 };
@@ -111,6 +115,8 @@ Options parse(int argc, char** argv)
                 die(usage);
             }
             options.numbers = std::strcmp(value, "end") == 0 ? Numbers::end : Numbers::middle;
+        } else if (name == "--told-writes") {
+            options.told_writes = number(value);
         } else if (name == "--check") {
             options.check_period = static_cast<std::uint32_t>(number(value));
         } else {
@@ -185,11 +191,25 @@ bool run_one(const Scenario& scenario, std::uint64_t seed, const Options& option
     return expected;
 }
 
+int tell_writes(const Options& options)
+{
+    const ToldResult result = run_told_writes({.operations = options.told_writes, .seed = options.seed});
+    std::printf("srd_sim: %llu writes with data, %llu packets lost, %llu repeated, %.1f s of CPU: %s\n",
+                static_cast<unsigned long long>(options.told_writes),
+                static_cast<unsigned long long>(result.lost_packets),
+                static_cast<unsigned long long>(result.retransmissions), cpu_seconds(),
+                result.failure.empty() ? "each told exactly once" : result.failure.c_str());
+    return result.failure.empty() ? 0 : 1;
+}
+
 } // namespace
 
 int main(int argc, char** argv)
 {
     const Options options = parse(argc, argv);
+    if (options.told_writes != 0) {
+        return tell_writes(options);
+    }
     std::signal(SIGABRT, on_fatal_signal);
     std::signal(SIGSEGV, on_fatal_signal);
     std::uint64_t runs = 0;

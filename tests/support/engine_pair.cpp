@@ -221,9 +221,10 @@ void EngineHost::take(const Event& event)
         return;
     }
     Accepted outcome{};
-    SRD_CHECK(engine.accept(event.message, buffer, 9, outcome) == Status::ok);
-    if (outcome == Accepted::complete) {
+    SRD_CHECK(engine.accept(event.message, buffer, 9, outcome, buffer_device) == Status::ok);
+    if (outcome != Accepted::pending) {
         done.push_back(event);
+        done.back().cause = outcome == Accepted::failed ? Cause::device_failed : Cause::none;
     }
 }
 

@@ -109,6 +109,7 @@ public:
     PeerId sender{};               ///< of the last message
     Bytes memory = Bytes(1 << 20); ///< what accesses go to
     std::vector<iovec> buffer;     ///< for the next message; empty: it is parked
+    DeviceId buffer_device = DeviceId::host;
     std::vector<MessageId> parked;
     std::vector<Event> done; ///< what completed, and messages that were complete when they came
     std::vector<Event> lost; ///< Event::Kind::peer_lost

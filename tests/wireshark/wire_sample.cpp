@@ -167,6 +167,9 @@ Bytes hello_of(const End& end, std::uint8_t flags)
     hello.connection = end.connection;
     hello.max_packet = 1472;
     hello.rx_buffer = 8U << 20;
+    hello.oldest = Dialect{}.oldest;
+    hello.newest = Dialect{}.newest;
+    hello.features = Dialect{}.features;
     std::copy(end.address.begin(), end.address.end(), hello.address.begin());
     return raw(hello);
 }

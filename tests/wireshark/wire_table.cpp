@@ -141,7 +141,8 @@ void print_connection_layouts()
     using H = HelloFrame;
     LAYOUT(HelloFrame, FIELD(H, type), FIELD(H, flags), FIELD(H, address_length), FIELD(H, round_trip),
            FIELD(H, first_psn), FIELD(H, incarnation), FIELD(H, connection), FIELD(H, max_packet),
-           FIELD(H, rx_buffer), FIELD(H, address));
+           FIELD(H, rx_buffer), FIELD(H, address), FIELD(H, oldest), FIELD(H, newest), FIELD(H, reserved),
+           FIELD(H, features));
     LAYOUT(CloseFrame, FIELD(CloseFrame, type), FIELD(CloseFrame, flags), FIELD(CloseFrame, reserved));
     using M = MtuProbeFrame;
     LAYOUT(MtuProbeFrame, FIELD(M, type), FIELD(M, flags), FIELD(M, number), FIELD(M, size));

@@ -17,7 +17,9 @@
 #include "entry/values.hpp"
 #include "findings.hpp"
 #include "host_doctor.hpp"
+#include "live/process_files.hpp"
 #include "live/stat.hpp"
+#include "live/trace.hpp"
 #include "net_listener.hpp"
 #include "net_measure.hpp"
 #include "report.hpp"
@@ -229,6 +231,7 @@ int stat(const StatOptions& options)
 {
     if (options.clean) {
         std::cout << "removed the statistics of " << remove_dead() << " ended processes\n";
+        remove_ownerless(trace_prefix);
         return 0;
     }
     for (std::uint64_t round = 1;; ++round) {
@@ -271,6 +274,88 @@ void add_stat(CLI::App& app, int& status)
     command->footer(
         "Exit status: 0, 1 if somebody is waited for who is silent, 2 if there is nothing to show.");
     command->callback([&status] { status = stat(options); });
+}
+
+struct TraceOptions {
+    std::vector<std::uint64_t> pids;
+    std::uint32_t on = 0;
+    bool off = false;
+    bool dead = false;
+    std::string file; ///< for Wireshark
+    bool as_json = false;
+};
+
+/// The processes look five times a second.
+std::vector<TraceView> traces_in_time(const TraceOptions& options)
+{
+    std::vector<TraceView> traces;
+    for (int tries = 0; tries < 20 && traces.empty(); ++tries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        traces = read_traces(options.pids, false);
+    }
+    return traces;
+}
+
+int switch_trace(const TraceOptions& options)
+{
+    if (order_trace(options.pids, options.off ? 0 : options.on) == 0) {
+        std::cerr << "srd trace: no such process has an endpoint of srd\n";
+        return 2;
+    }
+    if (options.off) {
+        return 0;
+    }
+    if (traces_in_time(options).empty()) {
+        std::cerr << "srd trace: no trace has begun: the process is stopped, or has no room in /dev/shm\n";
+        return 2;
+    }
+    std::cout << "the last " << options.on
+              << " events of each endpoint are kept from now on: srd trace shows them\n";
+    return 0;
+}
+
+int trace(const TraceOptions& options)
+{
+    if (options.on != 0 || options.off) {
+        return switch_trace(options);
+    }
+    const std::vector<TraceView> traces = read_traces(options.pids, options.dead);
+    if (traces.empty()) {
+        std::cerr
+            << "srd trace: nothing is traced; FI_SRD_TRACE=4096 does so from the start, srd trace --on 4096 "
+               "from now on\n";
+        return 2;
+    }
+    if (!options.file.empty()) {
+        std::ofstream out(options.file, std::ios::binary);
+        write_pcapng(traces, out);
+        if (!out.flush()) {
+            std::cerr << "srd trace: cannot write " << options.file << '\n';
+            return 2;
+        }
+    } else if (options.as_json) {
+        std::cout << traces_json(traces).dump(2) << '\n';
+    } else {
+        print_traces(traces, std::cout);
+    }
+    return 0;
+}
+
+void add_trace(CLI::App& app, int& status)
+{
+    static TraceOptions options;
+    CLI::App* const command =
+        app.add_subcommand("trace", "Show the last packets and events of endpoints, or have them kept");
+    command->add_option("PID", options.pids, "Of these processes; without it, of all that may be read");
+    CLI::Option* const on =
+        command->add_option("--on", options.on, "Keep so many events of each endpoint from now on")
+            ->check(CLI::Range(1U, 1U << 20));
+    command->add_flag("--off", options.off, "Keep none any more")->excludes(on);
+    command->add_flag("--dead", options.dead, "Those of processes that were killed or crashed, too");
+    command->add_option("--write", options.file, "Write a file for Wireshark (pcapng)");
+    command->add_flag("--json", options.as_json, "Print JSON");
+    command->footer("Exit status: 0, 2 if there is nothing to show.");
+    command->callback([&status] { status = trace(options); });
 }
 
 int top(const StatOptions& options)
@@ -323,6 +408,7 @@ int main(int argc, char** argv)
     add_report(app, status);
     add_stat(app, status);
     add_top(app, status);
+    add_trace(app, status);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -34,7 +34,7 @@ local naming = {
     MtuProbeFrame = { "srd.mtu_probe", "mtu_probe_flag" },
 }
 local in_hex = { connection = 1, incarnation = 1, tag = 1, key = 1, address = 1, nonce = 1, proof = 1, key_id = 1,
-    queue_pair = 1, told = 1 }
+    queue_pair = 1, told = 1, features = 1 }
 local in_bytes = { ["HelloFrame.address"] = 1, ["ShmMessage.magic"] = 1, ["VerbsMessage.magic"] = 1 }
 -- Fields whose values have names: by layout and field, the list in the wire table.
 local values_of = {

@@ -149,6 +149,14 @@ return function(wire, F, experts)
         end
     end
 
+    local function offset_of(layout, name)
+        for _, field in ipairs(F.layout[layout].fields) do
+            if field.name == name then
+                return field.offset
+            end
+        end
+    end
+
     -- By type: reads the frame's fields and what follows them, and returns what the summary says of it.
     local read = {}
 
@@ -207,8 +215,9 @@ return function(wire, F, experts)
 
     function read.hello(cursor)
         local v = Frames.layout(cursor, "HelloFrame")
-        ends_packet(cursor, "a hello")
-        local place = F.layout.HelloFrame.size - wire.max_address_size
+        -- What is behind is a later release's.
+        cursor.at = cursor.stop
+        local place = offset_of("HelloFrame", "address")
         if v.address_length == 0 or v.address_length > wire.max_address_size or v.connection == UInt64(0)
             or v.incarnation == UInt64(0) or v.max_packet < wire.min_max_packet then
             malformed("a hello with an address of %d bytes, packets of %d bytes, or a name of 0", v.address_length,

@@ -7,6 +7,7 @@
 #include "common/log.hpp"
 #include "endpoint/endpoint.hpp"
 #include "memory/atomic_execute.hpp"
+#include "memory/descriptor.hpp"
 
 namespace srd {
 namespace {
@@ -14,7 +15,10 @@ namespace {
 /// Arrays of fi_ioc as the calls take them.
 struct Vector {
     const fi_ioc* entries = nullptr;
+    void* const* desc = nullptr;
     size_t count = 0;
+
+    DeviceId device() const noexcept { return device_of(desc, count); }
 };
 
 size_t elements_of(const Vector& vector) noexcept
@@ -58,7 +62,10 @@ ssize_t transfer(fid_ep* ep, AtomicForm form, const Vector& operands, const Vect
                             &remote,
                             1,
                             target.datatype,
-                            target.operation});
+                            target.operation,
+                            operands.device(),
+                            compare.device(),
+                            result.device()});
 }
 
 ssize_t transfer_message(fid_ep* ep, const char* call, AtomicForm form, const fi_msg_atomic* msg,
@@ -79,23 +86,26 @@ ssize_t transfer_message(fid_ep* ep, const char* call, AtomicForm form, const fi
                                      msg->rma_iov,
                                      msg->rma_iov_count,
                                      raw(msg->datatype),
-                                     raw(msg->op)});
+                                     raw(msg->op),
+                                     device_of(msg->desc, msg->iov_count),
+                                     compare.device(),
+                                     result.device()});
 }
 
 // -- Base -------------------------------------------------------------------------
 
-ssize_t writev(fid_ep* ep, const fi_ioc* iov, void**, size_t count, fi_addr_t dest_addr, uint64_t addr,
+ssize_t writev(fid_ep* ep, const fi_ioc* iov, void** desc, size_t count, fi_addr_t dest_addr, uint64_t addr,
                uint64_t key, fi_datatype datatype, fi_op op, void* context)
 {
-    return transfer(ep, AtomicForm::base, {iov, count}, {}, {},
+    return transfer(ep, AtomicForm::base, {iov, desc, count}, {}, {},
                     {dest_addr, addr, key, raw(datatype), raw(op)}, context);
 }
 
-ssize_t write(fid_ep* ep, const void* buf, size_t count, void*, fi_addr_t dest_addr, uint64_t addr,
+ssize_t write(fid_ep* ep, const void* buf, size_t count, void* desc, fi_addr_t dest_addr, uint64_t addr,
               uint64_t key, fi_datatype datatype, fi_op op, void* context)
 {
     const fi_ioc iov = ioc_of(buf, count);
-    return writev(ep, &iov, nullptr, 1, dest_addr, addr, key, datatype, op, context);
+    return writev(ep, &iov, &desc, 1, dest_addr, addr, key, datatype, op, context);
 }
 
 ssize_t writemsg(fid_ep* ep, const fi_msg_atomic* msg, uint64_t flags)
@@ -126,56 +136,61 @@ ssize_t inject(fid_ep* ep, const void* buf, size_t count, fi_addr_t dest_addr, u
 
 // -- Fetch ------------------------------------------------------------------------
 
-ssize_t readwritev(fid_ep* ep, const fi_ioc* iov, void**, size_t count, fi_ioc* resultv, void**,
-                   size_t result_count, fi_addr_t dest_addr, uint64_t addr, uint64_t key,
+ssize_t readwritev(fid_ep* ep, const fi_ioc* iov, void** desc, size_t count, fi_ioc* resultv,
+                   void** result_desc, size_t result_count, fi_addr_t dest_addr, uint64_t addr, uint64_t key,
                    fi_datatype datatype, fi_op op, void* context)
 {
-    return transfer(ep, AtomicForm::fetch, {iov, count}, {}, {resultv, result_count},
+    return transfer(ep, AtomicForm::fetch, {iov, desc, count}, {}, {resultv, result_desc, result_count},
                     {dest_addr, addr, key, raw(datatype), raw(op)}, context);
 }
 
-ssize_t readwrite(fid_ep* ep, const void* buf, size_t count, void*, void* result, void*, fi_addr_t dest_addr,
-                  uint64_t addr, uint64_t key, fi_datatype datatype, fi_op op, void* context)
+ssize_t readwrite(fid_ep* ep, const void* buf, size_t count, void* desc, void* result, void* result_desc,
+                  fi_addr_t dest_addr, uint64_t addr, uint64_t key, fi_datatype datatype, fi_op op,
+                  void* context)
 {
     const fi_ioc iov = ioc_of(buf, count);
     fi_ioc resultv{result, count};
-    return readwritev(ep, &iov, nullptr, 1, &resultv, nullptr, 1, dest_addr, addr, key, datatype, op,
+    return readwritev(ep, &iov, &desc, 1, &resultv, &result_desc, 1, dest_addr, addr, key, datatype, op,
                       context);
 }
 
-ssize_t readwritemsg(fid_ep* ep, const fi_msg_atomic* msg, fi_ioc* resultv, void**, size_t result_count,
-                     uint64_t flags)
+ssize_t readwritemsg(fid_ep* ep, const fi_msg_atomic* msg, fi_ioc* resultv, void** result_desc,
+                     size_t result_count, uint64_t flags)
 {
-    return transfer_message(ep, "fi_fetch_atomicmsg", AtomicForm::fetch, msg, {}, {resultv, result_count},
-                            flags);
+    return transfer_message(ep, "fi_fetch_atomicmsg", AtomicForm::fetch, msg, {},
+                            {resultv, result_desc, result_count}, flags);
 }
 
 // -- Compare ----------------------------------------------------------------------
 
-ssize_t compwritev(fid_ep* ep, const fi_ioc* iov, void**, size_t count, const fi_ioc* comparev, void**,
-                   size_t compare_count, fi_ioc* resultv, void**, size_t result_count, fi_addr_t dest_addr,
-                   uint64_t addr, uint64_t key, fi_datatype datatype, fi_op op, void* context)
+ssize_t compwritev(fid_ep* ep, const fi_ioc* iov, void** desc, size_t count, const fi_ioc* comparev,
+                   void** compare_desc, size_t compare_count, fi_ioc* resultv, void** result_desc,
+                   size_t result_count, fi_addr_t dest_addr, uint64_t addr, uint64_t key,
+                   fi_datatype datatype, fi_op op, void* context)
 {
-    return transfer(ep, AtomicForm::compare, {iov, count}, {comparev, compare_count}, {resultv, result_count},
-                    {dest_addr, addr, key, raw(datatype), raw(op)}, context);
+    return transfer(ep, AtomicForm::compare, {iov, desc, count}, {comparev, compare_desc, compare_count},
+                    {resultv, result_desc, result_count}, {dest_addr, addr, key, raw(datatype), raw(op)},
+                    context);
 }
 
-ssize_t compwrite(fid_ep* ep, const void* buf, size_t count, void*, const void* compare, void*, void* result,
-                  void*, fi_addr_t dest_addr, uint64_t addr, uint64_t key, fi_datatype datatype, fi_op op,
-                  void* context)
+ssize_t compwrite(fid_ep* ep, const void* buf, size_t count, void* desc, const void* compare,
+                  void* compare_desc, void* result, void* result_desc, fi_addr_t dest_addr, uint64_t addr,
+                  uint64_t key, fi_datatype datatype, fi_op op, void* context)
 {
     const fi_ioc iov = ioc_of(buf, count);
     const fi_ioc comparev = ioc_of(compare, count);
     fi_ioc resultv{result, count};
-    return compwritev(ep, &iov, nullptr, 1, &comparev, nullptr, 1, &resultv, nullptr, 1, dest_addr, addr, key,
-                      datatype, op, context);
+    return compwritev(ep, &iov, &desc, 1, &comparev, &compare_desc, 1, &resultv, &result_desc, 1, dest_addr,
+                      addr, key, datatype, op, context);
 }
 
-ssize_t compwritemsg(fid_ep* ep, const fi_msg_atomic* msg, const fi_ioc* comparev, void**,
-                     size_t compare_count, fi_ioc* resultv, void**, size_t result_count, uint64_t flags)
+ssize_t compwritemsg(fid_ep* ep, const fi_msg_atomic* msg, const fi_ioc* comparev, void** compare_desc,
+                     size_t compare_count, fi_ioc* resultv, void** result_desc, size_t result_count,
+                     uint64_t flags)
 {
-    return transfer_message(ep, "fi_compare_atomicmsg", AtomicForm::compare, msg, {comparev, compare_count},
-                            {resultv, result_count}, flags);
+    return transfer_message(ep, "fi_compare_atomicmsg", AtomicForm::compare, msg,
+                            {comparev, compare_desc, compare_count}, {resultv, result_desc, result_count},
+                            flags);
 }
 
 // -- What is served ---------------------------------------------------------------

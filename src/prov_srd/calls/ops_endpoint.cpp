@@ -97,11 +97,6 @@ int endpoint_open(fid_domain* domain, fi_info* info, fid_ep** endpoint, void* co
         if (domain_from(domain).fabric.inherited()) {
             return refuse_in_child("fi_endpoint");
         }
-        if (info->ep_attr != nullptr && info->ep_attr->type != FI_EP_RDM &&
-            info->ep_attr->type != FI_EP_UNSPEC) {
-            SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: only FI_EP_RDM is served; take the info from fi_getinfo");
-            return -FI_EINVAL;
-        }
         if (info->ep_attr != nullptr && (info->ep_attr->tx_ctx_cnt == FI_SHARED_CONTEXT ||
                                          info->ep_attr->rx_ctx_cnt == FI_SHARED_CONTEXT)) {
             SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: shared transmit and receive contexts are not served");
@@ -111,7 +106,7 @@ int endpoint_open(fid_domain* domain, fi_info* info, fid_ep** endpoint, void* co
         std::string error;
         auto keys = Endpoint::keys_for(owner, *info, error);
         if (!error.empty()) {
-            SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: ep_attr->auth_key: %s", error.c_str());
+            SRD_WARN(FI_LOG_EP_CTRL, "fi_endpoint: %s", error.c_str());
             return -FI_EINVAL;
         }
         auto object = std::make_unique<Endpoint>(owner, *info, std::move(keys), context);

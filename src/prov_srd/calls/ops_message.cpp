@@ -6,6 +6,7 @@
 
 #include "common/log.hpp"
 #include "endpoint/endpoint.hpp"
+#include "memory/descriptor.hpp"
 
 namespace srd {
 namespace {
@@ -21,24 +22,24 @@ struct Receives {
         uint64_t ignore = 0;
     };
 
-    static ssize_t start(fid_ep* ep, const iovec* iov, size_t count, fi_addr_t src_addr, Criteria match,
-                         void* context, uint64_t flags)
+    static ssize_t start(fid_ep* ep, const iovec* iov, void* const* desc, size_t count, fi_addr_t src_addr,
+                         Criteria match, void* context, uint64_t flags)
     {
-        return endpoint_from(ep).receive(
-            {iov, count, src_addr, match.tag, match.ignore, context, flags, tagged});
+        return endpoint_from(ep).receive({iov, count, src_addr, match.tag, match.ignore, context, flags,
+                                          tagged, nullptr, device_of(desc, count)});
     }
 
-    static ssize_t recvv(fid_ep* ep, const iovec* iov, void**, size_t count, fi_addr_t src_addr,
+    static ssize_t recvv(fid_ep* ep, const iovec* iov, void** desc, size_t count, fi_addr_t src_addr,
                          Match... match, void* context)
     {
-        return start(ep, iov, count, src_addr, {match...}, context, face_from(ep).rx_flags);
+        return start(ep, iov, desc, count, src_addr, {match...}, context, face_from(ep).rx_flags);
     }
 
-    static ssize_t recv(fid_ep* ep, void* buf, size_t len, void*, fi_addr_t src_addr, Match... match,
+    static ssize_t recv(fid_ep* ep, void* buf, size_t len, void* desc, fi_addr_t src_addr, Match... match,
                         void* context)
     {
         const iovec iov{buf, len};
-        return start(ep, &iov, 1, src_addr, {match...}, context, face_from(ep).rx_flags);
+        return start(ep, &iov, &desc, 1, src_addr, {match...}, context, face_from(ep).rx_flags);
     }
 
     static ssize_t recvmsg(fid_ep* ep, const Message* msg, uint64_t flags)
@@ -51,7 +52,7 @@ struct Receives {
         if constexpr (tagged) {
             match = {msg->tag, msg->ignore};
         }
-        return start(ep, msg->msg_iov, msg->iov_count, msg->addr, match, msg->context, flags);
+        return start(ep, msg->msg_iov, msg->desc, msg->iov_count, msg->addr, match, msg->context, flags);
     }
 };
 
@@ -65,27 +66,29 @@ struct Sends {
         uint64_t tag = 0;
     };
 
-    static ssize_t start(fid_ep* ep, const Request& request, const iovec* iov, size_t count, Label label)
+    static ssize_t start(fid_ep* ep, const Request& request, const iovec* iov, void* const* desc,
+                         size_t count, Label label)
     {
-        return endpoint_from(ep).send({request, iov, count, label.tag, tagged});
+        return endpoint_from(ep).send({request, iov, count, label.tag, tagged, device_of(desc, count)});
     }
 
-    static ssize_t start(fid_ep* ep, const Request& request, const void* buf, size_t len, Label label)
+    static ssize_t start(fid_ep* ep, const Request& request, const void* buf, size_t len, void* desc,
+                         Label label)
     {
         const iovec iov{const_cast<void*>(buf), len};
-        return start(ep, request, &iov, 1, label);
+        return start(ep, request, &iov, &desc, 1, label);
     }
 
-    static ssize_t sendv(fid_ep* ep, const iovec* iov, void**, size_t count, fi_addr_t dest_addr, Tag... tag,
-                         void* context)
+    static ssize_t sendv(fid_ep* ep, const iovec* iov, void** desc, size_t count, fi_addr_t dest_addr,
+                         Tag... tag, void* context)
     {
-        return start(ep, {dest_addr, 0, context, face_from(ep).tx_flags, false}, iov, count, {tag...});
+        return start(ep, {dest_addr, 0, context, face_from(ep).tx_flags, false}, iov, desc, count, {tag...});
     }
 
-    static ssize_t send(fid_ep* ep, const void* buf, size_t len, void*, fi_addr_t dest_addr, Tag... tag,
+    static ssize_t send(fid_ep* ep, const void* buf, size_t len, void* desc, fi_addr_t dest_addr, Tag... tag,
                         void* context)
     {
-        return start(ep, {dest_addr, 0, context, face_from(ep).tx_flags, false}, buf, len, {tag...});
+        return start(ep, {dest_addr, 0, context, face_from(ep).tx_flags, false}, buf, len, desc, {tag...});
     }
 
     static ssize_t sendmsg(fid_ep* ep, const Message* msg, uint64_t flags)
@@ -98,21 +101,21 @@ struct Sends {
         if constexpr (tagged) {
             label = {msg->tag};
         }
-        return start(ep, {msg->addr, msg->data, msg->context, flags, false}, msg->msg_iov, msg->iov_count,
-                     label);
+        return start(ep, {msg->addr, msg->data, msg->context, flags, false}, msg->msg_iov, msg->desc,
+                     msg->iov_count, label);
     }
 
     static ssize_t inject(fid_ep* ep, const void* buf, size_t len, fi_addr_t dest_addr, Tag... tag)
     {
-        return start(ep, {dest_addr, 0, nullptr, face_from(ep).tx_flags | FI_INJECT, true}, buf, len,
+        return start(ep, {dest_addr, 0, nullptr, face_from(ep).tx_flags | FI_INJECT, true}, buf, len, nullptr,
                      {tag...});
     }
 
-    static ssize_t senddata(fid_ep* ep, const void* buf, size_t len, void*, uint64_t data,
+    static ssize_t senddata(fid_ep* ep, const void* buf, size_t len, void* desc, uint64_t data,
                             fi_addr_t dest_addr, Tag... tag, void* context)
     {
         return start(ep, {dest_addr, data, context, face_from(ep).tx_flags | FI_REMOTE_CQ_DATA, false}, buf,
-                     len, {tag...});
+                     len, desc, {tag...});
     }
 
     static ssize_t injectdata(fid_ep* ep, const void* buf, size_t len, uint64_t data, fi_addr_t dest_addr,
@@ -120,7 +123,7 @@ struct Sends {
     {
         return start(ep,
                      {dest_addr, data, nullptr, face_from(ep).tx_flags | FI_REMOTE_CQ_DATA | FI_INJECT, true},
-                     buf, len, {tag...});
+                     buf, len, nullptr, {tag...});
     }
 };
 

@@ -9,6 +9,7 @@
 #include "common/c_api.hpp"
 #include "completion/cntr.hpp"
 #include "endpoint/endpoint.hpp"
+#include "memory/descriptor.hpp"
 #include "objects/domain.hpp"
 #include "trigger/deferred_work.hpp"
 
@@ -53,13 +54,16 @@ ssize_t call(OperationStarter& endpoint, const fi_deferred_work& work, const Def
             return -FI_ENOSYS;
         }
         return endpoint.receive({op.msg.msg_iov, op.msg.iov_count, op.msg.addr, tag, ignore, op.msg.context,
-                                 op.flags | FI_TRIGGER, tagged, &deferral});
+                                 op.flags | FI_TRIGGER, tagged, &deferral,
+                                 device_of(op.msg.desc, op.msg.iov_count)});
     };
     const auto atomic = [&](const auto& op, AtomicForm form, const fi_msg_compare& compare,
                             const fi_msg_fetch& fetch) {
-        return endpoint.atomic({request(op), form, op.msg.msg_iov, op.msg.iov_count, compare.msg_iov,
-                                compare.iov_count, fetch.msg_iov, fetch.iov_count, op.msg.rma_iov,
-                                op.msg.rma_iov_count, raw(op.msg.datatype), raw(op.msg.op)});
+        return endpoint.atomic(
+            {request(op), form, op.msg.msg_iov, op.msg.iov_count, compare.msg_iov, compare.iov_count,
+             fetch.msg_iov, fetch.iov_count, op.msg.rma_iov, op.msg.rma_iov_count, raw(op.msg.datatype),
+             raw(op.msg.op), device_of(op.msg.desc, op.msg.iov_count),
+             device_of(compare.desc, compare.iov_count), device_of(fetch.desc, fetch.iov_count)});
     };
     switch (work.op_type) {
     case FI_OP_RECV:
@@ -68,17 +72,20 @@ ssize_t call(OperationStarter& endpoint, const fi_deferred_work& work, const Def
         return receive(*work.op.tagged, work.op.tagged->msg.tag, work.op.tagged->msg.ignore, true);
     case FI_OP_SEND: {
         const fi_op_msg& op = *work.op.msg;
-        return endpoint.send({request(op), op.msg.msg_iov, op.msg.iov_count, 0, false});
+        return endpoint.send({request(op), op.msg.msg_iov, op.msg.iov_count, 0, false,
+                              device_of(op.msg.desc, op.msg.iov_count)});
     }
     case FI_OP_TSEND: {
         const fi_op_tagged& op = *work.op.tagged;
-        return endpoint.send({request(op), op.msg.msg_iov, op.msg.iov_count, op.msg.tag, true});
+        return endpoint.send({request(op), op.msg.msg_iov, op.msg.iov_count, op.msg.tag, true,
+                              device_of(op.msg.desc, op.msg.iov_count)});
     }
     case FI_OP_READ:
     case FI_OP_WRITE: {
         const fi_op_rma& op = *work.op.rma;
         return endpoint.access({request(op), op.msg.msg_iov, op.msg.iov_count, op.msg.rma_iov,
-                                op.msg.rma_iov_count, work.op_type == FI_OP_READ});
+                                op.msg.rma_iov_count, work.op_type == FI_OP_READ,
+                                device_of(op.msg.desc, op.msg.iov_count)});
     }
     case FI_OP_ATOMIC:
         return atomic(*work.op.atomic, AtomicForm::base, {}, {});

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 
 #include <array>
 
@@ -16,6 +17,7 @@
 #include <srd/limits.hpp>
 
 #include "common/log.hpp"
+#include "common/say.hpp"
 #include "engine.hpp"
 
 namespace srd {
@@ -36,8 +38,14 @@ inline bool iov_length(const char* call, const iovec* iov, std::size_t count, st
     }
     for (std::size_t i = 0; i < count; ++i) {
         if (iov[i].iov_base == nullptr && iov[i].iov_len != 0) [[unlikely]] {
-            SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s: the buffer is NULL for a length of %zu", call,
-                            iov[i].iov_len);
+            // Open MPI drops the refusal of a buffer that it made of MPI_BOTTOM, and waits for ever.
+            char text[160];
+            std::snprintf(
+                text, sizeof(text),
+                "a %s was refused because its buffer is NULL for a length of %zu bytes; the caller gets "
+                "-FI_EINVAL, and some drop it and wait (docs/consumers.md)",
+                call, iov[i].iov_len);
+            say("NULL buffer", text);
             return false;
         }
         if (__builtin_add_overflow(length, iov[i].iov_len, &length)) [[unlikely]] {

@@ -82,6 +82,8 @@ int error_of(Cause cause) noexcept
         return FI_ECONNREFUSED;
     case Cause::key_mismatch:
         return FI_EKEYREJECTED;
+    case Cause::version_mismatch:
+        return FI_ECONNREFUSED;
     case Cause::peer_out_of_memory:
         return FI_ENORX;
     case Cause::truncated:
@@ -98,6 +100,8 @@ int error_of(Cause cause) noexcept
         return FI_EOPNOTSUPP;
     case Cause::region_closed:
         return FI_EKEYREJECTED;
+    case Cause::device_failed:
+        return FI_EIO;
     case Cause::count_:
         break;
     }

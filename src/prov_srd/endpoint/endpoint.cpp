@@ -11,6 +11,7 @@
 #include "common/c_api.hpp"
 #include "common/log.hpp"
 #include "endpoint/stats.hpp"
+#include "entry/info.hpp"
 #include "entry/params.hpp"
 #include "objects/domain.hpp"
 #include "progress/clock.hpp"
@@ -42,6 +43,10 @@ SocketAddress choose_address(const Domain& domain, const fi_info& info)
 
 std::shared_ptr<JobKeys> Endpoint::keys_for(const Domain& owner, const fi_info& info, std::string& error)
 {
+    error = info_mismatch(owner.api_version, info); // a wrong key is one, too
+    if (!error.empty()) {
+        return nullptr;
+    }
     if (info.ep_attr == nullptr || !takes_auth_keys(owner.api_version)) {
         return owner.job_keys;
     }
@@ -98,7 +103,7 @@ int Endpoint::enable()
     const Limits& limits = params().limits;
     {
         const UnitGuard guard(unit_); // which nobody waits for: the endpoint is not enabled
-        unit_.start(options_.shared_memory_permitted());
+        unit_.start(options_.shared_memory_permitted(), domain.serves_devices);
         peers_.start();
         transmit_.start(limits.tx_messages);
         receive_.start(limits.rx_messages);

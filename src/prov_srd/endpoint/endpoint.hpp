@@ -57,10 +57,10 @@ struct EndpointFace {
 };
 
 struct Endpoint final : EndpointFace, OperationStarter {
-    /// Throws std::bad_alloc, std::system_error.
-    /// The keys of an endpoint with this info; null: it seals nothing, or there is an error.
+    /// The keys of an endpoint with this info; null: it seals nothing, or the info cannot be met, and `error`
+    /// says why.
     static std::shared_ptr<JobKeys> keys_for(const Domain& owner, const fi_info& info, std::string& error);
-    /// `keys`: keys_for()'s.
+    /// `keys`: keys_for()'s. Throws std::bad_alloc, std::system_error.
     Endpoint(Domain& owner, const fi_info& info, std::shared_ptr<JobKeys> keys, void* context);
     ~Endpoint();
     Endpoint(const Endpoint&) = delete;

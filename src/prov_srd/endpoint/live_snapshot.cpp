@@ -3,9 +3,13 @@
 // What ProgressUnit shows to whoever watches (srd/live_stats.hpp).
 #include <algorithm>
 #include <chrono>
+#include <new>
+#include <string>
 
+#include "common/say.hpp"
 #include "endpoint/progress_unit.hpp"
 #include "endpoint/receive.hpp"
+#include "entry/params.hpp"
 #include "progress/clock.hpp"
 
 namespace srd {
@@ -46,13 +50,46 @@ void ProgressUnit::take_snapshot(LiveSnapshot& snapshot, Time now) const noexcep
     });
 }
 
-void ProgressUnit::show() noexcept
+/// Keeps the last `records` events from now on. That no file can be had is said once, and not tried again
+/// until somebody wants another number.
+void ProgressUnit::trace(std::uint32_t records) noexcept
 {
-    if (!live_.is_asked()) {
+    if (records == traced_) {
         return;
     }
+    traced_ = records;
+    engine_->set_trace(nullptr);
+    trace_.reset();
+    if (records == 0) {
+        return;
+    }
+    try {
+        std::string error;
+        const PacketIo& io = *io_;
+        trace_ = TraceRing::make(
+            records, io.local_address(),
+            [&io](RouteId route) -> const SocketAddress& { return io.route_address(route); }, error);
+        if (trace_ == nullptr) {
+            say("FI_SRD_TRACE", ("cannot trace: " + error).c_str());
+        }
+    } catch (const std::bad_alloc&) { // then there is none
+    }
+    engine_->set_trace(trace_.get());
+}
+
+void ProgressUnit::show() noexcept
+{
+    const bool asked = live_.is_asked();
+    const std::uint32_t traced = live_.traced(params().trace);
+    if (!asked && traced == traced_seen_.load(std::memory_order_relaxed)) {
+        return;
+    }
+    traced_seen_.store(traced, std::memory_order_relaxed);
     const UnitGuard guard(*this);
     if (enabled()) {
+        trace(traced);
+    }
+    if (asked && enabled()) {
         LiveSnapshot snapshot;
         take_snapshot(snapshot, clock_now());
         live_.publish(snapshot);

@@ -78,7 +78,7 @@ bool take_option(int option, const void* from, std::size_t size, T& value) noexc
     return true;
 }
 
-/// fi_endpoint(3), FI_OPT_FI_HMEM_P2P: srd moves no device memory, so every mode that leaves the
+/// fi_endpoint(3), FI_OPT_FI_HMEM_P2P: no device reaches into another's memory, so every mode that leaves the
 /// choice to the provider is met.
 int set_hmem_p2p(int mode) noexcept
 {
@@ -88,7 +88,9 @@ int set_hmem_p2p(int mode) noexcept
     case FI_HMEM_P2P_DISABLED:
         return 0;
     case FI_HMEM_P2P_REQUIRED:
-        SRD_WARN(FI_LOG_EP_CTRL, "fi_setopt: FI_HMEM_P2P_REQUIRED cannot be met: srd has no FI_HMEM");
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_setopt: FI_HMEM_P2P_REQUIRED cannot be met: srd copies device memory by way of the "
+                 "host's");
         return -FI_EOPNOTSUPP;
     default:
         SRD_WARN(FI_LOG_EP_CTRL, "fi_setopt: FI_OPT_FI_HMEM_P2P has no mode %d", mode);
@@ -144,6 +146,23 @@ int Options::permit_shared_memory(bool permitted, bool is_enabled) noexcept
     return 0;
 }
 
+/// fi_endpoint(3): -FI_EINVAL where there is no CUDA to call.
+int Options::permit_cuda(bool permitted) const noexcept
+{
+    if ((caps_ & FI_HMEM) == 0) {
+        SRD_WARN(FI_LOG_EP_CTRL,
+                 "fi_setopt: FI_OPT_CUDA_API_PERMITTED means nothing here: srd calls CUDA for "
+                 "endpoints with FI_HMEM only");
+        return -FI_EINVAL;
+    }
+    if (!permitted) {
+        SRD_WARN(FI_LOG_EP_CTRL, "fi_setopt: device memory cannot be copied without CUDA's calls "
+                                 "(FI_OPT_CUDA_API_PERMITTED); open the endpoint without FI_HMEM");
+        return -FI_EOPNOTSUPP;
+    }
+    return 0;
+}
+
 int Options::get(int level, int option, void* value, std::size_t* size) const noexcept
 {
     if (level != FI_OPT_ENDPOINT) {
@@ -165,6 +184,8 @@ int Options::get(int level, int option, void* value, std::size_t* size) const no
         return put_option(receive_count_, value, size);
     case opt_hmem_p2p:
         return put_option<int>(FI_HMEM_P2P_DISABLED, value, size);
+    case opt_cuda_api_permitted:
+        return (caps_ & FI_HMEM) != 0 ? put_option(true, value, size) : -FI_ENOPROTOOPT;
     case opt_shared_memory_permitted:
         return put_option(shared_memory_permitted(), value, size);
     default: // FI_OPT_CM_DATA_SIZE too: there are no connections to send such data with
@@ -198,10 +219,10 @@ int Options::set(int level, int option, const void* value, std::size_t size, boo
         int mode = 0;
         return take_option(option, value, size, mode) ? set_hmem_p2p(mode) : -FI_EINVAL;
     }
-    case opt_cuda_api_permitted: // fi_endpoint(3): the answer where there is no CUDA to call
-        SRD_WARN(FI_LOG_EP_CTRL,
-                 "fi_setopt: FI_OPT_CUDA_API_PERMITTED means nothing here: srd never calls CUDA");
-        return -FI_EINVAL;
+    case opt_cuda_api_permitted: {
+        std::uint8_t permitted = 0;
+        return take_option(option, value, size, permitted) ? permit_cuda(permitted != 0) : -FI_EINVAL;
+    }
     case opt_shared_memory_permitted: {
         std::uint8_t permitted = 0; // a bool to the caller, whose byte may hold any number
         static_assert(sizeof(permitted) == sizeof(bool));

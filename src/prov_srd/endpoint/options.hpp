@@ -56,6 +56,7 @@ private:
     /// The most that the info allows: what the limits are at first.
     std::size_t bound(SizeKind kind, bool inject) const noexcept;
     int set_limit(SizeKind kind, bool inject, std::size_t value) noexcept;
+    int permit_cuda(bool permitted) const noexcept;
     int permit_shared_memory(bool permitted, bool is_enabled) noexcept;
 
     const std::uint64_t caps_;

@@ -46,6 +46,8 @@ const char* remedy_of(Cause cause) noexcept
         return "post receives there, or raise FI_SRD_UNEXPECTED_BYTES there or FI_SRD_RNR_TIMEOUT_MS here";
     case Cause::peer_full:
         return "or close endpoints that are not needed";
+    case Cause::version_mismatch:
+        return "srd doctor HOST tells which release is where";
     case Cause::key_mismatch:
         return "give all processes of the job the same key file, or none";
     default:

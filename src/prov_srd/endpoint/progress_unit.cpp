@@ -29,7 +29,12 @@ ProgressUnit::ProgressUnit(DomainProgress& domain, Transmit& transmit, Receive& 
 {
 }
 
-ProgressUnit::~ProgressUnit() = default;
+ProgressUnit::~ProgressUnit()
+{
+    if (is_space_pinned_.load()) {
+        Devices::process().unpin(device_space_.data());
+    }
+}
 
 // -- Life ---------------------------------------------------------------------
 
@@ -69,7 +74,7 @@ SocketAddress ProgressUnit::local_address() noexcept
     return io_->local_address();
 }
 
-void ProgressUnit::start(bool shared_memory)
+void ProgressUnit::start(bool shared_memory, bool devices)
 {
     SRD_CHECK(io_ != nullptr && !enabled_.load());
     if (shared_memory && !has_shared_memory_) {
@@ -81,6 +86,23 @@ void ProgressUnit::start(bool shared_memory)
     limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
     engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address().bytes(),
                     system_random(), seals_.get());
+    traced_ = 0;
+    trace(live_.traced(params().trace));
+    if (devices) {
+        device_space_ = Reserve(Engine::device_space);
+        engine_->use_devices(device_copies_, device_space_.data());
+        if (Devices::process().any()) {
+            expect_devices();
+        }
+    }
+}
+
+/// Pinning takes long and may wait for devices, so it is not for a moment when data moves.
+void ProgressUnit::expect_devices() noexcept
+{
+    if (device_space_.data() != nullptr && !is_space_pinned_.load()) {
+        is_space_pinned_.store(Devices::process().pin(device_space_.data(), Engine::device_space));
+    }
 }
 
 void ProgressUnit::abandon() noexcept

@@ -22,12 +22,15 @@
 
 #include <srd/address.hpp>
 #include <srd/counters.hpp>
+#include <srd/slab.hpp>
 #include <srd/time.hpp>
 
 #include "engine.hpp"
 #include "entry/job_keys.hpp"
+#include "hmem/devices.hpp"
 #include "io/core/packet_io.hpp"
 #include "live/live_file.hpp"
+#include "live/trace_ring.hpp"
 #include "progress/due_work.hpp"
 #include "progress/progress_lock.hpp"
 #include "progress/progress_member.hpp"
@@ -61,10 +64,11 @@ public:
     bool has_io() noexcept;
     /// Needs open_io().
     SocketAddress local_address() noexcept;
-    /// Puts shared memory around the backend, if `shared_memory`, and makes the engine. Needs open_io().
+    /// Puts shared memory around the backend, if `shared_memory`, and makes the engine, which moves memory of
+    /// devices, too, if `devices`. Needs open_io().
     /// Throws std::bad_alloc, std::system_error; then it may be called again after open_io(), because the
     /// backend may be gone.
-    void start(bool shared_memory) SRD_REQUIRES(endpoint_lock);
+    void start(bool shared_memory, bool devices) SRD_REQUIRES(endpoint_lock);
     void set_enabled(bool enabled) noexcept { enabled_.store(enabled, std::memory_order_release); }
     /// In a child of fork(), while no other thread exists: this copy does nothing any more.
     void abandon() noexcept;
@@ -85,6 +89,7 @@ public:
     void disarm_sleep() noexcept override;
     Time look_after(Time now, int& sleeps_on) noexcept override;
     void show() noexcept override;
+    void expect_devices() noexcept override;
     void revoke(std::uint64_t key) noexcept override;
     bool counts_work_by(const CompletionCounter& counter) noexcept override;
 
@@ -113,6 +118,7 @@ private:
     void wake_sleepers() noexcept SRD_REQUIRES(endpoint_lock);
     void application_calls() noexcept SRD_REQUIRES(endpoint_lock);
     Time next_pass() noexcept SRD_REQUIRES(endpoint_lock);
+    void trace(std::uint32_t records) noexcept SRD_REQUIRES(endpoint_lock);
     void take_snapshot(LiveSnapshot& snapshot, Time now) const noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressLock lock_;
@@ -125,11 +131,17 @@ private:
     int io_fd_ = -1; ///< the backend's
 
     LivePlace live_;
+    std::atomic<std::uint32_t> traced_seen_{0}; ///< what trace() was told by the thread that looks
     Counters& counters_ = live_.counters();
     std::unique_ptr<PacketIo> io_ SRD_GUARDED_BY(endpoint_lock);
     bool has_shared_memory_ SRD_GUARDED_BY(endpoint_lock) = false;       ///< around io_
     std::shared_ptr<JobKeys> keys_ SRD_GUARDED_BY(endpoint_lock);        ///< null: nothing is sealed
     std::unique_ptr<EndpointSeals> seals_ SRD_GUARDED_BY(endpoint_lock); ///< by `keys_`
+    DeviceCopies device_copies_ SRD_GUARDED_BY(endpoint_lock);
+    Reserve device_space_;                     ///< host memory that device memory is copied by way of
+    std::atomic<bool> is_space_pinned_{false}; ///< it is known to the devices' driver
+    std::unique_ptr<TraceRing> trace_ SRD_GUARDED_BY(endpoint_lock);     ///< of `engine_`; null: off
+    std::uint32_t traced_ SRD_GUARDED_BY(endpoint_lock) = 0;             ///< events that it was to keep
     std::optional<Engine> engine_ SRD_GUARDED_BY(endpoint_lock);
     std::uint64_t outsiders_ SRD_GUARDED_BY(endpoint_lock) = 0; ///< packets of theirs that were looked into
     bool told_of_outsiders_ SRD_GUARDED_BY(endpoint_lock) = false;

@@ -14,6 +14,14 @@
 #include "progress/clock.hpp"
 
 namespace srd {
+namespace {
+
+constexpr Cause cause_of(Accepted outcome) noexcept
+{
+    return outcome == Accepted::failed ? Cause::device_failed : Cause::none;
+}
+
+} // namespace
 
 void Receive::start(std::uint32_t messages)
 {
@@ -253,6 +261,7 @@ std::uint32_t Receive::new_receive(const ReceiveArguments& arguments, RouteId so
         (arguments.flags & (FI_MULTI_RECV | FI_CLAIM)) == FI_MULTI_RECV && !arguments.tagged;
     record.iov_count = static_cast<std::uint8_t>(arguments.count);
     std::copy_n(arguments.iov, arguments.count, record.iov.begin());
+    record.device = arguments.device;
     record.capacity = capacity;
     record.parent = no_index;
     return index;
@@ -289,7 +298,7 @@ bool Receive::deliver(std::uint32_t index, MessageId message, const Arrival& arr
     }
     Accepted outcome{};
     const std::span<const iovec> iov(record.iov.data(), record.iov_count);
-    if (unit_.engine().accept(message, iov, index, outcome) != Status::ok) [[unlikely]] {
+    if (unit_.engine().accept(message, iov, index, outcome, record.device) != Status::ok) [[unlikely]] {
         return false;
     }
     if (record.posted) {
@@ -299,8 +308,8 @@ bool Receive::deliver(std::uint32_t index, MessageId message, const Arrival& arr
     record.data = arrival.data;
     record.from = arrival.from;
     record.has_data = arrival.has_data;
-    if (outcome == Accepted::complete) {
-        complete(index, Cause::none, arrival.length);
+    if (outcome != Accepted::pending) {
+        complete(index, cause_of(outcome), arrival.length);
     }
     return true;
 }
@@ -319,6 +328,7 @@ bool Receive::deliver_share(std::uint32_t index, MessageId message, const Arriva
     share.silent = buffer.silent;
     share.counted_by = buffer.counted_by;
     share.iov_count = 1;
+    share.device = buffer.device;
     share.iov[0] = {buffer.iov[0].iov_base, size};
     share.capacity = size;
     share.parent = index;
@@ -326,7 +336,8 @@ bool Receive::deliver_share(std::uint32_t index, MessageId message, const Arriva
     share.from = arrival.from;
     share.has_data = arrival.has_data;
     Accepted outcome{};
-    if (unit_.engine().accept(message, std::span(share.iov).first(1), share_index, outcome) != Status::ok) {
+    if (unit_.engine().accept(message, std::span(share.iov).first(1), share_index, outcome, share.device) !=
+        Status::ok) {
         matcher_->receives.release(share_index);
         return false;
     }
@@ -336,8 +347,8 @@ bool Receive::deliver_share(std::uint32_t index, MessageId message, const Arriva
     if (buffer.capacity < std::max<std::size_t>(options_.min_multi_receive(), 1)) {
         matcher_->remove_posted(index);
     }
-    if (outcome == Accepted::complete) {
-        complete(share_index, Cause::none, arrival.length);
+    if (outcome != Accepted::pending) {
+        complete(share_index, cause_of(outcome), arrival.length);
     }
     return true;
 }

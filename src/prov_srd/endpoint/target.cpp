@@ -3,14 +3,17 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 
 #include <rdma/fi_atomic.h>
 
 #include <srd/check.hpp>
+#include <srd/iov.hpp>
 
 #include "common/log.hpp"
 #include "completion/cntr.hpp"
 #include "completion/cq.hpp"
+#include "hmem/devices.hpp"
 #include "memory/atomic_execute.hpp"
 #include "memory/memory_region.hpp"
 
@@ -32,6 +35,25 @@ AtomicForm form_of(const Event& event) noexcept
         return AtomicForm::compare;
     }
     return event.result.empty() ? AtomicForm::base : AtomicForm::fetch;
+}
+
+DeviceId device_of(const Resolved& found) noexcept
+{
+    const auto* const region = static_cast<const MemoryRegion*>(found.owner);
+    return region != nullptr ? region->device : DeviceId::host;
+}
+
+/// Copies the pieces, of a device as a whole or in part, to `host`, or back.
+bool copy_pieces(DeviceId device, std::span<const iovec> pieces, std::byte* host, bool back) noexcept
+{
+    Devices& devices = Devices::process();
+    bool all = true;
+    for (const iovec& piece : pieces) {
+        all = all && devices.begin(device, back ? piece.iov_base : host, back ? host : piece.iov_base,
+                                   piece.iov_len);
+        host += piece.iov_len;
+    }
+    return devices.wait(device) && all;
 }
 
 } // namespace
@@ -93,7 +115,7 @@ void Target::on_write(const Event& event) noexcept
         unit_.engine().reject(found.cause);
         return;
     }
-    if (!unit_.engine().place(found.memory())) {
+    if (!unit_.engine().place(found.memory(), device_of(found))) {
         return;
     }
     unit_.engine().confirm();
@@ -120,7 +142,7 @@ void Target::on_read(const Event& event) noexcept
     const auto* const region = static_cast<const MemoryRegion*>(found.owner);
     const bool counted = bindings_.counters().remote_read != nullptr ||
                          (region != nullptr && region->remote_reads.load() != nullptr);
-    unit_.engine().serve(found.memory(), range.key, event.last && counted, range.key);
+    unit_.engine().serve(found.memory(), range.key, event.last && counted, range.key, device_of(found));
 }
 
 /// The key is the cookie: the region may have been closed meanwhile.
@@ -128,6 +150,46 @@ void Target::on_read_served(const Event& event) noexcept
 {
     const Resolved found = regions_.resolve(cache_, event.cookie, 0, 0, Access::none);
     count_access({&found.owner, found.owner != nullptr ? 1U : 0U}, Access::remote_read);
+}
+
+/// Carries out an atomic. False: it could not be, and is rejected. What is on a device is copied to the host
+/// for it and back, and no other atomic on a device comes in between; what the device itself does meanwhile
+/// may.
+bool Target::execute(const Event& event, std::span<const iovec> target, DeviceId device) noexcept
+{
+    AtomicTask task{.operation = event.operation,
+                    .datatype = event.datatype,
+                    .target = target,
+                    .operand = event.payload,
+                    .compare = event.compare,
+                    .result = event.result};
+    bool executed = false;
+    if (device == DeviceId::host) [[likely]] {
+        executed = execute_atomic(task);
+    } else {
+        std::array<std::byte, max_atomic_size> bytes;
+        const iovec host{bytes.data(), total_length(target)};
+        SRD_CHECK(host.iov_len <= bytes.size()); // the ranges were found to be as long as the operands
+        task.target = {&host, 1};
+        static std::mutex one_at_a_time;
+        const std::lock_guard lock(one_at_a_time);
+        if (!copy_pieces(device, target, bytes.data(), false)) {
+            unit_.engine().reject(Cause::region_closed);
+            return false;
+        }
+        executed = execute_atomic(task);
+        if (executed && event.operation != FI_ATOMIC_READ &&
+            !copy_pieces(device, target, bytes.data(), true)) {
+            unit_.engine().reject(Cause::region_closed);
+            return false;
+        }
+    }
+    if (!executed) {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s asked for an atomic whose lengths differ; refused",
+                        peers_.text(unit_.engine().peer_route(event.peer)).c_str());
+        unit_.engine().reject(Cause::bad_operation);
+    }
+    return executed;
 }
 
 void Target::on_atomic(const Event& event) noexcept
@@ -145,6 +207,7 @@ void Target::on_atomic(const Event& event) noexcept
     std::size_t count = 0;
     std::array<const void*, max_iov> regions{};
     std::size_t region_count = 0;
+    DeviceId device = DeviceId::host;
     SRD_CHECK(event.ranges.size() <= max_iov); // the engine lets no more through
     for (const RemoteRange& range : event.ranges) {
         const Resolved found = find_memory(range, access, event.peer);
@@ -154,17 +217,10 @@ void Target::on_atomic(const Event& event) noexcept
         }
         std::copy_n(found.pieces.begin(), found.count, pieces.begin() + static_cast<std::ptrdiff_t>(count));
         count += found.count;
+        device = device == DeviceId::host ? device_of(found) : device;
         regions[region_count++] = found.owner;
     }
-    if (!execute_atomic({.operation = event.operation,
-                         .datatype = event.datatype,
-                         .target = {pieces.data(), count},
-                         .operand = event.payload,
-                         .compare = event.compare,
-                         .result = event.result})) {
-        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%s asked for an atomic whose lengths differ; refused",
-                        peers_.text(unit_.engine().peer_route(event.peer)).c_str());
-        unit_.engine().reject(Cause::bad_operation);
+    if (!execute(event, {pieces.data(), count}, device)) {
         return;
     }
     unit_.engine().confirm();

@@ -37,6 +37,8 @@ public:
     void on_atomic(const Event& event) noexcept SRD_REQUIRES(endpoint_lock);
 
 private:
+    bool execute(const Event& event, std::span<const iovec> target, DeviceId device) noexcept
+        SRD_REQUIRES(endpoint_lock);
     /// The memory that `peer` names, if it may have that access. Else `cause` is for reject(), and the log
     /// has a line.
     Resolved find_memory(const RemoteRange& range, Access access, PeerId peer) noexcept

@@ -10,6 +10,7 @@
 #include "common/log.hpp"
 #include "completion/cntr.hpp"
 #include "completion/cq.hpp"
+#include "hmem/devices.hpp"
 #include "progress/clock.hpp"
 
 namespace srd {
@@ -82,6 +83,38 @@ ssize_t Transmit::begin(Operation& operation, const Request& request, const Comp
         return 0;
     }
     return submit(operation, request, record);
+}
+
+/// A short payload is copied here, before the lock is taken; a longer one by the engine, piece by piece.
+ssize_t Transmit::begin_from_device(Operation& operation, const Request& request, const Completes& completes,
+                                    std::size_t length) noexcept
+{
+    if (length == 0) {
+        operation.device = DeviceId::host;
+        return begin(operation, request, completes);
+    }
+    // What waits behind a fence cannot be kept for it, unless it has to be (FI_INJECT).
+    const bool waits = (request.flags & FI_FENCE) != 0 && !operation.copy_payload;
+    if (length > max_inject_size || waits) {
+        return begin(operation, request, completes);
+    }
+    std::array<std::byte, max_inject_size> host;
+    std::byte* to = host.data();
+    Devices& devices = Devices::process();
+    bool copied = true;
+    for (const iovec& piece : operation.iov) {
+        copied = copied && devices.begin(operation.device, to, piece.iov_base, piece.iov_len);
+        to += piece.iov_len;
+    }
+    if (!devices.wait(operation.device) || !copied) {
+        SRD_WARN_SPARSE(FI_LOG_EP_DATA, "%zu bytes to send could not be copied from their device", length);
+        return -FI_EIO;
+    }
+    const iovec whole{host.data(), length};
+    operation.iov = {&whole, 1};
+    operation.device = DeviceId::host;
+    operation.copy_payload = true;
+    return begin(operation, request, completes);
 }
 
 ssize_t Transmit::submit(Operation& operation, const Request& request, TransmitRecord& record) noexcept
@@ -173,7 +206,10 @@ ssize_t Transmit::send(const SendArguments& arguments) noexcept
     operation.flags.tagged = arguments.tagged;
     operation.tag = arguments.tag;
     operation.iov = {arguments.iov, arguments.count};
-    return begin(operation, request, {FI_SEND | kind_of(arguments.tagged), &OperationCounters::send});
+    operation.device = arguments.device;
+    const Completes completes{FI_SEND | kind_of(arguments.tagged), &OperationCounters::send};
+    return operation.device == DeviceId::host ? begin(operation, request, completes)
+                                              : begin_from_device(operation, request, completes, length);
 }
 
 ssize_t Transmit::access(const RmaArguments& arguments) noexcept
@@ -200,9 +236,13 @@ ssize_t Transmit::access(const RmaArguments& arguments) noexcept
     operation.copy_payload = (request.flags & FI_INJECT) != 0;
     operation.iov = {arguments.iov, arguments.count};
     operation.remote = {ranges.data(), arguments.remote_count};
-    return begin(operation, request,
-                 arguments.is_read ? Completes{FI_RMA | FI_READ, &OperationCounters::read}
-                                   : Completes{FI_RMA | FI_WRITE, &OperationCounters::write});
+    operation.device = arguments.device;
+    if (arguments.is_read) {
+        return begin(operation, request, {FI_RMA | FI_READ, &OperationCounters::read});
+    }
+    const Completes completes{FI_RMA | FI_WRITE, &OperationCounters::write};
+    return operation.device == DeviceId::host ? begin(operation, request, completes)
+                                              : begin_from_device(operation, request, completes, length);
 }
 
 // -- Completions --------------------------------------------------------------

@@ -73,6 +73,9 @@ private:
     /// The common part of every transmit call. `operation` lacks what the request says.
     ssize_t begin(Operation& operation, const Request& request, const Completes& completes) noexcept
         SRD_EXCLUDES(endpoint_lock);
+    /// begin(), of a send or write whose payload is on a device.
+    ssize_t begin_from_device(Operation& operation, const Request& request, const Completes& completes,
+                              std::size_t length) noexcept SRD_EXCLUDES(endpoint_lock);
     ssize_t submit(Operation& operation, const Request& request, TransmitRecord& record) noexcept
         SRD_REQUIRES(endpoint_lock);
     ssize_t not_submitted(const Operation& operation, Status status) noexcept SRD_REQUIRES(endpoint_lock);

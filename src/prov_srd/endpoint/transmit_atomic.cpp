@@ -6,6 +6,7 @@
 
 #include "common/log.hpp"
 #include "endpoint/transmit.hpp"
+#include "hmem/devices.hpp"
 #include "memory/atomic_execute.hpp"
 
 namespace srd {
@@ -115,6 +116,36 @@ ssize_t read_arrays(const AtomicArguments& arguments, const Needs& needs, Arrays
     return 0;
 }
 
+/// Operands or comparands of a device, in host memory.
+class HostElements {
+public:
+    /// False: they could not be copied, and a line says so.
+    bool take(DeviceId device, Elements& elements) noexcept
+    {
+        if (device == DeviceId::host) [[likely]] {
+            return true;
+        }
+        Devices& devices = Devices::process();
+        std::byte* to = bytes_.data();
+        bool copied = true;
+        for (const iovec& piece : elements.span()) {
+            copied = copied && devices.begin(device, to, piece.iov_base, piece.iov_len);
+            to += piece.iov_len;
+        }
+        if (!devices.wait(device) || !copied) {
+            SRD_WARN_SPARSE(FI_LOG_EP_DATA, "atomic: %zu bytes could not be copied from their device",
+                            elements.bytes);
+            return false;
+        }
+        elements.iov[0] = {bytes_.data(), elements.bytes};
+        elements.count = 1;
+        return true;
+    }
+
+private:
+    std::array<std::byte, max_atomic_size> bytes_; ///< the first ones are set
+};
+
 } // namespace
 
 ssize_t Transmit::atomic(const AtomicArguments& arguments) noexcept
@@ -143,8 +174,15 @@ ssize_t Transmit::atomic(const AtomicArguments& arguments) noexcept
     if ((arguments.request.flags & FI_TRIGGER) != 0) [[unlikely]] {
         return queue_.queue(self_, arguments);
     }
+    HostElements operands;
+    HostElements compare;
+    if ((needs.operand && !operands.take(arguments.operand_device, arrays.operands)) ||
+        (needs.compare && !compare.take(arguments.compare_device, arrays.compare))) [[unlikely]] {
+        return -FI_EIO;
+    }
     Operation operation;
     operation.kind = OperationKind::atomic;
+    operation.device = needs.result ? arguments.result_device : DeviceId::host;
     operation.copy_payload = (arguments.request.flags & FI_INJECT) != 0;
     operation.iov = arrays.operands.span();
     operation.remote = {arrays.ranges.data(), arguments.remote_count};

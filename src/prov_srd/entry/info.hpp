@@ -28,17 +28,18 @@ namespace srd {
 namespace offer {
 
 inline constexpr std::uint64_t tx_caps =
-    FI_MSG | FI_TAGGED | FI_RMA | FI_ATOMIC | FI_SEND | FI_READ | FI_WRITE | FI_FENCE | FI_TRIGGER;
+    FI_MSG | FI_TAGGED | FI_RMA | FI_ATOMIC | FI_SEND | FI_READ | FI_WRITE | FI_FENCE | FI_TRIGGER | FI_HMEM;
 inline constexpr std::uint64_t rx_caps = FI_MSG | FI_TAGGED | FI_RMA | FI_ATOMIC | FI_RECV | FI_REMOTE_READ |
                                          FI_REMOTE_WRITE | FI_MULTI_RECV | FI_DIRECTED_RECV | FI_SOURCE |
-                                         FI_RMA_EVENT | FI_TRIGGER | FI_SOURCE_ERR;
+                                         FI_RMA_EVENT | FI_TRIGGER | FI_SOURCE_ERR | FI_HMEM;
 inline constexpr std::uint64_t comm_caps = FI_LOCAL_COMM | FI_REMOTE_COMM;
 inline constexpr std::uint64_t domain_caps = comm_caps | FI_SHARED_AV;
 inline constexpr std::uint64_t caps = tx_caps | rx_caps | domain_caps;
 /// Given whether asked for or not, because they cost nothing.
 inline constexpr std::uint64_t free_caps = FI_MULTI_RECV | FI_FENCE | FI_RMA_EVENT | FI_SHARED_AV;
-/// Given only if asked for, even where everything is: it turns completions into errors.
-inline constexpr std::uint64_t explicit_caps = FI_SOURCE_ERR;
+/// Given only if asked for, even where everything is: the one turns completions into errors, the other asks
+/// something of whoever registers memory (FI_MR_HMEM).
+inline constexpr std::uint64_t explicit_caps = FI_SOURCE_ERR | FI_HMEM;
 inline constexpr std::uint64_t tx_op_flags =
     FI_INJECT | FI_COMPLETION | FI_INJECT_COMPLETE | FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE;
 inline constexpr std::uint64_t rx_op_flags = FI_COMPLETION | FI_MULTI_RECV;

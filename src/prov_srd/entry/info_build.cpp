@@ -162,7 +162,7 @@ void fill_ep(fi_ep_attr& attr, const fi_ep_attr* hints)
 /// No mode is needed. An application that can do with virtual addresses and keys of ours gets those, whatever
 /// else it can do with, as from providers of devices: for many it is the only way that they have tried, and
 /// nobody can guess our keys.
-int chosen_mr_mode(std::uint32_t version, const fi_domain_attr* hints)
+int chosen_mr_mode(std::uint32_t version, std::uint64_t caps, const fi_domain_attr* hints)
 {
     const int legacy = hints != nullptr ? hints->mr_mode & (FI_MR_BASIC | FI_MR_SCALABLE) : 0;
     if (legacy != 0) {
@@ -171,17 +171,18 @@ int chosen_mr_mode(std::uint32_t version, const fi_domain_attr* hints)
     if (FI_VERSION_LT(version, FI_VERSION(1, 5))) {
         return static_cast<int>(FI_MR_SCALABLE);
     }
-    return hints != nullptr ? hints->mr_mode & offer::mr_modes : 0;
+    const int modes = offer::mr_modes | ((caps & FI_HMEM) != 0 ? FI_MR_HMEM : 0);
+    return hints != nullptr ? hints->mr_mode & modes : 0;
 }
 
-void fill_domain(fi_domain_attr& attr, std::uint32_t version, const fi_domain_attr* hints)
+void fill_domain(fi_domain_attr& attr, std::uint32_t version, std::uint64_t caps, const fi_domain_attr* hints)
 {
     attr.threading = FI_THREAD_SAFE;
     attr.control_progress = FI_PROGRESS_MANUAL;
     attr.data_progress = FI_PROGRESS_MANUAL;
     attr.resource_mgmt = FI_RM_ENABLED;
     attr.av_type = FI_AV_UNSPEC;
-    attr.mr_mode = chosen_mr_mode(version, hints);
+    attr.mr_mode = chosen_mr_mode(version, caps, hints);
     attr.mr_key_size = offer::mr_key_size;
     attr.cq_data_size = offer::cq_data_size;
     attr.cq_cnt = offer::object_count;
@@ -227,7 +228,7 @@ fi_info* build_info(std::uint32_t version, const NetInterface& entry, const std:
     fill_tx(*info.tx_attr, info.caps, hints != nullptr ? hints->tx_attr : nullptr);
     fill_rx(*info.rx_attr, info.caps, hints != nullptr ? hints->rx_attr : nullptr);
     fill_ep(*info.ep_attr, hints != nullptr ? hints->ep_attr : nullptr);
-    fill_domain(*info.domain_attr, version, hints != nullptr ? hints->domain_attr : nullptr);
+    fill_domain(*info.domain_attr, version, info.caps, hints != nullptr ? hints->domain_attr : nullptr);
     if (hints != nullptr && takes_auth_keys(version)) {
         copy_key(*info.ep_attr, hints->ep_attr);
         copy_key(*info.domain_attr, hints->domain_attr);

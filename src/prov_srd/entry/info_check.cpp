@@ -65,6 +65,17 @@ std::string check_ep_type(const fi_info& hints)
     return "ep_attr->type asks for another endpoint type; srd offers FI_EP_RDM";
 }
 
+/// Device memory is known by its registration: whoever hands over a buffer without would have it touched.
+std::string check_devices(const fi_info& hints)
+{
+    const int mode = hints.domain_attr != nullptr ? hints.domain_attr->mr_mode : 0;
+    return (hints.caps & FI_HMEM) == 0 || (mode & FI_MR_HMEM) != 0
+               ? std::string{}
+               : "caps asks for FI_HMEM without FI_MR_HMEM in domain_attr->mr_mode; srd moves device memory "
+                 "that "
+                 "is registered";
+}
+
 std::string check_addr_format(const fi_info& hints)
 {
     switch (hints.addr_format) {
@@ -211,7 +222,8 @@ std::string info_mismatch(std::uint32_t version, const fi_info& hints)
     return first_of(
         [&] { return check_ep_type(hints); },
         [&] { return subset("caps", hints.caps, offer::caps, FI_TYPE_CAPS); },
-        [&] { return check_addr_format(hints); }, [&] { return check_fabric(hints); },
+        [&] { return check_devices(hints); }, [&] { return check_addr_format(hints); },
+        [&] { return check_fabric(hints); },
         [&] { return hints.domain_attr == nullptr ? nothing : check_domain(version, *hints.domain_attr); },
         [&] { return hints.ep_attr == nullptr ? nothing : check_ep(version, *hints.ep_attr, hints.caps); },
         [&] { return hints.rx_attr == nullptr ? nothing : check_rx(*hints.rx_attr); },

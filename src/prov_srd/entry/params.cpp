@@ -86,6 +86,8 @@ constexpr std::pair<std::string_view, Backend> backends[] = {
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
+constexpr std::uint64_t max_trace = 1U << 20;
+
 constexpr const char* or_size = " (or with K, M or G)";
 constexpr const char* or_time = " (or with us, ms, s, m or h)";
 constexpr const char* or_switch = " (or no, yes, off, on, false, true)";
@@ -182,6 +184,10 @@ constexpr Variable variables[] = {
          p.stats = t;
          return !t.empty();
      }},
+    {"TRACE", "0..1048576", only,
+     "number of the last packets and events of each endpoint that are kept for srd trace, 256 bytes of "
+     "/dev/shm each; 0: none (default 0)",
+     [](Params& p, std::string_view t) { return count<0, max_trace>(t, p.trace); }},
     {"JOB_KEY_FILE", "a file name", only,
      "file with the key of the job, which seals all traffic between hosts: readable by its owner alone, made "
      "by: openssl rand -hex 32 (default: nothing is sealed)",

@@ -34,8 +34,9 @@ struct Params {
     std::string job_key_file;            ///< empty: nothing is sealed
     std::shared_ptr<JobKeys> job_keys;   ///< its keys; null: there is none
     ProcessPlace place;                  ///< for the names and the lines of statistics
-    std::string stats;  ///< where to write statistics when an endpoint closes; empty: nowhere
-    bool quiet = false; ///< nothing goes to stderr
+    std::string stats;       ///< where to write statistics when an endpoint closes; empty: nowhere
+    std::uint32_t trace = 0; ///< events of each endpoint that are kept
+    bool quiet = false;      ///< nothing goes to stderr
 };
 
 /// Announces the variables to libfabric (fi_info -e). Called once, from fi_prov_ini().

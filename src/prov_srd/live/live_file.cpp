@@ -8,17 +8,15 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <utility>
-#include <vector>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <srd/file_descriptor.hpp>
 #include <srd/shm_object.hpp>
+
+#include "live/old_files.hpp"
 
 namespace srd {
 namespace {
@@ -43,31 +41,6 @@ std::string command_name()
     const ssize_t length = file.valid() ? read(file.get(), name.data(), name.size() - 1) : 0;
     std::string text(name.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
     return text.substr(0, text.find('\n'));
-}
-
-/// Removes the oldest files of ended processes of this user in `folder`, but for LivePlace::kept.
-void remove_old(const std::string& folder)
-{
-    const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(folder.c_str()), &closedir);
-    std::vector<std::pair<timespec, std::string>> dead;
-    while (const dirent* entry = directory == nullptr ? nullptr : readdir(directory.get())) {
-        if (std::strncmp(entry->d_name, live_prefix, std::strlen(live_prefix)) != 0) {
-            continue;
-        }
-        const FileDescriptor file(
-            openat(dirfd(directory.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-        struct stat status {};
-        if (file.valid() && fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
-            status.st_uid == geteuid() && lock_file(file.get(), LOCK_EX | LOCK_NB)) {
-            dead.emplace_back(status.st_mtim, entry->d_name);
-        }
-    }
-    std::sort(dead.begin(), dead.end(), [](const auto& a, const auto& b) {
-        return std::pair(a.first.tv_sec, a.first.tv_nsec) > std::pair(b.first.tv_sec, b.first.tv_nsec);
-    });
-    for (std::size_t i = LivePlace::kept; i < dead.size(); ++i) {
-        unlinkat(dirfd(directory.get()), dead[i].second.c_str(), 0);
-    }
 }
 
 /// The process's file. One per process: of a child of fork(), another one than its parent's.
@@ -144,7 +117,7 @@ private:
 
     bool make_in(const std::string& folder)
     {
-        remove_old(folder);
+        remove_old(folder, live_prefix, LivePlace::kept);
         owner_ = getpid();
         // With the time: process ids of several containers, and of one after the other, are alike.
         name_ = folder + '/' + live_prefix + std::to_string(owner_) + '.' +
@@ -229,6 +202,12 @@ bool LivePlace::is_asked() const noexcept
 {
     return place_ != nullptr &&
            place_->answered.load(std::memory_order_relaxed) != header_->asked.load(std::memory_order_relaxed);
+}
+
+std::uint32_t LivePlace::traced(std::uint32_t otherwise) const noexcept
+{
+    const std::uint32_t order = place_ == nullptr ? 0 : header_->trace.load(std::memory_order_relaxed);
+    return order == 0 ? otherwise : order - 1;
 }
 
 void LivePlace::publish(const LiveSnapshot& snapshot) noexcept

@@ -43,6 +43,8 @@ public:
 
     /// Somebody waits for a snapshot.
     bool is_asked() const noexcept;
+    /// Events that somebody wants to be kept (trace_order()), or `otherwise` if nobody has said.
+    std::uint32_t traced(std::uint32_t otherwise) const noexcept;
     void publish(const LiveSnapshot& snapshot) noexcept;
 
 private:

@@ -28,6 +28,7 @@
 #include <sys/uio.h>
 
 #include <srd/intrusive_list.hpp>
+#include <srd/iov.hpp>
 #include <srd/limits.hpp>
 #include <srd/slab.hpp>
 #include <srd/status.hpp>
@@ -56,6 +57,7 @@ struct ReceiveRecord {
     bool multi_receive;
     std::uint8_t mask_class; ///< while posted: the table it is in
     std::uint8_t iov_count;
+    DeviceId device; ///< whose memory `iov` is, as a whole or in part
     std::array<iovec, max_iov> iov;
     std::size_t capacity; ///< bytes in iov; FI_MULTI_RECV: left in the buffer
     CountedBy counted_by;

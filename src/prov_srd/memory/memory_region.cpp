@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "memory/memory_region.hpp"
 
+#include <cstring>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "common/c_api.hpp"
 #include "common/stubs.hpp"
 #include "completion/cntr.hpp"
+#include "hmem/devices.hpp"
+#include "memory/descriptor.hpp"
 #include "objects/domain.hpp"
 #include "objects/eq.hpp"
 
@@ -114,15 +118,26 @@ int announce(MemoryRegion& region)
     return domain.event_queue->report(FI_MR_COMPLETE, std::as_bytes(std::span(&entry, 1)));
 }
 
+/// FI_MR_DMABUF and what it makes of fi_mr_attr: newer than the oldest libfabric that we are built with.
+constexpr std::uint64_t flag_dmabuf = 1ULL << 40;
+struct DmaBuffer {
+    int fd;
+    std::uint64_t offset;
+    std::size_t length;
+    void* base;
+};
+
 int check_registration(const fid* object, const fi_mr_attr& attr, std::uint64_t flags)
 {
     if (object->fclass != FI_CLASS_DOMAIN) {
         SRD_WARN(FI_LOG_MR, "memory is registered with a domain");
         return -FI_EINVAL;
     }
-    if ((flags & ~FI_RMA_EVENT) != 0) { // that one announces a counter, which may be bound at any time
+    constexpr std::uint64_t known = FI_RMA_EVENT // announces a counter, which may be bound at any time
+                                    | flag_dmabuf;
+    if ((flags & ~known) != 0) {
         SRD_WARN(FI_LOG_MR, "memory registration flags 0x%llx are not served",
-                 static_cast<unsigned long long>(flags & ~FI_RMA_EVENT));
+                 static_cast<unsigned long long>(flags & ~known));
         return -FI_EBADFLAGS;
     }
     if (attr.mr_iov == nullptr || attr.iov_count == 0 || attr.iov_count > max_iov) {
@@ -134,9 +149,86 @@ int check_registration(const fid* object, const fi_mr_attr& attr, std::uint64_t 
                  static_cast<unsigned long long>(attr.access & ~known_access));
         return -FI_EINVAL;
     }
+    return 0;
+}
+
+/// The pieces that are registered. A DMA buffer is known by its address: bytes are copied by the device's
+/// driver, which needs no descriptor.
+int find_pieces(const fi_mr_attr& attr, std::uint64_t flags, iovec& buffer, std::span<const iovec>& pieces)
+{
+    pieces = {attr.mr_iov, attr.iov_count};
+    if ((flags & flag_dmabuf) == 0) {
+        return 0;
+    }
+    DmaBuffer dmabuf{};
     if (raw(attr.iface) != FI_HMEM_SYSTEM) {
-        SRD_WARN(FI_LOG_MR, "only host memory (FI_HMEM_SYSTEM) can be registered");
+        std::memcpy(&dmabuf, attr.mr_iov, sizeof(dmabuf));
+    }
+    if (attr.iov_count != 1 || dmabuf.base == nullptr) {
+        SRD_WARN(FI_LOG_MR,
+                 "FI_MR_DMABUF: one buffer of a device's memory, with its base_addr, is served; host "
+                 "memory is registered by its address, without the flag");
+        return -FI_EOPNOTSUPP;
+    }
+    buffer = {static_cast<std::byte*>(dmabuf.base) + dmabuf.offset, dmabuf.length};
+    pieces = {&buffer, 1};
+    return 0;
+}
+
+/// Whose memory it is. 0 or a negative fi_errno, with a line.
+int find_device(const Domain& domain, const fi_mr_attr& attr, std::span<const iovec> pieces, DeviceId& device)
+{
+    device = DeviceId::host;
+    if (raw(attr.iface) == FI_HMEM_SYSTEM) {
+        return 0;
+    }
+    if (raw(attr.iface) != FI_HMEM_CUDA) {
+        SRD_WARN(FI_LOG_MR, "memory of the host (FI_HMEM_SYSTEM) and of CUDA's devices (FI_HMEM_CUDA) can be "
+                            "registered");
         return -FI_ENOSYS;
+    }
+    if (!domain.serves_devices) {
+        SRD_WARN(FI_LOG_MR, "FI_HMEM_CUDA: the domain was opened without FI_HMEM; ask fi_getinfo for it");
+        return -FI_EOPNOTSUPP;
+    }
+    for (const iovec& piece : pieces) {
+        std::string error;
+        DeviceId owner{};
+        if (!Devices::process().adopt(piece.iov_base, piece.iov_len, owner, error)) {
+            SRD_WARN(FI_LOG_MR, "FI_HMEM_CUDA: %zu bytes at %p cannot be registered: %s", piece.iov_len,
+                     piece.iov_base, error.c_str());
+            return -FI_EINVAL;
+        }
+        device = device == DeviceId::host ? owner : device;
+    }
+    return 0;
+}
+
+/// Puts the region into the domain's table. 0 or a negative fi_errno, with a line.
+int insert(MemoryRegion& region, const fi_mr_attr& attr, std::span<const iovec> pieces)
+{
+    Domain& domain = region.domain;
+    RegionSpec spec;
+    spec.memory = pieces;
+    spec.offset = attr.offset;
+    spec.owner = &region;
+    spec.access = ((attr.access & FI_REMOTE_READ) != 0 ? Access::remote_read : Access::none) |
+                  ((attr.access & FI_REMOTE_WRITE) != 0 ? Access::remote_write : Access::none);
+    if ((domain.mr_mode & (FI_MR_BASIC | FI_MR_VIRT_ADDR)) != 0) {
+        spec.addressing = Addressing::virtual_address;
+    }
+    const bool chooses_key = (domain.mr_mode & (FI_MR_BASIC | FI_MR_PROV_KEY)) != 0;
+    region.fid.key = attr.requested_key;
+    const Status status = chooses_key ? domain.memory_regions.insert(spec, region.fid.key)
+                                      : domain.memory_regions.insert_as(spec, attr.requested_key);
+    if (status == Status::again) {
+        SRD_WARN(FI_LOG_MR, "key 0x%llx is in use in this domain: request another one",
+                 static_cast<unsigned long long>(attr.requested_key));
+        return -FI_ENOKEY;
+    }
+    if (status != Status::ok) {
+        SRD_WARN(FI_LOG_MR, "the memory to register reaches beyond the address space");
+        return -FI_EINVAL;
     }
     return 0;
 }
@@ -148,31 +240,23 @@ int register_memory(fid* object, const fi_mr_attr& attr, std::uint64_t flags, fi
     }
     Domain& domain = domain_from(static_cast<fid_domain*>(static_cast<void*>(object)));
     auto region = std::make_unique<MemoryRegion>(domain, attr.context);
-
-    RegionSpec spec;
-    spec.memory = {attr.mr_iov, attr.iov_count};
-    spec.offset = attr.offset;
-    spec.owner = region.get();
-    spec.access = ((attr.access & FI_REMOTE_READ) != 0 ? Access::remote_read : Access::none) |
-                  ((attr.access & FI_REMOTE_WRITE) != 0 ? Access::remote_write : Access::none);
-    if ((domain.mr_mode & (FI_MR_BASIC | FI_MR_VIRT_ADDR)) != 0) {
-        spec.addressing = Addressing::virtual_address;
+    iovec buffer{};
+    std::span<const iovec> pieces;
+    if (const int code = find_pieces(attr, flags, buffer, pieces); code != 0) {
+        return code;
     }
-    const bool chooses_key = (domain.mr_mode & (FI_MR_BASIC | FI_MR_PROV_KEY)) != 0;
-    region->fid.key = attr.requested_key;
-    const Status status = chooses_key ? domain.memory_regions.insert(spec, region->fid.key)
-                                      : domain.memory_regions.insert_as(spec, attr.requested_key);
-    if (status == Status::again) {
-        SRD_WARN(FI_LOG_MR, "key 0x%llx is in use in this domain: request another one",
-                 static_cast<unsigned long long>(attr.requested_key));
-        return -FI_ENOKEY;
+    if (const int code = find_device(domain, attr, pieces, region->device); code != 0) {
+        return code;
     }
-    if (status != Status::ok) {
-        SRD_WARN(FI_LOG_MR, "the memory to register reaches beyond the address space");
-        return -FI_EINVAL;
+    if (const int code = insert(*region, attr, pieces); code != 0) {
+        return code;
     }
     region->fid.fid.ops = &mr_fid_ops;
     region->fid.mem_desc = region.get();
+    if (region->device != DeviceId::host) {
+        region->fid.mem_desc = device_descriptor(region->device);
+        domain.progress.for_each([](ProgressMember& endpoint) { endpoint.expect_devices(); });
+    }
     if (const int code = announce(*region); code != 0) {
         domain.memory_regions.remove(region->fid.key);
         return code;

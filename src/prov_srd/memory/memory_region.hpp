@@ -12,6 +12,8 @@
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
 
+#include <srd/iov.hpp>
+
 namespace srd {
 
 struct Domain;
@@ -29,6 +31,7 @@ struct MemoryRegion {
 
     fid_mr fid{}; ///< must be first
     Domain& domain;
+    DeviceId device = DeviceId::host; ///< whose memory it is; set before peers may know the key
     /// fi_mr_bind: count what peers have done here. Set while they may already be at it.
     std::atomic<CompletionCounter*> remote_reads{nullptr};
     std::atomic<CompletionCounter*> remote_writes{nullptr};

@@ -25,8 +25,8 @@ SocketAddress address_for(const fi_info& info)
 
 Domain::Domain(Fabric& owner, const fi_info& info, std::shared_ptr<JobKeys> keys, void* context)
     : fabric(owner), name(info.domain_attr->name), mr_mode(info.domain_attr->mr_mode),
-      api_version(owner.fid.api_version), job_keys(std::move(keys)), local_address(address_for(info)),
-      memory_regions(&system_random),
+      serves_devices((info.caps & FI_HMEM) != 0), api_version(owner.fid.api_version),
+      job_keys(std::move(keys)), local_address(address_for(info)), memory_regions(&system_random),
       progress(name,
                info.domain_attr->data_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL)
 {

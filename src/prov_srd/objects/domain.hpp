@@ -37,6 +37,7 @@ struct Domain {
     // What the application opened the domain with; never changes.
     const std::string name; ///< the network interface and the backend (backend.hpp)
     const int mr_mode;
+    const bool serves_devices;               ///< FI_HMEM
     const std::uint32_t api_version;         ///< the libfabric API that the application asked for
     const std::shared_ptr<JobKeys> job_keys; ///< of endpoints that have none of their own; null: none
     SocketAddress local_address; ///< the interface's address; its port is 0 unless the application chose one

@@ -40,6 +40,8 @@ public:
     /// For the domain's thread: writes its live statistics (srd/live_stats.hpp), if somebody has asked.
     virtual void show() noexcept = 0;
 
+    /// Memory of devices is registered from now on.
+    virtual void expect_devices() noexcept = 0;
     /// The domain's table does not have the region `key` any more: from the return on nothing here touches
     /// its memory.
     virtual void revoke(std::uint64_t key) noexcept = 0;

@@ -10,6 +10,8 @@
 #include <rdma/fi_atomic.h>
 #include <rdma/fi_rma.h>
 
+#include <srd/iov.hpp>
+
 #include "common/atomic_form.hpp"
 #include "completion/counted_by.hpp"
 
@@ -59,6 +61,7 @@ struct SendArguments {
     std::size_t count;
     std::uint64_t tag;
     bool tagged;
+    DeviceId device = DeviceId::host; ///< whose memory the buffers are, as a whole or in part
 };
 
 /// A read or write of a peer's registered memory.
@@ -69,6 +72,7 @@ struct RmaArguments {
     const fi_rma_iov* remote;
     std::size_t remote_count;
     bool is_read;
+    DeviceId device = DeviceId::host;
 };
 
 /// An atomic on a peer's registered memory. Arrays that a call does not have are null and empty.
@@ -85,6 +89,10 @@ struct AtomicArguments {
     std::size_t remote_count;
     unsigned datatype;  ///< enum fi_datatype as the caller wrote it: any number
     unsigned operation; ///< enum fi_op, likewise
+    // Whose memory the arrays are.
+    DeviceId operand_device = DeviceId::host;
+    DeviceId compare_device = DeviceId::host;
+    DeviceId result_device = DeviceId::host;
 };
 
 /// A receive of any kind.
@@ -98,6 +106,7 @@ struct ReceiveArguments {
     std::uint64_t flags;
     bool tagged;
     const Deferral* deferral = nullptr;
+    DeviceId device = DeviceId::host;
 };
 
 /// An endpoint, as work that starts later sees it. Every call takes the endpoint's lock and returns 0 or a

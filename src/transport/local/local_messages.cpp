@@ -15,7 +15,8 @@ bool LocalMessages::is_open_to(const Peer& peer, const Operation& operation) con
 {
     return peer.route.same_host() && peer.handshake.confirmed() && operation.kind == OperationKind::message &&
            operation.level <= CompletionLevel::inject && !operation.fence &&
-           operation.iov.size() <= max_iov && !s_.closing && !peer.connection.queue.any_waiting();
+           operation.iov.size() <= max_iov && operation.device == DeviceId::host && !s_.closing &&
+           !peer.connection.queue.any_waiting();
 }
 
 LocalRoad::Sent LocalMessages::send(const Operation& operation)

@@ -43,6 +43,9 @@ struct Identity {
         frame.incarnation = incarnation;
         frame.max_packet = max_packet;
         frame.rx_buffer = rx_buffer;
+        frame.oldest = dialect.oldest;
+        frame.newest = dialect.newest;
+        frame.features = dialect.features;
         return frame;
     }
 
@@ -51,6 +54,7 @@ struct Identity {
     std::uint64_t incarnation = 0; ///< random, never 0: tells a restarted process from the one before
     std::uint32_t max_packet = 0;  ///< largest packet we take, bytes
     std::uint32_t rx_buffer = 0;   ///< bytes that we can queue; 0: unknown
+    Dialect dialect;               ///< what we speak
 };
 
 class Handshake {
@@ -77,6 +81,10 @@ public:
     std::uint64_t tx_connection() const noexcept { return tx_connection_; } ///< 0 until it is known
     std::uint64_t remote_incarnation() const noexcept { return remote_incarnation_; }
     bool knows_remote() const noexcept { return tx_connection_ != 0; }
+    /// Of packets, hellos aside.
+    std::uint8_t version() const noexcept { return version_; }
+    /// What both have, of feature::all.
+    std::uint64_t features() const noexcept { return features_; }
 
     /// Starts to introduce us.
     void greet(Time now) noexcept
@@ -85,10 +93,13 @@ public:
         state_ = State::greeting;
         begin_asking(now);
     }
-    /// The remote introduces itself.
-    void learn(const wire::HelloFrame& hello) noexcept
+    /// The remote introduces itself; we are `own`, and have a version in common.
+    void learn(const wire::HelloFrame& hello, const Dialect& own) noexcept
     {
         SRD_DCHECK(!knows_remote());
+        const Dialect remote = wire::dialect_of(hello);
+        version_ = own.common_version(remote);
+        features_ = static_cast<std::uint8_t>(own.features & remote.features & feature::all);
         tx_connection_ = hello.connection;
         remote_incarnation_ = hello.incarnation;
     }
@@ -105,7 +116,7 @@ public:
     {
         SRD_CHECK(established());
         confirmed_ = true;
-        refused_ = other_key_ = false;
+        refused_ = other_key_ = other_version_ = false;
         hello_at_ = time_never;
     }
     /// The remote's record of us outlives our connection: only a farewell goes there.
@@ -134,6 +145,9 @@ public:
     /// may be forged, so it is only why the remote has not been met, if it is not.
     void on_other_key() noexcept { other_key_ = !confirmed_; }
     bool has_other_key() const noexcept { return other_key_; }
+    /// The same of somebody who speaks none of our versions.
+    void on_other_version() noexcept { other_version_ = !confirmed_; }
+    bool has_other_version() const noexcept { return other_version_; }
 
     /// The peer, once met, has been asked whether it still knows us, and nothing was heard since.
     bool questioning() const noexcept { return questioning_; }
@@ -207,12 +221,16 @@ private:
     State state_ = State::idle;
     std::uint8_t hello_count_ = 0; ///< introductions repeated
     PathId hello_path_{};
+    std::uint8_t version_ = base_version;
+    std::uint8_t features_ = 0;
+    static_assert(feature::all <= 0xff);
     bool confirmed_ : 1 = false;
     bool hello_due_ : 1 = false;
     bool hello_again_ : 1 = false; ///< and once more after that
     bool is_reply_ : 1 = false;
     bool questioning_ : 1 = false;
     bool other_key_ : 1 = false;
+    bool other_version_ : 1 = false;
     bool refused_ : 1 = false; ///< the latest answer to an introduction said that there is no room
     // Since begin_asking():
     bool hello_sent_ : 1 = false;

@@ -130,6 +130,7 @@ void PeerLifecycle::drop(std::uint32_t index, Cause cause)
 void PeerLifecycle::fail(std::uint32_t peer, Cause cause, Time now)
 {
     s_.count.peer_failures.add();
+    s_.trace_event(TraceKind::failed, s_.peers[peer], static_cast<std::uint32_t>(cause));
     reset(peer, cause, now);
 }
 

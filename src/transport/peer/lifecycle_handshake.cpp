@@ -22,7 +22,7 @@ bool PeerLifecycle::begin_session(std::uint32_t index, const wire::HelloFrame& h
     }
     const EndpointSeals::Side self{s_.identity.incarnation, s_.peers[index].handshake.rx_connection(),
                                    std::span(s_.identity.address).first(s_.identity.address_length)};
-    return s_.seals->begin(index, wire::protocol_version, self,
+    return s_.seals->begin(index, s_.common_version(hello), self,
                            {hello.incarnation, hello.connection, wire::address_of(hello)}, proof);
 }
 
@@ -35,7 +35,7 @@ bool PeerLifecycle::learn(std::uint32_t index, const wire::HelloFrame& hello, co
         return false;
     }
     Peer& peer = s_.peers[index];
-    peer.handshake.learn(hello);
+    peer.handshake.learn(hello, s_.identity.dialect);
     const std::uint32_t mtu = peer.route.mtu();
     peer.route.meet(hello.max_packet, now);
     peer.on_mtu(mtu);
@@ -52,6 +52,7 @@ void PeerLifecycle::establish(std::uint32_t index, bool met, Time now)
     Peer& peer = s_.peers[index];
     peer.handshake.establish(now);
     s_.count.handshakes.add();
+    s_.trace_event(TraceKind::met, peer, peer.handshake.version());
     peer.liveness.on_established(now);
     if (met) {
         confirm(index, now);
@@ -128,7 +129,8 @@ Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::
     }
     const std::uint64_t hash = s_.names.address_hash(address);
     const RouteTable& routes = s_.peers.routes();
-    if (routes.find_promised(route, introduction_.count, [&](std::uint32_t count) {
+    if (s_.speaks_with(introduction_.hello) &&
+        routes.find_promised(route, introduction_.count, [&](std::uint32_t count) {
             return s_.names.name(hash, count).connection == introduction_.under;
         })) {
         return Introduction::accept;

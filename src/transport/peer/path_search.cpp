@@ -40,6 +40,7 @@ void PathSearch::on_timeout(std::uint32_t index, Time now)
         // All that is under way has had its time: it was this that made us doubt the path.
         s_.count.mtu_falls.add();
         peer.on_mtu(before);
+        s_.trace_event(TraceKind::mtu_fell, peer, peer.route.mtu());
         peer.connection.window.resend_all(s_.packets, TxSlot::Repair::mtu);
         peer.connection.recovery.on_resend_all();
     }

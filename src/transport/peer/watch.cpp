@@ -45,6 +45,9 @@ Cause PeerWatch::cause_of_silence(std::uint32_t index, Time now) const noexcept
     if (peer.handshake.has_other_key()) {
         return Cause::key_mismatch;
     }
+    if (peer.handshake.has_other_version()) {
+        return Cause::version_mismatch;
+    }
     return peer.handshake.refused() ? Cause::peer_full : peer.liveness.cause(now);
 }
 

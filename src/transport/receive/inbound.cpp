@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "receive/inbound.hpp"
 
+#include <array>
 #include <cstring>
 
 namespace srd {
@@ -45,7 +46,16 @@ void Inbound::on_packet(const RxPacket& packet)
         s_.count.rx_unknown_connection.add();
         return;
     }
+    // Hellos, which have no psn, are of the base version in all connections.
+    if (peer != no_index && header->version != s_.peers[peer].handshake.version() &&
+        (sequenced || header->version != base_version)) {
+        s_.count.rx_version.add();
+        return;
+    }
     const bool is_sealed = opened == Unsealing::Result::sealed;
+    if (s_.trace != nullptr && !is_sealed) [[unlikely]] {
+        trace(*header, reader, peer);
+    }
     if (!is_sealed && (header->flags & wire::packet_flag::has_ack) != 0 &&
         !take_ack(reader, peer, packet.arrived)) {
         s_.count.rx_malformed.add();
@@ -90,9 +100,20 @@ void Inbound::on_packet(const RxPacket& packet)
     note.connection = header->connection;
 }
 
+/// As it would be in clear.
+void Inbound::trace(wire::PacketHeader header, const wire::Reader& reader, std::uint32_t peer) noexcept
+{
+    header.flags &=
+        static_cast<std::uint8_t>(~(wire::packet_flag::sealed | wire::packet_flag::authenticated));
+    const std::array pieces{iovec{&header, sizeof(header)},
+                            iovec{const_cast<std::byte*>(reader.position()), reader.remaining()}};
+    s_.trace->on_packet(TraceKind::received, peer == no_index ? no_id<RouteId> : s_.peers[peer].route.id(),
+                        pieces);
+}
+
 bool Inbound::is_readable(const wire::PacketHeader& header) noexcept
 {
-    if (header.version != wire::protocol_version) {
+    if (header.version < base_version || header.version > s_.identity.dialect.newest) {
         s_.count.rx_version.add();
         return false;
     }
@@ -327,13 +348,28 @@ bool Inbound::step(Event& event)
     return false;
 }
 
+/// False: the peer has no version of the protocol in common with us. (A stranger who has none is answered,
+/// for that tells him; he gets no record.)
+bool Inbound::speaks_with_us(const wire::HelloFrame& hello) noexcept
+{
+    if (s_.speaks_with(hello)) [[likely]] {
+        return true;
+    }
+    s_.count.rx_version.add();
+    const std::uint32_t peer = s_.reader.packet().peer;
+    if (peer != no_index) {
+        s_.peers[peer].handshake.on_other_version();
+    }
+    return peer == no_index;
+}
+
 FrameResult Inbound::on_frame(Event& event)
 {
     if (s_.reader.packet().sequenced) {
         return on_sequenced(event);
     }
     if (const auto* hello = std::get_if<wire::HelloFrame>(&s_.reader.frame())) {
-        return lifecycle_.on_hello(*hello, event, now_);
+        return speaks_with_us(*hello) ? lifecycle_.on_hello(*hello, event, now_) : FrameResult::stop;
     }
     if (const auto* probe = std::get_if<wire::MtuProbeFrame>(&s_.reader.frame())) {
         return search_.on_probe(*probe, now_);

@@ -49,6 +49,8 @@ public:
 
 private:
     void on_packet(const RxPacket& packet);
+    bool speaks_with_us(const wire::HelloFrame& hello) noexcept;
+    void trace(wire::PacketHeader header, const wire::Reader& reader, std::uint32_t peer) noexcept;
     bool is_readable(const wire::PacketHeader& header) noexcept;
     bool is_of_stranger(const wire::PacketHeader& header, const wire::Reader& reader,
                         Unsealing::Result opened) noexcept;

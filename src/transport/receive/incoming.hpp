@@ -109,6 +109,7 @@ struct RxMessage : OneOf<EagerReceive, GrantedReceive, ReadReceive, WriteReceive
     bool silent = false;         ///< discarded: nobody waits for it
     bool delivered_due = false;
     bool grant_due = false;
+    DeviceId device = DeviceId::host; ///< whose memory the buffer is
 };
 
 class IncomingPool {

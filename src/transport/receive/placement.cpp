@@ -118,7 +118,10 @@ FrameResult Placement::on_data(const wire::DataPiece& frame)
     s_.grants.on_arrived(message, size, grant_quantum(message.peer));
     if (message.complete()) {
         if (message.is<ReadReceive>()) {
-            finish_read(frame.handle, Cause::none);
+            if (message.device != DeviceId::host && !s_.devices.settle()) [[unlikely]] {
+                message.cause = Cause::device_failed;
+            }
+            finish_read(frame.handle, message.cause);
         } else {
             finish(frame.handle);
         }
@@ -197,6 +200,9 @@ bool Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payl
 {
     SRD_DCHECK(payload.size <= message.total - message.received);
     const bool has_chunk = message.chunk.index != no_index;
+    if (message.device != DeviceId::host && !has_chunk) [[unlikely]] {
+        return place_on_device(message, offset, payload);
+    }
     const iovec stored = has_chunk ? iovec{s_.incoming.stored(message), message.total} : iovec{};
     const bool placed = s_.reader.copy_payload(
         payload, has_chunk ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
@@ -206,12 +212,30 @@ bool Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payl
     return placed;
 }
 
+/// A message whose device has failed takes the rest of its bytes, and they are dropped.
+bool Placement::place_on_device(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
+{
+    if (message.cause == Cause::none) {
+        switch (s_.devices.place(s_.reader, payload, message.device, message.pieces(), offset)) {
+        case DevicePlacement::Result::done:
+            break;
+        case DevicePlacement::Result::lost:
+            return false;
+        case DevicePlacement::Result::failed:
+            message.cause = Cause::device_failed;
+            break;
+        }
+    }
+    s_.incoming.take(message, offset, payload.size);
+    return true;
+}
+
 /// True if a large message has been copied straight from the sender's memory, `from`: no data will follow.
 bool Placement::read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept
 {
     Peer& peer = s_.peers[message.peer];
-    if (from.empty() || peer.connection.unreadable || !peer.route.same_host() ||
-        total_length(from) != message.total) {
+    if (from.empty() || message.device != DeviceId::host || peer.connection.unreadable ||
+        !peer.route.same_host() || total_length(from) != message.total) {
         return false;
     }
     std::array<iovec, max_iov> into;
@@ -227,8 +251,10 @@ bool Placement::read_from_sender(RxMessage& message, std::span<const iovec> from
     return true;
 }
 
-void Placement::attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie)
+void Placement::attach_buffer(RxMessage& message, std::span<const iovec> iov, DeviceId device,
+                              std::uint64_t cookie)
 {
+    message.device = device;
     std::copy(iov.begin(), iov.end(), message.iov.begin());
     message.iov_count = static_cast<std::uint8_t>(iov.size());
     message.cookie = cookie;
@@ -241,8 +267,17 @@ void Placement::complete(std::uint32_t record)
     RxMessage& message = s_.incoming[record];
     SRD_DCHECK(message.complete());
     s_.incoming.erase(record);
-    if (message.chunk.index != no_index) {
+    const bool has_chunk = message.chunk.index != no_index;
+    if (message.device != DeviceId::host) [[unlikely]] {
+        const bool stored = !has_chunk || s_.devices.store(message.device, message.pieces(), 0,
+                                                           {s_.incoming.stored(message), message.total});
+        if (!s_.devices.settle() || !stored) {
+            message.cause = Cause::device_failed;
+        }
+    } else if (has_chunk) {
         scatter(message.pieces(), 0, {s_.incoming.stored(message), message.total});
+    }
+    if (has_chunk) {
         s_.incoming.drop_stored(message);
         memory_freed();
     }

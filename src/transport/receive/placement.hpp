@@ -51,7 +51,8 @@ public:
 
     // -- The matching layer's answers (Engine has their contract)
 
-    Status accept(MessageId id, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome);
+    Status accept(MessageId id, std::span<const iovec> iov, DeviceId device, std::uint64_t cookie,
+                  Accepted& outcome);
     Status park(MessageId& id);
     void refuse(MessageId id);
     void discard(MessageId id);
@@ -105,7 +106,8 @@ private:
     FrameResult on_first(const wire::EagerFrame& frame, Event& event);
     bool place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
     bool read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept;
-    void attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie);
+    bool place_on_device(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
+    void attach_buffer(RxMessage& message, std::span<const iovec> iov, DeviceId device, std::uint64_t cookie);
     void complete(std::uint32_t record);
     void finish(std::uint32_t record);
     void settle(std::uint32_t record);

@@ -10,7 +10,8 @@
 
 namespace srd {
 
-Status Placement::accept(MessageId id, std::span<const iovec> iov, std::uint64_t cookie, Accepted& outcome)
+Status Placement::accept(MessageId id, std::span<const iovec> iov, DeviceId device, std::uint64_t cookie,
+                         Accepted& outcome)
 {
     SRD_CHECK(iov.size() <= max_iov);
     auto record = static_cast<std::uint32_t>(index_of(id));
@@ -20,16 +21,20 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, std::uint64_t
         SRD_CHECK(s_.reader.question() == PacketReader::Question::message && s_.reader.record() == no_index);
         if (const auto* frame = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
             if (frame->whole() && !frame->want_delivered) {
-                scatter(iov, 0, frame->payload);
-                finish_turn();
                 outcome = Accepted::complete;
+                if (device == DeviceId::host) [[likely]] {
+                    scatter(iov, 0, frame->payload);
+                } else if (!s_.devices.store(device, iov, 0, frame->payload) || !s_.devices.settle()) {
+                    outcome = Accepted::failed;
+                }
+                finish_turn();
                 return Status::ok;
             }
             record = create(s_.reader.peer(), *frame, false);
             if (record == no_index) {
                 return Status::again;
             }
-            attach_buffer(s_.incoming[record], iov, cookie);
+            attach_buffer(s_.incoming[record], iov, device, cookie);
             place(s_.incoming[record], frame->offset, {frame->payload, frame->payload.size(), false});
             if (!s_.incoming[record].complete()) {
                 s_.incoming.insert(record);
@@ -42,7 +47,7 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, std::uint64_t
             }
             source_count = request.source_count;
             std::copy_n(request.source.begin(), source_count, source.begin());
-            attach_buffer(s_.incoming[record], iov, cookie);
+            attach_buffer(s_.incoming[record], iov, device, cookie);
         }
         finish_turn();
     } else {
@@ -53,7 +58,7 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, std::uint64_t
         SRD_CHECK(message.stage == RxMessage::Stage::parked);
         source_count = message.is<GrantedReceive>() ? message.iov_count : 0;
         std::copy_n(message.iov.begin(), source_count, source.begin());
-        attach_buffer(message, iov, cookie);
+        attach_buffer(message, iov, device, cookie);
         if (current) {
             finish_turn();
         }
@@ -61,8 +66,8 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, std::uint64_t
     RxMessage& message = s_.incoming[record];
     if (message.complete() || read_from_sender(message, std::span(source).first(source_count))) {
         complete(record);
+        outcome = message.cause == Cause::none ? Accepted::complete : Accepted::failed;
         settle(record);
-        outcome = Accepted::complete;
         return Status::ok;
     }
     if (message.is<GrantedReceive>()) {
@@ -136,7 +141,7 @@ void Placement::discard(MessageId id)
     const auto record = static_cast<std::uint32_t>(index_of(id));
     SRD_CHECK(s_.incoming.live(record));
     s_.incoming[record].silent = true;
-    const Status status = accept(id, {}, 0, outcome);
+    const Status status = accept(id, {}, DeviceId::host, 0, outcome);
     SRD_CHECK(status == Status::ok);
 }
 

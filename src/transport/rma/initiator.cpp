@@ -196,8 +196,14 @@ FrameResult RmaInitiator::on_result(const wire::AtomicResult& frame)
     if (frame.payload.size() != message->total) {
         return FrameResult::malformed;
     }
-    scatter(message->pieces(), 0, frame.payload);
-    s_.outgoing.complete(s_.peers[peer].connection.queue, frame.handle, Cause::none);
+    Cause cause = Cause::none;
+    if (message->device == DeviceId::host) [[likely]] {
+        scatter(message->pieces(), 0, frame.payload);
+    } else if (!s_.devices.store(message->device, message->pieces(), 0, frame.payload) ||
+               !s_.devices.settle()) {
+        cause = Cause::device_failed;
+    }
+    s_.outgoing.complete(s_.peers[peer].connection.queue, frame.handle, cause);
     return FrameResult::next;
 }
 
@@ -215,6 +221,7 @@ bool RmaInitiator::start_read(std::uint32_t index, std::uint32_t record)
     RxMessage& message = s_.incoming[receive];
     message.kind = ReadReceive{record, 0};
     message.total = operation.total;
+    message.device = operation.device;
     message.iov_count = operation.iov_count;
     std::copy_n(operation.iov.begin(), operation.iov_count, message.iov.begin());
     s_.outgoing.requested(peer.connection.queue, record);

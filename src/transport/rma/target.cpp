@@ -175,15 +175,39 @@ void RmaTarget::announce_atomic(std::uint32_t peer, std::uint32_t record, const 
 
 // -- Answers to events ----------------------------------------------------------------
 
-bool RmaTarget::place(std::span<const iovec> memory)
+bool RmaTarget::place(std::span<const iovec> memory, DeviceId device)
 {
     SRD_CHECK(s_.reader.question() == PacketReader::Question::write);
-    if (s_.reader.copy_payload(s_.reader.frame_as<wire::WritePiece>().payload, memory, 0)) {
+    if (device != DeviceId::host) [[unlikely]] {
+        switch (place_on_device(memory, device)) {
+        case DevicePlacement::Result::done:
+            return true;
+        case DevicePlacement::Result::failed:
+            reject(Cause::region_closed);
+            return false;
+        case DevicePlacement::Result::lost:
+            break;
+        }
+    } else if (s_.reader.copy_payload(s_.reader.frame_as<wire::WritePiece>().payload, memory, 0)) {
         return true;
     }
     s_.reader.answered();
     s_.reader.close();
     return false;
+}
+
+/// With the last bytes of a write all of it is settled: what follows may tell of it.
+DevicePlacement::Result RmaTarget::place_on_device(std::span<const iovec> memory, DeviceId device)
+{
+    const wire::Payload& payload = s_.reader.frame_as<wire::WritePiece>().payload;
+    const std::uint32_t record = s_.reader.record();
+    const bool last =
+        record == no_index || s_.incoming[record].received + payload.size == s_.incoming[record].total;
+    const DevicePlacement::Result result = s_.devices.place(s_.reader, payload, device, memory, 0);
+    if (result == DevicePlacement::Result::done && last && !s_.devices.settle()) {
+        return DevicePlacement::Result::failed;
+    }
+    return result;
 }
 
 void RmaTarget::confirm()
@@ -212,6 +236,7 @@ void RmaTarget::reject(Cause cause)
     SRD_CHECK(cause >= Cause::bad_key && cause <= Cause::region_closed);
     s_.count.rx_denied.add();
     const std::uint32_t peer = s_.reader.peer();
+    s_.trace_event(TraceKind::denied, s_.peers[peer], static_cast<std::uint32_t>(cause));
     switch (s_.reader.question()) {
     case PacketReader::Question::write:
         finish_write_piece(cause);
@@ -271,7 +296,8 @@ void RmaTarget::finish_write_piece(Cause cause)
     }
 }
 
-void RmaTarget::serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie)
+void RmaTarget::serve(std::span<const iovec> memory, DeviceId device, std::uint64_t key, bool tell,
+                      std::uint64_t cookie)
 {
     SRD_CHECK(s_.reader.question() == PacketReader::Question::read && memory.size() <= max_iov);
     const auto& frame = s_.reader.frame_as<wire::ReadFrame>();
@@ -283,6 +309,10 @@ void RmaTarget::serve(std::span<const iovec> memory, std::uint64_t key, bool tel
     message.total = total_length(memory);
     message.level = tell ? CompletionLevel::transmit : CompletionLevel::none;
     message.cookie = cookie;
+    message.device = device;
+    if (device != DeviceId::host) {
+        message.staged = s_.staging.new_name();
+    }
     message.iov_count = static_cast<std::uint8_t>(memory.size());
     std::copy(memory.begin(), memory.end(), message.iov.begin());
     s_.reader.answered();

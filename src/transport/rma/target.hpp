@@ -48,9 +48,10 @@ public:
 
     // -- Answers to the events (Engine has their contract)
 
-    bool place(std::span<const iovec> memory);
+    bool place(std::span<const iovec> memory, DeviceId device);
     void confirm();
-    void serve(std::span<const iovec> memory, std::uint64_t key, bool tell, std::uint64_t cookie);
+    void serve(std::span<const iovec> memory, DeviceId device, std::uint64_t key, bool tell,
+               std::uint64_t cookie);
     void reject(Cause cause);
     void revoke(std::uint64_t key) noexcept;
 
@@ -62,6 +63,7 @@ public:
 private:
     void announce_atomic(std::uint32_t peer, std::uint32_t record, const wire::AtomicFrame& frame,
                          const std::byte* body, Event& event);
+    DevicePlacement::Result place_on_device(std::span<const iovec> memory, DeviceId device);
     void finish_write_piece(Cause cause);
     std::uint32_t new_answer(std::uint32_t peer, std::uint32_t sequence, std::uint32_t handle);
     void owe(std::uint32_t record, const Answer& answer, Cause cause);

@@ -136,6 +136,18 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, Told& told, 
     s_.packets.release(at);
 }
 
+void AckHandler::on_lost_path(Peer& peer, PathId path, Time now)
+{
+    const std::uint64_t blackouts = s_.count.path_blackouts.value();
+    const std::uint64_t switches = s_.count.path_switches.value();
+    peer.connection.paths.on_bad(path, PathOutcome::lost, s_.count, now);
+    if (s_.count.path_blackouts.value() != blackouts) {
+        s_.trace_event(TraceKind::path_dark, peer, static_cast<std::uint32_t>(index_of(path)));
+    } else if (s_.count.path_switches.value() != switches) {
+        s_.trace_event(TraceKind::path_avoided, peer, static_cast<std::uint32_t>(index_of(path)));
+    }
+}
+
 void AckHandler::detect_losses(std::uint32_t index, Time now)
 {
     Connection& connection = s_.peers[index].connection;
@@ -143,7 +155,7 @@ void AckHandler::detect_losses(std::uint32_t index, Time now)
                       !connection.queue.any_granted();
     const LossSample sample = connection.recovery.detect(
         connection.window, s_.packets, connection.refusal.blocked(), tail, now, [&](const TxSlot& slot) {
-            connection.paths.on_bad(slot.path, PathOutcome::lost, s_.count, now);
+            on_lost_path(s_.peers[index], slot.path, now);
             connection.trains.on_lost(slot.in_train, now);
         });
     if (sample.lost_bytes != 0) {

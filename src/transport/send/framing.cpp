@@ -168,7 +168,8 @@ bool Framing::frame_request(std::uint32_t index, std::uint32_t record)
 {
     Peer& peer = s_.peers[index];
     const TxMessage& message = s_.outgoing[record];
-    const bool readable = peer.route.same_host() && s_.caps.memory != nullptr && message.total <= read_limit;
+    const bool readable = peer.route.same_host() && s_.caps.memory != nullptr &&
+                          message.total <= read_limit && message.device == DeviceId::host;
     const std::span<const iovec> source = readable ? message.pieces() : std::span<const iovec>{};
     std::byte* out = peer.connection.window.frame_space(
         s_.packets, index, wire::request_size(message.envelope.flags, source.size()), peer.frame_capacity(),

@@ -37,6 +37,7 @@ std::uint32_t OutgoingPool::create(const Operation& operation, std::uint64_t tot
     message.envelope.flags = operation.flags;
     message.cookie = operation.cookie;
     message.total = total;
+    message.device = operation.device;
     std::span<const iovec> iov = operation.iov;
     std::uint32_t ranges = no_index;
     if (operation.kind == OperationKind::write || operation.kind == OperationKind::read) {

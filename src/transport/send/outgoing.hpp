@@ -124,6 +124,8 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     CompletionLevel level = CompletionLevel::none;
     Cause cause = Cause::none;
     bool fence = false;
+    DeviceId device = DeviceId::host; ///< whose memory `iov` is
+    std::uint32_t staged = 0;         ///< sent from a device: its name in DeviceStaging
 };
 
 /// Operations that nobody would miss: without a record any more, or at CompletionLevel::none.

@@ -28,6 +28,12 @@ bool goes_at_once(const Operation& operation) noexcept
     return operation.copy_payload || operation.kind == OperationKind::atomic;
 }
 
+/// Its payload can be copied here and now. (That of an atomic always can; its result may be on a device.)
+bool is_in_host_memory(const Operation& operation) noexcept
+{
+    return operation.device == DeviceId::host || operation.kind == OperationKind::atomic;
+}
+
 /// Has a place in the sequence of messages.
 bool is_numbered(const Operation& operation) noexcept
 {
@@ -55,7 +61,7 @@ bool Submission::is_valid(const Operation& operation, std::uint64_t total) const
 bool Submission::is_worth_buffering(const Operation& operation, std::uint64_t total) const noexcept
 {
     if (operation.kind != OperationKind::message || operation.level != CompletionLevel::inject ||
-        total > buffered_size) {
+        operation.device != DeviceId::host || total > buffered_size) {
         return false;
     }
     const Peer& peer = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))];
@@ -98,16 +104,16 @@ Status Submission::submit(const Operation& operation, Time now)
     // The copy of one that is then done is cheaper than the acknowledgement that it would wait for.
     const std::size_t copied =
         operation.level == CompletionLevel::inject ? max_inject_size : s_.tuning.copy_size;
-    const bool small = operation.kind != OperationKind::read && (at_once || total <= copied);
+    const bool small =
+        operation.kind != OperationKind::read && (at_once || total <= copied) && is_in_host_memory(operation);
     const bool in_pieces =
         operation.kind == OperationKind::write && !initiator_.write_fits_frame(operation, total);
     const bool needs_record =
         operation.level != CompletionLevel::none || !small || in_pieces || operation.atomic.fetch;
     std::uint32_t record = no_index;
     if (needs_record) {
-        record = s_.outgoing.create(operation, total, queue.message_next());
+        record = new_record(operation, total);
         if (record == no_index) {
-            s_.count.tx_again.add();
             return Status::again;
         }
     }
@@ -142,6 +148,19 @@ Status Submission::submit(const Operation& operation, Time now)
     count_operation(operation.kind, total);
     launch(index, framed, now);
     return Status::ok;
+}
+
+/// no_index: there are too many.
+std::uint32_t Submission::new_record(const Operation& operation, std::uint64_t total) noexcept
+{
+    const SendQueue& queue = s_.peers[static_cast<std::uint32_t>(index_of(operation.peer))].connection.queue;
+    const std::uint32_t record = s_.outgoing.create(operation, total, queue.message_next());
+    if (record == no_index) {
+        s_.count.tx_again.add();
+    } else if (!is_in_host_memory(operation)) {
+        s_.outgoing[record].staged = s_.staging.new_name();
+    }
+    return record;
 }
 
 void Submission::count_operation(OperationKind kind, std::uint64_t total) noexcept

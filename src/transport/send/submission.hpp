@@ -40,6 +40,7 @@ public:
 private:
     bool is_valid(const Operation& operation, std::uint64_t total) const noexcept;
     bool is_worth_buffering(const Operation& operation, std::uint64_t total) const noexcept;
+    std::uint32_t new_record(const Operation& operation, std::uint64_t total) noexcept;
     void wait(const Operation& operation, std::uint32_t record, std::uint64_t total);
     void count_operation(OperationKind kind, std::uint64_t total) noexcept;
     void launch(std::uint32_t peer, bool framed, Time now);

@@ -263,6 +263,7 @@ void Transmitter::finish(TxPacket& packet) noexcept
     SRD_DCHECK(packet.length <= s_.caps.max_packet);
     s_.count.tx_packets.add();
     s_.count.tx_bytes.add(packet.length);
+    s_.trace_packet(packet);
 }
 
 bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& packet, Time now)
@@ -270,6 +271,9 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     Peer& peer = s_.peers[index];
     Connection& connection = peer.connection;
     TxSlot& slot = s_.packets[slot_index];
+    if (is_on_device(slot) && !stage(index, slot, now)) [[unlikely]] {
+        return false;
+    }
     std::byte* const start = begin(peer.route.id(), packet);
     if (start == nullptr) {
         return false;
@@ -306,6 +310,7 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
 
     std::byte* out = start;
     auto& header = wire::append<wire::PacketHeader>(out);
+    header.version = peer.handshake.version();
     header.flags = static_cast<std::uint8_t>(wire::packet_flag::sequenced |
                                              (request ? wire::packet_flag::ack_requested : 0));
     header.path = static_cast<std::uint8_t>(index_of(slot.path));
@@ -335,6 +340,9 @@ void Transmitter::add_frames(const TxSlot& slot, std::byte* start, std::byte* ou
         packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
         if (message.is_revoked()) {
             return;
+        }
+        if (is_on_device(slot)) [[unlikely]] {
+            return add_staged(slot, packet);
         }
         if (message.sends_data() || message.is<WriteSend>()) {
             // The receiver knows the place of every byte and may fetch them itself.
@@ -383,6 +391,7 @@ void Transmitter::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
     const TxSlot& slot = s_.packets[slot_index];
     if (slot.state() == TxSlot::State::lost) {
         repair_counter(slot.repair()).add();
+        s_.trace_event(trace_of(slot.repair()), peer, slot.psn());
         if (slot.attempt() != 0 && slot.wire_bytes() > peer.route.base_mtu()) {
             peer.route.path_mtu().suspect(now);
         }
@@ -409,6 +418,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     wire::PacketHeader header;
     header.flags = kind == Bare::hello ? std::uint8_t{0} : wire::packet_flag::has_ack;
     if (kind != Bare::hello) {
+        header.version = peer.handshake.version();
         seal(index, header, packet);
     } else if (s_.seals != nullptr) {
         header.flags = wire::packet_flag::authenticated;

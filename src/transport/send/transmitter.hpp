@@ -36,7 +36,11 @@ public:
     /// Books back, in reverse order, what the backend did not take of the packets built last.
     void return_unsent(std::span<const TxPacket> packets, Time now);
     /// The backend has taken or returned all packets built.
-    void on_burst_done() noexcept { headers_used_ = 0; }
+    void on_burst_done() noexcept
+    {
+        headers_used_ = 0;
+        s_.staging.on_burst_done();
+    }
 
 private:
     /// Packets outside the sequence.
@@ -66,6 +70,13 @@ private:
     PathId choose_path(Peer& peer, TxSlot& slot, Time now);
     bool emit(std::uint32_t peer, std::uint32_t slot, TxPacket& packet, Time now);
     bool emit_bare(std::uint32_t peer, Bare kind, TxPacket& packet, Time now);
+    // What is sent from a device
+    bool is_on_device(const TxSlot& slot) const noexcept
+    {
+        return slot.is_generated() && s_.outgoing[slot.message].device != DeviceId::host;
+    }
+    bool stage(std::uint32_t peer, const TxSlot& slot, Time now) noexcept;
+    void add_staged(const TxSlot& slot, TxPacket& packet) const noexcept;
     void add_frames(const TxSlot& slot, std::byte* start, std::byte* out, TxPacket& packet);
     std::byte* begin(RouteId route, TxPacket& packet) noexcept;
     void seal(std::uint32_t peer, wire::PacketHeader& header, TxPacket& packet) noexcept;

@@ -49,6 +49,7 @@ bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool ans
     }
     packet.path = peer.connection.paths.any(s_.random.next());
     wire::PacketHeader header;
+    header.version = peer.handshake.version();
     header.path = static_cast<std::uint8_t>(index_of(packet.path));
     header.connection = peer.handshake.tx_connection();
     seal(index, header, packet);

@@ -291,13 +291,14 @@ bool decode_failure(Reader& reader, bool denied, AccessFailure& out) noexcept
 bool decode_hello(Reader& reader, HelloFrame& out) noexcept
 {
     const auto frame = reader.take<HelloFrame>();
-    if (!frame || reader.remaining() != 0 || frame->address_length == 0 ||
-        frame->address_length > max_address_size || frame->connection == 0 || frame->incarnation == 0 ||
-        frame->max_packet < min_max_packet || (frame->flags & ~hello_flag::all) != 0) {
+    if (!frame || frame->address_length == 0 || frame->address_length > max_address_size ||
+        frame->connection == 0 || frame->incarnation == 0 || frame->max_packet < min_max_packet ||
+        frame->newest < frame->oldest) {
         return false;
     }
     out = *frame;
-    return true;
+    out.flags &= hello_flag::all; // others, and what is behind, are later releases'
+    return reader.take_bytes(reader.remaining()).has_value();
 }
 
 /// A question is the only frame of a packet of the size that it names.

@@ -26,7 +26,7 @@
 
 namespace srd::wire {
 
-inline constexpr std::uint8_t protocol_version = 2;
+inline constexpr std::uint8_t protocol_version = Dialect{}.newest;
 
 namespace packet_flag {
 inline constexpr std::uint8_t sequenced = 1; ///< psn is valid; the packet is acknowledged and delivered once
@@ -49,7 +49,7 @@ inline constexpr std::uint8_t all = 63;
 //  |          packet; 0 only in a first hello                      |
 //  +---------------------------------------------------------------+
 struct PacketHeader {
-    u8 version = protocol_version;
+    u8 version = base_version;
     u8 flags = 0;
     u8 path = 0;    ///< sender's path number, echoed in acknowledgements
     u8 attempt = 0; ///< 0 for the first transmission of this psn, saturates at 255
@@ -355,6 +355,11 @@ struct HelloFrame {
     u32 max_packet;        ///< largest packet the sender takes, bytes
     u32 rx_buffer;         ///< bytes the sender can queue on receive, 0 = unknown
     std::array<std::byte, max_address_size> address{}; ///< the sender's endpoint address
+    // Dialect; all 0 in releases that had none, which do not look at it either.
+    u8 oldest = 0; ///< version that the sender speaks; 0: it speaks base_version, and has no features
+    u8 newest = 0;
+    u16 reserved;
+    u64 features;
 };
 static_assert(sizeof(HelloFrame) == 88);
 
@@ -374,6 +379,11 @@ constexpr std::uint64_t get_round_trip(std::uint8_t code) noexcept
 inline std::span<const std::byte> address_of(const HelloFrame& hello) noexcept
 {
     return std::span(hello.address).first(hello.address_length);
+}
+
+inline Dialect dialect_of(const HelloFrame& hello) noexcept
+{
+    return hello.oldest == 0 ? Dialect::untold() : Dialect{hello.oldest, hello.newest, hello.features};
 }
 
 struct CloseFrame {

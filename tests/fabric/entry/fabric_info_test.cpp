@@ -162,7 +162,7 @@ const std::vector<Change> impossible = {
     {"endpoint type", [](fi_info& h) { h.ep_attr->type = FI_EP_MSG; }},
     {"datagrams", [](fi_info& h) { h.ep_attr->type = FI_EP_DGRAM; }},
     {"persistent memory", [](fi_info& h) { h.caps |= FI_RMA_PMEM; }},
-    {"device memory", [](fi_info& h) { h.caps |= FI_HMEM; }},
+    {"device memory that is not registered", [](fi_info& h) { h.caps |= FI_HMEM; }},
     {"an unknown capability", [](fi_info& h) { h.caps |= 1ULL << 43; }},
     {"address format", [](fi_info& h) { h.addr_format = FI_ADDR_GNI; }},
     {"provider version", [](fi_info& h) { h.fabric_attr->prov_version = FI_VERSION(99, 0); }},
@@ -207,7 +207,7 @@ const std::vector<Change> impossible = {
          h.ep_attr->max_order_waw_size = SIZE_MAX;
      }},
     {"tx caps", [](fi_info& h) { h.tx_attr->caps = FI_COLLECTIVE; }},
-    {"rx caps", [](fi_info& h) { h.rx_attr->caps = FI_HMEM; }},
+    {"rx caps", [](fi_info& h) { h.rx_attr->caps = FI_COLLECTIVE; }},
     {"short source address",
      [](fi_info& h) {
          h.src_addr = calloc(1, 4);

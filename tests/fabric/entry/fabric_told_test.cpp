@@ -285,3 +285,20 @@ TEST_CASE("told: that unexpected messages have filled their memory, and what to 
     CHECK(count(output, "have filled their memory") == 1);
     CHECK(count(output, "raise FI_SRD_UNEXPECTED_BYTES") == 1);
 }
+
+TEST_CASE("child: sends and receives a NULL buffer", "[.]")
+{
+    Pair pair;
+    for (int i = 0; i < 3; ++i) {
+        CHECK(fi_tsend(pair.a.ep.get(), nullptr, 4, nullptr, pair.b_at_a, 1, nullptr) == -FI_EINVAL);
+        CHECK(fi_trecv(pair.b.ep.get(), nullptr, 4, nullptr, pair.a_at_b, 1, 0, nullptr) == -FI_EINVAL);
+    }
+}
+
+TEST_CASE("told: a NULL buffer that is refused is seen once, since Open MPI drops the error")
+{
+    const std::string output = run_without_log("child: sends and receives a NULL buffer");
+    INFO(output);
+    CHECK(count(output, "its buffer is NULL for a length of 4 bytes") == 1);
+    CHECK(count(output, "docs/consumers.md") == 1);
+}

@@ -84,9 +84,12 @@ TEST_CASE("attributes that cannot be served are refused")
     attr.access = all_access;
     attr.requested_key = 5;
     fid_mr* none = nullptr;
-    CHECK(fi_mr_regattr(open.domain.get(), &attr, 1ULL << 40, &none) == -FI_EBADFLAGS); // FI_MR_DMABUF
-    attr.iface = FI_HMEM_CUDA;
+    CHECK(fi_mr_regattr(open.domain.get(), &attr, 1ULL << 40, &none) == -FI_EOPNOTSUPP); // FI_MR_DMABUF
+    CHECK(fi_mr_regattr(open.domain.get(), &attr, 1ULL << 41, &none) == -FI_EBADFLAGS);
+    attr.iface = FI_HMEM_ROCR;
     CHECK(fi_mr_regattr(open.domain.get(), &attr, 0, &none) == -FI_ENOSYS);
+    attr.iface = FI_HMEM_CUDA; // of a domain without FI_HMEM
+    CHECK(fi_mr_regattr(open.domain.get(), &attr, 0, &none) == -FI_EOPNOTSUPP);
     attr.iface = FI_HMEM_SYSTEM;
     attr.access = FI_TRIGGER;
     CHECK(fi_mr_regattr(open.domain.get(), &attr, 0, &none) == -FI_EINVAL);

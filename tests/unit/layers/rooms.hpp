@@ -31,6 +31,7 @@ inline const std::string engine = transport;                   // engine.hpp and
 inline const std::string wire = transport + "/wire", cc = transport + "/cc", lb = transport + "/lb";
 inline const std::string send = transport + "/send", receive = transport + "/receive";
 inline const std::string rma = transport + "/rma", peer = transport + "/peer";
+inline const std::string device = transport + "/device"; // memory of devices on its way to and from packets
 inline const std::string fault_ledger = rma + "/fault_ledger"; // kept by senders, asked by the target
 inline const std::string shared = transport + "/shared";       // the parts of one engine, handed to its acts
 inline const std::string placement = receive + "/placement", inbound = receive + "/inbound";
@@ -51,7 +52,7 @@ inline const std::string local_road =
     core + "/local_road"; // beside it: whole messages in memory of this host
 inline const std::string random_numbers = core + "/system_random"; // unpredictable numbers
 inline const std::string seal = transport + "/seal";               // sealed traffic: keys, ciphers, replay
-inline const std::string mr = "src/mr";
+inline const std::string mr = "src/mr", hmem = mr + "/hmem";
 inline const std::string forking = prov + "/common/fork"; // what becomes of all this in a child
 inline const std::string common = prov + "/common", entry = prov + "/entry", loop = prov + "/progress";
 inline const std::string live = prov + "/live"; // statistics that others read while we run
@@ -66,10 +67,7 @@ inline std::vector<Room> ground_rooms()
 {
     using namespace place;
     return {
-        {base, {}},
-        {"include/rdma", {}},
-        {"src", {base}},
-        {mr, {base}},
+        {base, {}}, {"include/rdma", {}}, {"src", {base}}, {mr, {base}}, {hmem, {base}, {"devices.hpp"}},
     };
 }
 
@@ -107,8 +105,9 @@ inline std::vector<Room> engine_rooms()
         // What a connection consists of, part by part ...
         {send, {base, packet_io, operation, wire, cc, lb, fault_ledger}},
         {receive, {base, packet_io, operation, wire, seal}},
+        {device, {base, packet_io, operation, wire, send, receive}},
         {peer, {base, packet_io, operation, timing_wheel, wire, send, receive}},
-        {shared, {base, packet_io, local_road, send, receive, peer, seal}},
+        {shared, {base, packet_io, local_road, send, receive, device, peer, seal}},
         // ... and what is done with connections, each act by the ones above it.
         {placement, {base, local_road, operation, receive, shared}},
         {placement + "_answers", {base, receive, shared, placement}},
@@ -123,6 +122,7 @@ inline std::vector<Room> engine_rooms()
         {path_search, {base, operation, receive, shared}},
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, shared, framing, lifecycle}},
+        {transmitter + "_devices", {base, shared, transmitter}},
         {transmitter + "_mtu", {base, shared, transmitter}},
         {transmitter + "_unsent", {base, shared, transmitter}},
         {unsealing, {base, packet_io, wire, shared}},
@@ -148,12 +148,12 @@ inline std::vector<Room> provider_rooms()
         {loop, {base, mr, common, forking, entry}},
         {objects, {base, random_numbers, mr, common, forking, entry, loop}},
         {completion, {base, common, loop, objects}},
-        {memory, {base, mr, common, loop, objects, completion}},
+        {memory, {base, mr, hmem, common, loop, objects, completion}},
         {matching, {base, completion}},
         {trigger, {base, common, loop, objects, completion}},
         {endpoint,
-         {base, random_numbers, mr, packet_io, operation, engine, progress, common, forking, entry, loop,
-          live, objects, completion, memory, matching, trigger}},
+         {base, random_numbers, mr, hmem, packet_io, operation, engine, progress, common, forking, entry,
+          loop, live, objects, completion, memory, matching, trigger}},
         {calls, {base, common, loop, objects, completion, memory, trigger, endpoint}},
         {provider, {base, common, entry, loop, objects, completion, memory, trigger, endpoint, calls}},
     };

@@ -85,7 +85,7 @@ TEST_CASE("Handshake: we introduce ourselves again, ever more seldom, until the 
         REQUIRE(handshake.on_timeout(now));
         REQUIRE(handshake.next_timeout() - now == Handshake::interval_max);
     }
-    handshake.learn(remote(66, 77));
+    handshake.learn(remote(66, 77), Dialect{});
     CHECK(handshake.greeting());
     handshake.establish(now);
     CHECK(handshake.established());
@@ -107,7 +107,7 @@ TEST_CASE("Handshake: the remote may be first")
     Handshake handshake(55);
     CHECK_FALSE(handshake.knows_remote());
     CHECK(handshake.tx_connection() == 0);
-    handshake.learn(remote(66, 77));
+    handshake.learn(remote(66, 77), Dialect{});
     CHECK(handshake.knows_remote());
     CHECK(handshake.tx_connection() == 66);
     CHECK(handshake.remote_incarnation() == 77);
@@ -124,7 +124,7 @@ TEST_CASE("Handshake: the remote may be first")
 TEST_CASE("Handshake: what an answer means for a remote that is known")
 {
     Handshake handshake(55);
-    handshake.learn(remote(66, 77));
+    handshake.learn(remote(66, 77), Dialect{});
     CHECK(handshake.judge(remote(66, 77)) == Judgment::same);
     CHECK(handshake.judge(remote(67, 77)) == Judgment::gave_up);
     CHECK(handshake.judge(remote(66, 78)) == Judgment::restarted);
@@ -140,7 +140,7 @@ TEST_CASE("Handshake: no room is why a peer is not met, until it has a record of
     CHECK(handshake.refused());
     CHECK(handshake.greeting());
     CHECK(handshake.next_timeout() == start + Handshake::interval_first); // we go on asking
-    handshake.learn(remote(66, 77));
+    handshake.learn(remote(66, 77), Dialect{});
     handshake.establish(start);
     CHECK(handshake.refused()); // the room may have gone to another meanwhile
     handshake.confirm();
@@ -154,7 +154,7 @@ TEST_CASE("Handshake: questions to a peer that is met count as such until it is 
     Handshake handshake(55);
     handshake.greet(start);
     CHECK_FALSE(handshake.questioning()); // an introduction
-    handshake.learn(remote(66, 77));
+    handshake.learn(remote(66, 77), Dialect{});
     handshake.establish(start);
     CHECK_FALSE(handshake.questioning()); // still one
     handshake.confirm();
@@ -169,7 +169,7 @@ TEST_CASE("Handshake: questions to a peer that is met count as such until it is 
 TEST_CASE("Handshake: a farewell goes to the remote's record of us")
 {
     Handshake ended(55);
-    ended.learn(remote(66, 77));
+    ended.learn(remote(66, 77), Dialect{});
     Handshake next(56);
     next.address_farewell(ended);
     CHECK(next.tx_connection() == 66);
@@ -196,4 +196,36 @@ TEST_CASE("Handshake: a question to a silent peer goes out twice, anything else 
     handshake.ask_twice();
     handshake.reply();
     CHECK(count() == 1);
+}
+
+TEST_CASE("Handshake: both use the newest version that both speak, and the features that both have")
+{
+    const auto met = [](const Dialect& own, const wire::HelloFrame& hello) {
+        Handshake handshake(55);
+        CHECK(handshake.version() == base_version);
+        handshake.greet(start);
+        handshake.learn(hello, own);
+        return handshake;
+    };
+    const auto hello_of = [](const Dialect& dialect) {
+        Identity self = identity();
+        self.dialect = dialect;
+        wire::HelloFrame hello = self.hello();
+        hello.connection = 66;
+        return hello;
+    };
+    const Dialect next{base_version, base_version + 1, ~std::uint64_t{0}};
+    CHECK(met(Dialect{}, hello_of(next)).version() == base_version);
+    CHECK(met(next, hello_of(Dialect{})).version() == base_version);
+    CHECK(met(next, hello_of(next)).version() == base_version + 1);
+    CHECK(met(Dialect{}, hello_of(next)).features() == feature::all);
+    CHECK(met(next, hello_of(Dialect::untold())).features() == 0);
+    // A release that does not tell: what it leaves 0.
+    CHECK(met(next, remote(66, 77)).version() == base_version);
+    CHECK(met(next, remote(66, 77)).features() == 0);
+    const Dialect later{base_version + 1, base_version + 2, 0};
+    CHECK(later.any_common(next));
+    CHECK(met(next, hello_of(later)).version() == base_version + 1);
+    CHECK_FALSE(later.any_common(Dialect{}));
+    CHECK_FALSE(Dialect{}.any_common(later));
 }

@@ -212,7 +212,7 @@ TEST_CASE("Peer: what it waits for and what it has to say")
     CHECK(peer.deadline() == start + Handshake::interval_first);
     wire::HelloFrame hello;
     hello.connection = 1;
-    peer.handshake.learn(hello);
+    peer.handshake.learn(hello, Dialect{});
     peer.handshake.establish(start);
     CHECK(peer.is_waiting()); // for a sign that the remote has a record of us
     CHECK(peer.has_work());   // the remote is told who we are

@@ -61,7 +61,7 @@ struct PlacementWorld : PartsWorld {
     {
         buffer.assign(size, std::byte{0xee});
         const iovec iov{buffer.data(), size};
-        return placement.accept(id, std::span(&iov, 1), 42, outcome);
+        return placement.accept(id, std::span(&iov, 1), DeviceId::host, 42, outcome);
     }
     /// The announced message is parked.
     std::uint32_t park()

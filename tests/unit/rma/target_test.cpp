@@ -96,7 +96,7 @@ TEST_CASE("RmaTarget: a write is placed where its event says, and leaves nothing
     CHECK(of(world.event.payload) == filler(20));
     Bytes memory(20);
     const iovec iov{memory.data(), memory.size()};
-    CHECK(world.target.place(std::span(&iov, 1)));
+    CHECK(world.target.place(std::span(&iov, 1), DeviceId::host));
     CHECK(memory == filler(20));
     CHECK(world.asked());
     world.target.confirm();
@@ -221,7 +221,7 @@ TEST_CASE("RmaTarget: a write whose bytes cannot be had is not carried out, nor 
     CHECK(world.event.payload.empty());
     Bytes memory(20);
     const iovec iov{memory.data(), memory.size()};
-    CHECK_FALSE(world.target.place(std::span(&iov, 1)));
+    CHECK_FALSE(world.target.place(std::span(&iov, 1), DeviceId::host));
     CHECK_FALSE(world.asked());
     CHECK_FALSE(world.shared.reader.is_open());
     CHECK(world.count.rx_writes.value() == 0);
@@ -238,7 +238,7 @@ TEST_CASE("RmaTarget: a read is served from memory as the peer takes it, or deni
     CHECK(world.event.ranges[0].key == 7);
     Bytes memory(20);
     const iovec iov[2] = {{memory.data(), 8}, {memory.data() + 8, 12}};
-    world.target.serve(iov, 7, true, 77);
+    world.target.serve(iov, DeviceId::host, 7, true, 77);
     CHECK_FALSE(world.asked());
     CHECK(world.count.rx_reads.value() == 1);
     SendQueue& queue = world.peer(world.a).connection.queue;

@@ -5,21 +5,19 @@
 #include <cctype>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
 #include <ctime>
-#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <span>
 #include <thread>
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <srd/address.hpp>
 #include <srd/file_descriptor.hpp>
-#include <srd/shm_object.hpp>
+
+#include "live/process_files.hpp"
 
 namespace srd::tool {
 namespace {
@@ -52,13 +50,6 @@ std::uint64_t realtime_ns()
     return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-template <typename T>
-bool read_at(int file, std::size_t offset, T& value, std::size_t size = sizeof(T))
-{
-    return pread(file, static_cast<void*>(&value), size, static_cast<off_t>(offset)) ==
-           static_cast<ssize_t>(size);
-}
-
 /// A number in the file.
 std::uint32_t word_at(int file, std::size_t offset)
 {
@@ -84,49 +75,6 @@ struct OpenFile {
     std::uint32_t question = 0; ///< that its process was asked
 };
 
-std::vector<std::string> folders()
-{
-    std::vector<std::string> result{shm_folder};
-    if (const char* const runtime = std::getenv("XDG_RUNTIME_DIR"); runtime != nullptr && *runtime == '/') {
-        result.emplace_back(runtime);
-    }
-    return result;
-}
-
-/// Calls `visit(path)` for everything there that has the name of such a file.
-template <typename Visitor>
-void for_each_file(Visitor&& visit)
-{
-    for (const std::string& folder : folders()) {
-        std::error_code error;
-        for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-            if (entry.path().filename().string().starts_with(live_prefix)) {
-                visit(entry.path().string());
-            }
-        }
-    }
-}
-
-FileDescriptor open_regular(const std::string& path, int mode)
-{
-    FileDescriptor file(open(path.c_str(), mode | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    struct stat status {};
-    if (file.valid() && (fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))) {
-        errno = EINVAL;
-        return FileDescriptor(-1);
-    }
-    return file;
-}
-
-bool is_dead(int file)
-{
-    const bool locked = lock_file(file, LOCK_EX | LOCK_NB);
-    if (locked) {
-        lock_file(file, LOCK_UN);
-    }
-    return locked;
-}
-
 /// False: it is no such file, or of another version.
 bool open_file(const std::string& path, FileDescriptor descriptor, OpenFile& opened)
 {
@@ -142,7 +90,7 @@ bool open_file(const std::string& path, FileDescriptor descriptor, OpenFile& ope
     opened.process.rank = plain(header->rank);
     opened.process.command = plain(header->command);
     opened.process.started_ns = header->started_ns;
-    opened.process.is_dead = is_dead(opened.file.get());
+    opened.process.is_dead = is_ownerless(opened.file.get());
     opened.process.is_stopped = !opened.process.is_dead && is_stopped(header->pid);
     return true;
 }
@@ -241,7 +189,7 @@ LiveView read_live(const std::vector<std::uint64_t>& pids, bool dead, unsigned p
 {
     LiveView live;
     std::vector<OpenFile> files;
-    for_each_file([&](const std::string& path) {
+    for_each_file(live_prefix, [&](const std::string& path) {
         FileDescriptor descriptor = open_regular(path, O_RDWR);
         OpenFile opened;
         if (!descriptor.valid()) {
@@ -276,16 +224,25 @@ LiveView read_live(const std::vector<std::uint64_t>& pids, bool dead, unsigned p
     return live;
 }
 
-std::size_t remove_dead()
+std::size_t order_trace(const std::vector<std::uint64_t>& pids, std::uint32_t records)
 {
-    std::size_t removed = 0;
-    for_each_file([&](const std::string& path) {
-        const FileDescriptor file = open_regular(path, O_RDWR);
-        if (file.valid() && lock_file(file.get(), LOCK_EX | LOCK_NB) && unlink(path.c_str()) == 0) {
-            ++removed;
+    std::size_t ordered = 0;
+    for_each_file(live_prefix, [&](const std::string& path) {
+        FileDescriptor descriptor = open_regular(path, O_RDWR);
+        OpenFile opened;
+        if (descriptor.valid() && open_file(path, std::move(descriptor), opened) && !opened.process.is_dead &&
+            (pids.empty() || std::find(pids.begin(), pids.end(), opened.process.pid) != pids.end())) {
+            const std::uint32_t order = trace_order(records);
+            ordered += pwrite(opened.file.get(), &order, sizeof(order), offsetof(LiveHeader, trace)) ==
+                       sizeof(order);
         }
     });
-    return removed;
+    return ordered;
+}
+
+std::size_t remove_dead()
+{
+    return remove_ownerless(live_prefix);
 }
 
 } // namespace srd::tool

@@ -53,6 +53,10 @@ struct LiveView {
 /// alone; empty: of all that may be read. `dead`: ended processes, too.
 LiveView read_live(const std::vector<std::uint64_t>& pids, bool dead, unsigned patience_ms = 700);
 
+/// Has the running processes keep the last `records` events of each endpoint (srd/trace.hpp); 0: none any
+/// more. How many processes will.
+std::size_t order_trace(const std::vector<std::uint64_t>& pids, std::uint32_t records);
+
 /// Removes the files of ended processes. How many.
 std::size_t remove_dead();
 
