@@ -39,7 +39,7 @@ inline bool iov_length(const char* call, const iovec* iov, std::size_t count, st
     for (std::size_t i = 0; i < count; ++i) {
         if (iov[i].iov_base == nullptr && iov[i].iov_len != 0) [[unlikely]] {
             // Open MPI drops the refusal of a buffer that it made of MPI_BOTTOM, and waits for ever.
-            char text[160];
+            char text[192];
             std::snprintf(
                 text, sizeof(text),
                 "a %s was refused because its buffer is NULL for a length of %zu bytes; the caller gets "
