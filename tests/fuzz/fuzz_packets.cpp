@@ -19,6 +19,7 @@
 #include <memory>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "fuzz/input.hpp"
@@ -26,6 +27,7 @@
 #include "sim/scenarios.hpp"
 #include "sim/workload.hpp"
 #include "support/sim/sim_host.hpp"
+#include "wire/binding.hpp"
 #include "wire/layout.hpp"
 
 namespace {
@@ -36,14 +38,18 @@ using namespace srd::fuzz;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
-/// Keeps the packets that the attacker's host sends to host 0.
+/// Keeps the packets that the attacker's host sends to host 0, unbound.
 class Capture final : public LossyNet::Tap {
 public:
     void on_packet(const char*, const SimPacket& packet) override
     {
-        if (packet.source == attacker && packet.destination == 0 && packets_.size() < 256 &&
-            (packets_.empty() || packets_.back() != packet.bytes)) {
-            packets_.push_back(packet.bytes);
+        if (packet.source != attacker || packet.destination != 0 || packets_.size() == 256) {
+            return;
+        }
+        std::vector<std::byte> bytes = packet.bytes;
+        wire::bind_packet(bytes);
+        if (packets_.empty() || packets_.back() != bytes) {
+            packets_.push_back(std::move(bytes));
         }
     }
     const std::vector<std::vector<std::byte>>& packets() const noexcept { return packets_; }
@@ -61,6 +67,7 @@ void inject(SimHost& host, SimNetwork& network, std::uint32_t source, std::span<
     packet->source = source;
     packet->destination = 0;
     packet->bytes.assign(bytes.begin(), bytes.end());
+    wire::bind_packet(packet->bytes); // what was changed is to be looked at
     packet->arrived = network.clock().now();
     host.deliver(packet);
 }

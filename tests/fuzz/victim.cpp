@@ -10,6 +10,7 @@
 #include <srd/iov.hpp>
 
 #include "fuzz/input.hpp"
+#include "wire/binding.hpp"
 
 namespace srd::fuzz {
 
@@ -128,8 +129,12 @@ std::uint64_t Victim::dropped() const noexcept
            counters_.rx_unknown_connection.value() + counters_.rx_version.value();
 }
 
+/// Packets come as their makers mean them: they are bound here, so that what is wrong with them is looked at.
 void Victim::receive(std::span<const RxPacket> packets)
 {
+    for (const RxPacket& packet : packets) {
+        wire::bind_packet({const_cast<std::byte*>(packet.data), packet.length}); // of our callers' buffers
+    }
     engine_.on_packets(packets, now_);
     drain();
 }

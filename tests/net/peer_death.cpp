@@ -8,248 +8,23 @@
 //   peer_death stop [SECONDS] [OURS THEIRS]
 //       The peer gets SIGSTOP in the middle of a stream of messages, and SIGCONT
 //       after SECONDS (20): every message arrives once, in order and intact.
+//   peer_death flood [SECONDS] [OURS THEIRS]
+//       The same while seven others send to the stopped peer, too, as fast as they
+//       are let.
+//   peer_death reuse CUT MEND OURS THEIRS
+//       The command CUT parts the two until what was under way has failed; the peer
+//       is killed, and another process takes its address before MEND. The stream
+//       that is then sent there arrives, and nothing of before in it.
 // OURS and THEIRS are names of network namespaces and need root.
-#include <rdma/fabric.h>
-#include <rdma/fi_cm.h>
-#include <rdma/fi_domain.h>
-#include <rdma/fi_endpoint.h>
-#include <rdma/fi_errno.h>
-
-#include <array>
-#include <chrono>
 #include <csignal>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <string>
-#include <vector>
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <sched.h>
 #include <sys/wait.h>
-#include <unistd.h>
+
+#include "peer_node.hpp"
+
+using namespace peer_death;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-using std::chrono::seconds;
-
-/// Until this no progress at all may be made before the test gives up; well
-/// beyond every bound that the provider states.
-constexpr seconds patience(60);
-
-[[noreturn]] void fail(const char* what, int code = 0)
-{
-    std::fprintf(stderr, "FAILED: %s (%d: %s)\n", what, code, fi_strerror(code < 0 ? -code : code));
-    std::exit(1);
-}
-
-void check(int code, const char* what)
-{
-    if (code != 0) {
-        fail(what, code);
-    }
-}
-
-void enter_namespace(const char* name)
-{
-    const std::string path = std::string("/run/netns/") + name;
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || setns(fd, CLONE_NEWNET) != 0) {
-        std::perror(path.c_str());
-        std::exit(1);
-    }
-    close(fd);
-}
-
-using Address = std::array<char, 64>;
-
-/// One endpoint with one completion queue and an address vector. Nothing of
-/// libfabric is touched before the fork.
-struct Node {
-    fi_info* info = nullptr;
-    fid_fabric* fabric = nullptr;
-    fid_domain* domain = nullptr;
-    fid_av* av = nullptr;
-    fid_cq* cq = nullptr;
-    fid_ep* ep = nullptr;
-    fi_addr_t peer = FI_ADDR_UNSPEC;
-
-    void open()
-    {
-        fi_info* hints = fi_allocinfo();
-        hints->caps = FI_MSG;
-        hints->ep_attr->type = FI_EP_RDM;
-        hints->domain_attr->mr_mode = 0;
-        hints->tx_attr->op_flags = FI_COMPLETION | FI_TRANSMIT_COMPLETE; // not done before the peer has it
-        const char* provider = std::getenv("FI_PROVIDER");
-        hints->fabric_attr->prov_name = strdup(provider != nullptr ? provider : "srd");
-        check(fi_getinfo(FI_VERSION(1, 17), nullptr, nullptr, 0, hints, &info), "fi_getinfo");
-        fi_freeinfo(hints);
-        check(fi_fabric(info->fabric_attr, &fabric, nullptr), "fi_fabric");
-        check(fi_domain(fabric, info, &domain, nullptr), "fi_domain");
-        fi_av_attr av_attr{};
-        check(fi_av_open(domain, &av_attr, &av, nullptr), "fi_av_open");
-        fi_cq_attr cq_attr{};
-        cq_attr.format = FI_CQ_FORMAT_CONTEXT;
-        cq_attr.size = 4096;
-        check(fi_cq_open(domain, &cq_attr, &cq, nullptr), "fi_cq_open");
-        check(fi_endpoint(domain, info, &ep, nullptr), "fi_endpoint");
-        check(fi_ep_bind(ep, &av->fid, 0), "fi_ep_bind av");
-        check(fi_ep_bind(ep, &cq->fid, FI_TRANSMIT | FI_RECV), "fi_ep_bind cq");
-        check(fi_enable(ep), "fi_enable");
-    }
-
-    /// Tells the other process where we are, and learns where it is.
-    void exchange(int to, int from)
-    {
-        Address mine{};
-        std::size_t length = mine.size();
-        check(fi_getname(&ep->fid, mine.data(), &length), "fi_getname");
-        if (write(to, mine.data(), mine.size()) != static_cast<ssize_t>(mine.size())) {
-            fail("pipe");
-        }
-        Address theirs{};
-        if (read(from, theirs.data(), theirs.size()) != static_cast<ssize_t>(theirs.size())) {
-            fail("the other process gave no address");
-        }
-        if (fi_av_insert(av, theirs.data(), 1, &peer, 0, nullptr) != 1) {
-            fail("fi_av_insert");
-        }
-        peer_text.resize(128);
-        std::size_t text_length = peer_text.size();
-        fi_av_straddr(av, theirs.data(), peer_text.data(), &text_length);
-        peer_text.resize(std::strlen(peer_text.c_str()));
-        sockaddr_in as_ipv4{};
-        std::memcpy(&as_ipv4, theirs.data(), sizeof(as_ipv4));
-        peer_port = std::to_string(ntohs(as_ipv4.sin_port)); // at the same place in sockaddr_in6
-    }
-
-    void close()
-    {
-        for (fid* object : {&ep->fid, &cq->fid, &av->fid, &domain->fid, &fabric->fid}) {
-            check(fi_close(object), "fi_close");
-        }
-        fi_freeinfo(info);
-    }
-
-    std::string peer_text;
-    std::string peer_port;
-};
-
-// -- the stream that is checked ---------------------------------------------------
-
-std::size_t size_of(std::uint64_t index)
-{
-    return index % 20 == 19 ? 200000 : 8 + (index * 2654435761U) % 3000;
-}
-
-void fill(std::vector<char>& data, std::uint64_t index)
-{
-    data.resize(size_of(index));
-    for (std::size_t i = 0; i < data.size(); ++i) {
-        data[i] = static_cast<char>((index * 131 + i * 7) & 0xffU);
-    }
-}
-
-constexpr std::uint64_t messages = 20000;
-constexpr std::size_t depth = 32;
-
-/// Receives the stream in order and checks each byte.
-void receive_all(Node& node)
-{
-    std::array<std::vector<char>, depth> buffers;
-    std::vector<char> expected;
-    const auto post = [&](std::uint64_t index) {
-        std::vector<char>& buffer = buffers[index % depth];
-        buffer.assign(200000, 0);
-        ssize_t code = -FI_EAGAIN;
-        while (code == -FI_EAGAIN) {
-            code = fi_recv(node.ep, buffer.data(), buffer.size(), nullptr, FI_ADDR_UNSPEC, &buffer);
-            if (code == -FI_EAGAIN) {
-                fi_cq_read(node.cq, nullptr, 0);
-            }
-        }
-        check(static_cast<int>(code), "fi_recv");
-    };
-    for (std::uint64_t index = 0; index < depth; ++index) {
-        post(index);
-    }
-    std::array<bool, depth> done{};
-    auto last = Clock::now();
-    for (std::uint64_t index = 0; index < messages;) {
-        fi_cq_entry entry{};
-        const ssize_t count = fi_cq_read(node.cq, &entry, 1);
-        if (count == 1) {
-            done[static_cast<std::size_t>(static_cast<std::vector<char>*>(entry.op_context) -
-                                          buffers.data())] = true;
-            last = Clock::now();
-        } else if (count != -FI_EAGAIN) {
-            fail("a receive failed", static_cast<int>(count));
-        } else if (Clock::now() - last > patience) {
-            fail("the stream stopped arriving");
-        } else {
-            sched_yield();
-        }
-        while (index < messages && done[index % depth]) {
-            fill(expected, index);
-            if (std::memcmp(expected.data(), buffers[index % depth].data(), expected.size()) != 0) {
-                fail("wrong data or order in message", static_cast<int>(index));
-            }
-            done[index % depth] = false;
-            if (index + depth < messages) {
-                post(index + depth);
-            }
-            ++index;
-        }
-    }
-}
-
-/// Sends the stream; `at_half` is called in the middle of it.
-template <typename AtHalf>
-void send_all(Node& node, AtHalf&& at_half)
-{
-    std::array<std::vector<char>, depth> buffers;
-    std::array<bool, depth> busy{};
-    std::uint64_t sent = 0;
-    std::uint64_t completed = 0;
-    auto last = Clock::now();
-    while (completed < messages) {
-        if (sent < messages && !busy[sent % depth]) {
-            std::vector<char>& buffer = buffers[sent % depth];
-            fill(buffer, sent);
-            const ssize_t code = fi_send(node.ep, buffer.data(), buffer.size(), nullptr, node.peer, &buffer);
-            if (code == 0) {
-                busy[sent % depth] = true;
-                if (++sent == messages / 2) {
-                    at_half();
-                    last = Clock::now();
-                }
-            } else if (code != -FI_EAGAIN) {
-                fail("fi_send", static_cast<int>(code));
-            }
-        }
-        fi_cq_entry entry{};
-        const ssize_t count = fi_cq_read(node.cq, &entry, 1);
-        if (count == 1) {
-            busy[static_cast<std::size_t>(static_cast<std::vector<char>*>(entry.op_context) -
-                                          buffers.data())] = false;
-            ++completed;
-            last = Clock::now();
-        } else if (count != -FI_EAGAIN) {
-            fi_cq_err_entry error{};
-            fi_cq_readerr(node.cq, &error, 0);
-            fail(fi_cq_strerror(node.cq, error.prov_errno, error.err_data, nullptr, 0), error.err);
-        } else if (Clock::now() - last > patience) {
-            fail("the stream stopped being accepted");
-        } else {
-            sched_yield();
-        }
-    }
-}
 
 // -- the two processes ----------------------------------------------------------------
 
@@ -259,19 +34,19 @@ struct Peer {
     int from = -1;
 };
 
-/// The peer's whole life: receive the stream ("stop"), or one message and then wait for death ("kill").
-[[noreturn]] void be_the_peer(bool stream, const char* network, int to, int from)
+/// The peer's whole life: receive so many streams, or without any one message, and then wait for death.
+void be_the_peer(std::uint32_t senders, const char* network, const Address* source, int to, int from)
 {
     if (network != nullptr) {
         enter_namespace(network);
     }
     Node node;
-    node.open();
+    node.open(source);
     node.exchange(to, from);
-    if (stream) {
-        receive_all(node);
+    if (senders != 0) {
+        receive_all(node, senders);
         node.close();
-        std::exit(0);
+        return;
     }
     char data = 0;
     check(static_cast<int>(fi_recv(node.ep, &data, 1, nullptr, FI_ADDR_UNSPEC, nullptr)), "fi_recv");
@@ -282,7 +57,9 @@ struct Peer {
     }
 }
 
-Peer start_peer(bool stream, const char* network)
+/// A process of its own, and a pipe there and back.
+template <typename Life>
+Peer start(Life&& life)
 {
     std::array<int, 2> up{};
     std::array<int, 2> down{};
@@ -291,11 +68,17 @@ Peer start_peer(bool stream, const char* network)
     }
     const pid_t pid = fork();
     if (pid == 0) {
-        be_the_peer(stream, network, up[1], down[0]);
+        life(up[1], down[0]);
+        std::exit(0);
     }
     close(up[1]);
     close(down[0]);
     return {pid, down[1], up[0]};
+}
+
+Peer start_peer(std::uint32_t senders, const char* network)
+{
+    return start([=](int to, int from) { be_the_peer(senders, network, nullptr, to, from); });
 }
 
 /// Waits for one success of a send.
@@ -316,22 +99,12 @@ void send_one(Node& node, std::vector<char>& data)
     }
 }
 
-void kill_test(const char* ours, const char* theirs)
+/// One eager message, and one so large that it must first be invited: each ends in one error, which names the
+/// peer.
+void send_in_vain(Node& node)
 {
-    const Peer peer = start_peer(false, theirs);
-    if (ours != nullptr) {
-        enter_namespace(ours);
-    }
-    Node node;
-    node.open();
-    node.exchange(peer.to, peer.from);
+    const auto begun = Clock::now();
     std::vector<char> small(1, 'x');
-    send_one(node, small);
-
-    kill(peer.pid, SIGKILL);
-    waitpid(peer.pid, nullptr, 0);
-    const auto died = Clock::now();
-    // One eager message, and one so large that it must first be invited.
     std::vector<char> large(1U << 20U, 'y');
     std::array<std::vector<char>*, 2> outstanding{&small, &large};
     for (std::vector<char>* data : outstanding) {
@@ -351,7 +124,7 @@ void kill_test(const char* ours, const char* theirs)
                 fail("fi_cq_readerr");
             }
             const char* text = fi_cq_strerror(node.cq, error.prov_errno, error.err_data, nullptr, 0);
-            std::printf("after %.2f s: %s: %s\n", std::chrono::duration<double>(Clock::now() - died).count(),
+            std::printf("after %.2f s: %s: %s\n", std::chrono::duration<double>(Clock::now() - begun).count(),
                         fi_strerror(error.err), text);
             if (error.op_context != outstanding[0] && error.op_context != outstanding[1]) {
                 fail("the error names no operation of ours");
@@ -360,28 +133,106 @@ void kill_test(const char* ours, const char* theirs)
                 fail(("the text does not name the peer " + node.peer_text).c_str());
             }
             ++errors;
-        } else if (Clock::now() - died > patience) {
+        } else if (Clock::now() - begun > patience) {
             fail("no error completion for a dead peer");
         } else {
             sched_yield();
         }
     }
-    node.close();
-    std::printf("every outstanding operation failed, once, with the peer's name\n");
 }
 
-void stop_test(unsigned pause, const char* ours, const char* theirs)
+void kill_test(const char* ours, const char* theirs)
 {
-    const Peer peer = start_peer(true, theirs);
+    const Peer peer = start_peer(0, theirs);
     if (ours != nullptr) {
         enter_namespace(ours);
     }
     Node node;
     node.open();
     node.exchange(peer.to, peer.from);
-    send_all(node, [&] {
+    std::vector<char> small(1, 'x');
+    send_one(node, small);
+
+    kill(peer.pid, SIGKILL);
+    waitpid(peer.pid, nullptr, 0);
+    send_in_vain(node);
+    node.close();
+    std::printf("every outstanding operation failed, once, with the peer's name\n");
+}
+
+void expect_success(const Peer& peer, const char* what = "the peer did not get everything")
+{
+    int status = 0;
+    waitpid(peer.pid, &status, 0);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        fail(what, status);
+    }
+}
+
+void tell(int to)
+{
+    if (write(to, "x", 1) != 1) {
+        fail("pipe");
+    }
+}
+
+void await(int from)
+{
+    char byte = 0;
+    if (read(from, &byte, 1) != 1) {
+        fail("another process has ended");
+    }
+}
+
+/// One of the others that send to the peer. They meet it first, and flood it when they are told.
+Peer start_flooder(std::uint32_t sender, std::uint32_t senders, seconds pause, const char* network)
+{
+    return start([=](int to, int from) {
+        if (network != nullptr) {
+            enter_namespace(network);
+        }
+        Node node;
+        node.open();
+        Address peer{};
+        if (read(from, peer.data(), peer.size()) != static_cast<ssize_t>(peer.size())) {
+            fail("a flooder was told no address");
+        }
+        node.insert(peer);
+        send_all(node, sender, senders, pause, [=] {
+            tell(to);
+            await(from);
+        });
+        node.close();
+    });
+}
+
+void stop_test(std::uint32_t senders, unsigned pause, const char* ours, const char* theirs)
+{
+    const Peer peer = start_peer(senders, theirs);
+    std::vector<Peer> flooders;
+    for (std::uint32_t sender = 1; sender < senders; ++sender) {
+        flooders.push_back(start_flooder(sender, senders, seconds(pause), ours));
+    }
+    if (ours != nullptr) {
+        enter_namespace(ours);
+    }
+    Node node;
+    node.open();
+    node.exchange(peer.to, peer.from);
+    for (const Peer& flooder : flooders) {
+        if (write(flooder.to, node.peer_address.data(), node.peer_address.size()) < 0) {
+            fail("pipe");
+        }
+    }
+    const auto stop = [&] {
+        for (const Peer& flooder : flooders) {
+            await(flooder.from);
+        }
         kill(peer.pid, SIGSTOP);
         std::printf("the peer is stopped for %u s, messages to it are outstanding\n", pause);
+        for (const Peer& flooder : flooders) {
+            tell(flooder.to);
+        }
         // Go on asking for completions, as an application does that waits.
         const auto resume = Clock::now() + seconds(pause);
         while (Clock::now() < resume) {
@@ -389,15 +240,57 @@ void stop_test(unsigned pause, const char* ours, const char* theirs)
             usleep(1000);
         }
         kill(peer.pid, SIGCONT);
-    });
-    int status = 0;
-    waitpid(peer.pid, &status, 0);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        fail("the peer did not get everything", status);
+    };
+    send_all(node, 0, senders, seconds(0), stop);
+    expect_success(peer);
+    for (const Peer& flooder : flooders) {
+        expect_success(flooder, "a flooder failed");
     }
     node.close();
-    std::printf("%llu messages arrived once, in order and intact\n",
-                static_cast<unsigned long long>(messages));
+    std::printf("%u messages of %u senders arrived once, in order and intact\n", messages / senders * senders,
+                senders);
+}
+
+void run_command(const char* command)
+{
+    if (std::system(command) != 0) { // NOLINT(cert-env33-c) of the script that calls this program
+        fail(command);
+    }
+}
+
+void reuse_test(const char* cut, const char* mend, const char* ours, const char* theirs)
+{
+    const Peer peer = start_peer(0, theirs);
+    const Peer successor = start([=](int to, int from) { // waits until it is told its address
+        Address address{};
+        if (read(from, address.data(), address.size()) == static_cast<ssize_t>(address.size())) {
+            be_the_peer(1, theirs, &address, to, from);
+        }
+    });
+    enter_namespace(ours);
+    Node node;
+    node.open();
+    node.exchange(peer.to, peer.from);
+    std::vector<char> small(1, 'x');
+    send_one(node, small);
+    const Address address = node.peer_address;
+
+    run_command(cut);
+    send_in_vain(node);
+    kill(peer.pid, SIGKILL);
+    waitpid(peer.pid, nullptr, 0);
+    if (write(successor.to, address.data(), address.size()) < 0) {
+        fail("pipe");
+    }
+    node.exchange(successor.to, successor.from);
+    if (std::memcmp(node.peer_address.data(), address.data(), sizeof(sockaddr_in)) != 0) {
+        fail("the successor has another address");
+    }
+    run_command(mend);
+    send_all(node, 0, 1, seconds(0), [] {});
+    expect_success(successor);
+    node.close();
+    std::printf("the successor at the address got its messages, and no others\n");
 }
 
 } // namespace
@@ -410,11 +303,18 @@ int main(int argc, char** argv)
         kill_test(argc == 4 ? argv[2] : nullptr, argc == 4 ? argv[3] : nullptr);
         return 0;
     }
-    if (what == "stop" && argc <= 5 && argc != 4) {
+    if ((what == "stop" || what == "flood") && argc <= 5 && argc != 4) {
         const auto pause = static_cast<unsigned>(argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 20);
-        stop_test(pause, argc == 5 ? argv[3] : nullptr, argc == 5 ? argv[4] : nullptr);
+        stop_test(what == "flood" ? 8 : 1, pause, argc == 5 ? argv[3] : nullptr,
+                  argc == 5 ? argv[4] : nullptr);
         return 0;
     }
-    std::fprintf(stderr, "usage: peer_death kill [OURS THEIRS] | stop SECONDS [OURS THEIRS]\n");
+    if (what == "reuse" && argc == 6) {
+        reuse_test(argv[2], argv[3], argv[4], argv[5]);
+        return 0;
+    }
+    std::fprintf(stderr,
+                 "usage: peer_death kill [OURS THEIRS] | stop|flood [SECONDS] [OURS THEIRS] | reuse CUT "
+                 "MEND OURS THEIRS\n");
     return 2;
 }

@@ -60,6 +60,20 @@ void corruption(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.budget = 6 << 20});
 }
 
+/// A device on the way changes headers, acknowledgements, introductions, and computes checksums anew.
+void mangled(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    config.net.mangle = random.chance(0.5) ? 0.01 : 0.1;
+    config.net.loss = random.chance(0.3) ? 0.01 : 0;
+    for (auto changes = random.between(0, 2); changes > 0; --changes) { // so that fragments are among them
+        const std::uint32_t from = pick_host(config, random);
+        config.faults.push_back({pick_time(random, milliseconds(0), milliseconds(5)), Fault::Kind::mtu, from,
+                                 (from + 1) % config.hosts, random.between(1232, 8972)});
+    }
+    add_traffic(config, random, {.budget = 6 << 20});
+}
+
 void blackholes(RunConfig& config, SimRandom& random)
 {
     hosts_between(config, random, 2, 4);
@@ -343,6 +357,8 @@ constexpr std::array network_table{
     Scenario{"duplication", "datagrams arrive twice", duplication},
     Scenario{"reordering", "datagrams overtake each other", reordering},
     Scenario{"corruption", "datagrams arrive with flipped bits", corruption},
+    Scenario{"mangled", "headers and acknowledgements are changed on the way, under a right checksum",
+             mangled},
     Scenario{"blackholes", "up to 48 of 64 paths swallow everything for a while or for good", blackholes},
     Scenario{"rolling_repair", "switches are down in turn, each of them a good part of the paths",
              rolling_repair},

@@ -265,7 +265,7 @@ void World::apply(const Fault& fault)
         hosts_[fault.a]->close_peer(hosts_[fault.a]->open_peer(fault.b));
         return hosts_[fault.a]->wake(clock_.now());
     case Fault::Kind::calm:
-        net_.config().loss = net_.config().corrupt = net_.config().duplicate = 0;
+        net_.config().loss = net_.config().corrupt = net_.config().mangle = net_.config().duplicate = 0;
         return;
     }
 }

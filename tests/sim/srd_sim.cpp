@@ -149,12 +149,13 @@ void print_figures(const RunResult& result)
                 static_cast<unsigned long long>(result.failed_operations));
     std::printf(
         "  network: sent %llu lost %llu blackholed %llu tail-dropped %llu duplicated %llu corrupted %llu "
-        "marked %llu\n",
+        "mangled %llu marked %llu\n",
         static_cast<unsigned long long>(result.net.sent), static_cast<unsigned long long>(result.net.lost),
         static_cast<unsigned long long>(result.net.blackholed),
         static_cast<unsigned long long>(result.net.tail_dropped),
         static_cast<unsigned long long>(result.net.duplicated),
         static_cast<unsigned long long>(result.net.corrupted),
+        static_cast<unsigned long long>(result.net.mangled),
         static_cast<unsigned long long>(result.net.marked));
     for (const auto& [name, value] : result.counters) {
         if (value != 0) {

@@ -16,6 +16,7 @@
 #include "rma/initiator.hpp"
 #include "rma/target.hpp"
 #include "shared.hpp"
+#include "wire/binding.hpp"
 
 namespace srd::test {
 
@@ -117,7 +118,8 @@ struct PartsWorld {
             return {};
         }
         wire::Reader reader(answer.bytes());
-        CHECK(reader.take<wire::PacketHeader>()->connection == frame.connection);
+        const std::uint64_t bound = reader.take<wire::PacketHeader>()->connection;
+        CHECK((bound ^ wire::digest(answer.bytes())) == frame.connection);
         return *reader.take<wire::HelloFrame>();
     }
 

@@ -15,6 +15,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <netinet/in.h>
@@ -27,6 +28,7 @@
 #include "seal/job_key.hpp"
 #include "seal/key_ring.hpp"
 #include "seal/sealed_session.hpp"
+#include "wire/binding.hpp"
 #include "wire/frames.hpp"
 #include "wire/layout.hpp"
 
@@ -186,6 +188,13 @@ PacketHeader header_to(const End& receiver, unsigned flags, std::uint32_t psn = 
     return header;
 }
 
+/// As it goes over the wire.
+Bytes bound(Bytes packet)
+{
+    bind_packet(packet);
+    return packet;
+}
+
 /// The engine's opinion of the frames.
 bool engine_takes(const Bytes& frames)
 {
@@ -212,7 +221,10 @@ public:
         }
         datagram(back, raw(header) + ack + frames);
     }
-    void datagram(bool back, const Bytes& bytes)
+    /// One packet.
+    void datagram(bool back, Bytes bytes) { put(back, bound(std::move(bytes))); }
+    /// As they are.
+    void put(bool back, const Bytes& bytes)
     {
         const End& to = back ? a : b;
         capture_.datagram(back, static_cast<std::uint16_t>(40000 + (back ? 100 : 0) + next_port_++ % 64),
@@ -357,10 +369,10 @@ void control(Conversation& talk)
 
     Bytes train;
     for (std::uint32_t i = 0; i < 3; ++i) {
-        train = train + raw(header_to(talk.b, packet_flag::sequenced, talk.a.psn++)) +
-                message(18 + i, i < 2 ? 200 : 9);
+        train = train + bound(raw(header_to(talk.b, packet_flag::sequenced, talk.a.psn++)) +
+                              message(18 + i, i < 2 ? 200 : 9));
     }
-    talk.datagram(false, train);
+    talk.put(false, train);
     ack.words = 0;
     ack.flags = 0;
     ack.cumulative = talk.a.psn;
@@ -394,26 +406,27 @@ void other_ways(Conversation& talk, Capture& capture)
     shm.nonce = 99;
     shm.ring = 4;
     std::copy(talk.a.address.begin(), talk.a.address.end(), shm.address.begin());
-    talk.datagram(false, raw(shm));
+    talk.put(false, raw(shm));
     VerbsMessage verbs;
     verbs.kind = BypassKind::answer;
     verbs.queue_pair = 0x1234;
     std::copy(talk.b.address.begin(), talk.b.address.end(), verbs.address.begin());
-    talk.datagram(true, raw(verbs));
+    talk.put(true, raw(verbs));
     // RoCE v2: base header (UD, send only), datagram header, packet, invariant CRC.
     Bytes roce(20);
     roce[0] = std::byte{0x64};
     roce[3] = std::byte{0xff};
     roce[7] = std::byte{0x12}; // the queue pairs: 0 and 1 are for management
     roce[19] = std::byte{0x13};
-    capture.datagram(false, 50000, 4791,
-                     roce + raw(header_to(talk.b, packet_flag::sequenced, talk.a.psn++)) + message(35, 24) +
-                         Bytes(4));
+    capture.datagram(
+        false, 50000, 4791,
+        roce + bound(raw(header_to(talk.b, packet_flag::sequenced, talk.a.psn++)) + message(35, 24)) +
+            Bytes(4));
     const std::array<std::uint8_t, 20> tcp{0xbd, 0x12, 0xbd, 0x13, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 1};
     capture.write(Capture::ip(false, IPPROTO_TCP, raw(tcp) + raw(liveness_request)));
     // "Port unreachable", about a packet that was sent before.
-    const Bytes quoted =
-        Capture::udp(false, 40000, 7002, raw(header_to(talk.b, packet_flag::sequenced, 9)) + message(33, 8));
+    const Bytes quoted = Capture::udp(
+        false, 40000, 7002, bound(raw(header_to(talk.b, packet_flag::sequenced, 9)) + message(33, 8)));
     capture.write(Capture::ip(true, IPPROTO_ICMP, Bytes{std::byte{3}, std::byte{3}} + Bytes(6) + quoted));
 }
 

@@ -53,6 +53,7 @@ local seal = Seal.new(wire, analysis)
 local has = Frames.has
 local flag, ack_flag = Frames.values(wire.packet_flag), Frames.values(wire.ack_flag)
 local frame_type = Frames.values(wire.frame_type)
+local connection_of = load_part("srd_binding.lua")(wire, has, flag, ack_flag, frame_type.hello)
 local header_size, ack_size = wire.layouts.PacketHeader.size, wire.layouts.AckBlock.size
 local marks_size = wire.layouts.MarkBlock.size
 local trailer_size, hello_size = wire.layouts.HelloTrailer.size, wire.layouts.HelloFrame.size
@@ -77,7 +78,7 @@ local function is_packet(bytes, size)
     if #bytes < header_size or bytes:byte(1) ~= wire.protocol_version then
         return false
     end
-    local flags, unknown = bytes:byte(2), bytes:sub(9, 16) == none
+    local flags, unknown = bytes:byte(2), connection_of(bytes) == none
     if flags >= 64 or (has(flags, flag.fragment) and not has(flags, flag.sequenced)) then
         return false
     elseif has(flags, flag.authenticated) then
@@ -114,18 +115,20 @@ end
 -- How long each of the packets is that were captured as one datagram: all but the last are equally long, and
 -- all begin with the same version and connection identifier.
 local function segment_size(bytes)
-    local connection = bytes:sub(9, 16)
-    local at = connection ~= none and bytes:find(connection, header_size + 9, true)
+    local half = bytes:sub(13, 16) -- of the identifier, which is as it is in all of them
+    local at = half ~= none:sub(1, 4) and bytes:find(half, header_size + 13, true)
     while at do
-        local size, all_begin = at - 9, true
+        local size = at - 13
+        local connection, all_begin = connection_of(bytes:sub(1, size)), true
         for start = size + 1, #bytes, size do
-            all_begin = all_begin and bytes:byte(start) == wire.protocol_version
-                and (bytes:byte(start + 1) or 64) < 64 and bytes:sub(start + 8, start + 15) == connection
+            local packet = bytes:sub(start, start + size - 1)
+            all_begin = all_begin and #packet >= header_size and packet:byte(1) == wire.protocol_version
+                and packet:byte(2) < 64 and connection_of(packet) == connection
         end
         if all_begin then
             return size
         end
-        at = bytes:find(connection, at + 1, true)
+        at = bytes:find(half, at + 1, true)
     end
     return #bytes
 end
@@ -350,13 +353,14 @@ local function add_packet(tvb, start, stop, place, pinfo, root)
     local cursor = { tvb = tvb, start = start, at = start, stop = stop, tree = tree, summary = {},
         cut = stop == tvb:len() and tvb:reported_len() > stop }
     Frames.guarded(cursor, function()
+        cursor.connection = connection_of(tvb(start, stop - start):raw())
         local header = Frames.layout(cursor, "PacketHeader")
         if is_quoted() then
             table.insert(cursor.summary, "psn " .. header.psn .. ", quoted by ICMP")
             return
         end
         local packet = { place = place, flags = header.flags, path = header.path, attempt = header.attempt,
-            psn = header.psn, connection = header.range(8, 8):raw(), piece = 0 }
+            psn = header.psn, connection = cursor.connection, piece = 0 }
         if has(packet.flags, flag.sequenced) then
             if has(packet.flags, flag.fragment) and not has(packet.flags, flag.sealed) then
                 packet.piece = piece_of(tvb, start, packet.flags, stop)

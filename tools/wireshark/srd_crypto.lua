@@ -16,7 +16,7 @@ local lshift, rshift, rol = bits.lshift, bits.rshift, bits.rol or bits.lrotate
 local char = string.char
 local mask = 0xffffffff
 
-local Crypto = {}
+local Crypto = { bits = { bxor = bxor, rol = rol } }
 
 -- The word at `at` of a string (from 1), the most significant byte first.
 local function word(s, at)

@@ -90,6 +90,16 @@ return function(wire, F, experts)
         return table.concat(names, ", ")
     end
 
+    -- A little-endian number of 8 bytes.
+    local function number_of(bytes)
+        local half = {}
+        for i = 1, 2 do
+            local a, b, c, d = bytes:byte(4 * i - 3, 4 * i)
+            half[i] = a + 256 * (b + 256 * (c + 256 * d))
+        end
+        return UInt64.new(half[1], half[2])
+    end
+
     -- Adds the fields of a layout. Returns their values by name: numbers up to 4 bytes, UInt64, raw bytes.
     function Frames.layout(cursor, layout)
         local definition = F.layout[layout]
@@ -98,7 +108,9 @@ return function(wire, F, experts)
         for _, field in ipairs(definition.fields) do
             local place = range(field.offset, field.size)
             local item
-            if field.field then
+            if layout == "PacketHeader" and field.name == "connection" then -- as it is meant: srd_binding.lua
+                item = cursor.tree:add(field.field, place, number_of(cursor.connection))
+            elseif field.field then
                 item = cursor.tree:add_le(field.field, place)
             end
             if field.size <= 4 then

@@ -30,6 +30,7 @@
 #include "receive/frame_result.hpp"
 #include "receive/placement.hpp"
 #include "shared.hpp"
+#include "wire/binding.hpp"
 
 namespace srd {
 
@@ -52,6 +53,7 @@ public:
         header.connection = connection;
         header.flags = seals != nullptr ? wire::packet_flag::authenticated : std::uint8_t{0};
         wire::put(wire::put(bytes_.data(), header), hello);
+        wire::bind_packet(std::span(bytes_).first(clear_size));
         size_ = clear_size;
         if (seals != nullptr) {
             seals->append_trailer(std::span(bytes_).first(clear_size), &bytes_[clear_size],

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstring>
 
+#include "wire/binding.hpp"
+
 namespace srd {
 
 // -- Packets --------------------------------------------------------------------------------
@@ -24,11 +26,12 @@ void Inbound::on_packet(const RxPacket& packet)
     s_.count.rx_packets.add();
     s_.count.rx_bytes.add(packet.length + packet.remote_length);
     wire::Reader reader({packet.data, packet.length});
-    const auto header = reader.take<wire::PacketHeader>();
+    auto header = reader.take<wire::PacketHeader>();
     if (!header) {
         s_.count.rx_malformed.add();
         return;
     }
+    header->connection = header->connection ^ wire::digest({packet.data, packet.length});
     if (!is_readable(*header)) {
         return;
     }

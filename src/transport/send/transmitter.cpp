@@ -7,6 +7,8 @@
 
 #include <srd/iov.hpp>
 
+#include "wire/binding.hpp"
+
 namespace srd {
 
 namespace {
@@ -261,6 +263,7 @@ void Transmitter::finish(TxPacket& packet) noexcept
         packet.length += static_cast<std::uint32_t>(packet.iov[i].iov_len);
     }
     SRD_DCHECK(packet.length <= s_.caps.max_packet);
+    wire::bind_packet({static_cast<std::byte*>(packet.iov[0].iov_base), packet.iov[0].iov_len});
     s_.count.tx_packets.add();
     s_.count.tx_bytes.add(packet.length);
     s_.trace_packet(packet);

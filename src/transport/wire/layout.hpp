@@ -46,7 +46,7 @@ inline constexpr std::uint8_t all = 63;
 //  |                              psn                              |
 //  +---------------------------------------------------------------+
 //  |          connection: chosen by the receiver of this           |
-//  |          packet; 0 only in a first hello                      |
+//  |          packet; 0 only in a first hello. See binding.hpp     |
 //  +---------------------------------------------------------------+
 struct PacketHeader {
     u8 version = base_version;

@@ -7,6 +7,7 @@
 #include <srd/check.hpp>
 
 #include "support/sim/meddler.hpp"
+#include "wire/binding.hpp"
 
 namespace srd::sim {
 
@@ -102,6 +103,26 @@ void LossyNet::meddle(SimPacket& packet, SimLink& spine)
     }
 }
 
+/// Other values for a few bytes, or two words of the checksum in each other's place.
+void LossyNet::mangle(SimPacket& packet)
+{
+    auto& bytes = packet.bytes;
+    const std::size_t bound = wire::bound_size(bytes);
+    const auto word = [&] { return static_cast<std::ptrdiff_t>(random_.between(0, bound / 2 - 1) * 2); };
+    if (random_.chance(0.3)) {
+        const auto one = bytes.begin() + word();
+        const auto other = bytes.begin() + word();
+        std::iter_swap(one, other);
+        std::iter_swap(one + 1, other + 1);
+    } else {
+        for (auto changes = random_.between(1, 4); changes > 0; --changes) {
+            bytes[random_.between(0, bound - 1)] ^= static_cast<std::byte>(random_.between(1, 255));
+        }
+    }
+    ++totals_.mangled;
+    tell("mangled", packet);
+}
+
 std::uint32_t LossyNet::spine_of(const SimPacket& packet) const noexcept
 {
     const std::uint64_t pair = mix64(std::uint64_t{packet.source} << 32 | packet.destination);
@@ -173,6 +194,9 @@ void LossyNet::pass_spine(SimPacket* packet)
         }
         packet->corrupted = true;
         ++totals_.corrupted;
+    }
+    if (strikes(config_.mangle)) {
+        mangle(*packet);
     }
     if (meddler_ != nullptr) {
         meddle(*packet, spines_.at(spine));

@@ -141,6 +141,8 @@ public:
         std::uint32_t loss_burst = 1; ///< datagrams in a row that a loss takes with it
         double duplicate = 0;
         double corrupt = 0;
+        double mangle =
+            0; ///< share that a device changes in what is bound (wire::bind_packet), with a right checksum
         double meddling = 0;    ///< share of datagrams at which somebody on the way (Meddler) does something
         double reorder = 0;     ///< share of datagrams that get an extra delay ...
         Duration reorder_max{}; ///< ... of up to this
@@ -149,7 +151,7 @@ public:
     };
     struct Totals {
         std::uint64_t sent = 0, lost = 0, blackholed = 0, tail_dropped = 0, duplicated = 0, corrupted = 0,
-                      reordered = 0, marked = 0, delivered = 0;
+                      mangled = 0, reordered = 0, marked = 0, delivered = 0;
     };
 
     LossyNet(SimClock& clock, std::uint32_t hosts, const Config& config, std::uint64_t seed);
@@ -191,6 +193,7 @@ private:
     void pass_down(SimPacket* packet);
     void finish(SimPacket* packet);
     void hop(SimLink& link, SimPacket* packet, Duration extra);
+    void mangle(SimPacket& packet);
     void meddle(SimPacket& packet, SimLink& spine);
 
     Config config_;

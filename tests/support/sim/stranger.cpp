@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "wire/binding.hpp"
 #include "wire/frames.hpp"
 
 namespace srd::sim {
@@ -14,6 +15,7 @@ std::vector<std::byte> packet_of(const wire::PacketHeader& header, const Frame& 
 {
     std::vector<std::byte> bytes(sizeof(header) + sizeof(frame));
     wire::put(wire::put(bytes.data(), header), frame);
+    wire::bind_packet(bytes);
     return bytes;
 }
 
@@ -50,6 +52,7 @@ std::vector<std::byte> forge_packet(SimRandom& random, const SocketAddress& clai
     std::vector<std::byte> bytes(sizeof(header) + random.between(0, 200));
     std::generate(bytes.begin(), bytes.end(), [&] { return static_cast<std::byte>(random.next()); });
     wire::put(bytes.data(), header);
+    wire::bind_packet(bytes);
     return bytes;
 }
 

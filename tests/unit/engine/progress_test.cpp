@@ -14,6 +14,7 @@
 
 #include "support/catch.hpp"
 #include "support/engine_pair.hpp"
+#include "wire/binding.hpp"
 
 namespace {
 
@@ -295,6 +296,7 @@ struct SeenMeeting : Meeting {
         wire::HelloFrame refusal = *hello_of_b;
         refusal.flags = wire::hello_flag::no_room;
         wire::put(wire::put(packet.data(), header), refusal);
+        wire::bind_packet(packet);
         a.io.incoming.push_back({packet});
     }
     std::optional<wire::HelloFrame> hello_of_a;

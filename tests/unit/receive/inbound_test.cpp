@@ -2,6 +2,7 @@
 #include "receive/inbound.hpp"
 #include "send/framing.hpp"
 #include "unit/receive/placement_world.hpp"
+#include "wire/binding.hpp"
 
 using namespace srd;
 using namespace srd::test;
@@ -17,6 +18,7 @@ struct World : PlacementWorld {
         header.psn = next_psn++;
         header.connection = peer(a).handshake.rx_connection();
         packet = raw(header) + frames;
+        wire::bind_packet(packet);
         const RxPacket received{packet.data(), static_cast<std::uint32_t>(packet.size()), false, false, now};
         inbound.on_packets({&received, 1}, now);
     }
