@@ -112,8 +112,14 @@ FrameResult Placement::on_data(const wire::DataPiece& frame)
         size > message.limit - message.received || !s_.incoming.may_take(message, frame.offset, size)) {
         return FrameResult::malformed;
     }
-    if (!place(message, frame.offset, frame.payload)) {
+    switch (place(message, frame.offset, frame.payload)) {
+    case Fetched::here:
+        break;
+    case Fetched::lost:
         return FrameResult::lost;
+    case Fetched::unread:
+        return tell_unread(message.peer, frame.sequence, frame.sender_handle) ? FrameResult::next
+                                                                              : FrameResult::lost;
     }
     s_.grants.on_arrived(message, size, grant_quantum(message.peer));
     if (message.complete()) {
@@ -193,38 +199,17 @@ bool Placement::poll_done(Event& event)
 
 /// Puts arrived bytes where they belong: into the user's buffer if there is one and nothing is stored, else
 /// to the stored bytes.
-bool Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
+Placement::Fetched Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
 {
     SRD_DCHECK(payload.size <= message.total - message.received);
     const bool has_chunk = message.chunk.index != no_index;
     const iovec stored = has_chunk ? iovec{s_.incoming.stored(message), message.total} : iovec{};
-    const bool placed = s_.reader.copy_payload(
-        payload, has_chunk ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
-    if (placed) {
+    const Fetched fetched = fetch(message.peer, payload,
+                                  has_chunk ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
+    if (fetched == Fetched::here) {
         s_.incoming.take(message, offset, payload.size);
     }
-    return placed;
-}
-
-/// True if a large message has been copied straight from the sender's memory, `from`: no data will follow.
-bool Placement::read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept
-{
-    Peer& peer = s_.peers[message.peer];
-    if (from.empty() || peer.connection.unreadable || !peer.route.same_host() ||
-        total_length(from) != message.total) {
-        return false;
-    }
-    std::array<iovec, max_iov> into;
-    const std::size_t used = slice(message.pieces(), 0, message.total, into);
-    const ProcessMemory::Read result = s_.caps.memory->read(
-        peer.route.id(), message.as<GrantedReceive>()->source_epoch, from, std::span(into).first(used));
-    peer.connection.unreadable = result == ProcessMemory::Read::forbidden;
-    if (result != ProcessMemory::Read::done) {
-        return false;
-    }
-    message.received = message.limit = message.total;
-    message.want_delivered = true;
-    return true;
+    return fetched;
 }
 
 void Placement::attach_buffer(RxMessage& message, std::span<const iovec> iov, std::uint64_t cookie)

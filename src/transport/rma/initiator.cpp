@@ -2,6 +2,7 @@
 #include "rma/initiator.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include <srd/iov.hpp>
 
@@ -125,7 +126,15 @@ std::byte* RmaInitiator::put_piece(const TxSlot& slot, std::byte* out) const noe
     header.handle = slot.message;
     header.whole = remote.count == 1 && slot.length == message.total;
     header.has_data = message.envelope.flags.has_data;
-    return wire::put_write(out, header);
+    header.named = slot.named;
+    if (!slot.named) {
+        return wire::put_write(out, header);
+    }
+    std::array<iovec, max_iov> pieces;
+    const std::size_t count = slice(message.pieces(), slot.offset, slot.length, pieces);
+    header.pieces = static_cast<std::uint8_t>(count);
+    return wire::put_names(wire::put_write(out, header), s_.caps.memory->epoch(),
+                           std::span(pieces).first(count));
 }
 
 // -- Atomics ------------------------------------------------------------------------
@@ -280,6 +289,10 @@ void RmaInitiator::on_fault(const wire::AccessFailure& frame)
     queue.faults().arrived();
     queue.faults().learn(frame.faults);
     TxMessage* message = s_.outgoing.find(frame.handle, peer, frame.sequence);
+    if (frame.unread != wire::Unread::no) {
+        on_unread(frame, peer);
+        return;
+    }
     const bool can_fail = message != nullptr &&
                           (message->is<WriteSend>() || (message->is<AtomicSend>() && !message->fetches()));
     if (can_fail && message->cause == Cause::none && message->state != TxMessage::State::done) {
@@ -289,6 +302,23 @@ void RmaInitiator::on_fault(const wire::AccessFailure& frame)
         }
     }
     s_.outgoing.release_suspects(queue);
+}
+
+/// The peer could not read what we have named: it is sent.
+void RmaInitiator::on_unread(const wire::AccessFailure& frame, std::uint32_t index)
+{
+    Peer& peer = s_.peers[index];
+    SendQueue& queue = peer.connection.queue;
+    peer.connection.unread = peer.connection.unread || frame.unread == wire::Unread::ever;
+    const TxMessage* message = s_.outgoing.find(frame.handle, index, frame.sequence);
+    if (message != nullptr && message->named != 0) {
+        s_.count.tx_unread.add();
+        s_.outgoing.not_read(queue, frame.handle);
+    }
+    s_.outgoing.release_suspects(queue);
+    if (peer.has_work()) {
+        s_.peers.activate(index);
+    }
 }
 
 /// A read or a fetching atomic has failed.

@@ -63,8 +63,6 @@ private:
     void announce_atomic(std::uint32_t peer, std::uint32_t record, const wire::AtomicFrame& frame,
                          const std::byte* body, Event& event);
     void finish_write_piece(Cause cause);
-    std::uint32_t new_answer(std::uint32_t peer, std::uint32_t sequence, std::uint32_t handle);
-    void owe(std::uint32_t record, const Answer& answer, Cause cause);
 
     Shared& s_;
     Placement& placement_;
