@@ -281,43 +281,39 @@ FrameResult RmaInitiator::on_failure(const wire::AccessFailure& frame)
     return FrameResult::next;
 }
 
-/// A write, or an atomic that fetches nothing, has failed. Counted whether or not we still know it.
+/// A write, or an atomic that fetches nothing, has failed; or the peer could not read what we have named.
+/// Counted whether or not we still know it.
 void RmaInitiator::on_fault(const wire::AccessFailure& frame)
 {
-    const std::uint32_t peer = s_.reader.packet().peer;
-    SendQueue& queue = s_.peers[peer].connection.queue;
-    queue.faults().arrived();
-    queue.faults().learn(frame.faults);
-    TxMessage* message = s_.outgoing.find(frame.handle, peer, frame.sequence);
-    if (frame.unread != wire::Unread::no) {
-        on_unread(frame, peer);
-        return;
-    }
-    const bool can_fail = message != nullptr &&
-                          (message->is<WriteSend>() || (message->is<AtomicSend>() && !message->fetches()));
-    if (can_fail && message->cause == Cause::none && message->state != TxMessage::State::done) {
-        message->cause = frame.cause;
-        if (message->state == TxMessage::State::suspect) {
-            s_.outgoing.complete(queue, frame.handle, frame.cause);
-        }
-    }
-    s_.outgoing.release_suspects(queue);
-}
-
-/// The peer could not read what we have named: it is sent.
-void RmaInitiator::on_unread(const wire::AccessFailure& frame, std::uint32_t index)
-{
+    const std::uint32_t index = s_.reader.packet().peer;
     Peer& peer = s_.peers[index];
     SendQueue& queue = peer.connection.queue;
-    peer.connection.unread = peer.connection.unread || frame.unread == wire::Unread::ever;
-    const TxMessage* message = s_.outgoing.find(frame.handle, index, frame.sequence);
-    if (message != nullptr && message->named != 0) {
-        s_.count.tx_unread.add();
-        s_.outgoing.not_read(queue, frame.handle);
+    queue.faults().arrived();
+    queue.faults().learn(frame.faults);
+    TxMessage* const message = s_.outgoing.find(frame.handle, index, frame.sequence);
+    if (frame.unread != wire::Unread::no) {
+        peer.connection.unread = peer.connection.unread || frame.unread == wire::Unread::ever;
+        if (message != nullptr && message->named != 0) {
+            s_.count.tx_unread.add();
+            s_.outgoing.not_read(queue, frame.handle);
+        }
+    } else if (message != nullptr) {
+        fail(*message, frame, queue);
     }
     s_.outgoing.release_suspects(queue);
-    if (peer.has_work()) {
+    if (peer.has_work()) { // what was in doubt goes on
         s_.peers.activate(index);
+    }
+}
+
+void RmaInitiator::fail(TxMessage& message, const wire::AccessFailure& frame, SendQueue& queue)
+{
+    const bool can_fail = message.is<WriteSend>() || (message.is<AtomicSend>() && !message.fetches());
+    if (can_fail && message.cause == Cause::none && message.state != TxMessage::State::done) {
+        message.cause = frame.cause;
+        if (message.state == TxMessage::State::suspect) {
+            s_.outgoing.complete(queue, frame.handle, frame.cause);
+        }
     }
 }
 
