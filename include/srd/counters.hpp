@@ -44,6 +44,9 @@ private:
     X(rx_writes, "frames of remote writes placed in our memory")                                             \
     X(rx_reads, "remote reads served from our memory")                                                       \
     X(rx_atomics, "atomics carried out on our memory")                                                       \
+    X(tx_named,                                                                                              \
+      "pieces of accesses that were named to a peer on this host, which reads them where they are")          \
+    X(tx_unread, "of those, pieces that it could not read, so that they were sent")                          \
     X(rx_denied, "remote accesses denied: wrong key, bounds, access right or operation")                     \
     X(tx_acks, "packets sent that carried nothing but an acknowledgement")                                   \
     X(rx_acks, "acknowledgement blocks received")                                                            \

@@ -92,6 +92,7 @@ private:
     void put_part(Input& input, Made& made);
     void put_request(Input& input, Bytes& out);
     void put_grant(Input& input, Bytes& out);
+    void put_names(Input& input, Bytes& out, std::uint64_t length);
     void put_data(Input& input, Made& made, bool answers_read, bool remote);
     void put_write(Input& input, Made& made, bool remote);
     void put_read(Input& input, Bytes& out);

@@ -173,6 +173,22 @@ void Remote::put_grant(Input& input, Bytes& out)
     append_layout(out, frame);
 }
 
+/// At the end of a frame that says where `length` bytes are: mostly so many, in one to four pieces.
+void Remote::put_names(Input& input, Bytes& out, std::uint64_t length)
+{
+    const std::uint8_t how = input.byte();
+    std::array<iovec, max_iov> source{};
+    const std::size_t pieces = 1 + how % max_iov;
+    for (std::size_t i = 0; i < pieces; ++i) {
+        source[i] = {nullptr, static_cast<std::size_t>(i + 1 == pieces ? length : length / pieces)};
+        length -= source[i].iov_len;
+    }
+    source[0].iov_len = how < 224 ? source[0].iov_len : static_cast<std::size_t>(input.number());
+    std::array<std::byte, wire::max_named_frame> bytes;
+    const std::byte* const end = wire::put_names(bytes.data(), how / 8U % 4, std::span(source).first(pieces));
+    append_bytes(out, bytes.data(), static_cast<std::size_t>(end - bytes.data()));
+}
+
 void Remote::put_data(Input& input, Made& made, bool answers_read, bool remote)
 {
     Seen& seen = pick(input, answers_read ? FrameType::read : FrameType::grant);
@@ -187,9 +203,16 @@ void Remote::put_data(Input& input, Made& made, bool answers_read, bool remote)
     frame.sequence = seen.sequence;
     frame.receiver_handle = seen.handle;
     frame.offset = offset;
+    seen.offset = offset + length;
+    if (answers_read && how % 8 == 2) {
+        frame.flags |= wire::data_flag::named;
+        frame.length = how < 160 ? 1 + how / 8 % max_iov : length; // mostly not what follows
+        append_layout(made.bytes, frame);
+        append_layout(made.bytes, wire::MessageHandle{how});
+        return put_names(input, made.bytes, length);
+    }
     append_layout(made.bytes, frame);
     put_payload(made, seen.sequence, offset, length, remote);
-    seen.offset = offset + length;
 }
 
 void Remote::put_write(Input& input, Made& made, bool remote)
@@ -203,9 +226,14 @@ void Remote::put_write(Input& input, Made& made, bool remote)
     header.whole = how % 16 < 10;
     header.total = header.whole ? header.length : how % 16 == 15 ? input.number() : 1000;
     header.has_data = how % 32 >= 16;
+    header.named = how % 8 == 6;
+    header.pieces = 1 + how / 8 % max_iov;
     std::array<std::byte, 64> head;
     const std::byte* const end = wire::put_write(head.data(), header);
     append_bytes(made.bytes, head.data(), static_cast<std::size_t>(end - head.data()));
+    if (header.named) {
+        return put_names(input, made.bytes, header.length);
+    }
     put_payload(made, 0, 0, header.length, remote);
 }
 
@@ -324,7 +352,7 @@ void Remote::put_answer(Input& input, Bytes& out)
     }
     wire::FaultFrame frame;
     frame.type = static_cast<std::uint8_t>(is_write || how >= 224 ? FrameType::fault : FrameType::denied);
-    frame.cause = how < 240 ? 1 + how / 4 % 5 : input.byte();
+    frame.cause = how < 240 ? 1 + how / 4 % 7 : input.byte();
     frame.is_read = is_read ? 1 : 0;
     frame.sequence = seen.sequence;
     frame.handle = seen.handle;

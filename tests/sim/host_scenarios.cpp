@@ -264,6 +264,7 @@ void near(RunConfig& config, SimRandom& random)
     config.host.tuning.eager_size = random.between(0, 20'000);
     config.host.io.caps.max_packet = static_cast<std::uint32_t>(random.between(4'096, 65'507));
     config.host.io.caps.path_count = 1;
+    config.host.io.forbidden = random.chance(0.3) ? 0.1 : 0;
 }
 
 // ---------------------------------------------------------------- broken on purpose

@@ -104,6 +104,25 @@ void small_pools(RunConfig& config, SimRandom& random)
     add_rma_traffic(config, random, {.operations = 400});
 }
 
+/// Processes of one host read what others name, as long as they may, while some of it is closed.
+void named(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    weather(config, random);
+    config.host.io.near = 1;
+    config.host.io.forbidden = random.chance(0.5) ? 0.03 : 0;
+    config.host.io.caps.max_packet = static_cast<std::uint32_t>(random.between(1'472, 65'507));
+    config.host.io.caps.path_count = 1;
+    add_rma_traffic(config, random,
+                    {.operations = 150,
+                     .longest = 4 << 20,
+                     .budget = 40 << 20,
+                     .atomics = 0.1,
+                     .mistakes = 0.1,
+                     .closing = 0.3,
+                     .fences = 0.15});
+}
+
 // ---------------------------------------------------------------- broken on purpose
 
 template <bool RmaApp::Options::*fault>
@@ -138,6 +157,7 @@ constexpr std::array rma_table{
     Scenario{"mistakes", "half of the accesses are wrong, and the answers are lost and overtaken", mistakes},
     Scenario{"fences", "a quarter of the accesses are fenced", fences},
     Scenario{"closing_regions", "memory is closed while it is accessed", closing_regions},
+    Scenario{"named", "large accesses between processes of one host, which read each other's memory", named},
     Scenario{"small_pools", "remote memory access with pools of a few records", small_pools},
     Scenario{"canary_placement", "a provider that confirms writes it has not placed",
              canary<&RmaApp::Options::forget_placement>, true},

@@ -210,6 +210,28 @@ TEST_CASE("closing: memory that closes under a long read is not sent from any mo
     CHECK(result.received_bytes > 0);
 }
 
+TEST_CASE("named: what processes of one host read in place is read once, and what they cannot read is sent")
+{
+    RunConfig config = quiet(28);
+    storm(config);
+    config.host.io.near = 1;
+    config.host.io.caps.path_count = 1;
+    config.host.io.forbidden = GENERATE(0.0, 0.1);
+    const std::uint32_t where = region(config, 3 << 20, region_access::read | region_access::write);
+    for (int index = 0; index < 30; ++index) {
+        RmaPlan plan = access(config, index % 3 == 2 ? OperationKind::read : OperationKind::write, where);
+        plan.lane = 0;
+        plan.has_data = plan.kind == OperationKind::write;
+        plan.pieces = static_cast<std::uint8_t>(1 + index % 4);
+        plan.fence = index % 5 == 0;
+        config.operations.push_back(plan);
+    }
+    const RunResult result = must_pass(config);
+    CHECK(result.failed_operations == 0);
+    CHECK(result.counters.at("tx_named") > 0);
+    CHECK(result.counters.at("tx_unread") > 0);
+}
+
 TEST_CASE("deaths: every access to a host that dies, restarts or closes ends once")
 {
     const char* const name = GENERATE("rma_silent_death", "rma_announced_death", "rma_restart", "rma_closing",

@@ -97,6 +97,13 @@ EXPECTED = [
     SEALED_HELLO,
     {**OPENED, "srd.sealed.cipher": "chacha20_poly1305"},
     CLOSED,
+    {"srd.frame": "9", "srd.write.flags.named": "1", "srd.write.flags.whole": "1", "srd.write.length": "2",
+     "srd.source_epoch": "6", "srd.piece.length": "60000,10000", "srd.piece.address": "0x0000000000001000,0x0000000000009000",
+     "srd.payload": "", "_ws.expert.message": ""},
+    {"srd.frame": "9", "srd.write_total": "69999", "_ws.expert.message": "Malformed: 70000 bytes of a write of 69999"},
+    {"srd.frame": "5", "srd.data.flags.named": "1", "srd.data.length": "1", "srd.delivery_handle": "77",
+     "srd.source_epoch": "6", "srd.piece.length": "60000", "_ws.expert.message": ""},
+    {"srd.frame": "13", "srd.fault.cause": "7", "srd.fault.handle": "77", "srd.fault.faults": "4", "_ws.expert.message": ""},
 ]
 
 

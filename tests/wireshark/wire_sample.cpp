@@ -32,104 +32,13 @@
 #include "wire/frames.hpp"
 #include "wire/layout.hpp"
 
+#include "capture.hpp"
+
 namespace {
 
 using namespace srd;       // NOLINT(google-build-using-namespace) the subject of this program
 using namespace srd::wire; // NOLINT(google-build-using-namespace)
-using Bytes = std::vector<std::byte>;
-
-[[noreturn]] void fail(const std::string& what)
-{
-    std::fprintf(stderr, "wire_sample: %s\n", what.c_str());
-    std::exit(EXIT_FAILURE);
-}
-
-template <typename T>
-Bytes raw(const T& value)
-{
-    Bytes bytes(sizeof(T));
-    std::memcpy(bytes.data(), &value, sizeof(T));
-    return bytes;
-}
-
-Bytes operator+(Bytes left, const Bytes& right)
-{
-    left.insert(left.end(), right.begin(), right.end());
-    return left;
-}
-
-/// What `write(out)`, which returns the end, has written.
-Bytes written(const std::function<std::byte*(std::byte*)>& write)
-{
-    Bytes room(512);
-    room.resize(static_cast<std::size_t>(write(room.data()) - room.data()));
-    return room;
-}
-
-Bytes filler(std::size_t size)
-{
-    Bytes bytes(size);
-    for (std::size_t i = 0; i < size; ++i) {
-        bytes[i] = static_cast<std::byte>(i * 7 + 1);
-    }
-    return bytes;
-}
-
-Bytes slice(const Bytes& bytes, std::size_t from, std::size_t to)
-{
-    return {bytes.begin() + static_cast<std::ptrdiff_t>(from),
-            bytes.begin() + static_cast<std::ptrdiff_t>(to)};
-}
-
-/// A capture of IP packets without Ethernet, between 192.0.2.1 and 192.0.2.2, one each millisecond.
-class Capture {
-public:
-    explicit Capture(const char* name) : file_(std::fopen(name, "wb"))
-    {
-        if (file_ == nullptr) {
-            fail(std::string("cannot write ") + name);
-        }
-        const std::array<std::uint32_t, 6> header{0xa1b2c3d4, 0x00040002, 0, 0, 65535, 101};
-        std::fwrite(header.data(), 1, sizeof(header), file_);
-    }
-    Capture(const Capture&) = delete;
-    Capture& operator=(const Capture&) = delete;
-    ~Capture() { std::fclose(file_); }
-
-    /// From 192.0.2.1, or from 192.0.2.2 with `back`.
-    static Bytes ip(bool back, std::uint8_t protocol, const Bytes& payload)
-    {
-        const std::uint8_t from = back ? 2 : 1;
-        std::array<std::uint8_t, 20> head{0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, from};
-        const std::uint16_t length = htons(static_cast<std::uint16_t>(20 + payload.size()));
-        std::memcpy(&head[2], &length, sizeof(length));
-        std::copy_n(&head[12], 3, &head[16]);
-        head[19] = static_cast<std::uint8_t>(3 - from);
-        return raw(head) + payload;
-    }
-    static Bytes udp(bool back, std::uint16_t source, std::uint16_t destination, const Bytes& payload)
-    {
-        const std::array<std::uint16_t, 4> head{htons(source), htons(destination),
-                                                htons(static_cast<std::uint16_t>(8 + payload.size())), 0};
-        return ip(back, IPPROTO_UDP, raw(head) + payload);
-    }
-
-    void datagram(bool back, std::uint16_t source, std::uint16_t destination, const Bytes& payload)
-    {
-        write(udp(back, source, destination, payload));
-    }
-    void write(const Bytes& packet)
-    {
-        const auto size = static_cast<std::uint32_t>(packet.size());
-        const std::array<std::uint32_t, 4> record{1'000'000'000, 1000 * count_++, size, size};
-        std::fwrite(record.data(), 1, sizeof(record), file_);
-        std::fwrite(packet.data(), 1, packet.size(), file_);
-    }
-
-private:
-    std::FILE* file_;
-    std::uint32_t count_ = 0;
-};
+using namespace srd::test; // NOLINT(google-build-using-namespace)
 
 /// One of two endpoints: what its hello says, and the psns of what it sends.
 struct End {
@@ -334,6 +243,31 @@ void memory_access(Conversation& talk)
     talk.data(written([&](std::byte* out) { return put_failure(put_failure(out, fault), denied); }));
 }
 
+/// Bytes that only their place is told of, and what tells that they were not read.
+void named_bytes(Conversation& talk)
+{
+    const std::array<iovec, 2> source{iovec{std::bit_cast<void*>(std::uintptr_t{0x1000}), 60000},
+                                      iovec{std::bit_cast<void*>(std::uintptr_t{0x9000}), 10000}};
+    WriteHeader write;
+    write.range = {0x7f0000001000, 0, 0xfeedfacecafebeef};
+    write.named = true;
+    write.pieces = 2;
+    talk.data(written([&](std::byte* out) { return put_names(put_write(out, write), 6, source); }));
+    write.whole = false;
+    write.total = 69'999; // less than is named
+    talk.send(false, header_to(talk.b, packet_flag::sequenced, talk.a.psn++), {},
+              written([&](std::byte* out) { return put_names(put_write(out, write), 6, source); }), false);
+    DataFrame data;
+    data.flags = data_flag::answers_read | data_flag::named;
+    data.length = 1;
+    data.sequence = 13;
+    data.receiver_handle = 24;
+    const Bytes head = raw(data) + raw(MessageHandle{77});
+    talk.data(head + written([&](std::byte* out) { return put_names(out, 6, std::span(source).first(1)); }));
+    const AccessFailure unread{Cause::none, false, false, 13, 77, 4, Unread::ever};
+    talk.data(written([&](std::byte* out) { return put_failure(out, unread); }));
+}
+
 /// Acknowledgements, probes, fragments, packets that were captured as one, the end.
 void control(Conversation& talk)
 {
@@ -508,5 +442,6 @@ int main(int argc, char** argv)
         Conversation secret(capture, c, d);
         sealed(secret, ring, offer);
     }
+    named_bytes(talk);
     return EXIT_SUCCESS;
 }

@@ -191,8 +191,9 @@ void print_all_flags()
                                         VALUE(a, memory_scarce)});
     namespace f = frame_flag;
     FLAGS(frame_flag, VALUE(f, tagged), VALUE(f, has_data), VALUE(f, want_delivered));
-    FLAGS(data_flag, VALUE(data_flag, answers_read));
-    FLAGS(rma_flag, VALUE(rma_flag, has_data), VALUE(rma_flag, whole), VALUE(rma_flag, last));
+    FLAGS(data_flag, VALUE(data_flag, answers_read), VALUE(data_flag, named));
+    FLAGS(rma_flag, VALUE(rma_flag, has_data), VALUE(rma_flag, whole), VALUE(rma_flag, last),
+          VALUE(rma_flag, named));
     namespace t = atomic_flag;
     FLAGS(atomic_flag, VALUE(t, fetch), VALUE(t, has_operand), VALUE(t, has_compare));
     namespace h = hello_flag;
@@ -239,7 +240,8 @@ void print_enumerations()
     namespace c = fault_cause;
     print_values("fault_cause",
                  std::array{VALUE(c, bad_key), VALUE(c, out_of_bounds), VALUE(c, access_denied),
-                            VALUE(c, bad_operation), VALUE(c, region_closed)});
+                            VALUE(c, bad_operation), VALUE(c, region_closed), VALUE(c, not_read),
+                            VALUE(c, unreadable)});
     print_values("bypass_kind", std::array{VALUE(BypassKind, question), VALUE(BypassKind, answer),
                                            VALUE(ShmMessage, wake_up)});
     print_values("cipher", std::array{VALUE(Cipher, aes_128_gcm), VALUE(Cipher, chacha20_poly1305)});
@@ -286,6 +288,7 @@ void print_limits()
     print("max_iov", max_iov);
     print("max_atomic_size", max_atomic_size);
     print("max_rma_frames", max_rma_frames);
+    print("max_named", max_named);
     print("max_address_size", max_address_size);
     print("min_max_packet", min_max_packet);
     print("max_eager_total", max_eager_total);

@@ -22,7 +22,8 @@ return function(wire, F, experts)
     local Frames = { values = values }
     local message_flag, rma_flag = values(wire.frame_flag), values(wire.rma_flag)
     local atomic_flag, probe_flag = values(wire.atomic_flag), values(wire.mtu_probe_flag)
-    local hello_flag = values(wire.hello_flag)
+    local hello_flag, data_flag = values(wire.hello_flag), values(wire.data_flag)
+    local fault_cause = values(wire.fault_cause)
 
     local function has(flags, flag)
         return math.floor(flags / flag) % 2 == 1
@@ -169,6 +170,27 @@ return function(wire, F, experts)
         end
     end
 
+    -- Where the sender has bytes, which are the end of their packet. Returns how many they are.
+    local function names(cursor, pieces, what)
+        Frames.layout(cursor, "SourceEpoch")
+        if pieces > wire.max_iov then
+            malformed("%d pieces", pieces)
+        end
+        local sum = UInt64(0)
+        for _ = 1, pieces do
+            local length = Frames.layout(cursor, "MessagePiece").length
+            if length > UInt64(wire.max_named) - sum then
+                malformed("%s of more than %d bytes", what, wire.max_named)
+            end
+            sum = sum + length
+        end
+        ends_packet(cursor, what)
+        if sum == UInt64(0) then
+            malformed("%s of no bytes", what)
+        end
+        return sum
+    end
+
     -- By type: reads the frame's fields and what follows them, and returns what the summary says of it.
     local read = {}
 
@@ -215,6 +237,14 @@ return function(wire, F, experts)
 
     function read.data(cursor)
         local v = Frames.layout(cursor, "DataFrame")
+        if has(v.flags, data_flag.named) then
+            Frames.layout(cursor, "MessageHandle")
+            if not has(v.flags, data_flag.answers_read) then
+                malformed("data of a message that is named")
+            end
+            return string.format("read %d, %s+%s, named", v.sequence, tostring(v.offset),
+                tostring(names(cursor, v.length, "named data")))
+        end
         take_bytes(cursor, v.length, F.payload, "payload")
         ends_packet(cursor, "data")
         return string.format("%s %d, %s+%d", v.flags == 1 and "read" or "seq", v.sequence, tostring(v.offset), v.length)
@@ -261,6 +291,14 @@ return function(wire, F, experts)
         if has(v.flags, rma_flag.has_data) then
             Frames.layout(cursor, "MessageData")
         end
+        if has(v.flags, rma_flag.named) then
+            local size = names(cursor, v.length, "a named write")
+            if total and size > total then
+                malformed("%s bytes of a write of %s", tostring(size), tostring(total))
+            end
+            return string.format("%s%s B to 0x%s, key 0x%s, named", tostring(size),
+                total and " of " .. tostring(total) or "", v.address:tohex(), v.key:tohex())
+        end
         take_bytes(cursor, v.length, F.payload, "payload")
         if total and (v.length == 0 or cursor.at ~= cursor.stop) and total ~= UInt64(v.length) then
             malformed("a piece of a write that shares its packet or is empty")
@@ -303,13 +341,22 @@ return function(wire, F, experts)
         return string.format("seq %d, %d B", v.sequence, v.length)
     end
 
-    function read.fault(cursor)
+    function read.denied(cursor)
         local v = Frames.layout(cursor, "FaultFrame")
-        local cause = F.names.fault_cause[v.cause] or malformed("unknown cause %d", v.cause)
+        local cause = v.cause < fault_cause.not_read and F.names.fault_cause[v.cause]
+            or malformed("unknown cause %d", v.cause)
         cursor.tree:add_proto_expert_info(experts.fault, "Refused by the target: " .. cause)
         return string.format("%s, seq %d, handle %d", cause, v.sequence, v.handle)
     end
-    read.denied = read.fault
+
+    function read.fault(cursor)
+        local cause = cursor.stop - cursor.at > 1 and cursor.tvb(cursor.at + 1, 1):uint()
+        if cause ~= fault_cause.not_read and cause ~= fault_cause.unreadable then
+            return read.denied(cursor)
+        end
+        local v = Frames.layout(cursor, "FaultFrame")
+        return string.format("%s, seq %d, handle %d", F.names.fault_cause[cause], v.sequence, v.handle)
+    end
 
     function read.mtu_probe(cursor)
         local v = Frames.layout(cursor, "MtuProbeFrame")

@@ -223,11 +223,13 @@ return {
     },
     data_flag = {
         { "answers_read", 1 },
+        { "named", 2 },
     },
     rma_flag = {
         { "has_data", 1 },
         { "whole", 2 },
         { "last", 4 },
+        { "named", 8 },
     },
     atomic_flag = {
         { "fetch", 1 },
@@ -266,6 +268,8 @@ return {
         { "access_denied", 3 },
         { "bad_operation", 4 },
         { "region_closed", 5 },
+        { "not_read", 6 },
+        { "unreadable", 7 },
     },
     bypass_kind = {
         { "question", 1 },
@@ -328,6 +332,7 @@ return {
     max_iov = 4,
     max_atomic_size = 480,
     max_rma_frames = 31,
+    max_named = 1048576,
     max_address_size = 44,
     min_max_packet = 208,
     max_eager_total = 131072,

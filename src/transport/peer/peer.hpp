@@ -52,6 +52,7 @@ struct Connection {
     Fragmentation fragmentation; ///< what is longer than the MTU by now
     Trains trains;               ///< whether batches get there
     bool unreadable = false;     ///< the system does not let us read the peer's memory
+    bool unread = false;         ///< nor the peer ours
     Recovery recovery;           ///< what is sent again
     // Receiver.
     Receiver receiver;
@@ -75,7 +76,10 @@ struct Peer {
         return connection.window.any_outstanding() || handshake.unconfirmed();
     }
     /// True while the peer owes us something: a handshake answer or an acknowledgement.
-    bool awaits_answer() const noexcept { return is_waiting() || connection.queue.any_operation(); }
+    bool awaits_answer() const noexcept
+    {
+        return is_waiting() || connection.queue.any_operation() || connection.queue.any_doubtful();
+    }
     /// True if a turn would have something to send, windows aside.
     bool has_work() const noexcept
     {

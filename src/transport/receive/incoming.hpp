@@ -59,8 +59,9 @@ struct AtomicReceive {
 struct Answer {
     enum class Kind : std::uint8_t { result, denied, fault };
     Kind kind = Kind::fault;
-    bool is_read = false;     ///< denied: sender_handle names a read
-    std::uint16_t length = 0; ///< result: bytes, at the end of the chunk
+    bool is_read = false;                   ///< denied: sender_handle names a read
+    std::uint16_t length = 0;               ///< result: bytes, at the end of the chunk
+    wire::Unread unread = wire::Unread::no; ///< fault: sender_handle names what was not read
 };
 
 /// A Link that tells whether it is on its list.

@@ -112,8 +112,14 @@ FrameResult Placement::on_data(const wire::DataPiece& frame)
         size > message.limit - message.received || !s_.incoming.may_take(message, frame.offset, size)) {
         return FrameResult::malformed;
     }
-    if (!place(message, frame.offset, frame.payload)) {
+    switch (place(message, frame.offset, frame.payload)) {
+    case Fetched::here:
+        break;
+    case Fetched::lost:
         return FrameResult::lost;
+    case Fetched::unread:
+        return tell_unread(message.peer, frame.sequence, frame.sender_handle) ? FrameResult::next
+                                                                              : FrameResult::lost;
     }
     s_.grants.on_arrived(message, size, grant_quantum(message.peer));
     if (message.complete()) {
@@ -196,7 +202,7 @@ bool Placement::poll_done(Event& event)
 
 /// Puts arrived bytes where they belong: into the user's buffer if there is one and nothing is stored, else
 /// to the stored bytes.
-bool Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
+Placement::Fetched Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
 {
     SRD_DCHECK(payload.size <= message.total - message.received);
     const bool has_chunk = message.chunk.index != no_index;
@@ -204,51 +210,35 @@ bool Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payl
         return place_on_device(message, offset, payload);
     }
     const iovec stored = has_chunk ? iovec{s_.incoming.stored(message), message.total} : iovec{};
-    const bool placed = s_.reader.copy_payload(
-        payload, has_chunk ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
-    if (placed) {
+    const Fetched fetched = fetch(message.peer, payload,
+                                  has_chunk ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
+    if (fetched == Fetched::here) {
         s_.incoming.take(message, offset, payload.size);
     }
-    return placed;
+    return fetched;
 }
 
-/// A message whose device has failed takes the rest of its bytes, and they are dropped.
-bool Placement::place_on_device(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
+/// A message whose device has failed takes the rest of its bytes, and they are dropped. What lies in the
+/// memory of another process is not read into a device: it has to be sent.
+Placement::Fetched Placement::place_on_device(RxMessage& message, std::uint64_t offset,
+                                              const wire::Payload& payload)
 {
+    if (payload.named()) {
+        return Fetched::unread;
+    }
     if (message.cause == Cause::none) {
         switch (s_.devices.place(s_.reader, payload, message.device, message.pieces(), offset)) {
         case DevicePlacement::Result::done:
             break;
         case DevicePlacement::Result::lost:
-            return false;
+            return Fetched::lost;
         case DevicePlacement::Result::failed:
             message.cause = Cause::device_failed;
             break;
         }
     }
     s_.incoming.take(message, offset, payload.size);
-    return true;
-}
-
-/// True if a large message has been copied straight from the sender's memory, `from`: no data will follow.
-bool Placement::read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept
-{
-    Peer& peer = s_.peers[message.peer];
-    if (from.empty() || message.device != DeviceId::host || peer.connection.unreadable ||
-        !peer.route.same_host() || total_length(from) != message.total) {
-        return false;
-    }
-    std::array<iovec, max_iov> into;
-    const std::size_t used = slice(message.pieces(), 0, message.total, into);
-    const ProcessMemory::Read result = s_.caps.memory->read(
-        peer.route.id(), message.as<GrantedReceive>()->source_epoch, from, std::span(into).first(used));
-    peer.connection.unreadable = result == ProcessMemory::Read::forbidden;
-    if (result != ProcessMemory::Read::done) {
-        return false;
-    }
-    message.received = message.limit = message.total;
-    message.want_delivered = true;
-    return true;
+    return Fetched::here;
 }
 
 void Placement::attach_buffer(RxMessage& message, std::span<const iovec> iov, DeviceId device,

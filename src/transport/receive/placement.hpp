@@ -76,6 +76,20 @@ public:
     void want_grant(std::uint32_t record);
     void release(std::uint32_t record);
 
+    enum class Fetched : std::uint8_t {
+        here,
+        lost,   ///< with the packet, which comes again
+        unread, ///< the sender has said where they are, and they could not be read there
+    };
+    /// A frame's bytes come to `into`, from `offset` on; what lies beyond its end is dropped.
+    Fetched fetch(std::uint32_t peer, const wire::Payload& payload, std::span<const iovec> into,
+                  std::uint64_t offset) noexcept;
+    /// The sender of what could not be read is told to send it: a fault is owed. False: there is no record.
+    bool tell_unread(std::uint32_t peer, std::uint32_t sequence, std::uint32_t handle);
+    /// A record of an answer to the peer's operation; no_index if there are too many.
+    std::uint32_t new_answer(std::uint32_t peer, std::uint32_t sequence, std::uint32_t handle);
+    void owe(std::uint32_t record, const Answer& answer, Cause cause);
+
     // -- The sender's grants
 
     void issue_grants();
@@ -104,9 +118,12 @@ private:
     void describe_event(PeerId peer, MessageId id, const Envelope& envelope, std::uint64_t total,
                         Event& event);
     FrameResult on_first(const wire::EagerFrame& frame, Event& event);
-    bool place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
+    Fetched place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
     bool read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept;
-    bool place_on_device(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
+    Fetched place_on_device(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
+    /// From the memory of the peer's process, as ProcessMemory::read.
+    bool read(std::uint32_t peer, std::uint32_t epoch, std::span<const iovec> from,
+              std::span<const iovec> into) noexcept;
     void attach_buffer(RxMessage& message, std::span<const iovec> iov, DeviceId device, std::uint64_t cookie);
     void complete(std::uint32_t record);
     void finish(std::uint32_t record);

@@ -2,6 +2,7 @@
 #include "rma/initiator.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include <srd/iov.hpp>
 
@@ -125,7 +126,15 @@ std::byte* RmaInitiator::put_piece(const TxSlot& slot, std::byte* out) const noe
     header.handle = slot.message;
     header.whole = remote.count == 1 && slot.length == message.total;
     header.has_data = message.envelope.flags.has_data;
-    return wire::put_write(out, header);
+    header.named = slot.named;
+    if (!slot.named) {
+        return wire::put_write(out, header);
+    }
+    std::array<iovec, max_iov> pieces;
+    const std::size_t count = slice(message.pieces(), slot.offset, slot.length, pieces);
+    header.pieces = static_cast<std::uint8_t>(count);
+    return wire::put_names(wire::put_write(out, header), s_.caps.memory->epoch(),
+                           std::span(pieces).first(count));
 }
 
 // -- Atomics ------------------------------------------------------------------------
@@ -279,23 +288,40 @@ FrameResult RmaInitiator::on_failure(const wire::AccessFailure& frame)
     return FrameResult::next;
 }
 
-/// A write, or an atomic that fetches nothing, has failed. Counted whether or not we still know it.
+/// A write, or an atomic that fetches nothing, has failed; or the peer could not read what we have named.
+/// Counted whether or not we still know it.
 void RmaInitiator::on_fault(const wire::AccessFailure& frame)
 {
-    const std::uint32_t peer = s_.reader.packet().peer;
-    SendQueue& queue = s_.peers[peer].connection.queue;
+    const std::uint32_t index = s_.reader.packet().peer;
+    Peer& peer = s_.peers[index];
+    SendQueue& queue = peer.connection.queue;
     queue.faults().arrived();
     queue.faults().learn(frame.faults);
-    TxMessage* message = s_.outgoing.find(frame.handle, peer, frame.sequence);
-    const bool can_fail = message != nullptr &&
-                          (message->is<WriteSend>() || (message->is<AtomicSend>() && !message->fetches()));
-    if (can_fail && message->cause == Cause::none && message->state != TxMessage::State::done) {
-        message->cause = frame.cause;
-        if (message->state == TxMessage::State::suspect) {
+    TxMessage* const message = s_.outgoing.find(frame.handle, index, frame.sequence);
+    if (frame.unread != wire::Unread::no) {
+        peer.connection.unread = peer.connection.unread || frame.unread == wire::Unread::ever;
+        if (message != nullptr && message->named != 0) {
+            s_.count.tx_unread.add();
+            s_.outgoing.not_read(queue, frame.handle);
+        }
+    } else if (message != nullptr) {
+        fail(*message, frame, queue);
+    }
+    s_.outgoing.release_suspects(queue);
+    if (peer.has_work()) { // what was in doubt goes on
+        s_.peers.activate(index);
+    }
+}
+
+void RmaInitiator::fail(TxMessage& message, const wire::AccessFailure& frame, SendQueue& queue)
+{
+    const bool can_fail = message.is<WriteSend>() || (message.is<AtomicSend>() && !message.fetches());
+    if (can_fail && message.cause == Cause::none && message.state != TxMessage::State::done) {
+        message.cause = frame.cause;
+        if (message.state == TxMessage::State::suspect) {
             s_.outgoing.complete(queue, frame.handle, frame.cause);
         }
     }
-    s_.outgoing.release_suspects(queue);
 }
 
 /// A read or a fetching atomic has failed.

@@ -65,6 +65,7 @@ private:
     static std::size_t atomic_frame_size(const Operation& operation, std::uint64_t total) noexcept;
     bool frame_write_pieces(const Operation& operation, std::uint32_t record, std::uint64_t total);
     void on_fault(const wire::AccessFailure& frame);
+    void fail(TxMessage& message, const wire::AccessFailure& frame, SendQueue& queue);
     void on_denied(const wire::AccessFailure& frame);
 
     Shared& s_;

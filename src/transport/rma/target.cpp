@@ -32,7 +32,7 @@ FrameResult RmaTarget::on_write(const wire::WritePiece& frame, Event& event)
     const std::uint32_t peer = s_.reader.packet().peer;
     const std::uint64_t size = frame.payload.size;
     const bool partial = size != frame.total;
-    if (partial && s_.reader.rma_frames() != 1) {
+    if ((partial || frame.payload.named()) && s_.reader.rma_frames() != 1) {
         return FrameResult::malformed; // a piece of a longer write has its packet for itself
     }
     std::uint32_t record = partial ? s_.incoming.find(peer, frame.handle, true) : no_index;
@@ -178,21 +178,35 @@ void RmaTarget::announce_atomic(std::uint32_t peer, std::uint32_t record, const 
 bool RmaTarget::place(std::span<const iovec> memory, DeviceId device)
 {
     SRD_CHECK(s_.reader.question() == PacketReader::Question::write);
-    if (device != DeviceId::host) [[unlikely]] {
+    const auto& frame = s_.reader.frame_as<wire::WritePiece>();
+    const std::uint32_t peer = s_.reader.peer();
+    Placement::Fetched fetched =
+        Placement::Fetched::unread; // the memory of another process is not read into a device
+    if (device == DeviceId::host) [[likely]] {
+        fetched = placement_.fetch(peer, frame.payload, memory, 0);
+    } else if (!frame.payload.named()) {
         switch (place_on_device(memory, device)) {
         case DevicePlacement::Result::done:
-            return true;
+            fetched = Placement::Fetched::here;
+            break;
         case DevicePlacement::Result::failed:
             reject(Cause::region_closed);
             return false;
         case DevicePlacement::Result::lost:
+            fetched = Placement::Fetched::lost;
             break;
         }
-    } else if (s_.reader.copy_payload(s_.reader.frame_as<wire::WritePiece>().payload, memory, 0)) {
+    }
+    if (fetched == Placement::Fetched::here) {
         return true;
     }
     s_.reader.answered();
-    s_.reader.close();
+    if (fetched == Placement::Fetched::lost) {
+        s_.reader.close();
+    } else {
+        const bool told = placement_.tell_unread(peer, 0, frame.handle);
+        SRD_CHECK(told); // open_access() has made sure of room
+    }
     return false;
 }
 
@@ -223,7 +237,7 @@ void RmaTarget::confirm()
     if (record != no_index) {
         const wire::AtomicFrame& frame = s_.incoming[record].as<AtomicReceive>()->frame;
         if ((frame.flags & wire::atomic_flag::fetch) != 0) {
-            owe(record, {Answer::Kind::result, false, frame.length}, Cause::none);
+            placement_.owe(record, {Answer::Kind::result, false, frame.length}, Cause::none);
         } else {
             placement_.release(record);
         }
@@ -243,9 +257,9 @@ void RmaTarget::reject(Cause cause)
         return;
     case PacketReader::Question::read: {
         const auto& frame = s_.reader.frame_as<wire::ReadFrame>();
-        const std::uint32_t answer = new_answer(peer, frame.sequence, frame.handle);
+        const std::uint32_t answer = placement_.new_answer(peer, frame.sequence, frame.handle);
         SRD_CHECK(answer != no_index); // open_access() has made sure of room
-        owe(answer, {Answer::Kind::denied, true, 0}, cause);
+        placement_.owe(answer, {Answer::Kind::denied, true, 0}, cause);
         s_.reader.answered();
         return;
     }
@@ -256,14 +270,14 @@ void RmaTarget::reject(Cause cause)
             fetch = (s_.incoming[answer].as<AtomicReceive>()->frame.flags & wire::atomic_flag::fetch) != 0;
         } else {
             const wire::AtomicFrame& frame = s_.reader.frame_as<wire::AtomicRequest>().frame;
-            answer = new_answer(peer, frame.sequence, frame.handle);
+            answer = placement_.new_answer(peer, frame.sequence, frame.handle);
         }
         if (answer == no_index) {
             s_.reader.answered();
             placement_.refuse_packet(); // nothing was carried out, so it may come again
             return;
         }
-        owe(answer, {fetch ? Answer::Kind::denied : Answer::Kind::fault, false, 0}, cause);
+        placement_.owe(answer, {fetch ? Answer::Kind::denied : Answer::Kind::fault, false, 0}, cause);
         placement_.finish_turn();
         return;
     }
@@ -280,9 +294,9 @@ void RmaTarget::finish_write_piece(Cause cause)
     const auto& frame = s_.reader.frame_as<wire::WritePiece>();
     const std::uint32_t record = s_.reader.record();
     if (cause != Cause::none) {
-        const std::uint32_t answer = new_answer(s_.reader.peer(), 0, frame.handle);
+        const std::uint32_t answer = placement_.new_answer(s_.reader.peer(), 0, frame.handle);
         SRD_CHECK(answer != no_index); // open_access() has made sure of room
-        owe(answer, {Answer::Kind::fault, false, 0}, cause);
+        placement_.owe(answer, {Answer::Kind::fault, false, 0}, cause);
     }
     s_.reader.answered();
     if (record == no_index) {
@@ -326,29 +340,6 @@ void RmaTarget::revoke(std::uint64_t key) noexcept
 
 // -- Answers that are owed ------------------------------------------------------------
 
-std::uint32_t RmaTarget::new_answer(std::uint32_t peer, std::uint32_t sequence, std::uint32_t handle)
-{
-    const std::uint32_t record = s_.incoming.create(s_.peers[peer].incoming, peer, sequence, false);
-    if (record != no_index) {
-        s_.incoming[record].sender_handle = handle;
-    }
-    return record;
-}
-
-void RmaTarget::owe(std::uint32_t record, const Answer& answer, Cause cause)
-{
-    RxMessage& message = s_.incoming[record];
-    Receiver& receiver = s_.peers[message.peer].connection.receiver;
-    message.kind = answer;
-    message.stage = RxMessage::Stage::settling;
-    message.cause = cause;
-    receiver.owe(s_.incoming, record);
-    if (answer.kind == Answer::Kind::fault) {
-        receiver.on_fault_owed();
-    }
-    s_.peers.activate(message.peer);
-}
-
 bool RmaTarget::frame_answer(std::uint32_t record)
 {
     const RxMessage& message = s_.incoming[record];
@@ -372,8 +363,9 @@ bool RmaTarget::frame_answer(std::uint32_t record)
         const std::byte* stored = s_.incoming.stored(message);
         std::copy_n(stored + message.total - answer.length, answer.length, wire::put(out, frame));
     } else {
-        wire::put_failure(out, {message.cause, !is_fault, answer.is_read, message.sequence,
-                                message.sender_handle, peer.connection.receiver.faults_made()});
+        wire::put_failure(out,
+                          {message.cause, !is_fault, answer.is_read, message.sequence, message.sender_handle,
+                           peer.connection.receiver.faults_made(), answer.unread});
     }
     peer.connection.receiver.settle(s_.incoming, record);
     placement_.release(record);

@@ -65,8 +65,6 @@ private:
                          const std::byte* body, Event& event);
     DevicePlacement::Result place_on_device(std::span<const iovec> memory, DeviceId device);
     void finish_write_piece(Cause cause);
-    std::uint32_t new_answer(std::uint32_t peer, std::uint32_t sequence, std::uint32_t handle);
-    void owe(std::uint32_t record, const Answer& answer, Cause cause);
 
     Shared& s_;
     Placement& placement_;

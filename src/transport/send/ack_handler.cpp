@@ -68,7 +68,8 @@ AckSample AckHandler::sample_of(const Connection& connection, const Told& told, 
         return sample;
     }
     const std::uint32_t at = window.find_sent(s_.packets, block.echo_psn);
-    if (at != no_index && s_.packets[at].attempt() == block.echo_attempt) {
+    // What the receiver has read in memory took time that says nothing about the way.
+    if (at != no_index && s_.packets[at].attempt() == block.echo_attempt && !s_.packets[at].named) {
         const TxSlot& slot = s_.packets[at];
         const Duration rtt = arrived - slot.sent_at() - Duration(block.hold_ns);
         sample.rtt = std::max(rtt, Duration(1));

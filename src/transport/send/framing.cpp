@@ -2,6 +2,7 @@
 #include "send/framing.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include <srd/iov.hpp>
 
@@ -13,6 +14,8 @@ constexpr std::uint32_t page_size = 4096;
 /// The longest message that a peer on this host may read in one go, during which it does nothing else: about
 /// 0.2 ms.
 constexpr std::uint64_t read_limit = 4U << 20;
+/// The same of pieces of accesses, all together. More than one, so that it need not wait for the next.
+constexpr std::uint32_t most_named = read_limit / wire::max_named;
 
 /// Bytes of the header of a frame with a piece of `message`, at most.
 std::uint32_t piece_overhead(const TxMessage& message) noexcept
@@ -130,8 +133,7 @@ bool Framing::frame_next(std::uint32_t index)
     }
     const TxMessage& message = s_.outgoing[granted];
     const RequestedSend* request = message.as<RequestedSend>();
-    frame_piece(index, granted, request != nullptr ? request->granted : message.total);
-    return true;
+    return frame_piece(index, granted, request != nullptr ? request->granted : message.total);
 }
 
 /// A peer on this host reads a longer one for itself when it is wanted, and where memory is scarce it waits
@@ -160,8 +162,7 @@ bool Framing::frame_queued(std::uint32_t index)
     if (message.is<RequestedSend>()) {
         return frame_request(index, record);
     }
-    frame_piece(index, record, message.total);
-    return true;
+    return frame_piece(index, record, message.total);
 }
 
 bool Framing::frame_request(std::uint32_t index, std::uint32_t record)
@@ -185,7 +186,8 @@ bool Framing::frame_request(std::uint32_t index, std::uint32_t record)
 
 std::uint32_t Framing::packet_size(const TxSlot& slot) const noexcept
 {
-    return slot.is_generated() ? piece_overhead(s_.outgoing[slot.message]) + slot.length : slot.wire_bytes();
+    return slot.is_generated() && !slot.named ? piece_overhead(s_.outgoing[slot.message]) + slot.length
+                                              : slot.wire_bytes();
 }
 
 /// Bytes of `message`'s payload that fit one packet of their own.
@@ -196,21 +198,44 @@ std::uint32_t Framing::piece_size(const Peer& peer, const TxMessage& message) co
     return peer.route.same_host() && room > page_size ? room - room % page_size : room;
 }
 
-/// One packet of a message, a write or a response, as far as `limit` allows.
-void Framing::frame_piece(std::uint32_t index, std::uint32_t record, std::uint64_t limit)
+/// Large pieces of it are read by the peer where they are.
+bool Framing::is_read_by(const Peer& peer, const TxMessage& message) const noexcept
+{
+    return message.is_access() && message.device == DeviceId::host && !message.is_revoked() &&
+           !message.carried && peer.route.same_host() && s_.caps.memory != nullptr && !peer.connection.unread;
+}
+
+/// One packet of a message, a write or a response, as far as `limit` allows. What takes more than one is
+/// named if it can be: each packet would be read as well, and costs both sides far more than that. False: the
+/// peer has as much to read as it may.
+bool Framing::frame_piece(std::uint32_t index, std::uint32_t record, std::uint64_t limit)
 {
     Peer& peer = s_.peers[index];
     const TxMessage& message = s_.outgoing[record];
     SRD_DCHECK(message.framed < limit || limit == 0);
-    std::uint64_t payload = std::min<std::uint64_t>(piece_size(peer, message), limit - message.framed);
+    const std::uint32_t room = piece_size(peer, message);
+    std::uint64_t rest = limit - message.framed;
     if (const WriteSend* write = message.as<WriteSend>()) {
-        payload = std::min(payload, s_.outgoing.ranges(write->ranges).from(message.framed).length);
+        rest = std::min(rest, s_.outgoing.ranges(write->ranges).from(message.framed).length);
     }
+    if (rest > room && is_read_by(peer, message)) {
+        if (peer.connection.queue.named() == most_named) {
+            return false;
+        }
+        const auto named = static_cast<std::uint32_t>(std::min<std::uint64_t>(rest, wire::max_named));
+        peer.connection.window.add_piece(s_.packets, index, record, message.framed, named,
+                                         !message.is<ReadResponse>(), true);
+        s_.outgoing.framed_named(peer.connection.queue, record, named);
+        s_.count.tx_named.add();
+        return true;
+    }
+    const std::uint64_t payload = std::min<std::uint64_t>(room, rest);
     const bool revoked = message.is_revoked(); // a denied frame goes instead of the rest
     peer.connection.window.add_piece(s_.packets, index, record, message.framed,
                                      revoked ? 0 : static_cast<std::uint32_t>(payload),
                                      !message.is<ReadResponse>());
     s_.outgoing.framed(peer.connection.queue, record, revoked ? limit - message.framed : payload, limit);
+    return true;
 }
 
 std::byte* Framing::put_piece(const TxSlot& slot, std::byte* out) const noexcept
@@ -224,6 +249,11 @@ std::byte* Framing::put_piece(const TxSlot& slot, std::byte* out) const noexcept
                                message.level == CompletionLevel::delivery ? slot.message : no_index,
                                slot.offset, slot.length, message.total);
     }
+    return put_data(slot, message, out);
+}
+
+std::byte* Framing::put_data(const TxSlot& slot, const TxMessage& message, std::byte* out) const noexcept
+{
     wire::DataFrame frame;
     frame.length = static_cast<std::uint16_t>(slot.length);
     frame.sequence = message.sequence;
@@ -239,7 +269,15 @@ std::byte* Framing::put_piece(const TxSlot& slot, std::byte* out) const noexcept
     } else {
         frame.receiver_handle = message.as<RequestedSend>()->remote_handle;
     }
-    return wire::put(out, frame);
+    if (!slot.named) {
+        return wire::put(out, frame);
+    }
+    std::array<iovec, max_iov> pieces;
+    const std::size_t count = slice(message.pieces(), slot.offset, slot.length, pieces);
+    frame.flags = wire::data_flag::answers_read | wire::data_flag::named;
+    frame.length = static_cast<std::uint16_t>(count);
+    out = wire::put(wire::put(out, frame), wire::MessageHandle{slot.message});
+    return wire::put_names(out, s_.caps.memory->epoch(), std::span(pieces).first(count));
 }
 
 // -- Answers ------------------------------------------------------------------------------

@@ -39,16 +39,19 @@ public:
     bool frame_control(std::uint32_t peer);
     /// Bytes of the packet without an acknowledgement; of one that is generated perhaps fewer.
     std::uint32_t packet_size(const TxSlot& slot) const noexcept;
-    /// Writes the header of the frame that `slot`, which is generated, sends from the user's memory.
+    /// Writes the header of the frame that `slot`, which is generated, sends from the user's memory; all of
+    /// it if the bytes are named.
     std::byte* put_piece(const TxSlot& slot, std::byte* out) const noexcept;
 
 private:
     bool frame_message(const Operation& operation, std::uint32_t record, std::uint64_t total);
     bool frame_parts(const Operation& operation, std::uint32_t record, std::uint64_t total);
     bool frame_request(std::uint32_t peer, std::uint32_t record);
-    void frame_piece(std::uint32_t peer, std::uint32_t record, std::uint64_t limit);
+    bool frame_piece(std::uint32_t peer, std::uint32_t record, std::uint64_t limit);
     bool frame_record(std::uint32_t peer, std::uint32_t record);
     std::uint32_t piece_size(const Peer& peer, const TxMessage& message) const noexcept;
+    bool is_read_by(const Peer& peer, const TxMessage& message) const noexcept;
+    std::byte* put_data(const TxSlot& slot, const TxMessage& message, std::byte* out) const noexcept;
 
     Shared& s_;
     Placement& placement_;

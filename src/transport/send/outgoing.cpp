@@ -2,6 +2,7 @@
 #include "send/outgoing.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <srd/iov.hpp>
 
@@ -200,6 +201,19 @@ void OutgoingPool::framed(SendQueue& queue, std::uint32_t index, std::uint64_t b
     }
 }
 
+void OutgoingPool::framed_named(SendQueue& queue, std::uint32_t index, std::uint32_t bytes) noexcept
+{
+    TxMessage& message = messages_[index];
+    SRD_DCHECK(message.is_access() && message.named == 0 && bytes != 0);
+    SRD_DCHECK(message.framed + bytes <= message.total);
+    message.framed += bytes;
+    message.named = bytes;
+    ++message.unacked;
+    ++queue.named_;
+    (message.is<ReadResponse>() ? queue.granted_ : queue.waiting_).erase(messages_, index);
+    message.state = TxMessage::State::waiting;
+}
+
 void OutgoingPool::requested(SendQueue& queue, std::uint32_t index) noexcept
 {
     TxMessage& message = messages_[index];
@@ -256,15 +270,64 @@ void OutgoingPool::packet_acked(SendQueue& queue, const TxSlot& slot) noexcept
 void OutgoingPool::packet_abandoned(SendQueue& queue, const TxSlot& slot) noexcept
 {
     if (slot.piece && messages_[slot.message].is<ReadResponse>()) {
-        messages_[slot.message].cause = Cause::closed; // its reader finds out for itself
+        TxMessage& message = messages_[slot.message];
+        forget_named(queue, slot.message);
+        message.cause = Cause::closed; // its reader finds out for itself
+        message.state = TxMessage::State::framed;
     }
     packet_acked(queue, slot);
+}
+
+/// The named piece is not under way any more.
+void OutgoingPool::forget_named(SendQueue& queue, std::uint32_t index) noexcept
+{
+    if (std::exchange(messages_[index].named, 0) != 0) {
+        SRD_DCHECK(queue.named_ != 0);
+        --queue.named_;
+    }
+}
+
+void OutgoingPool::not_read(SendQueue& queue, std::uint32_t index) noexcept
+{
+    TxMessage& message = messages_[index];
+    SRD_DCHECK(message.named != 0);
+    message.framed -= message.named;
+    message.carried = true;
+    forget_named(queue, index); // it goes on when the packet is acknowledged, or out of doubt
+}
+
+/// All packets of an operation with a named piece are acknowledged.
+void OutgoingPool::settle_named(SendQueue& queue, std::uint32_t index) noexcept
+{
+    TxMessage& message = messages_[index];
+    if (message.named != 0 && queue.faults_.awaits()) {
+        queue.doubtful_.push_back(messages_, index);
+        return;
+    }
+    forget_named(queue, index);
+    if (message.framed == message.total) {
+        message.state = TxMessage::State::framed;
+        progress(queue, index);
+    } else if (message.is<ReadResponse>()) {
+        message.state = TxMessage::State::granted;
+        queue.granted_.push_front(messages_, index);
+    } else { // in front of what is fenced behind it
+        message.state = TxMessage::State::queued;
+        queue.waiting_.push_front(messages_, index);
+    }
 }
 
 void OutgoingPool::progress(SendQueue& queue, std::uint32_t index) noexcept
 {
     const TxMessage& message = messages_[index];
-    if (message.unacked != 0 || message.state != TxMessage::State::framed) {
+    if (message.unacked != 0) {
+        return;
+    }
+    if (message.state == TxMessage::State::waiting && message.is_access()) {
+        settle_named(queue, index);
+        return;
+    }
+    if (message.state != TxMessage::State::framed) {
         return;
     }
     // Granted data and writes are placed before they are acknowledged; eager data is not.
@@ -297,10 +360,16 @@ void OutgoingPool::complete(SendQueue& queue, std::uint32_t index, Cause cause) 
 
 void OutgoingPool::release_suspects(SendQueue& queue) noexcept
 {
-    if (!queue.has_suspects_ || queue.faults_.awaits()) {
+    if (queue.faults_.awaits()) {
         return;
     }
-    queue.has_suspects_ = false;
+    for (std::uint32_t at = queue.doubtful_.pop_front(messages_); at != no_index;
+         at = queue.doubtful_.pop_front(messages_)) {
+        settle_named(queue, at);
+    }
+    if (!std::exchange(queue.has_suspects_, false)) {
+        return;
+    }
     for (std::uint32_t at = queue.all_.front(); at != no_index;) {
         const std::uint32_t next = SendQueue::All::next(messages_, at);
         if (messages_[at].state == TxMessage::State::suspect) {
@@ -308,108 +377,6 @@ void OutgoingPool::release_suspects(SendQueue& queue) noexcept
         }
         at = next;
     }
-}
-
-void OutgoingPool::abandon_mark(SendQueue& queue, Cause cause) noexcept
-{
-    SRD_DCHECK(cause != Cause::none);
-    for (std::uint32_t at = queue.all_.front(); at != no_index; at = SendQueue::All::next(messages_, at)) {
-        TxMessage& message = messages_[at];
-        if (message.cause == Cause::none) {
-            message.cause = cause;
-        }
-        message.state = TxMessage::State::framed; // nothing more of it will be
-    }
-    while (queue.waiting_.pop_front(messages_) != no_index) {
-    }
-    for (std::uint32_t at = queue.granted_.pop_front(messages_); at != no_index;
-         at = queue.granted_.pop_front(messages_)) {
-        TxMessage& message = messages_[at];
-        if (message.is<ReadResponse>()) {
-            message.cause = Cause::closed;
-            message.state = TxMessage::State::framed;
-            if (message.unacked == 0) {
-                complete(queue, at, message.cause);
-            }
-        }
-    }
-}
-
-void OutgoingPool::abandon_finish(SendQueue& queue) noexcept
-{
-    // What is left has no packet: never framed, or waiting for a grant or a delivery.
-    for (std::uint32_t at = queue.all_.front(); at != no_index;) {
-        const std::uint32_t next = SendQueue::All::next(messages_, at);
-        SRD_DCHECK(messages_[at].unacked == 0);
-        complete(queue, at, messages_[at].cause);
-        at = next;
-    }
-    SRD_DCHECK(queue.all_.empty() && queue.waiting_.empty() && queue.granted_.empty());
-}
-
-// -- What nobody would miss -----------------------------------------------------------
-
-void OutgoingPool::count_unsent(const SendQueue& queue, Unsent& unsent) const noexcept
-{
-    for (std::uint32_t at = queue.all_.front(); at != no_index; at = SendQueue::All::next(messages_, at)) {
-        if (messages_[at].level == CompletionLevel::none) {
-            ++unsent.operations;
-            unsent.bytes += messages_[at].total;
-        }
-    }
-}
-
-/// Small operations leave nothing behind but their frames. The others in the packet have a handle in their
-/// frame, or are messages in its chain.
-void OutgoingPool::count_unsent(const TxSlot& slot, std::span<const std::byte> frames,
-                                Unsent& unsent) const noexcept
-{
-    if (slot.piece) {
-        return;
-    }
-    const auto add = [&](std::uint64_t bytes) {
-        ++unsent.operations;
-        unsent.bytes += bytes;
-    };
-    wire::Reader reader(frames);
-    wire::Frame frame;
-    while (reader.remaining() != 0 && wire::decode(reader, false, 0, frame)) {
-        if (const auto* message = std::get_if<wire::EagerFrame>(&frame)) {
-            if (message->offset == 0 && !message->want_delivered) {
-                add(message->total);
-            }
-        } else if (const auto* write = std::get_if<wire::WritePiece>(&frame)) {
-            if (write->handle == wire::no_handle) {
-                add(write->total);
-            }
-        } else if (const auto* atomic = std::get_if<wire::AtomicRequest>(&frame)) {
-            if (atomic->frame.handle == wire::no_handle) {
-                add(atomic->frame.length);
-            }
-        }
-    }
-    for (std::uint32_t at = slot.message; at != no_index; at = messages_[at].queue.next) {
-        if (messages_[at].is<EagerSend>()) {
-            --unsent.operations;
-            unsent.bytes -= messages_[at].total;
-        }
-    }
-}
-
-void OutgoingPool::report_end(std::uint32_t peer, Cause cause, const Unsent& unsent) noexcept
-{
-    const bool wanted = unsent.operations != 0 || is_peer_failure(cause);
-    const std::uint32_t record = wanted ? messages_.alloc() : no_index;
-    if (record == no_index) {
-        return;
-    }
-    TxMessage& message = messages_[record];
-    message.peer = peer;
-    message.kind = EndNews{unsent.operations};
-    message.total = unsent.bytes;
-    message.cause = cause;
-    message.state = TxMessage::State::done;
-    done_.push_back(messages_, record);
 }
 
 bool OutgoingPool::poll_done(Event& event, bool& wanted) noexcept

@@ -11,6 +11,10 @@
 //                       │ request framed         ▲            │
 //                       └──► waiting ─► granted ─┘            └─► suspect ─► done
 //                                 grant
+//
+// To a peer on this host that reads our memory, large pieces of a write or a response are named instead of
+// sent, one of an operation at a time: it waits until that is acknowledged, which says that it was read
+// unless a fault frame is on its way (FaultLedger). If one is, the operation goes on with packets.
 #pragma once
 
 #include <algorithm>
@@ -88,7 +92,7 @@ struct EndNews {
 struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSend, ReadResponse, EndNews> {
     enum class State : std::uint8_t {
         queued,  ///< on SendQueue::waiting, not (entirely) framed
-        waiting, ///< requested, waiting for a grant; a read, waiting for its bytes
+        waiting, ///< requested, waiting for a grant; a read, waiting for its bytes; a piece of it is named
         granted, ///< on SendQueue::granted
         framed,  ///< every byte is in some packet
         suspect, ///< acknowledged, but an atomic's turn has not come, or fault frames are on their
@@ -104,6 +108,8 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     bool is_revoked() const noexcept { return is<ReadResponse>() && as<ReadResponse>()->revoked; }
     /// Goes out in data frames: what the receiver asked for.
     bool sends_data() const noexcept { return is<RequestedSend>() || is<ReadResponse>(); }
+    /// Pieces of it may be named.
+    bool is_access() const noexcept { return is<WriteSend>() || is<ReadResponse>(); }
     std::span<const iovec> pieces() const noexcept { return {iov.data(), iov_count}; }
 
     Link all;   ///< the peer's list of all its operations
@@ -119,6 +125,7 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     std::uint32_t fence_end = 0;      ///< fence: the first psn after all operations before it
     std::uint32_t fence_messages = 0; ///< fence: the first message or atomic after those before it
     std::uint32_t buffer = no_index;  ///< the pool's, which has its payload
+    std::uint32_t named = 0;          ///< bytes of the piece that the peer is to read; 0: none is under way
     std::uint8_t iov_count = 0;
     State state = State::queued;
     CompletionLevel level = CompletionLevel::none;
@@ -126,6 +133,7 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     bool fence = false;
     DeviceId device = DeviceId::host; ///< whose memory `iov` is
     std::uint32_t staged = 0;         ///< sent from a device: its name in DeviceStaging
+    bool carried = false; ///< the peer could not read a piece of it: they are all sent
 };
 
 /// Operations that nobody would miss: without a record any more, or at CompletionLevel::none.
@@ -166,6 +174,10 @@ public:
     bool any_waiting() const noexcept { return !waiting_.empty(); }
     bool any_granted() const noexcept { return !granted_.empty(); }
     bool any_operation() const noexcept { return !all_.empty(); }
+    /// Nobody knows yet whether the peer has read what it has acknowledged.
+    bool any_doubtful() const noexcept { return !doubtful_.empty(); }
+    /// Pieces that the peer is to read.
+    std::uint32_t named() const noexcept { return named_; }
     std::uint32_t oldest_operation() const noexcept { return all_.front(); }
 
     FaultLedger& faults() noexcept { return faults_; }
@@ -178,12 +190,14 @@ public:
 private:
     friend class OutgoingPool;
 
-    Waiting waiting_; ///< to be framed, in order of submission
-    Waiting granted_; ///< to be framed as far as the peer allows
-    All all_;         ///< in order of submission
+    Waiting waiting_;  ///< to be framed, in order of submission
+    Waiting granted_;  ///< to be framed as far as the peer allows
+    Waiting doubtful_; ///< a piece was named and is acknowledged, but fault frames are on their way
+    All all_;          ///< in order of submission
     std::uint32_t message_next_;
     std::uint32_t message_delivered_;
     std::uint16_t responses_ = 0; ///< of ours, incomplete
+    std::uint16_t named_ = 0;     ///< operations and responses with a named piece under way
     bool has_suspects_ = false;   ///< some operation may be a suspect
     FaultLedger faults_;
 };
@@ -269,6 +283,10 @@ public:
     }
     /// `bytes` more of a waiting or granted operation are in a packet; `limit`: as many as may be now.
     void framed(SendQueue& queue, std::uint32_t message, std::uint64_t bytes, std::uint64_t limit) noexcept;
+    /// The same, named: nothing more of it is framed until the peer has read that.
+    void framed_named(SendQueue& queue, std::uint32_t message, std::uint32_t bytes) noexcept;
+    /// A fault frame says that the peer has not: those bytes are to be framed again, and sent.
+    void not_read(SendQueue& queue, std::uint32_t message) noexcept;
     /// A request or the first read frame is out: the operation waits for the peer.
     void requested(SendQueue& queue, std::uint32_t message) noexcept;
     /// True if there is something to frame now.
@@ -319,7 +337,7 @@ public:
             const TxMessage& message = messages_[at];
             const SendQueue& queue = queue_of(message.peer);
             serving += message.is<ReadResponse>() ? 1U : 0U;
-            SRD_CHECK(message.framed <= message.total);
+            SRD_CHECK(message.framed <= message.total && message.named <= message.framed);
             SRD_CHECK(message.state != TxMessage::State::suspect || queue.is_suspect(message));
             SRD_CHECK(message.state != TxMessage::State::suspect || queue.has_suspects_);
         }
@@ -334,6 +352,8 @@ private:
                messages_.capacity();
     }
     void release(std::uint32_t message) noexcept;
+    void settle_named(SendQueue& queue, std::uint32_t message) noexcept;
+    void forget_named(SendQueue& queue, std::uint32_t message) noexcept;
 
     Slab<TxMessage> messages_;
     Slab<RemoteRanges> ranges_; ///< one for each operation that needs it

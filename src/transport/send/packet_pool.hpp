@@ -46,7 +46,8 @@ public:
     /// Bytes that count against the congestion window.
     std::uint32_t wire_bytes() const noexcept
     {
-        return length + static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
+        return (named ? wire::max_named_frame : length) +
+               static_cast<std::uint32_t>(sizeof(wire::PacketHeader));
     }
 
     std::uint64_t offset = 0; ///< generated: where in the message the payload starts
@@ -58,6 +59,7 @@ public:
     PathId path{};                    ///< of the latest transmission
     bool piece = false;   ///< one frame with a piece of `message`; without a chunk it is generated from the
                           ///< message whenever it is sent, and its payload is in the user's memory
+    bool named = false;   ///< generated: it only says where the payload is, and its receiver reads it there
     bool control = false; ///< grants and delivered frames only: goes out even while the peer refuses messages
     bool in_train =
         false; ///< sent behind another one on the same path, in one batch with it if there are any

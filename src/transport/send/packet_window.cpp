@@ -71,7 +71,8 @@ std::byte* PacketWindow::frame_space(PacketPool& pool, std::uint32_t peer, std::
 }
 
 void PacketWindow::add_piece(PacketPool& pool, std::uint32_t peer, std::uint32_t message,
-                             std::uint64_t offset, std::uint32_t length, bool is_operation) noexcept
+                             std::uint64_t offset, std::uint32_t length, bool is_operation,
+                             bool named) noexcept
 {
     const std::uint32_t index = begin(pool, peer);
     TxSlot& slot = pool.slots_[index];
@@ -79,6 +80,7 @@ void PacketWindow::add_piece(PacketPool& pool, std::uint32_t peer, std::uint32_t
     slot.message = message;
     slot.offset = offset;
     slot.length = length;
+    slot.named = named;
     slot.state_ = TxSlot::State::ready;
     ready_.push_back(pool.slots_, index);
     if (is_operation) {

@@ -71,9 +71,10 @@ public:
     /// nothing changed, when there is no room. `capacity`: of the peer's packets, at most chunk_size.
     std::byte* frame_space(PacketPool& pool, std::uint32_t peer, std::size_t bytes, std::size_t capacity,
                            wire::Contents contents) noexcept;
-    /// A packet with `length` bytes of `message` from `offset` on, generated when it is sent. has_room(1).
+    /// A packet with `length` bytes of `message` from `offset` on, or the names of their places, generated
+    /// when it is sent. has_room(1).
     void add_piece(PacketPool& pool, std::uint32_t peer, std::uint32_t message, std::uint64_t offset,
-                   std::uint32_t length, bool is_operation) noexcept;
+                   std::uint32_t length, bool is_operation, bool named = false) noexcept;
     /// Nothing more is added to the open packet.
     void close_open(PacketPool& pool) noexcept;
     /// The last packet on the ready list goes before all others there.

@@ -300,7 +300,7 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     if (slot.is_generated()) {
         const TxMessage& message = s_.outgoing[slot.message];
         const bool last = slot.offset + slot.length == message.total;
-        stalls = stalls || (last && !message.is_buffered());
+        stalls = stalls || slot.named || (last && !message.is_buffered());
         followed = followed || !last;
     }
     const AckClock::Pace& pace = s_.caps.burst_packets > 1 ? AckClock::trains : AckClock::single_packets;
@@ -341,7 +341,7 @@ void Transmitter::add_frames(const TxSlot& slot, std::byte* start, std::byte* ou
         const TxMessage& message = s_.outgoing[slot.message];
         out = framing_.put_piece(slot, out);
         packet.iov[packet.iov_count++] = {start, static_cast<std::size_t>(out - start)};
-        if (message.is_revoked()) {
+        if (message.is_revoked() || slot.named) {
             return;
         }
         if (is_on_device(slot)) [[unlikely]] {

@@ -28,6 +28,40 @@ bool take_payload(const Source& from, std::size_t length, Payload& out) noexcept
     return from.reader.take_bytes(length).has_value();
 }
 
+/// The pieces that `names` holds; returns their number.
+std::size_t get_pieces(std::span<const std::byte> names, std::span<iovec, max_iov> out) noexcept
+{
+    const std::size_t count = names.size() / sizeof(MessagePiece);
+    for (std::size_t i = 0; i < count; ++i) {
+        MessagePiece piece;
+        std::memcpy(&piece, names.data() + i * sizeof(piece), sizeof(piece));
+        out[i] = {std::bit_cast<void*>(std::uint64_t{piece.address}), std::size_t{piece.length}};
+    }
+    return count;
+}
+
+/// Where the sender has the bytes, in `count` pieces.
+bool take_names(const Source& from, std::size_t count, Payload& out) noexcept
+{
+    const auto epoch = from.reader.take<SourceEpoch>();
+    const auto names = epoch && count <= max_iov && !from.has_remote
+                           ? from.reader.take_bytes(count * sizeof(MessagePiece))
+                           : std::nullopt;
+    if (!names || from.reader.remaining() != 0) {
+        return false;
+    }
+    out.source_epoch = epoch->value;
+    out.names = *names;
+    std::array<iovec, max_iov> pieces;
+    for (const iovec& piece : std::span(pieces).first(get_pieces(*names, pieces))) {
+        if (piece.iov_len > max_named - out.size) {
+            return false;
+        }
+        out.size += piece.iov_len;
+    }
+    return out.size != 0;
+}
+
 /// The optional fields that `flags` announce.
 bool take_optional(Reader& reader, std::uint8_t flags, EagerFrame& frame) noexcept
 {
@@ -101,15 +135,12 @@ bool take_source(Reader& reader, std::uint8_t pieces, RequestedMessage& out) noe
     if (!epoch || pieces > max_iov) {
         return false;
     }
-    out.source_epoch = epoch->value;
-    for (; out.source_count < pieces; ++out.source_count) {
-        const auto piece = reader.take<MessagePiece>();
-        if (!piece) {
-            return false;
-        }
-        out.source[out.source_count] = {std::bit_cast<void*>(std::uint64_t{piece->address}),
-                                        std::size_t{piece->length}};
+    const auto names = reader.take_bytes(pieces * sizeof(MessagePiece));
+    if (!names) {
+        return false;
     }
+    out.source_epoch = epoch->value;
+    out.source_count = static_cast<std::uint8_t>(get_pieces(*names, out.source));
     return true;
 }
 
@@ -145,6 +176,14 @@ bool decode_data(const Source& from, DataPiece& out) noexcept
     out.handle = frame->receiver_handle;
     out.offset = frame->offset;
     out.answers_read = (frame->flags & data_flag::answers_read) != 0;
+    if ((frame->flags & data_flag::named) != 0) {
+        const auto handle = from.reader.take<MessageHandle>();
+        if (!handle || !out.answers_read) {
+            return false;
+        }
+        out.sender_handle = handle->value;
+        return take_names(from, frame->length, out.payload);
+    }
     return take_payload(from, frame->length, out.payload) && from.reader.remaining() == 0;
 }
 
@@ -155,8 +194,10 @@ bool decode_write(const Source& from, WritePiece& out) noexcept
     if (!frame || (frame->flags & ~rma_flag::all) != 0) {
         return false;
     }
+    const bool named = (frame->flags & rma_flag::named) != 0;
+    const bool whole = (frame->flags & rma_flag::whole) != 0;
     out.total = frame->length;
-    if ((frame->flags & rma_flag::whole) == 0) {
+    if (!whole) {
         const auto field = reader.take<WriteTotal>();
         if (!field) {
             return false;
@@ -174,7 +215,15 @@ bool decode_write(const Source& from, WritePiece& out) noexcept
     out.handle = frame->handle;
     out.key = frame->key;
     out.address = frame->address;
-    if (!take_payload(from, frame->length, out.payload) || out.payload.size > out.total) {
+    if (named) {
+        if (!take_names(from, frame->length, out.payload)) {
+            return false;
+        }
+        out.total = whole ? out.payload.size : out.total;
+    } else if (!take_payload(from, frame->length, out.payload)) {
+        return false;
+    }
+    if (out.payload.size > out.total) {
         return false;
     }
     // A piece of a longer write has its packet for itself.
@@ -257,29 +306,21 @@ Cause cause_of(std::uint8_t code) noexcept
     }
 }
 
-std::uint8_t code_of(Cause cause) noexcept
-{
-    switch (cause) {
-    case Cause::out_of_bounds:
-        return fault_cause::out_of_bounds;
-    case Cause::access_denied:
-        return fault_cause::access_denied;
-    case Cause::bad_operation:
-        return fault_cause::bad_operation;
-    case Cause::region_closed:
-        return fault_cause::region_closed;
-    default:
-        return fault_cause::bad_key;
-    }
-}
-
 bool decode_failure(Reader& reader, bool denied, AccessFailure& out) noexcept
 {
     const auto frame = reader.take<FaultFrame>();
-    if (!frame || cause_of(frame->cause) == Cause::none || (denied && frame->is_read > 1)) {
+    if (!frame) {
         return false;
     }
     out.cause = cause_of(frame->cause);
+    if (!denied) {
+        out.unread = frame->cause == fault_cause::not_read     ? Unread::now
+                     : frame->cause == fault_cause::unreadable ? Unread::ever
+                                                               : Unread::no;
+    }
+    if ((out.cause == Cause::none && out.unread == Unread::no) || (denied && frame->is_read > 1)) {
+        return false;
+    }
     out.denied = denied;
     out.is_read = denied && frame->is_read != 0;
     out.sequence = frame->sequence;
@@ -369,78 +410,9 @@ bool decode(Reader& reader, bool has_remote, std::uint32_t remote_length, Frame&
     return false;
 }
 
-// ---------------------------------------------------------------------------
-
-std::byte* put_eager(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
-                     std::uint64_t offset, std::uint64_t length, std::uint64_t total) noexcept
+std::size_t Payload::source(std::span<iovec, max_iov> pieces) const noexcept
 {
-    if (length == total) {
-        return put_message(out, envelope, sequence, handle, length);
-    }
-    const bool want_delivered = handle != no_handle;
-    PartFrame frame;
-    frame.flags = flags_on_wire(envelope.flags, want_delivered);
-    frame.length = static_cast<std::uint16_t>(length);
-    frame.sequence = sequence;
-    frame.tag = envelope.tag;
-    frame.offset = static_cast<std::uint32_t>(offset);
-    frame.total = static_cast<std::uint32_t>(total);
-    out = put(out, frame);
-    if (envelope.flags.has_data) {
-        out = put(out, MessageData{envelope.data});
-    }
-    return want_delivered ? put(out, MessageHandle{handle}) : out;
-}
-
-std::byte* put_request(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
-                       std::uint64_t total, std::uint32_t epoch, std::span<const iovec> source) noexcept
-{
-    RequestFrame frame;
-    frame.flags = flags_on_wire(envelope.flags, false);
-    frame.sequence = sequence;
-    frame.tag = envelope.tag;
-    frame.total = total;
-    frame.handle = handle;
-    frame.pieces = static_cast<std::uint8_t>(source.size());
-    out = put(out, frame);
-    if (envelope.flags.has_data) {
-        out = put(out, MessageData{envelope.data});
-    }
-    if (!source.empty()) {
-        out = put(out, SourceEpoch{epoch});
-    }
-    for (const iovec& piece : source) {
-        out = put(out, MessagePiece{reinterpret_cast<std::uintptr_t>(piece.iov_base), piece.iov_len});
-    }
-    return out;
-}
-
-std::byte* put_write(std::byte* out, const WriteHeader& header) noexcept
-{
-    WriteFrame frame;
-    frame.flags = static_cast<std::uint8_t>((header.whole ? rma_flag::whole : 0) |
-                                            (header.has_data ? rma_flag::has_data : 0));
-    frame.length = static_cast<std::uint16_t>(header.length);
-    frame.handle = header.handle;
-    frame.key = header.range.key;
-    frame.address = header.range.address;
-    out = put(out, frame);
-    if (!header.whole) {
-        out = put(out, WriteTotal{header.total});
-    }
-    return header.has_data ? put(out, MessageData{header.data}) : out;
-}
-
-std::byte* put_failure(std::byte* out, const AccessFailure& failure) noexcept
-{
-    FaultFrame frame;
-    frame.type = static_cast<std::uint8_t>(failure.denied ? FrameType::denied : FrameType::fault);
-    frame.cause = code_of(failure.cause);
-    frame.is_read = failure.is_read ? 1 : 0;
-    frame.sequence = failure.sequence;
-    frame.handle = failure.handle;
-    frame.faults = failure.faults;
-    return put(out, frame);
+    return get_pieces(names, pieces);
 }
 
 } // namespace srd::wire

@@ -33,11 +33,19 @@ namespace srd::wire {
 inline constexpr std::uint32_t no_handle = 0xffffffff;
 
 /// Bytes that a frame carries: in the packet, or (only on one host) at its end in the memory of the sender,
-/// from where they are fetched when their destination is known.
+/// from where they are fetched when their destination is known. Or the frame only says where the sender has
+/// them.
 struct Payload {
     std::span<const std::byte> bytes;
     std::uint64_t size = 0;
-    bool remote = false; ///< to be fetched; `bytes` is empty
+    bool remote = false;              ///< to be fetched; `bytes` is empty
+    std::uint32_t source_epoch = 0;   ///< if named()
+    std::span<const std::byte> names{}; ///< MessagePieces; `bytes` is empty
+
+    bool named() const noexcept { return !names.empty(); }
+    /// Where they are: addresses of the sender's process, never dereferenced here. Returns the number of
+    /// pieces.
+    std::size_t source(std::span<iovec, max_iov> pieces) const noexcept;
 };
 
 /// message: a whole message; part: a piece of one that is sent without asking.
@@ -68,6 +76,7 @@ struct DataPiece {
     std::uint32_t handle = 0; ///< the receiver's name for the message or the read
     std::uint64_t offset = 0;
     bool answers_read = false;
+    std::uint32_t sender_handle = 0; ///< if the payload is named: the sender's name for what is read
     Payload payload;
 };
 
@@ -95,14 +104,22 @@ struct AtomicResult {
     std::span<const std::byte> payload;
 };
 
-/// fault or denied: an access was not carried out.
+/// Why named bytes were not read.
+enum class Unread : std::uint8_t {
+    no,  ///< it is not about that
+    now, ///< it did not work this time
+    ever ///< the system does not allow it
+};
+
+/// fault or denied: an access was not carried out; or fault: what was named was not read.
 struct AccessFailure {
-    Cause cause = Cause::none;
-    bool denied = false;  ///< a read or a fetching atomic; else a fault: a write or another atomic
-    bool is_read = false; ///< denied: `handle` names a read
+    Cause cause = Cause::none; ///< none if `unread`
+    bool denied = false;       ///< a read or a fetching atomic; else a fault: a write or another atomic
+    bool is_read = false;      ///< denied: `handle` names a read
     std::uint32_t sequence = 0;
     std::uint32_t handle = 0;
-    std::uint16_t faults = 0; ///< fault: fault frames made so far
+    std::uint16_t faults = 0;   ///< fault: fault frames made so far
+    Unread unread = Unread::no; ///< fault: `handle` names what a write or data frame has named
 };
 
 using Frame =
@@ -159,6 +176,8 @@ struct WriteHeader {
     std::uint32_t handle = no_handle; ///< no_handle: no fault frame is wanted
     bool whole = true;
     bool has_data = false;
+    bool named = false; ///< put_names() follows, of `pieces`
+    std::uint8_t pieces = 0;
 
     constexpr std::size_t size() const noexcept
     {
@@ -218,6 +237,12 @@ constexpr std::size_t request_size(const MessageFlags& flags, std::size_t source
            (source_count != 0 ? sizeof(SourceEpoch) + source_count * sizeof(MessagePiece) : 0);
 }
 std::byte* put_write(std::byte* out, const WriteHeader& header) noexcept;
+/// Says where bytes are, at the end of a frame.
+std::byte* put_names(std::byte* out, std::uint32_t epoch, std::span<const iovec> source) noexcept;
+/// Of the longest frame that names bytes.
+inline constexpr std::uint32_t max_named_frame = sizeof(WriteFrame) + sizeof(WriteTotal) +
+                                                 sizeof(MessageData) + sizeof(SourceEpoch) +
+                                                 max_iov * sizeof(MessagePiece);
 std::byte* put_failure(std::byte* out, const AccessFailure& failure) noexcept;
 
 } // namespace srd::wire

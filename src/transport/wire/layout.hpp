@@ -146,8 +146,10 @@ inline constexpr std::uint8_t all = 7;
 struct MessageData {
     u64 value;
 };
-/// Only between processes of one host: where in the sender's memory the message lies. The receiver may read
-/// it there and answer with a delivered frame, or answer with grants as if it did not know.
+/// Only between processes of one host: where in the sender's memory bytes lie. A message, the receiver may
+/// read there and answer with a delivered frame, or answer with grants as if it did not know. Of what a write
+/// or data frame names (rma_flag::named, data_flag::named), the acknowledgement says that it was read, unless
+/// a fault frame with fault_cause::not_read or ::unreadable follows.
 struct SourceEpoch {
     u32 value; ///< the memory may be read as long as the sender's epoch is this
 };
@@ -206,7 +208,9 @@ static_assert(sizeof(GrantFrame) == 24);
 
 namespace data_flag {
 inline constexpr std::uint8_t answers_read = 1; ///< sequence and receiver_handle are those of a read
-inline constexpr std::uint8_t all = 1;
+inline constexpr std::uint8_t named = 2; ///< with answers_read: `length` MessagePieces instead of bytes,
+                                         ///< after MessageHandle and SourceEpoch
+inline constexpr std::uint8_t all = 3;
 } // namespace data_flag
 
 struct DataFrame {
@@ -230,6 +234,9 @@ static_assert(sizeof(DataFrame) == 20);
 // it has fault frames holds back completions until they have come. A fault frame
 // carries the count as well: one that overtakes another is not taken for it.
 
+/// Bytes that one frame may name: as much as is read in one go, during which nothing else is done.
+inline constexpr std::uint32_t max_named = 1U << 20;
+
 /// Write and read frames in one packet. A window of packets full of them, all of which fail, is less than
 /// half of what AckBlock::faults can tell apart.
 inline constexpr std::uint32_t max_rma_frames = 31;
@@ -239,7 +246,9 @@ namespace rma_flag {
 inline constexpr std::uint8_t has_data = 1; ///< write: MessageData follows (after WriteTotal)
 inline constexpr std::uint8_t whole = 2;    ///< write: the whole operation; else WriteTotal follows
 inline constexpr std::uint8_t last = 4;     ///< read: no further read frame of this operation follows
-inline constexpr std::uint8_t all = 7;
+inline constexpr std::uint8_t named =
+    8; ///< write: `length` MessagePieces instead of bytes, after SourceEpoch
+inline constexpr std::uint8_t all = 15;
 } // namespace rma_flag
 
 struct WriteFrame {
@@ -314,7 +323,7 @@ struct FaultFrame {
     u8 is_read = 0; ///< denied: `handle` names a read, else a fetching atomic
     u8 reserved = 0;
     u32 sequence; ///< as in the frame that it answers; 0 for a write
-    u32 handle;   ///< of the operation that failed
+    u32 handle;   ///< of the operation that failed; not_read, unreadable: the sender's of what was named
     u16 faults;   ///< fault: fault frames made so far, itself and perhaps later ones included; wraps
 };
 static_assert(sizeof(FaultFrame) == 14);
@@ -325,6 +334,9 @@ inline constexpr std::uint8_t out_of_bounds = 2;
 inline constexpr std::uint8_t access_denied = 3;
 inline constexpr std::uint8_t bad_operation = 4;
 inline constexpr std::uint8_t region_closed = 5;
+// Faults of named bytes: the operation goes on with packets.
+inline constexpr std::uint8_t not_read = 6;   ///< they could not be read this time
+inline constexpr std::uint8_t unreadable = 7; ///< the system does not let their receiver read there
 } // namespace fault_cause
 
 struct DeliveredFrame {

@@ -52,7 +52,7 @@ SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& option
       caps_(caps_of(options, this, &local_)), epoch_(static_cast<std::uint32_t>(seed)), counters_(counters),
       random_(seed), address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet),
       mtu_true_(mtu_to_), carried_to_(mtu_to_), no_room_until_(network.host_count()),
-      bytes_from_(network.host_count())
+      bytes_from_(network.host_count()), forbidden_(network.host_count())
 {
 }
 
@@ -213,6 +213,10 @@ bool SimIo::read_host(std::uint32_t host, std::uint32_t epoch, std::span<const i
 ProcessMemory::Read SimIo::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
                                 std::span<const iovec> into) noexcept
 {
+    if (forbidden_.at(route_host(route)) || random_.chance(options_.forbidden)) {
+        forbidden_.at(route_host(route)) = true;
+        return Read::forbidden;
+    }
     const bool done = read_host(route_host(route), epoch, from, into);
     for (const iovec& piece : from) {
         bytes_from_[route_host(route)] += done ? piece.iov_len : 0;

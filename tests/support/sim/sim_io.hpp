@@ -36,6 +36,7 @@ struct SimIoOptions {
     /// Peers are on the same host, short messages go through memory: probability that memory is read instead
     /// of copied, when it may be.
     double near = 0;
+    double forbidden = 0; ///< of reads in a process: the system refuses it, and those that follow
     bool swallows_trains =
         false; ///< what the backend would send as one batch is lost on the way as one packet
     bool answers_liveness = false;  ///< the backend can tell whether a process exists
@@ -144,6 +145,7 @@ private:
     std::vector<std::uint32_t> carried_to_; ///< longer packets vanish
     std::vector<Time> no_room_until_;       ///< by destination
     std::vector<std::uint64_t> bytes_from_;
+    std::vector<bool> forbidden_; ///< by host: we may not read there
     std::map<std::uint32_t, RouteId> routes_;
     std::deque<SimPacket*> rx_queue_;
     std::size_t rx_queued_bytes_ = 0;

@@ -295,6 +295,7 @@ TEST_CASE("near: memory that is being read is taken back when its region closes,
         }
         world.b.engine.revoke(region);
         CHECK(world.b.engine.take_revocation());
+        world.b.io.revoke();
         world.run();
         CHECK((gone || (world.a.done.size() == 1 && world.a.done[0].cause == Cause::region_closed)));
     }
@@ -303,6 +304,7 @@ TEST_CASE("near: memory that is being read is taken back when its region closes,
 TEST_CASE("near: a full ring is tried again in a moment, with one packet, then with more")
 {
     World world;
+    world.b.io.may_read = false; // so that there are packets
     const Bytes message = pattern(1U << 20, 17);
     world.access(OperationKind::write, message, 0);
     world.run();
