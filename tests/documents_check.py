@@ -7,6 +7,7 @@
 - every link leads to a file, and to a heading in it;
 - every FI_SRD_* variable and every counter that is named exists;
 - every line that troubleshooting.md quotes stands in the sources;
+- every case of a test that bounds.md names is there;
 - every table of figures says which program measured it, and the README's figures stand there;
 - the README has at most 1200 words.
 
@@ -187,6 +188,14 @@ for cell in re.findall(r'^\| "(.*?)" \|', texts["docs/troubleshooting.md"], re.M
     for part in (part.strip() for part in cell.split("…")):
         if part and part not in code:
             problem(f"docs/troubleshooting.md quotes what srd never prints: {part}")
+
+# -- Bounds
+
+cases = re.sub(r'"\s*\n\s*"', "", "\n".join(path.read_text(encoding="utf-8")
+                                             for path in (source / "tests").rglob("*_test.cpp")))
+for name in re.findall(r'"([^"|]+)"', texts["docs/bounds.md"]):
+    if f'"{name}"' not in cases:
+        problem(f"docs/bounds.md: no test has a case named: {name}")
 
 # -- Figures
 

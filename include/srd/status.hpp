@@ -66,6 +66,16 @@ constexpr bool is_peer_failure(Cause cause) noexcept
     }
 }
 
+/// An operation that ended so may have been carried out, or be carried out yet. Of the other causes each says
+/// that it was not: before its first answer nothing but introductions goes to a peer.
+constexpr bool is_outcome_unknown(Cause cause) noexcept
+{
+    const bool before_first_answer =
+        cause == Cause::never_answered || cause == Cause::not_heard || cause == Cause::key_mismatch;
+    return (is_peer_failure(cause) && !before_first_answer) || cause == Cause::closed ||
+           cause == Cause::removed;
+}
+
 /// An English clause for `cause`, fit to follow "operation failed: ".
 const char* to_string(Cause cause) noexcept;
 

@@ -384,7 +384,7 @@ const char* cq_strerror(fid_cq*, int prov_errno, const void* err_data, char* buf
     }
     const auto cause = static_cast<Cause>(prov_errno);
     std::snprintf(text, size, "%s%s%s", peer.data(), to_string(cause),
-                  is_peer_failure(cause) ? "; what was under way may have reached it" : "");
+                  is_outcome_unknown(cause) ? "; whether the operation has reached it is unknown" : "");
     return text;
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include <poll.h>
 
+#include <set>
 #include <thread>
+
+#include <srd/status.hpp>
 
 #include "fabric/fabric_fixture.hpp"
 
@@ -213,6 +216,23 @@ TEST_CASE(
     CHECK(error.op_context == &buffer);
     CHECK(error.err == FI_ECANCELED);
     CHECK(error.err_data_size == (version == FI_VERSION(1, 4) ? 12345 : 0));
+}
+
+TEST_CASE("cq: the words of an error say that it is unknown what was delivered, exactly where it is")
+{
+    OpenDomain domain;
+    Handle<fid_cq> cq;
+    REQUIRE(open_cq(domain, FI_CQ_FORMAT_TAGGED, FI_WAIT_NONE, cq) == 0);
+    const std::set<srd::Cause> unknown{
+        srd::Cause::stopped_answering, srd::Cause::cut_off,   srd::Cause::restarted,
+        srd::Cause::refused,           srd::Cause::closed,    srd::Cause::removed,
+        srd::Cause::unreachable,       srd::Cause::peer_full, srd::Cause::peer_out_of_memory};
+    for (int code = 0; code < static_cast<int>(srd::Cause::count_); ++code) {
+        const std::string text = fi_cq_strerror(cq.get(), code, nullptr, nullptr, 0);
+        INFO(text);
+        CHECK((text.find("is unknown") != std::string::npos) ==
+              unknown.contains(static_cast<srd::Cause>(code)));
+    }
 }
 
 TEST_CASE("cq: every provider error has words")

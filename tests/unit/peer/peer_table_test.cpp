@@ -67,6 +67,11 @@ TEST_CASE("PeerTable: peers are found by route, of which 0 is one")
     CHECK(world.table.of_route(RouteId{31}) == last);
 }
 
+TEST_CASE("PeerTable: a peer takes no more than the documents say")
+{
+    CHECK(sizeof(Peer) <= 1072);
+}
+
 TEST_CASE("PeerTable: full when all records are in use")
 {
     Table world;

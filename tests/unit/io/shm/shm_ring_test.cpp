@@ -2,9 +2,12 @@
 //
 // The two ends of a ring and the pool, one step at a time: what belongs to the writer, what to the reader,
 // and who is looked at.
+#include <cstring>
 #include <deque>
 #include <numeric>
 #include <random>
+
+#include <sys/stat.h>
 
 #include "io/shm/shm_ring.hpp"
 #include "io/shm/shm_segment.hpp"
@@ -38,6 +41,25 @@ TEST_CASE("shm segment: rings have memory of their own, and there are so many of
     CHECK(errno == ENOSPC);
     CHECK(reinterpret_cast<std::byte*>(segment.mapping()->entries(ring) + shm_ring_entries) <=
           segment.mapping()->block(0));
+}
+
+TEST_CASE("shm segment: what it takes of /dev/shm is what the documents say")
+{
+    OpenSegment segment;
+    const auto kib = [path = path_of(segment.header().identity.token)] {
+        struct stat status {};
+        REQUIRE(::stat(path.c_str(), &status) == 0);
+        return status.st_blocks / 2;
+    };
+    constexpr int peers = 100;
+    std::uint32_t ring = 0;
+    for (int i = 0; i < peers; ++i) {
+        REQUIRE(segment.add_ring(ring));
+        std::memset(segment.mapping()->entries(ring), 0, shm_ring_entries * sizeof(ShmEntry));
+    }
+    std::memset(segment.mapping()->block(0), 0, std::size_t{shm_blocks} * shm_block_size);
+    CHECK(kib() <= 520 + 4 * (peers / 32) + 24 * peers);
+    CHECK(kib() > 24 * peers);
 }
 
 TEST_CASE("shm segment: its name goes with it, whatever a peer has written into it")
