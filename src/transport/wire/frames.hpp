@@ -38,8 +38,8 @@ inline constexpr std::uint32_t no_handle = 0xffffffff;
 struct Payload {
     std::span<const std::byte> bytes;
     std::uint64_t size = 0;
-    bool remote = false;              ///< to be fetched; `bytes` is empty
-    std::uint32_t source_epoch = 0;   ///< if named()
+    bool remote = false;                ///< to be fetched; `bytes` is empty
+    std::uint32_t source_epoch = 0;     ///< if named()
     std::span<const std::byte> names{}; ///< MessagePieces; `bytes` is empty
 
     bool named() const noexcept { return !names.empty(); }
