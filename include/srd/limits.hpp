@@ -78,7 +78,7 @@ struct Tuning {
         std::chrono::minutes(60);                    ///< the same while the peer's process is seen to exist
     Duration rnr_timeout = std::chrono::minutes(60); ///< receiver-not-ready for so long is an error
     FirstNumbers first;
-    Dialect dialect;                                 ///< what we tell others that we speak
+    Dialect dialect; ///< what we tell others that we speak
 };
 
 } // namespace srd

@@ -140,8 +140,8 @@ private:
     DeviceCopies device_copies_ SRD_GUARDED_BY(endpoint_lock);
     Reserve device_space_;                     ///< host memory that device memory is copied by way of
     std::atomic<bool> is_space_pinned_{false}; ///< it is known to the devices' driver
-    std::unique_ptr<TraceRing> trace_ SRD_GUARDED_BY(endpoint_lock);     ///< of `engine_`; null: off
-    std::uint32_t traced_ SRD_GUARDED_BY(endpoint_lock) = 0;             ///< events that it was to keep
+    std::unique_ptr<TraceRing> trace_ SRD_GUARDED_BY(endpoint_lock); ///< of `engine_`; null: off
+    std::uint32_t traced_ SRD_GUARDED_BY(endpoint_lock) = 0;         ///< events that it was to keep
     std::optional<Engine> engine_ SRD_GUARDED_BY(endpoint_lock);
     std::uint64_t outsiders_ SRD_GUARDED_BY(endpoint_lock) = 0; ///< packets of theirs that were looked into
     bool told_of_outsiders_ SRD_GUARDED_BY(endpoint_lock) = false;

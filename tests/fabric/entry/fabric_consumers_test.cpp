@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// What the libraries above libfabric ask fi_getinfo for, written after their sources, and what must come back.
-// A library that is refused here takes another provider, often without a word. It tells nothing of versions
-// that ask otherwise.
+// What the libraries above libfabric ask fi_getinfo for, written after their sources, and what must come
+// back. A library that is refused here takes another provider, often without a word. It tells nothing of
+// versions that ask otherwise.
 #include "fabric/fabric_support.hpp"
 
 #include <algorithm>
