@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <system_error>
 #include <thread>
@@ -16,9 +17,29 @@
 #include <unistd.h>
 
 #include <srd/file_descriptor.hpp>
-#include <srd/signals_blocked.hpp>
 
 namespace srd {
+
+/// The application's signal handlers must not run on a thread it does not know: while one lives, no signal
+/// comes to the calling thread and to those that it starts.
+class SignalsBlocked {
+public:
+    /// Throws std::system_error.
+    SignalsBlocked()
+    {
+        sigset_t all;
+        sigfillset(&all);
+        if (const int code = pthread_sigmask(SIG_SETMASK, &all, &before_); code != 0) {
+            throw std::system_error(code, std::generic_category(), "pthread_sigmask");
+        }
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+private:
+    sigset_t before_{};
+};
 
 /// The last member of its owner, whose others the thread uses. wake() and stopping() may be called by any
 /// thread.

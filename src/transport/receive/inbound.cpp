@@ -89,18 +89,23 @@ void Inbound::on_packet(const RxPacket& packet)
         is_sealed ? std::span(packet.data, packet.length) : std::span(reader.position(), reader.remaining());
     note.is_sealed = is_sealed;
     note.proof = proof;
-    note.arrived = packet.arrived;
     note.peer = peer;
-    note.psn = header->psn;
-    note.attempt = header->attempt;
-    note.path = header->path;
-    note.sequenced = sequenced;
+    describe(packet, *header, note);
+}
+
+void Inbound::describe(const RxPacket& packet, const wire::PacketHeader& header, PacketNote& note) noexcept
+{
+    note.arrived = packet.arrived;
+    note.psn = header.psn;
+    note.attempt = header.attempt;
+    note.path = header.path;
+    note.sequenced = (header.flags & wire::packet_flag::sequenced) != 0;
     note.marked = packet.marked;
-    note.ack_requested = (header->flags & wire::packet_flag::ack_requested) != 0;
+    note.ack_requested = (header.flags & wire::packet_flag::ack_requested) != 0;
     note.remote_length = packet.remote_length;
     note.mapping_id = packet.mapping_id;
     note.remote = packet.remote;
-    note.connection = header->connection;
+    note.connection = header.connection;
 }
 
 /// As it would be in clear.

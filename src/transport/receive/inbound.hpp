@@ -49,6 +49,7 @@ public:
 
 private:
     void on_packet(const RxPacket& packet);
+    static void describe(const RxPacket& packet, const wire::PacketHeader& header, PacketNote& note) noexcept;
     bool speaks_with_us(const wire::HelloFrame& hello) noexcept;
     void trace(wire::PacketHeader header, const wire::Reader& reader, std::uint32_t peer) noexcept;
     bool is_readable(const wire::PacketHeader& header) noexcept;

@@ -17,11 +17,11 @@
 
 #include <srd/intrusive_list.hpp>
 #include <srd/limits.hpp>
-#include <srd/seq_bitmap.hpp>
 #include <srd/time.hpp>
 
 #include "receive/incoming.hpp"
 #include "receive/marks.hpp"
+#include "receive/seq_bitmap.hpp"
 #include "wire/frames.hpp"
 
 namespace srd {

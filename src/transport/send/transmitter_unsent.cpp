@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// What the backend did not take.
+// What does not go now: what the backend did not take, and what is not here yet from the memory of a device.
 #include <cstring>
 
 #include "send/transmitter.hpp"
@@ -79,6 +79,38 @@ void Transmitter::return_bare(Peer& peer, const TxPacket& packet) noexcept
         s_.count.mtu_probes.undo();
         peer.route.path_mtu().unsent();
     } // else it is a hello, which its timer repeats
+}
+
+// -- Payload in the memory of a device --------------------------------------------------
+
+/// Has the packet's payload in host memory for this burst. False: it does not go now.
+bool Transmitter::stage(std::uint32_t index, const TxSlot& slot, Time now) noexcept
+{
+    TxMessage& message = s_.outgoing[slot.message];
+    if (message.is_revoked()) {
+        return true;
+    }
+    const DeviceStaging::Result result = s_.staging.prepare(message, slot.offset, slot.length);
+    if (result != DeviceStaging::Result::failed) {
+        return result == DeviceStaging::Result::ready;
+    }
+    if (ReadResponse* response = message.as<ReadResponse>()) {
+        response->revoked = true; // a denied frame goes instead
+        message.level = CompletionLevel::none;
+        return true;
+    }
+    s_.unreadable_peer = index;
+    s_.unreadable_at = now;
+    return false;
+}
+
+/// The payload follows what the packet has. It is not announced to a peer on this host: it is gone with the
+/// burst.
+void Transmitter::add_staged(const TxSlot& slot, TxPacket& packet) const noexcept
+{
+    const std::size_t pieces = s_.staging.pieces(s_.outgoing[slot.message], slot.offset, slot.length,
+                                                 std::span(packet.iov).subspan(packet.iov_count));
+    packet.iov_count = static_cast<std::uint8_t>(packet.iov_count + pieces);
 }
 
 } // namespace srd

@@ -55,7 +55,8 @@ TEST_CASE("shm segment: what it takes of /dev/shm is what the documents say")
     std::uint32_t ring = 0;
     for (int i = 0; i < peers; ++i) {
         REQUIRE(segment.add_ring(ring));
-        std::memset(segment.mapping()->entries(ring), 0, shm_ring_entries * sizeof(ShmEntry));
+        std::memset(static_cast<void*>(segment.mapping()->entries(ring)), 0,
+                    shm_ring_entries * sizeof(ShmEntry));
     }
     std::memset(segment.mapping()->block(0), 0, std::size_t{shm_blocks} * shm_block_size);
     CHECK(kib() <= 520 + 4 * (peers / 32) + 24 * peers);

@@ -3,7 +3,7 @@
 #include <random>
 #include <set>
 
-#include <srd/seq_bitmap.hpp>
+#include "receive/seq_bitmap.hpp"
 
 #include "support/catch.hpp"
 
