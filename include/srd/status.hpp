@@ -70,8 +70,8 @@ constexpr bool is_peer_failure(Cause cause) noexcept
 /// that it was not: before its first answer nothing but introductions goes to a peer.
 constexpr bool is_outcome_unknown(Cause cause) noexcept
 {
-    const bool before_first_answer =
-        cause == Cause::never_answered || cause == Cause::not_heard || cause == Cause::key_mismatch;
+    const bool before_first_answer = cause == Cause::never_answered || cause == Cause::not_heard ||
+                                     cause == Cause::key_mismatch || cause == Cause::version_mismatch;
     return (is_peer_failure(cause) && !before_first_answer) || cause == Cause::closed ||
            cause == Cause::removed;
 }

@@ -133,7 +133,7 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     bool fence = false;
     DeviceId device = DeviceId::host; ///< whose memory `iov` is
     std::uint32_t staged = 0;         ///< sent from a device: its name in DeviceStaging
-    bool carried = false; ///< the peer could not read a piece of it: they are all sent
+    bool carried = false;             ///< the peer could not read a piece of it: they are all sent
 };
 
 /// Operations that nobody would miss: without a record any more, or at CompletionLevel::none.
