@@ -121,11 +121,13 @@ TEST_CASE("near: what fits one packet goes as one")
     World world;
     REQUIRE(world.deliver(pattern(10))); // until the peer is met packets are short
     world.a.done.clear();
-    world.access(OperationKind::write, pattern(60'000, 7), 0);
+    const Bytes short_one = pattern(60'000, 7);
+    const Bytes longer = pattern(62'000, 7);
+    world.access(OperationKind::write, short_one, 0);
     world.run();
     CHECK(world.b.io.reads == 0);
     CHECK(world.b.io.fetches == 1);
-    world.access(OperationKind::write, pattern(62'000, 7), 0);
+    world.access(OperationKind::write, longer, 0);
     world.run();
     CHECK(world.b.io.reads == 1);
     CHECK(world.b.io.fetches == 1);
@@ -168,11 +170,12 @@ TEST_CASE("near: one piece of an operation is read at a time, and four of all to
     World world;
     REQUIRE(world.deliver(pattern(10)));
     const std::uint64_t before = world.a.counters.tx_packets.value();
-    world.access(OperationKind::write, pattern(4 * mebibyte, 9), 0);
+    const Bytes bytes = pattern(4 * mebibyte, 9);
+    world.access(OperationKind::write, bytes, 0);
     world.a.pass(world.now);
     CHECK(world.a.counters.tx_packets.value() - before == 1);
     for (unsigned more = 0; more < 9; ++more) {
-        world.access(OperationKind::write, pattern(mebibyte / 8, more), more * mebibyte / 8);
+        world.access(OperationKind::write, std::span(bytes).first(mebibyte / 8), more * mebibyte / 8);
     }
     world.a.pass(world.now);
     CHECK(world.a.counters.tx_packets.value() - before == 4);
