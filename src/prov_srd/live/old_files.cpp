@@ -17,12 +17,12 @@
 
 namespace srd {
 
-void remove_old(const std::string& folder, const char* prefix, std::size_t kept)
+void remove_old(const std::string& folder, const char* beginning, std::size_t kept)
 {
     const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(folder.c_str()), &closedir);
     std::vector<std::pair<timespec, std::string>> dead;
     while (const dirent* entry = directory == nullptr ? nullptr : readdir(directory.get())) {
-        if (std::strncmp(entry->d_name, prefix, std::strlen(prefix)) != 0) {
+        if (std::strncmp(entry->d_name, beginning, std::strlen(beginning)) != 0) {
             continue;
         }
         const FileDescriptor file(

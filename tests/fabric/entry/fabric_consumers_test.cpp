@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::uint64_t any_host = FI_LOCAL_COMM | FI_REMOTE_COMM;
 constexpr std::uint64_t contexts = FI_CONTEXT | FI_CONTEXT2;
-constexpr std::uint64_t accesses = FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
 constexpr int mr_basic_map = FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
 constexpr std::uint64_t atomic_orders =
     FI_ORDER_ATOMIC_RAR | FI_ORDER_ATOMIC_RAW | FI_ORDER_ATOMIC_WAR | FI_ORDER_ATOMIC_WAW;
