@@ -8,8 +8,8 @@
 
 namespace srd {
 
-/// Removes the oldest files of ended processes of this user in `folder` whose names begin with `prefix`, but
-/// for `kept` of them.
+/// Removes the oldest files of ended processes of this user in `folder` whose names begin with `beginning`,
+/// but for `kept` of them.
 void remove_old(const std::string& folder, const char* beginning, std::size_t kept);
 
 } // namespace srd
