@@ -216,7 +216,7 @@ TEST_CASE("atomic: completions are selected as for any other operation")
         pair.finish(wrote, nullptr);
         REQUIRE(fi_atomicmsg(ep, &message, level) == 0);
     }
-    pair.until([&] { return pair.words[0] == 12; });
+    pair.until([&] { return polled(pair.words[0]) == 12; });
     for (int i = 0; i < 100; ++i) {
         pair.poll();
     }

@@ -111,7 +111,7 @@ TEST_CASE("atomic: the three forms")
     REQUIRE(fi_inject_atomic(ep, &operand, 1, pair.b_at_a, 24, write_only_key, FI_UINT64, FI_ATOMIC_WRITE) ==
             0);
     operand = 0; // ours again
-    pair.until([&] { return pair.words[3] == 0x70; });
+    pair.until([&] { return polled(pair.words[3]) == 0x70; });
     pair.poll();
     CHECK(pair.a.ready.empty());
     CHECK(pair.b.ready.empty());
