@@ -235,12 +235,12 @@ void Engine::on_packets(std::span<const RxPacket> packets, Time now)
 
 bool Engine::poll_event(Event& event)
 {
-    if (shared_.unreadable_peer != no_index) [[unlikely]] {
-        const std::uint32_t peer = std::exchange(shared_.unreadable_peer, no_index);
+    if (shared_.device_failed_peer != no_index) [[unlikely]] {
+        const std::uint32_t peer = std::exchange(shared_.device_failed_peer, no_index);
         if (shared_.peers.live(peer)) {
-            lifecycle_.fail(peer, Cause::device_failed, shared_.unreadable_at);
+            lifecycle_.fail(peer, Cause::device_failed, shared_.device_failed_at);
             lifecycle_.greet(peer,
-                             shared_.unreadable_at); // it waits for the rest, and learns that none comes
+                             shared_.device_failed_at); // it waits for the rest, and learns that none comes
         }
     }
     const bool polled = inbound_.poll_event(event) || (search_.any_event() && search_.poll_event(event));
@@ -327,7 +327,7 @@ bool Engine::poll_liveness_question(LivenessQuestions::Question& question)
 bool Engine::idle(Time now) const noexcept
 {
     return !shared_.peers.any_active() && !watch_.any_waiting() && !shared_.outgoing.any_done() &&
-           !shared_.incoming.any_done() && !search_.any_event() && shared_.unreadable_peer == no_index &&
+           !shared_.incoming.any_done() && !search_.any_event() && shared_.device_failed_peer == no_index &&
            shared_.reader.turn_of() == no_index && shared_.questions.empty() &&
            shared_.peers.next_timeout() > now;
 }

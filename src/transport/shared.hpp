@@ -114,8 +114,8 @@ struct Shared {
     bool awaits_readers = false;      ///< something waits that a peer takes what it has in memory
     /// What was to be sent to this peer cannot be read from its device, as was found out then: the connection
     /// ends, since a part may have been sent. no_index: none.
-    std::uint32_t unreadable_peer = no_index;
-    Time unreadable_at{};
+    std::uint32_t device_failed_peer = no_index;
+    Time device_failed_at{};
     bool revocation_due = false; ///< memory of packets under way may be another's soon (PacketIo::revoke)
 };
 

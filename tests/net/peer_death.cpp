@@ -141,6 +141,15 @@ void send_in_vain(Node& node)
     }
 }
 
+/// The peer has been heard.
+void meet(Node& node, const Peer& peer)
+{
+    node.open();
+    node.exchange(peer.to, peer.from);
+    std::vector<char> small(1, 'x');
+    send_one(node, small);
+}
+
 void kill_test(const char* ours, const char* theirs)
 {
     const Peer peer = start_peer(0, theirs);
@@ -148,10 +157,7 @@ void kill_test(const char* ours, const char* theirs)
         enter_namespace(ours);
     }
     Node node;
-    node.open();
-    node.exchange(peer.to, peer.from);
-    std::vector<char> small(1, 'x');
-    send_one(node, small);
+    meet(node, peer);
 
     kill(peer.pid, SIGKILL);
     waitpid(peer.pid, nullptr, 0);
@@ -269,10 +275,7 @@ void reuse_test(const char* cut, const char* mend, const char* ours, const char*
     });
     enter_namespace(ours);
     Node node;
-    node.open();
-    node.exchange(peer.to, peer.from);
-    std::vector<char> small(1, 'x');
-    send_one(node, small);
+    meet(node, peer);
     const Address address = node.peer_address;
 
     run_command(cut);

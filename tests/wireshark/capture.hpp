@@ -17,45 +17,14 @@
 
 #include <srd/wire.hpp>
 
-namespace srd::test {
+#include "support/frame_bytes.hpp"
 
-using Bytes = std::vector<std::byte>;
+namespace srd::test {
 
 [[noreturn]] inline void fail(const std::string& what)
 {
     std::fprintf(stderr, "wire_sample: %s\n", what.c_str());
     std::exit(EXIT_FAILURE);
-}
-
-template <typename T>
-Bytes raw(const T& value)
-{
-    Bytes bytes(sizeof(T));
-    std::memcpy(bytes.data(), &value, sizeof(T));
-    return bytes;
-}
-
-inline Bytes operator+(Bytes left, const Bytes& right)
-{
-    left.insert(left.end(), right.begin(), right.end());
-    return left;
-}
-
-/// What `write(out)`, which returns the end, has written.
-inline Bytes written(const std::function<std::byte*(std::byte*)>& write)
-{
-    Bytes room(512);
-    room.resize(static_cast<std::size_t>(write(room.data()) - room.data()));
-    return room;
-}
-
-inline Bytes filler(std::size_t size)
-{
-    Bytes bytes(size);
-    for (std::size_t i = 0; i < size; ++i) {
-        bytes[i] = static_cast<std::byte>(i * 7 + 1);
-    }
-    return bytes;
 }
 
 inline Bytes slice(const Bytes& bytes, std::size_t from, std::size_t to)

@@ -99,8 +99,8 @@ bool Transmitter::stage(std::uint32_t index, const TxSlot& slot, Time now) noexc
         message.level = CompletionLevel::none;
         return true;
     }
-    s_.unreadable_peer = index;
-    s_.unreadable_at = now;
+    s_.device_failed_peer = index;
+    s_.device_failed_at = now;
     return false;
 }
 

@@ -39,12 +39,39 @@ public:
 /// Where a buffer lies.
 enum class Place : std::uint8_t { host, device, other_device, pool };
 
+inline constexpr std::uint64_t every_access =
+    FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+
+/// For every access, under a key of its own.
+inline int register_memory(OpenDomain& domain, fi_hmem_iface iface, int device, const void* start,
+                           std::size_t size, Handle<fid_mr>& region, std::uint64_t flags = 0)
+{
+    const iovec iov{const_cast<void*>(start), size};
+    fi_mr_attr attr{};
+    attr.mr_iov = &iov;
+    attr.iov_count = 1;
+    attr.access = every_access;
+    static std::uint64_t next_key = 1;
+    attr.requested_key = next_key++;
+    attr.iface = iface;
+    attr.device.cuda = device;
+    return fi_mr_regattr(domain.domain.get(), &attr, flags, region.out());
+}
+
+/// A message of one piece; the arguments have to live as long as it.
+inline fi_msg message_of(const iovec& iov, void*& desc, fi_addr_t addr)
+{
+    fi_msg msg{};
+    msg.msg_iov = &iov;
+    msg.desc = &desc;
+    msg.iov_count = 1;
+    msg.addr = addr;
+    return msg;
+}
+
 /// A registered buffer.
 class Buffer {
 public:
-    static constexpr std::uint64_t every_access =
-        FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
-
     Buffer(OpenDomain& domain, Place place, std::size_t size) : place_(place), size_(size)
     {
         if (place == Place::host) {
@@ -57,16 +84,8 @@ public:
         if (size == 0) {
             return;
         }
-        const iovec iov{data(), size};
-        fi_mr_attr attr{};
-        attr.mr_iov = &iov;
-        attr.iov_count = 1;
-        attr.access = every_access;
-        static std::uint64_t next_key = 1;
-        attr.requested_key = next_key++;
-        attr.iface = place == Place::host ? FI_HMEM_SYSTEM : FI_HMEM_CUDA;
-        attr.device.cuda = place == Place::other_device ? 1 : 0;
-        REQUIRE(fi_mr_regattr(domain.domain.get(), &attr, 0, region_.out()) == 0);
+        REQUIRE(register_memory(domain, place == Place::host ? FI_HMEM_SYSTEM : FI_HMEM_CUDA,
+                                place == Place::other_device ? 1 : 0, data(), size, region_) == 0);
     }
     Buffer(OpenDomain& domain, Place place, const Bytes& bytes) : Buffer(domain, place, bytes.size())
     {

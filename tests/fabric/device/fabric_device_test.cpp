@@ -113,11 +113,7 @@ TEST_CASE("a buffer on a device takes many messages (FI_MULTI_RECV)")
     Buffer to(pair.domain, Place::device, total);
     const iovec iov{to.data(), total};
     void* desc = to.desc();
-    fi_msg msg{};
-    msg.msg_iov = &iov;
-    msg.desc = &desc;
-    msg.iov_count = 1;
-    msg.addr = FI_ADDR_UNSPEC;
+    const fi_msg msg = message_of(iov, desc, FI_ADDR_UNSPEC);
     REQUIRE(fi_recvmsg(pair.b.ep.get(), &msg, FI_MULTI_RECV) == 0);
     std::size_t at = 0;
     Bytes expected(total);
@@ -200,11 +196,7 @@ TEST_CASE("delivery complete, and an inject, from a device")
         Buffer to(pair.domain, Place::device, size);
         const iovec iov{from.data(), size};
         void* desc = from.desc();
-        fi_msg msg{};
-        msg.msg_iov = &iov;
-        msg.desc = &desc;
-        msg.iov_count = 1;
-        msg.addr = pair.b_at_a;
+        const fi_msg msg = message_of(iov, desc, pair.b_at_a);
         const std::uint64_t flags =
             size <= 4096 ? FI_INJECT | FI_COMPLETION : FI_DELIVERY_COMPLETE | FI_FENCE;
         REQUIRE(fi_recv(pair.b.ep.get(), to.data(), size, to.desc(), pair.a_at_b, nullptr) == 0);
@@ -222,15 +214,8 @@ namespace {
 int try_register(OpenDomain& domain, fi_hmem_iface iface, void* start, std::size_t size,
                  std::uint64_t flags = 0)
 {
-    const iovec iov{start, size};
-    fi_mr_attr attr{};
-    attr.mr_iov = &iov;
-    attr.iov_count = 1;
-    attr.access = Buffer::every_access;
-    attr.requested_key = 4711;
-    attr.iface = iface;
     Handle<fid_mr> region;
-    return fi_mr_regattr(domain.domain.get(), &attr, flags, region.out());
+    return register_memory(domain, iface, 0, start, size, region, flags);
 }
 
 } // namespace
@@ -266,7 +251,7 @@ TEST_CASE("a DMA buffer is registered by its address (FI_MR_DMABUF)")
     fi_mr_attr attr{};
     attr.mr_iov = reinterpret_cast<const iovec*>(&dmabuf);
     attr.iov_count = 1;
-    attr.access = Buffer::every_access;
+    attr.access = every_access;
     attr.requested_key = 4712;
     attr.iface = FI_HMEM_CUDA;
     dmabuf = {77, 1000, 9000, buffer.data()};

@@ -147,6 +147,20 @@ int allocate(Address* pointer, std::size_t size, bool has_context)
     return success;
 }
 
+/// What is under way on a stream of the calling thread's device.
+int find_stream(void* stream, std::vector<Copy>*& pending)
+{
+    const auto found = state().streams.find(static_cast<Stream*>(stream));
+    if (found == state().streams.end()) {
+        return invalid_handle;
+    }
+    if (current.empty() || device_of_context(current.back()) != found->first->device) {
+        return invalid_context;
+    }
+    pending = &found->second;
+    return success;
+}
+
 } // namespace
 
 extern "C" {
@@ -271,12 +285,9 @@ int cuStreamCreate(void** stream, unsigned flags)
 int cuMemcpyAsync(Address to, Address from, std::size_t size, void* stream)
 {
     const std::lock_guard lock(state().mutex);
-    const auto found = state().streams.find(static_cast<Stream*>(stream));
-    if (found == state().streams.end()) {
-        return invalid_handle;
-    }
-    if (current.empty() || device_of_context(current.back()) != found->first->device) {
-        return invalid_context;
+    std::vector<Copy>* pending = nullptr;
+    if (const int code = find_stream(stream, pending); code != success) {
+        return code;
     }
     if (state().fail_after == 0 || bytes_of(to, size) == nullptr || bytes_of(from, size) == nullptr) {
         return invalid_value;
@@ -285,32 +296,29 @@ int cuMemcpyAsync(Address to, Address from, std::size_t size, void* stream)
         --state().fail_after;
     }
     ++state().copies;
-    found->second.push_back({to, from, size});
+    pending->push_back({to, from, size});
     return success;
 }
 
 int cuStreamSynchronize(void* stream)
 {
     const std::lock_guard lock(state().mutex);
-    const auto found = state().streams.find(static_cast<Stream*>(stream));
-    if (found == state().streams.end()) {
-        return invalid_handle;
+    std::vector<Copy>* pending = nullptr;
+    if (const int code = find_stream(stream, pending); code != success) {
+        return code;
     }
-    if (current.empty() || device_of_context(current.back()) != found->first->device) {
-        return invalid_context;
-    }
-    if (state().loses_next && !found->second.empty()) {
+    if (state().loses_next && !pending->empty()) {
         state().loses_next = false;
-        found->second.clear();
+        pending->clear();
         return invalid_handle;
     }
     int result = success;
-    for (const Copy& copy : found->second) {
+    for (const Copy& copy : *pending) {
         if (const int code = copy_now(copy); code != success) {
             result = code;
         }
     }
-    found->second.clear();
+    pending->clear();
     return result;
 }
 

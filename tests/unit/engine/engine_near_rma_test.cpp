@@ -42,6 +42,14 @@ struct World : EnginePair {
             return event.kind == Event::Kind::read_served;
         }));
     }
+    /// The only access was done well: `reader` has read it in one go where it was, and its owner sent little.
+    void check_read_once(const EngineHost& reader, const EngineHost& owner) const
+    {
+        CHECK(reader.io.reads == 1);
+        CHECK(reader.io.fetches == 0);
+        CHECK(owner.counters.tx_packets.value() < 10);
+        CHECK(good() == 1);
+    }
     void check_idle() const
     {
         CHECK(a.engine.drained());
@@ -90,10 +98,7 @@ TEST_CASE("near: a large write is read by its target in one go")
         REQUIRE(world.submit(operation, 1) == Status::ok);
         world.run();
         CHECK(world.has(bytes, 100));
-        CHECK(world.b.io.reads == 1);
-        CHECK(world.b.io.fetches == 0);
-        CHECK(world.a.counters.tx_packets.value() < 10);
-        CHECK(world.good() == 1);
+        world.check_read_once(world.b, world.a);
         CHECK(world.b.remote_writes == 1);
         CHECK(world.b.remote_data == std::vector<std::uint64_t>{4711});
         world.check_idle();
@@ -108,10 +113,7 @@ TEST_CASE("near: a large read reads in one go, and is served when it has")
     world.access(OperationKind::read, target, 77);
     world.run();
     CHECK(world.has(target, 77));
-    CHECK(world.a.io.reads == 1);
-    CHECK(world.a.io.fetches == 0);
-    CHECK(world.b.counters.tx_packets.value() < 10);
-    CHECK(world.good() == 1);
+    world.check_read_once(world.a, world.b);
     CHECK(world.served() == 1);
     world.check_idle();
 }
