@@ -363,8 +363,14 @@ constexpr std::array network_table{
     Scenario{"rolling_repair", "switches are down in turn, each of them a good part of the paths",
              rolling_repair},
     Scenario{"blackout", "a host is cut off for less than peer_timeout", blackout},
-    Scenario{"one_way", "a host receives nothing for less than peer_timeout, and sends", one_way},
-    Scenario{"deaf", "a host receives nothing any more, and its process is seen to read", deaf},
+    Scenario{"one_way",
+             "a host receives nothing for less than peer_timeout, and sends, as one whose address is changed "
+             "and back",
+             one_way},
+    Scenario{
+        "deaf",
+        "a host receives nothing any more, as one whose address has changed, and its process is seen to read",
+        deaf},
     Scenario{"false_news", "forged ICMP messages say that peers are gone, and harm nobody", false_news},
     Scenario{"strangers", "forged introductions and other packets of those who see no traffic", strangers},
     Scenario{"sealed", "traffic is sealed with a job key", sealed},
