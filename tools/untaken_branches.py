@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 """Which branches of what llvm-cov has exported were not taken one way.
 
-usage: untaken_branches.py EXPORT.json PREFIX_OF_FILE_NAMES
+usage: untaken_branches.py PREFIX_OF_FILE_NAMES EXPORT.json...
 
 A line for each: file, line, which way is missing, the source. The totals by file come last. A branch of a template
 or an inline function counts as taken if it was in some instance.
@@ -13,18 +13,21 @@ import sys
 
 
 def main():
-    export, prefix = sys.argv[1:3]
-    with open(export, encoding="utf-8") as file:
-        data = json.load(file)["data"][0]
+    prefix, *exports = sys.argv[1:]
+    # By file and place: how often true, how often false.
+    files = collections.defaultdict(lambda: collections.defaultdict(lambda: [0, 0]))
+    for export in exports:
+        with open(export, encoding="utf-8") as file:
+            entries = json.load(file)["data"][0]["files"]
+        for entry in entries:
+            for line, column, _, _, taken, not_taken, *_ in entry.get("branches", []):
+                files[entry["filename"]][line, column][0] += taken
+                files[entry["filename"]][line, column][1] += not_taken
     total_ways, total_missing = 0, 0
     rows, sums = [], []
-    for entry in sorted(data["files"], key=lambda e: e["filename"]):
-        ways = collections.defaultdict(lambda: [0, 0])  # by place: how often true, how often false
-        for line, column, _, _, taken, not_taken, *_ in entry.get("branches", []):
-            ways[line, column][0] += taken
-            ways[line, column][1] += not_taken
-        name = entry["filename"].removeprefix(prefix)
-        with open(entry["filename"], encoding="utf-8") as file:
+    for path, ways in sorted(files.items()):
+        name = path.removeprefix(prefix)
+        with open(path, encoding="utf-8") as file:
             lines = file.read().splitlines()
         missing = [(line, column, way) for (line, column), counts in sorted(ways.items())
                    for way, count in zip(("true", "false"), counts) if count == 0]
