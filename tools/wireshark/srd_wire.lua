@@ -332,7 +332,7 @@ return {
     max_iov = 4,
     max_atomic_size = 480,
     max_rma_frames = 31,
-    max_named = 1048576,
+    max_named = 4194304,
     max_address_size = 44,
     min_max_packet = 208,
     max_eager_total = 131072,

@@ -12,10 +12,8 @@ namespace {
 
 constexpr std::uint32_t page_size = 4096;
 /// The longest message that a peer on this host may read in one go, during which it does nothing else: about
-/// 0.2 ms.
+/// 0.2 ms. Of accesses no more is named while so many bytes are under way: it need not wait for the next.
 constexpr std::uint64_t read_limit = 4U << 20;
-/// The same of pieces of accesses, all together. More than one, so that it need not wait for the next.
-constexpr std::uint32_t most_named = read_limit / wire::max_named;
 
 /// Bytes of the header of a frame with a piece of `message`, at most.
 std::uint32_t piece_overhead(const TxMessage& message) noexcept
@@ -219,7 +217,7 @@ bool Framing::frame_piece(std::uint32_t index, std::uint32_t record, std::uint64
         rest = std::min(rest, s_.outgoing.ranges(write->ranges).from(message.framed).length);
     }
     if (rest > room && is_read_by(peer, message)) {
-        if (peer.connection.queue.named() == most_named) {
+        if (peer.connection.queue.named() >= read_limit) {
             return false;
         }
         const auto named = static_cast<std::uint32_t>(std::min<std::uint64_t>(rest, wire::max_named));

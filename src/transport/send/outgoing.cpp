@@ -209,7 +209,7 @@ void OutgoingPool::framed_named(SendQueue& queue, std::uint32_t index, std::uint
     message.framed += bytes;
     message.named = bytes;
     ++message.unacked;
-    ++queue.named_;
+    queue.named_ += bytes;
     (message.is<ReadResponse>() ? queue.granted_ : queue.waiting_).erase(messages_, index);
     message.state = TxMessage::State::waiting;
 }
@@ -281,10 +281,9 @@ void OutgoingPool::packet_abandoned(SendQueue& queue, const TxSlot& slot) noexce
 /// The named piece is not under way any more.
 void OutgoingPool::forget_named(SendQueue& queue, std::uint32_t index) noexcept
 {
-    if (std::exchange(messages_[index].named, 0) != 0) {
-        SRD_DCHECK(queue.named_ != 0);
-        --queue.named_;
-    }
+    const std::uint32_t bytes = std::exchange(messages_[index].named, 0);
+    SRD_DCHECK(queue.named_ >= bytes);
+    queue.named_ -= bytes;
 }
 
 void OutgoingPool::not_read(SendQueue& queue, std::uint32_t index) noexcept

@@ -197,7 +197,7 @@ private:
     std::uint32_t message_next_;
     std::uint32_t message_delivered_;
     std::uint16_t responses_ = 0; ///< of ours, incomplete
-    std::uint16_t named_ = 0;     ///< operations and responses with a named piece under way
+    std::uint32_t named_ = 0;     ///< bytes of the named pieces of operations and responses under way
     bool has_suspects_ = false;   ///< some operation may be a suspect
     FaultLedger faults_;
 };

@@ -235,7 +235,7 @@ static_assert(sizeof(DataFrame) == 20);
 // carries the count as well: one that overtakes another is not taken for it.
 
 /// Bytes that one frame may name: as much as is read in one go, during which nothing else is done.
-inline constexpr std::uint32_t max_named = 1U << 20;
+inline constexpr std::uint32_t max_named = 4U << 20;
 
 /// Write and read frames in one packet. A window of packets full of them, all of which fail, is less than
 /// half of what AckBlock::faults can tell apart.

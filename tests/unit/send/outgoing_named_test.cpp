@@ -86,7 +86,7 @@ TEST_CASE("OutgoingPool: a named piece is acknowledged before the next is framed
         sender.pool.framed_named(sender.queue, record, 200);
         CHECK(sender.pool[record].state == State::waiting);
         CHECK(sender.pool[record].framed == 200);
-        CHECK(sender.queue.named() == 1);
+        CHECK(sender.queue.named() == 200);
         CHECK(sender.waits(is_write, other));
         sender.check();
         sender.pool.packet_acked(sender.queue, sender.piece_of(record));
