@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 """Which branches of what llvm-cov has exported were not taken one way.
 
-usage: untaken_branches.py PREFIX_OF_FILE_NAMES EXPORT.json...
+usage: untaken_branches.py FOLDERS EXPORT.json...      (FOLDERS: PREFIX{a,b,c}, of which only files in PREFIXa/ etc. count)
 
 A line for each: file, line, which way is missing, the source. The totals by file come last. A branch of a template
 or an inline function counts as taken if it was in some instance.
@@ -13,13 +13,17 @@ import sys
 
 
 def main():
-    prefix, *exports = sys.argv[1:]
+    prefix, folders = sys.argv[1].rstrip("}").split("{")
+    wanted = tuple(f"{prefix}{folder}/" for folder in folders.split(","))
+    exports = sys.argv[2:]
     # By file and place: how often true, how often false.
     files = collections.defaultdict(lambda: collections.defaultdict(lambda: [0, 0]))
     for export in exports:
         with open(export, encoding="utf-8") as file:
             entries = json.load(file)["data"][0]["files"]
         for entry in entries:
+            if not entry["filename"].startswith(wanted):
+                continue
             for line, column, _, _, taken, not_taken, *_ in entry.get("branches", []):
                 files[entry["filename"]][line, column][0] += taken
                 files[entry["filename"]][line, column][1] += not_taken
