@@ -12,6 +12,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include <srd/shm_object.hpp>
+#include <srd/trace.hpp>
+
 #include "bench.hpp"
 #include "diagnosis.hpp"
 #include "entry/values.hpp"
@@ -296,8 +299,29 @@ std::vector<TraceView> traces_in_time(const TraceOptions& options)
     return traces;
 }
 
+/// Whether the endpoints' traces find room where the processes have them, with a line if not. A process asks
+/// again for itself; but what it says, its user hears.
+bool has_room(const TraceOptions& options)
+{
+    std::size_t endpoints = 0;
+    for (const ProcessView& process : read_live(options.pids, false, 0).processes) {
+        endpoints += process.endpoints.size();
+    }
+    const std::uint64_t each = endpoints == 0 ? UINT64_MAX : shm_spare() / endpoints;
+    if (trace_file_size(options.on) <= each) {
+        return true;
+    }
+    const std::uint64_t most = each < trace_offset ? 0 : (each - trace_offset) / sizeof(TraceRecord);
+    std::cerr << "srd trace: there is no room for " << options.on << " events of each of " << endpoints
+              << " endpoints: " << shm_folder << " has room for " << most << '\n';
+    return false;
+}
+
 int switch_trace(const TraceOptions& options)
 {
+    if (!options.off && !has_room(options)) {
+        return 2;
+    }
     if (order_trace(options.pids, options.off ? 0 : options.on) == 0) {
         std::cerr << "srd trace: no such process has an endpoint of srd\n";
         return 2;
@@ -349,7 +373,7 @@ void add_trace(CLI::App& app, int& status)
     command->add_option("PID", options.pids, "Of these processes; without it, of all that may be read");
     CLI::Option* const on =
         command->add_option("--on", options.on, "Keep so many events of each endpoint from now on")
-            ->check(CLI::Range(1U, 1U << 20));
+            ->check(CLI::Range(1U, most_trace_records));
     command->add_flag("--off", options.off, "Keep none any more")->excludes(on);
     command->add_flag("--dead", options.dead, "Those of processes that were killed or crashed, too");
     command->add_option("--write", options.file, "Write a file for Wireshark (pcapng)");

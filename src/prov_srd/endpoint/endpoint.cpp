@@ -108,6 +108,7 @@ int Endpoint::enable()
         transmit_.start(limits.tx_messages);
         receive_.start(limits.rx_messages);
     }
+    unit_.follow_trace_order();
     // From here on everything may be seen by others.
     domain.progress.add(unit_, [this]() noexcept { unit_.set_enabled(true); });
     bindings_.announce();
