@@ -62,7 +62,12 @@ Endpoint::Endpoint(Domain& owner, const fi_info& info, std::shared_ptr<JobKeys> 
       bindings_(owner, unit_, peers_, options_.caps()), reports_(fid.fid, bindings_, peers_, options_.caps()),
       transmit_(unit_, options_, bindings_, peers_, reports_, deferred_queue(owner), *this),
       receive_(unit_, options_, bindings_, peers_, reports_, deferred_queue(owner), *this),
-      target_(unit_, owner.memory_regions, bindings_, peers_, reports_), fork_watch_(unit_)
+      target_(unit_, owner.memory_regions, bindings_, peers_, reports_), fork_watch_(unit_),
+      profiles_([this] {
+          ProfileValues values;
+          unit_.profile(values);
+          return values;
+      })
 {
     fid.fid.fclass = FI_CLASS_EP;
     fid.fid.context = context;

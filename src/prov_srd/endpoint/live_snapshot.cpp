@@ -87,6 +87,13 @@ void ProgressUnit::follow_trace_order() noexcept
     }
 }
 
+void ProgressUnit::profile(ProfileValues& sums) noexcept
+{
+    sums.add(counters());
+    const UnitGuard guard(*this);
+    sums.unexpected += receive_.unexpected_messages();
+}
+
 void ProgressUnit::show() noexcept
 {
     if (!enabled()) {

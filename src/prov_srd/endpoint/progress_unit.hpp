@@ -92,6 +92,7 @@ public:
     void disarm_sleep() noexcept override;
     Time look_after(Time now, int& sleeps_on) noexcept override;
     void show() noexcept override;
+    void profile(ProfileValues& sums) noexcept override;
     void expect_devices() noexcept override;
     void revoke(std::uint64_t key) noexcept override;
     bool counts_work_by(const CompletionCounter& counter) noexcept override;
