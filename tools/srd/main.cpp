@@ -6,6 +6,7 @@
 #include <exception>
 #include <fstream>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,6 +26,7 @@
 #include "live/trace.hpp"
 #include "net_listener.hpp"
 #include "net_measure.hpp"
+#include "perf.hpp"
 #include "report.hpp"
 
 namespace {
@@ -164,6 +166,52 @@ void add_bench(CLI::App& app, int& status)
         ->needs(host);
     command->add_flag("--json", options.as_json, "Print JSON")->needs(host);
     command->callback([&status] { status = bench(options); });
+}
+
+struct PerfOptions {
+    std::vector<std::string> files;
+    std::string output = "-";
+};
+
+int perf(const PerfOptions& options)
+{
+    std::vector<PerfRun> runs;
+    for (const std::string& name : options.files) {
+        std::ifstream in(name);
+        if (!in) {
+            throw std::runtime_error("cannot read " + name);
+        }
+        try {
+            runs.push_back(read_run(in));
+        } catch (const std::runtime_error& error) {
+            throw std::runtime_error(name + ": " + error.what());
+        }
+        if (options.files.size() > 1) { // several may be of one interface
+            runs.back().name += " (" + name + ')';
+        }
+    }
+    if (options.output == "-") {
+        write_plot(runs, std::cout);
+        return 0;
+    }
+    std::ofstream out(options.output);
+    write_plot(runs, out);
+    if (!out.flush()) {
+        throw std::runtime_error("cannot write " + options.output);
+    }
+    return 0;
+}
+
+void add_perf(CLI::App& app, int& status)
+{
+    static PerfOptions options;
+    CLI::App* const command =
+        app.add_subcommand("perf", "Plot what srd bench --json measured: latency and bandwidth by size");
+    command->add_option("FILE", options.files, "What srd bench --json printed, one file for each line")
+        ->required();
+    command->add_option("-o,--output", options.output, "Write the picture there (SVG); -: to stdout")
+        ->capture_default_str();
+    command->callback([&status] { status = perf(options); });
 }
 
 struct ReportOptions {
@@ -429,6 +477,7 @@ int main(int argc, char** argv)
     int status = 0;
     add_doctor(app, status);
     add_bench(app, status);
+    add_perf(app, status);
     add_report(app, status);
     add_stat(app, status);
     add_top(app, status);
