@@ -33,8 +33,6 @@
 namespace srd::bench {
 namespace {
 
-constexpr double figure_ns = 200; ///< the bound per packet, both sides
-
 /// The user-space instructions of this thread; value() is 0 where counting is not possible.
 class InstructionCounter {
 public:
@@ -131,7 +129,7 @@ struct Scenario {
     std::uint64_t messages;    ///< measured
     std::uint64_t outstanding; ///< sends posted at one time; 0: ping-pong
     bool payload;              ///< copy payload; else headers only
-    bool figure;               ///< its cost per packet is held against the bound
+    bool figure;               ///< its cost per packet is a figure of its own
 };
 
 struct Result {
@@ -347,15 +345,14 @@ bool write_json(const char* path, const std::vector<Result>& results, std::size_
         separator = ",";
     }
     std::fprintf(file,
-                 "],\n \"figures\": [\n  {\"name\": \"idle peer\", \"measured\": %zu, \"limit\": 1024, "
-                 "\"unit\": \"bytes\"}",
+                 "],\n \"figures\": [\n  {\"name\": \"idle peer\", \"measured\": %zu, \"unit\": \"bytes\"}",
                  idle_peer);
     for (const Result& result : results) {
         if (result.scenario.figure) {
             std::fprintf(file,
                          ",\n  {\"name\": \"%s, mtu %u, per packet, both sides\", \"measured\": %.1f, "
-                         "\"limit\": %.0f, \"unit\": \"ns\"}",
-                         result.scenario.name, result.scenario.mtu, result.ns_per_packet, figure_ns);
+                         "\"unit\": \"ns\"}",
+                         result.scenario.name, result.scenario.mtu, result.ns_per_packet);
         }
     }
     std::fprintf(file, "]}\n");
@@ -375,13 +372,12 @@ int run(const char* json_path, std::string_view only)
     }
     for (const Result& result : results) {
         if (result.scenario.figure) {
-            std::printf("%s  %s, mtu %u: %.1f ns per packet (at most %.0f)\n",
-                        result.ns_per_packet <= figure_ns ? "PASS" : "MISS", result.scenario.name,
-                        result.scenario.mtu, result.ns_per_packet, figure_ns);
+            std::printf("%s, mtu %u: %.1f ns per packet\n", result.scenario.name, result.scenario.mtu,
+                        result.ns_per_packet);
         }
     }
     const std::size_t idle_peer = Engine::idle_peer_size();
-    std::printf("%s  idle peer: %zu bytes (at most 1024)\n", idle_peer <= 1024 ? "PASS" : "MISS", idle_peer);
+    std::printf("idle peer: %zu bytes\n", idle_peer);
     if (json_path != nullptr && !write_json(json_path, results, idle_peer)) {
         std::perror(json_path);
         return 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include <srd/shm_object.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <srd/file_descriptor.hpp>
@@ -27,6 +29,19 @@ bool is_unlinked(int fd) noexcept
 {
     struct stat status {};
     return fstat(fd, &status) != 0 || status.st_nlink == 0;
+}
+
+std::uint64_t shm_spare(const char* file) noexcept
+{
+    struct statvfs state {};
+    if (statvfs(file, &state) != 0) {
+        return 0;
+    }
+    if (state.f_blocks == 0) { // without a limit of its own
+        return UINT64_MAX;
+    }
+    const std::uint64_t kept = state.f_blocks / 4;
+    return (std::max<std::uint64_t>(state.f_bavail, kept) - kept) * state.f_frsize;
 }
 
 void remove_stale_shm(const std::string& prefix)

@@ -3,12 +3,14 @@
 """What documents say is so:
 
 - every command of the README runs, or a test is named here that runs it;
+- every subcommand and option of srd that a document names is one of the program's, and srd(1) names all of them;
 - what is generated is up to date (tools/documents);
 - every link leads to a file, and to a heading in it;
 - every FI_SRD_* variable and every counter that is named exists;
 - every line that troubleshooting.md quotes stands in the sources;
 - every case of a test that bounds.md names is there;
 - every table of figures says which program measured it, and the README's figures stand there;
+- no document judges figures by what was hoped for;
 - the README has at most 1200 words.
 
 usage: documents_check.py SOURCE_DIR PROVIDER_DIR [PROGRAM_DIR]
@@ -139,6 +141,39 @@ for name, action in TRIED.items():
     if name not in tried:
         problem(f"{name} is tried, but the README does not name it")
 
+# -- The command srd: what documents name of it
+
+
+def check_tool():
+    def help_of(*words):
+        return subprocess.run(["srd", *words, "--help"], env=environment, capture_output=True, text=True).stdout
+
+    subcommands = re.findall(r"^  (\w+)  ", help_of().partition("Subcommands:")[2], re.M)
+    options = {name: set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", help_of(name))) - {"-h"} for name in subcommands}
+    manual = texts["docs/srd.1"].replace("\\-", "-")
+    for name, text in {**texts, "docs/srd.1": manual}.items():
+        if name == "CHANGELOG.md":
+            continue
+        spans = re.findall(r"`(srd [^`]+)`", text) + re.findall(r"^\s*(?:\S+=\S+ )*(srd [a-z].*)", text, re.M)
+        for span in spans:
+            for word, rest in re.findall(r"\bsrd (\w+)([^|;&>#)]*)", span):
+                if word not in options:
+                    if f"`{span}`" in text and re.search(r" --?[a-z]", rest):
+                        problem(f"{name}: there is no srd {word}: {span}")
+                    continue
+                for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest):
+                    if option not in options[word]:
+                        problem(f"{name}: srd {word} has no {option}: {span}")
+    for name in subcommands:
+        if f".SS srd {name}" not in manual:
+            problem(f"docs/srd.1 has nothing on srd {name}")
+        for option in options[name] - {"--help"}:
+            if len(option) > 2 and option not in manual:
+                problem(f"docs/srd.1 does not name {option} of srd {name}")
+
+
+needs("srd", check_tool)
+
 # -- What is generated
 
 done = subprocess.run([sys.executable, source / "tools/documents", "--check", provider_dir], capture_output=True, text=True)
@@ -218,6 +253,10 @@ prose = " ".join(line for line in figures.splitlines() if not line.startswith("|
 for number in re.findall(r"\d+\.\d+|\d{3,}", prose):
     if number not in measured and number not in ("0.4", "0.7"):  # 1.18 of 1.80 and 1.57 of 4.27, rounded
         problem(f"README.md: {number} has no source in docs/benchmarks.md")
+
+for name, text in texts.items():
+    for judged in re.findall(r"\b(?:PASS|MISS|was aimed at|is aimed at|we hoped)\b", text):
+        problem(f"{name} judges: {judged}")
 
 words = len(readme.split())
 if words > 1200:

@@ -55,6 +55,7 @@ protected:
     ~TraceSink() = default;
 };
 
+inline constexpr std::uint32_t most_trace_records = 1U << 20; ///< of one endpoint
 inline constexpr const char* trace_prefix = "srd-trace.";
 inline constexpr std::uint64_t trace_magic = 0x6563'6172'742d'7273; ///< "sr-trace"
 
@@ -85,5 +86,10 @@ struct TraceHeader {
 };
 inline constexpr std::size_t trace_offset = 4096;
 static_assert(sizeof(TraceHeader) <= trace_offset);
+
+constexpr std::uint64_t trace_file_size(std::uint64_t records) noexcept
+{
+    return trace_offset + records * sizeof(TraceRecord);
+}
 
 } // namespace srd

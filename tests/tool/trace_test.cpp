@@ -8,9 +8,13 @@
 #include <sstream>
 #include <string>
 
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <srd/shm_object.hpp>
 
 #include "live/live_file.hpp"
 #include "live/live_files.hpp"
@@ -130,6 +134,36 @@ TEST_CASE("trace: switched on and off from outside")
     CHECK(place.traced(7) == 0);
 }
 
+TEST_CASE("trace: memory for it is bounded, and so is what it leaves to others")
+{
+    const auto address_of = [](RouteId) -> const SocketAddress& { return peer; };
+    std::string error;
+    CHECK(TraceRing::make(most_trace_records + 1, own, address_of, error) == nullptr);
+    CHECK(error.find(std::to_string(most_trace_records)) != std::string::npos);
+
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) { // with a /dev/shm of 1 MiB
+        if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+            mount("none", shm_folder, "tmpfs", 0, "size=1m") != 0) {
+            ::_exit(77);
+        }
+        const bool refused = TraceRing::make(3500, own, address_of, error) == nullptr &&
+                             error.find("768 to spare") != std::string::npos &&
+                             std::filesystem::is_empty(shm_folder);
+        const bool kept = TraceRing::make(3000, own, address_of, error) != nullptr;
+        ::_exit(refused && kept ? 0 : 1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        WARN("SKIPPED: a mount namespace needs root");
+    } else {
+        CHECK(WEXITSTATUS(status) == 0);
+    }
+}
+
 TEST_CASE("trace: pcapng has the packets in clear, and other events as comments")
 {
     const auto ring = ring_of(8);
@@ -169,6 +203,7 @@ TEST_CASE("trace: of a running program, switched on in the middle, and of one th
         " 127.0.0.1 >/dev/null 2>&1 & b=$!; "
         "for i in $(seq 100); do $srd stat $b 2>/dev/null | grep -q 'rx_packets *[1-9][0-9][0-9]' && break; "
         "sleep 0.1; done; "
+        "$srd trace --on 2000000 $b 2>&1 | grep -q 1048576 || echo NO LIMIT IS NAMED; "
         "$srd trace $b && echo UNEXPECTED; $srd trace --on 100 $b || echo NOT ON; sleep 0.3; "
         "$srd trace $b | grep -c psn; $srd trace --json $a | grep -c again_; "
         "kill -9 $b; $srd trace --write /tmp/srd-trace-test.$$ $b || echo NOT WRITTEN; "
@@ -180,10 +215,34 @@ TEST_CASE("trace: of a running program, switched on in the middle, and of one th
         return;
     }
     CHECK(outcome.output.find("UNEXPECTED") == std::string::npos);
+    CHECK(outcome.output.find("NO LIMIT") == std::string::npos);
     CHECK(outcome.output.find("NOT") == std::string::npos);
     CHECK(outcome.output.find("the last 100 events of each endpoint are kept") != std::string::npos);
     CHECK(outcome.output.find("written") != std::string::npos);
     CHECK(outcome.output.find(": the last 200 of ") != std::string::npos);
     CHECK(outcome.output.find("off") != std::string::npos);
+}
+
+TEST_CASE("trace: an order for which there is no room is refused by the command, with the number that there "
+          "is room for")
+{
+    const std::string port = std::to_string(21000 + (getpid() + 1) % 20000);
+    const std::string pingpong = "fi_pingpong -p srd -e rdm -I 100000000 -S 64 ";
+    const Outcome outcome = run_shell(
+        "command -v fi_pingpong >/dev/null && unshare -m true 2>/dev/null || exit 77; "
+        "export FI_SRD_SHM=0 FI_PROVIDER=srd FI_PROVIDER_PATH=" SRD_PROVIDER_FOLDER "; unshare -m sh -c '"
+        "mount -t tmpfs -o size=4m none /dev/shm; " +
+        pingpong + "-B " + port + " >/dev/null 2>&1 & a=$!; sleep 0.3; " + pingpong + "-P " + port +
+        " 127.0.0.1 >/dev/null 2>&1 & b=$!; for i in $(seq 50); do " SRD_COMMAND
+        " stat $a >/dev/null 2>&1 && break; sleep 0.1; done; " SRD_COMMAND
+        " trace --on 100000 $a 2>&1; " SRD_COMMAND " trace --on 1000 $a; kill -9 $a $b'");
+    INFO(outcome.output);
+    if (outcome.status == 77) {
+        WARN("SKIPPED: fi_pingpong is not installed, or a mount namespace needs root");
+        return;
+    }
+    CHECK(outcome.output.find("no room for 100000 events of each of 1 endpoints: /dev/shm has room for 12") !=
+          std::string::npos);
+    CHECK(outcome.output.find("the last 1000 events") != std::string::npos);
 }
 #endif

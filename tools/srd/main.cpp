@@ -6,11 +6,15 @@
 #include <exception>
 #include <fstream>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
+
+#include <srd/shm_object.hpp>
+#include <srd/trace.hpp>
 
 #include "bench.hpp"
 #include "diagnosis.hpp"
@@ -22,6 +26,7 @@
 #include "live/trace.hpp"
 #include "net_listener.hpp"
 #include "net_measure.hpp"
+#include "perf.hpp"
 #include "report.hpp"
 
 namespace {
@@ -163,6 +168,52 @@ void add_bench(CLI::App& app, int& status)
     command->callback([&status] { status = bench(options); });
 }
 
+struct PerfOptions {
+    std::vector<std::string> files;
+    std::string output = "-";
+};
+
+int perf(const PerfOptions& options)
+{
+    std::vector<PerfRun> runs;
+    for (const std::string& name : options.files) {
+        std::ifstream in(name);
+        if (!in) {
+            throw std::runtime_error("cannot read " + name);
+        }
+        try {
+            runs.push_back(read_run(in));
+        } catch (const std::runtime_error& error) {
+            throw std::runtime_error(name + ": " + error.what());
+        }
+        if (options.files.size() > 1) { // several may be of one interface
+            runs.back().name += " (" + name + ')';
+        }
+    }
+    if (options.output == "-") {
+        write_plot(runs, std::cout);
+        return 0;
+    }
+    std::ofstream out(options.output);
+    write_plot(runs, out);
+    if (!out.flush()) {
+        throw std::runtime_error("cannot write " + options.output);
+    }
+    return 0;
+}
+
+void add_perf(CLI::App& app, int& status)
+{
+    static PerfOptions options;
+    CLI::App* const command =
+        app.add_subcommand("perf", "Plot what srd bench --json measured: latency and bandwidth by size");
+    command->add_option("FILE", options.files, "What srd bench --json printed, one file for each line")
+        ->required();
+    command->add_option("-o,--output", options.output, "Write the picture there (SVG); -: to stdout")
+        ->capture_default_str();
+    command->callback([&status] { status = perf(options); });
+}
+
 struct ReportOptions {
     std::vector<std::string> files;
     bool as_json = false;
@@ -296,8 +347,29 @@ std::vector<TraceView> traces_in_time(const TraceOptions& options)
     return traces;
 }
 
+/// Whether the endpoints' traces find room where the processes have them, with a line if not. A process asks
+/// again for itself; but what it says, its user hears.
+bool has_room(const TraceOptions& options)
+{
+    std::size_t endpoints = 0;
+    for (const ProcessView& process : read_live(options.pids, false, 0).processes) {
+        endpoints += process.endpoints.size();
+    }
+    const std::uint64_t each = endpoints == 0 ? UINT64_MAX : shm_spare() / endpoints;
+    if (trace_file_size(options.on) <= each) {
+        return true;
+    }
+    const std::uint64_t most = each < trace_offset ? 0 : (each - trace_offset) / sizeof(TraceRecord);
+    std::cerr << "srd trace: there is no room for " << options.on << " events of each of " << endpoints
+              << " endpoints: " << shm_folder << " has room for " << most << '\n';
+    return false;
+}
+
 int switch_trace(const TraceOptions& options)
 {
+    if (!options.off && !has_room(options)) {
+        return 2;
+    }
     if (order_trace(options.pids, options.off ? 0 : options.on) == 0) {
         std::cerr << "srd trace: no such process has an endpoint of srd\n";
         return 2;
@@ -349,7 +421,7 @@ void add_trace(CLI::App& app, int& status)
     command->add_option("PID", options.pids, "Of these processes; without it, of all that may be read");
     CLI::Option* const on =
         command->add_option("--on", options.on, "Keep so many events of each endpoint from now on")
-            ->check(CLI::Range(1U, 1U << 20));
+            ->check(CLI::Range(1U, most_trace_records));
     command->add_flag("--off", options.off, "Keep none any more")->excludes(on);
     command->add_flag("--dead", options.dead, "Those of processes that were killed or crashed, too");
     command->add_option("--write", options.file, "Write a file for Wireshark (pcapng)");
@@ -405,6 +477,7 @@ int main(int argc, char** argv)
     int status = 0;
     add_doctor(app, status);
     add_bench(app, status);
+    add_perf(app, status);
     add_report(app, status);
     add_stat(app, status);
     add_top(app, status);

@@ -76,7 +76,12 @@ int ep_setname(fid_t object, void* address, size_t size)
     return guarded([&] { return as_endpoint(object).set_name(address, size); });
 }
 
-fi_ops ep_fid_ops = {sizeof(fi_ops), ep_close, ep_bind, ep_control, stubs::ops_open, nullptr, nullptr};
+int ep_ops_open(fid* object, const char* name, uint64_t flags, void** ops, void* context)
+{
+    return guarded([&] { return as_endpoint(object).open_ops(name, flags, ops, context); }, "fi_open_ops");
+}
+
+fi_ops ep_fid_ops = {sizeof(fi_ops), ep_close, ep_bind, ep_control, ep_ops_open, nullptr, nullptr};
 
 fi_ops_ep ep_ops = {sizeof(fi_ops_ep), ep_cancel,     ep_getopt,        ep_setopt,
                     stubs::tx_ctx,     stubs::rx_ctx, stubs::size_left, stubs::size_left};

@@ -62,7 +62,12 @@ Endpoint::Endpoint(Domain& owner, const fi_info& info, std::shared_ptr<JobKeys> 
       bindings_(owner, unit_, peers_, options_.caps()), reports_(fid.fid, bindings_, peers_, options_.caps()),
       transmit_(unit_, options_, bindings_, peers_, reports_, deferred_queue(owner), *this),
       receive_(unit_, options_, bindings_, peers_, reports_, deferred_queue(owner), *this),
-      target_(unit_, owner.memory_regions, bindings_, peers_, reports_), fork_watch_(unit_)
+      target_(unit_, owner.memory_regions, bindings_, peers_, reports_), fork_watch_(unit_),
+      profiles_([this] {
+          ProfileValues values;
+          unit_.profile(values);
+          return values;
+      })
 {
     fid.fid.fclass = FI_CLASS_EP;
     fid.fid.context = context;
@@ -108,6 +113,7 @@ int Endpoint::enable()
         transmit_.start(limits.tx_messages);
         receive_.start(limits.rx_messages);
     }
+    unit_.follow_trace_order();
     // From here on everything may be seen by others.
     domain.progress.add(unit_, [this]() noexcept { unit_.set_enabled(true); });
     bindings_.announce();

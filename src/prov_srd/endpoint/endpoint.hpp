@@ -31,6 +31,7 @@
 #include <srd/address.hpp>
 
 #include "common/fork.hpp"
+#include "common/profile.hpp"
 #include "endpoint/bindings.hpp"
 #include "endpoint/options.hpp"
 #include "endpoint/peers.hpp"
@@ -88,6 +89,11 @@ struct Endpoint final : EndpointFace, OperationStarter {
     /// `face`: this endpoint or the alias that the call was made with.
     int control(EndpointFace& face, int command, void* argument) noexcept;
     int close_alias(EndpointFace& alias) noexcept;
+    /// fi_open_ops(3).
+    int open_ops(const char* name, std::uint64_t flags, void** ops, void* context)
+    {
+        return profiles_.open_ops(name, flags, ops, context);
+    }
     int get_name(void* address, std::size_t* size);
     int set_name(const void* address, std::size_t size);
     int get_option(int level, int option, void* value, std::size_t* size) noexcept
@@ -128,6 +134,7 @@ private:
     Receive receive_;
     Target target_;
     ForkWatch fork_watch_;
+    Profiles profiles_;
 };
 
 inline EndpointFace& face_from(fid_ep* endpoint) noexcept

@@ -3,8 +3,10 @@
 // What ProgressUnit shows to whoever watches (srd/live_stats.hpp).
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "common/say.hpp"
 #include "endpoint/progress_unit.hpp"
@@ -50,46 +52,56 @@ void ProgressUnit::take_snapshot(LiveSnapshot& snapshot, Time now) const noexcep
     });
 }
 
-/// Keeps the last `records` events from now on. That no file can be had is said once, and not tried again
-/// until somebody wants another number.
-void ProgressUnit::trace(std::uint32_t records) noexcept
+/// The former one.
+std::unique_ptr<TraceRing> ProgressUnit::use_trace(std::unique_ptr<TraceRing> ring) noexcept
 {
+    const UnitGuard guard(*this);
+    engine_->set_trace(ring.get());
+    return std::exchange(trace_, std::move(ring));
+}
+
+/// That no file can be had is said once, and not tried again until somebody wants another number.
+void ProgressUnit::follow_trace_order() noexcept
+{
+    const std::uint32_t records = live_.traced(params().trace);
     if (records == traced_) {
         return;
     }
     traced_ = records;
-    engine_->set_trace(nullptr);
-    trace_.reset();
+    use_trace(nullptr); // its memory is free before the next is taken
     if (records == 0) {
         return;
     }
     try {
         std::string error;
-        const PacketIo& io = *io_;
-        trace_ = TraceRing::make(
-            records, io.local_address(),
-            [&io](RouteId route) -> const SocketAddress& { return io.route_address(route); }, error);
-        if (trace_ == nullptr) {
+        auto ring = TraceRing::make(
+            records, local_address(),
+            [this](RouteId route)
+                SRD_NO_LOCK_ANALYSIS -> const SocketAddress& { return io_->route_address(route); },
+            error);
+        if (ring == nullptr) {
             say("FI_SRD_TRACE", ("cannot trace: " + error).c_str());
         }
+        use_trace(std::move(ring));
     } catch (const std::bad_alloc&) { // then there is none
     }
-    engine_->set_trace(trace_.get());
+}
+
+void ProgressUnit::profile(ProfileValues& sums) noexcept
+{
+    sums.add(counters());
+    const UnitGuard guard(*this);
+    sums.unexpected += receive_.unexpected_messages();
 }
 
 void ProgressUnit::show() noexcept
 {
-    const bool asked = live_.is_asked();
-    const std::uint32_t traced = live_.traced(params().trace);
-    if (!asked && traced == traced_seen_.load(std::memory_order_relaxed)) {
+    if (!enabled()) {
         return;
     }
-    traced_seen_.store(traced, std::memory_order_relaxed);
-    const UnitGuard guard(*this);
-    if (enabled()) {
-        trace(traced);
-    }
-    if (asked && enabled()) {
+    follow_trace_order();
+    if (live_.is_asked()) {
+        const UnitGuard guard(*this);
         LiveSnapshot snapshot;
         take_snapshot(snapshot, clock_now());
         live_.publish(snapshot);

@@ -86,8 +86,7 @@ void ProgressUnit::start(bool shared_memory, bool devices)
     limits.max_packet = std::min(limits.max_packet, io_->caps().max_packet);
     engine_.emplace(io_->caps(), limits, params().tuning, counters_, io_->local_address().bytes(),
                     system_random(), seals_.get());
-    traced_ = 0;
-    trace(live_.traced(params().trace));
+    engine_->set_trace(trace_.get()); // of an attempt before this one
     if (devices) {
         device_space_ = Reserve(Engine::device_space);
         engine_->use_devices(device_copies_, device_space_.data());

@@ -69,6 +69,9 @@ public:
     /// Throws std::bad_alloc, std::system_error; then it may be called again after open_io(), because the
     /// backend may be gone.
     void start(bool shared_memory, bool devices) SRD_REQUIRES(endpoint_lock);
+    /// Keeps as many of the last events as is wanted (FI_SRD_TRACE, "srd trace"). The memory is had and given
+    /// back while the lock is free. By one thread at a time; needs start().
+    void follow_trace_order() noexcept SRD_EXCLUDES(endpoint_lock);
     void set_enabled(bool enabled) noexcept { enabled_.store(enabled, std::memory_order_release); }
     /// In a child of fork(), while no other thread exists: this copy does nothing any more.
     void abandon() noexcept;
@@ -89,6 +92,7 @@ public:
     void disarm_sleep() noexcept override;
     Time look_after(Time now, int& sleeps_on) noexcept override;
     void show() noexcept override;
+    void profile(ProfileValues& sums) noexcept override;
     void expect_devices() noexcept override;
     void revoke(std::uint64_t key) noexcept override;
     bool counts_work_by(const CompletionCounter& counter) noexcept override;
@@ -118,7 +122,8 @@ private:
     void wake_sleepers() noexcept SRD_REQUIRES(endpoint_lock);
     void application_calls() noexcept SRD_REQUIRES(endpoint_lock);
     Time next_pass() noexcept SRD_REQUIRES(endpoint_lock);
-    void trace(std::uint32_t records) noexcept SRD_REQUIRES(endpoint_lock);
+    std::unique_ptr<TraceRing> use_trace(std::unique_ptr<TraceRing> ring) noexcept
+        SRD_EXCLUDES(endpoint_lock);
     void take_snapshot(LiveSnapshot& snapshot, Time now) const noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressLock lock_;
@@ -131,7 +136,6 @@ private:
     int io_fd_ = -1; ///< the backend's
 
     LivePlace live_;
-    std::atomic<std::uint32_t> traced_seen_{0}; ///< what trace() was told by the thread that looks
     Counters& counters_ = live_.counters();
     std::unique_ptr<PacketIo> io_ SRD_GUARDED_BY(endpoint_lock);
     bool has_shared_memory_ SRD_GUARDED_BY(endpoint_lock) = false;       ///< around io_
@@ -141,7 +145,7 @@ private:
     Reserve device_space_;                     ///< host memory that device memory is copied by way of
     std::atomic<bool> is_space_pinned_{false}; ///< it is known to the devices' driver
     std::unique_ptr<TraceRing> trace_ SRD_GUARDED_BY(endpoint_lock); ///< of `engine_`; null: off
-    std::uint32_t traced_ SRD_GUARDED_BY(endpoint_lock) = 0;         ///< events that it was to keep
+    std::uint32_t traced_ = 0; ///< events that it was to keep; follow_trace_order()'s alone
     std::optional<Engine> engine_ SRD_GUARDED_BY(endpoint_lock);
     std::uint64_t outsiders_ SRD_GUARDED_BY(endpoint_lock) = 0; ///< packets of theirs that were looked into
     bool told_of_outsiders_ SRD_GUARDED_BY(endpoint_lock) = false;

@@ -75,6 +75,10 @@ public:
     {
         return matcher_ != nullptr ? matcher_->posted_count() : 0;
     }
+    std::uint32_t unexpected_messages() const noexcept SRD_REQUIRES(endpoint_lock)
+    {
+        return matcher_ != nullptr ? matcher_->unexpected.in_use() : 0;
+    }
     /// Deferred work that was started here and is not complete is going to be counted by `counter`.
     bool counts_work_by(const CompletionCounter& counter) const noexcept SRD_REQUIRES(endpoint_lock);
 

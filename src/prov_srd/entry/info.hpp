@@ -53,10 +53,11 @@ inline constexpr std::uint64_t max_msg_size = 1ULL << 40;            ///< bytes
 inline constexpr std::uint64_t mem_tag_format = 0xAAAAAAAAAAAAAAAAU; ///< FI_TAG_GENERIC: all 64 bits
 inline constexpr std::size_t default_queue_size = 1024;              ///< operations per context
 inline constexpr std::size_t max_queue_size = 16384;                 ///< what hints may ask for
-inline constexpr std::size_t object_count = 256;      ///< endpoints, queues, counters per domain
-inline constexpr std::size_t region_count = 1U << 20; ///< memory regions per domain
-inline constexpr std::size_t cq_data_size = 8;        ///< bytes
-inline constexpr std::size_t mr_key_size = 8;         ///< bytes
+inline constexpr std::size_t object_count = 256;                 ///< endpoints, queues, counters per domain
+inline constexpr std::size_t error_data_size = max_address_size; ///< the address of the peer that failed
+inline constexpr std::size_t region_count = 1U << 20;            ///< memory regions per domain
+inline constexpr std::size_t cq_data_size = 8;                   ///< bytes
+inline constexpr std::size_t mr_key_size = 8;                    ///< bytes
 
 } // namespace offer
 

@@ -193,6 +193,7 @@ void fill_domain(fi_domain_attr& attr, std::uint32_t version, std::uint64_t caps
     attr.max_ep_rx_ctx = 1;
     attr.cntr_cnt = offer::object_count;
     attr.mr_iov_limit = max_iov;
+    attr.max_err_data = offer::error_data_size;
     attr.mr_cnt = offer::region_count;
     if (hints != nullptr) {
         take(attr.threading, hints->threading);

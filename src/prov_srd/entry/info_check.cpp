@@ -153,7 +153,7 @@ std::string check_domain(std::uint32_t version, const fi_domain_attr& attr)
                     [&] { return at_most("domain_attr->mr_iov_limit", attr.mr_iov_limit, max_iov); },
                     [&] { return subset("domain_attr->caps", attr.caps, offer::domain_caps, FI_TYPE_CAPS); },
                     [&] { return check_key("domain_attr->auth_key", attr.auth_key, attr.auth_key_size); },
-                    [&] { return at_most("domain_attr->max_err_data", attr.max_err_data, 0); },
+                    [&] { return at_most("domain_attr->max_err_data", attr.max_err_data, offer::error_data_size); },
                     [&] { return at_most("domain_attr->mr_cnt", attr.mr_cnt, offer::region_count); });
 }
 

@@ -12,6 +12,8 @@
 
 #include <unistd.h>
 
+#include <srd/trace.hpp>
+
 #include "common/c_api.hpp"
 #include "common/say.hpp"
 #include "entry/values.hpp"
@@ -85,8 +87,6 @@ constexpr std::pair<std::string_view, Backend> backends[] = {
 
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
-
-constexpr std::uint64_t max_trace = 1U << 20;
 
 constexpr const char* or_size = " (or with K, M or G)";
 constexpr const char* or_time = " (or with us, ms, s, m or h)";
@@ -187,7 +187,7 @@ constexpr Variable variables[] = {
     {"TRACE", "0..1048576", only,
      "number of the last packets and events of each endpoint that are kept for srd trace, 256 bytes of "
      "/dev/shm each; 0: none (default 0)",
-     [](Params& p, std::string_view t) { return count<0, max_trace>(t, p.trace); }},
+     [](Params& p, std::string_view t) { return count<0, most_trace_records>(t, p.trace); }},
     {"JOB_KEY_FILE", "a file name", only,
      "file with the key of the job, which seals all traffic between hosts: readable by its owner alone, made "
      "by: openssl rand -hex 32 (default: nothing is sealed)",

@@ -27,17 +27,23 @@ std::uint64_t realtime_ns() noexcept
     return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-constexpr std::size_t file_size(std::size_t records) noexcept
-{
-    return trace_offset + records * sizeof(TraceRecord);
-}
-
 } // namespace
 
 std::unique_ptr<TraceRing> TraceRing::make(std::size_t records, const SocketAddress& own,
                                            AddressOf address_of, std::string& error)
 {
+    if (records > most_trace_records) { // whoever wrote the order into the file of statistics
+        error = "at most " + std::to_string(most_trace_records) + " events of an endpoint are kept, not " +
+                std::to_string(records);
+        return nullptr;
+    }
     remove_old(shm_folder, trace_prefix, kept);
+    const std::size_t bytes = trace_file_size(records);
+    if (const std::uint64_t spare = shm_spare(); bytes > spare) {
+        error = std::to_string(records) + " events take " + std::to_string(bytes / 1024) + " KiB of " +
+                shm_folder + ", which has " + std::to_string(spare / 1024) + " to spare";
+        return nullptr;
+    }
     std::string name = std::string(shm_folder) + '/' + trace_prefix + std::to_string(getpid()) + '.' +
                        std::to_string(realtime_ns());
     FileDescriptor file(open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -47,11 +53,11 @@ std::unique_ptr<TraceRing> TraceRing::make(std::size_t records, const SocketAddr
     }
     // All of it now: a full file system would kill whoever writes there.
     const int code = lock_file(file.get(), LOCK_SH | LOCK_NB)
-                         ? posix_fallocate(file.get(), 0, static_cast<off_t>(file_size(records)))
+                         ? posix_fallocate(file.get(), 0, static_cast<off_t>(bytes))
                          : errno;
     void* const memory =
         code != 0 ? MAP_FAILED
-                  : mmap(nullptr, file_size(records), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+                  : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file.get(), 0);
     if (memory == MAP_FAILED) {
         error = name + ": " + std::generic_category().message(code != 0 ? code : errno);
         unlink(name.c_str());
@@ -80,7 +86,7 @@ TraceRing::~TraceRing()
     if (owner_ == getpid()) { // the parent's goes on
         unlink(name_.c_str());
     }
-    munmap(header_, file_size(record_count_));
+    munmap(header_, trace_file_size(record_count_));
 }
 
 TraceRecord& TraceRing::begin(TraceKind kind, RouteId route) noexcept

@@ -28,7 +28,8 @@ Domain::Domain(Fabric& owner, const fi_info& info, std::shared_ptr<JobKeys> keys
       serves_devices((info.caps & FI_HMEM) != 0), api_version(owner.fid.api_version),
       job_keys(std::move(keys)), local_address(address_for(info)), memory_regions(&system_random),
       progress(name,
-               info.domain_attr->data_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL)
+               info.domain_attr->data_progress == FI_PROGRESS_AUTO ? FI_PROGRESS_AUTO : FI_PROGRESS_MANUAL),
+      profiles([this] { return progress.profile(); })
 {
     fid.fid.fclass = FI_CLASS_DOMAIN;
     fid.fid.context = context;

@@ -15,6 +15,7 @@
 #include <srd/address.hpp>
 #include <srd/check.hpp>
 
+#include "common/profile.hpp"
 #include "entry/job_keys.hpp"
 #include "mr_table.hpp"
 #include "objects/fabric.hpp"
@@ -47,6 +48,7 @@ struct Domain {
     bool memory_events = false;        ///< fi_domain_bind with FI_REG_MR: registrations report there
 
     DomainProgress progress;
+    Profiles profiles;
 
     std::atomic<std::uint32_t> children{0}; ///< endpoints, address vectors, queues, counters, regions
     void retain() noexcept { children.fetch_add(1, std::memory_order_relaxed); }

@@ -64,6 +64,8 @@ void DomainProgress::remove(ProgressMember& member) noexcept
 {
     const std::lock_guard guard(mutex_);
     SRD_CHECK(std::erase(members_, &member) == 1);
+    member.profile(closed_);
+    closed_.unexpected = 0; // they are gone
     for (ProgressGroup* group : groups_) {
         group->detach(member);
     }
@@ -95,6 +97,16 @@ void DomainProgress::remove_group(ProgressGroup& group) noexcept
 {
     const std::lock_guard guard(mutex_);
     std::erase(groups_, &group);
+}
+
+ProfileValues DomainProgress::profile() noexcept
+{
+    const std::lock_guard guard(mutex_);
+    ProfileValues sums = closed_;
+    for (ProgressMember* member : members_) {
+        member->profile(sums);
+    }
+    return sums;
 }
 
 bool DomainProgress::progress_all() noexcept

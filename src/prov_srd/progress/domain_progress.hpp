@@ -96,6 +96,8 @@ public:
     {
         for_each([](ProgressMember& member) { member.show(); });
     }
+    /// What fi_profile(3) shows of all endpoints that there have been.
+    ProfileValues profile() noexcept;
     /// Somebody who asks for live statistics waits no longer.
     static constexpr Duration show_interval = std::chrono::milliseconds(200);
     /// The application calls for an endpoint that it has been silent for. The endpoint's lock may be held.
@@ -111,6 +113,7 @@ private:
 
     std::mutex mutex_; ///< guards what follows
     std::vector<ProgressMember*> members_;
+    ProfileValues closed_;               ///< of members that are not there any more
     std::vector<ProgressGroup*> groups_; ///< of add_group(): all `members_` are in them
     // One of the two is made by the first endpoint that is enabled, and stays as long as there are any.
     std::unique_ptr<ProgressThread> thread_;

@@ -13,6 +13,8 @@
 
 #include <srd/time.hpp>
 
+#include "common/profile.hpp"
+
 namespace srd {
 
 struct CompletionCounter;
@@ -39,6 +41,8 @@ public:
 
     /// For the domain's thread: writes its live statistics (srd/live_stats.hpp), if somebody has asked.
     virtual void show() noexcept = 0;
+    /// Adds what fi_profile(3) shows of it.
+    virtual void profile(ProfileValues& sums) noexcept = 0;
 
     /// Memory of devices is registered from now on.
     virtual void expect_devices() noexcept = 0;

@@ -59,8 +59,14 @@ int domain_bind(fid* object, fid* other, std::uint64_t flags) noexcept
     return 0;
 }
 
-fi_ops domain_fid_ops = {sizeof(fi_ops),     domain_close,       domain_bind,       domain_control,
-                         stubs::unsupported, stubs::unsupported, stubs::unsupported};
+int domain_ops_open(fid* object, const char* name, std::uint64_t flags, void** ops, void* context) noexcept
+{
+    Domain& domain = domain_from(static_cast<fid_domain*>(static_cast<void*>(object)));
+    return guarded([&] { return domain.profiles.open_ops(name, flags, ops, context); }, "fi_open_ops");
+}
+
+fi_ops domain_fid_ops = {sizeof(fi_ops),  domain_close,       domain_bind,       domain_control,
+                         domain_ops_open, stubs::unsupported, stubs::unsupported};
 fi_ops_domain domain_ops = {sizeof(fi_ops_domain),
                             av_open,
                             cq_open,

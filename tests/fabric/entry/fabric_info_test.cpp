@@ -60,6 +60,7 @@ TEST_CASE("no hints: every interface, loopback last and in a fabric of its own")
         CHECK(info->ep_attr->max_order_waw_size == srd::max_atomic_size);
         CHECK((info->caps & FI_DIRECTED_RECV) != 0);
         CHECK(info->domain_attr->max_ep_tx_ctx == 1);
+        CHECK(info->domain_attr->max_err_data == srd::max_address_size);
         if (seen_loopback) {
             CHECK(is_loopback(*info));
         }
