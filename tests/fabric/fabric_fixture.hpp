@@ -135,13 +135,13 @@ struct Pair {
     }
 
     /// Polls until `done`; fails the test after a time that no healthy machine needs.
-    void until(const std::function<bool()>& done)
+    void until(const std::function<bool()>& done, std::chrono::minutes most = std::chrono::minutes(1))
     {
-        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+        const auto end = std::chrono::steady_clock::now() + most;
         while (!done()) {
             poll();
             if (std::chrono::steady_clock::now() > end) {
-                FAIL("nothing happened for a minute");
+                FAIL("nothing happened for " << most.count() << " min");
             }
         }
     }

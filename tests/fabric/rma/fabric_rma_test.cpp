@@ -329,10 +329,12 @@ TEST_CASE("rma: one operation of more bytes than 32 bits count")
     const bool sealed = std::getenv("FI_SRD_JOB_KEY_FILE") != nullptr;
     const char* shm = std::getenv("FI_SRD_SHM");
     const bool udp = shm != nullptr && std::string_view(shm) == "0";
+    constexpr std::chrono::minutes busy(4); // the machine, that is
     if (!sealed) {
         REQUIRE(pair.retry([&] {
             return fi_writedata(pair.a.ep.get(), here.data(), size, nullptr, 1, pair.b_at_a, 0, 1, &pair);
         }) == 0);
+        pair.until([&] { return !pair.b.ready.empty(); }, busy);
         CHECK(pair.next(pair.b).good.len == size);
         pair.check_done(FI_RMA | FI_WRITE, &pair);
         CHECK(std::equal(data.begin(), data.end(), there.data()));
@@ -343,6 +345,7 @@ TEST_CASE("rma: one operation of more bytes than 32 bits count")
         REQUIRE(pair.retry([&] {
             return fi_read(pair.a.ep.get(), here.data(), size, nullptr, pair.b_at_a, 0, 1, &pair);
         }) == 0);
+        pair.until([&] { return !pair.a.ready.empty(); }, busy);
         pair.check_done(FI_RMA | FI_READ, &pair);
         CHECK(std::equal(data.begin(), data.end(), here.data()));
     }
