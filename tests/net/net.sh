@@ -25,7 +25,7 @@ net_begin() {
 
 net_end() {
     local name pids
-    for name in $(ip netns list | awk '{ print $1 }' | grep "^$net_prefix-"); do
+    for name in $(ip netns list 2>/dev/null | awk '{ print $1 }' | grep "^$net_prefix-"); do
         pids=$(ip netns pids "$name" 2>/dev/null)
         # shellcheck disable=SC2086 # a list of process ids, all inside our own namespace
         [ -n "$pids" ] && kill -KILL $pids 2>/dev/null

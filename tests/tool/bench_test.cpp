@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-#include "bench.hpp"
+#include "bench/bench.hpp"
 #include "net_socket.hpp"
 #include "support/catch.hpp"
 #include "tool/command.hpp"

@@ -8,8 +8,8 @@
 
 #include <unistd.h>
 
-#include "bench.hpp"
-#include "perf.hpp"
+#include "bench/bench.hpp"
+#include "bench/perf.hpp"
 #include "support/catch.hpp"
 #include "tool/command.hpp"
 

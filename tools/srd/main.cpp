@@ -16,7 +16,8 @@
 #include <srd/shm_object.hpp>
 #include <srd/trace.hpp>
 
-#include "bench.hpp"
+#include "bench/bench.hpp"
+#include "bench/perf.hpp"
 #include "diagnosis.hpp"
 #include "entry/values.hpp"
 #include "findings.hpp"
@@ -26,7 +27,6 @@
 #include "live/trace.hpp"
 #include "net_listener.hpp"
 #include "net_measure.hpp"
-#include "perf.hpp"
 #include "report.hpp"
 
 namespace {

@@ -149,12 +149,13 @@ std::string check_domain(std::uint32_t version, const fi_domain_attr& attr)
     if (!always.empty() || FI_VERSION_LT(version, FI_VERSION(1, 5))) {
         return always;
     }
-    return first_of([&] { return at_most("domain_attr->cntr_cnt", attr.cntr_cnt, offer::object_count); },
-                    [&] { return at_most("domain_attr->mr_iov_limit", attr.mr_iov_limit, max_iov); },
-                    [&] { return subset("domain_attr->caps", attr.caps, offer::domain_caps, FI_TYPE_CAPS); },
-                    [&] { return check_key("domain_attr->auth_key", attr.auth_key, attr.auth_key_size); },
-                    [&] { return at_most("domain_attr->max_err_data", attr.max_err_data, offer::error_data_size); },
-                    [&] { return at_most("domain_attr->mr_cnt", attr.mr_cnt, offer::region_count); });
+    return first_of(
+        [&] { return at_most("domain_attr->cntr_cnt", attr.cntr_cnt, offer::object_count); },
+        [&] { return at_most("domain_attr->mr_iov_limit", attr.mr_iov_limit, max_iov); },
+        [&] { return subset("domain_attr->caps", attr.caps, offer::domain_caps, FI_TYPE_CAPS); },
+        [&] { return check_key("domain_attr->auth_key", attr.auth_key, attr.auth_key_size); },
+        [&] { return at_most("domain_attr->max_err_data", attr.max_err_data, offer::error_data_size); },
+        [&] { return at_most("domain_attr->mr_cnt", attr.mr_cnt, offer::region_count); });
 }
 
 std::string check_ep(std::uint32_t version, const fi_ep_attr& attr, std::uint64_t caps)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "perf.hpp"
+#include "bench/perf.hpp"
 
 #include <algorithm>
 #include <array>

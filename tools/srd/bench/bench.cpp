@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "bench.hpp"
+#include "bench/bench.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -9,7 +9,7 @@
 
 #include <sys/socket.h>
 
-#include "fabric_end.hpp"
+#include "bench/fabric_end.hpp"
 #include "net_socket.hpp"
 
 namespace srd::tool {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "fabric_end.hpp"
+#include "bench/fabric_end.hpp"
 
 #include <array>
 #include <cstring>
