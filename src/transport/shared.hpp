@@ -11,6 +11,7 @@
 
 #include <srd/check.hpp>
 #include <srd/counters.hpp>
+#include <srd/lazy_array.hpp>
 #include <srd/limits.hpp>
 #include <srd/trace.hpp>
 
@@ -21,6 +22,7 @@
 #include "peer/connection_names.hpp"
 #include "peer/handshake.hpp"
 #include "peer/peer_table.hpp"
+#include "peer/rails.hpp"
 #include "peer/random_source.hpp"
 #include "receive/grants.hpp"
 #include "receive/incoming.hpp"
@@ -28,6 +30,7 @@
 #include "seal/endpoint_seals.hpp"
 #include "send/outgoing.hpp"
 #include "send/packet_pool.hpp"
+#include "send/way_times.hpp"
 
 namespace srd {
 
@@ -100,6 +103,8 @@ struct Shared {
     TraceSink* trace = nullptr; ///< null: nobody is told
 
     PeerTable peers;
+    OwedRails owed_rails;
+    LazyArray<WayTimes> way_times; ///< by peer, of those with several ways
     LivenessQuestions questions;
     PacketPool packets;
     OutgoingPool outgoing;

@@ -129,6 +129,9 @@ World::World(const RunConfig& config)
         if (host < config.max_packets.size()) {
             options.io.caps.max_packet = config.max_packets[host];
         }
+        if (host < config.rails.size()) {
+            options.io.rails = config.rails[host];
+        }
         hosts_.push_back(std::make_unique<SimHost>(net_, host, options, *apps_.back(),
                                                    mix64(config.seed ^ mix64(host + 2))));
         apps_.back()->set_hosts(&hosts_);
@@ -233,6 +236,10 @@ void World::apply(const Fault& fault)
         return net_.set_host_cut(fault.a, true);
     case Fault::Kind::host_mend:
         return net_.set_host_cut(fault.a, false);
+    case Fault::Kind::rail_down:
+        return net_.set_rail_down(fault.a, fault.b, true);
+    case Fault::Kind::rail_up:
+        return net_.set_rail_down(fault.a, fault.b, false);
     case Fault::Kind::host_deaf:
         return net_.set_host_deaf(fault.a, true);
     case Fault::Kind::host_hears:

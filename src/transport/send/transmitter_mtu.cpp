@@ -48,6 +48,7 @@ bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool ans
         return false;
     }
     packet.path = peer.connection.paths.any(s_.random.next());
+    packet.way = peer.rails.way_of(packet.path);
     wire::PacketHeader header;
     header.version = peer.handshake.version();
     header.path = static_cast<std::uint8_t>(index_of(packet.path));
