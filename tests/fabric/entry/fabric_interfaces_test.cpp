@@ -53,7 +53,8 @@ TEST_CASE("child: d1 and d0 are one domain", "[.]")
     REQUIRE(info->nic != nullptr);
     CHECK(std::string(info->nic->device_attr->name) == "d1");
 
-    OpenDomain domain;
+    OpenDomain domain("10.95.1.1");
+    CHECK(std::string(domain.info->domain_attr->name) == "d1+d0");
     const TestEndpoint endpoint(domain, {});
     sockaddr_in address{};
     std::size_t size = sizeof(address);
@@ -75,7 +76,7 @@ TEST_CASE("child: d0 and one that only has IPv6", "[.]")
     const InfoPtr info = get_info(code, nullptr);
     REQUIRE(code == 0);
     CHECK(domains(info) == std::set<std::string>{"d2+d0"});
-    OpenDomain domain;
+    OpenDomain domain("10.95.0.1");
     const TestEndpoint endpoint(domain, {});
     CHECK(endpoint.ep.get() != nullptr);
 }
