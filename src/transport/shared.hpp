@@ -19,6 +19,7 @@
 #include "device/device_staging.hpp"
 #include "io/core/local_road.hpp"
 #include "io/core/packet_io.hpp"
+#include "lb/way_times.hpp"
 #include "peer/connection_names.hpp"
 #include "peer/handshake.hpp"
 #include "peer/peer_table.hpp"
@@ -30,7 +31,6 @@
 #include "seal/endpoint_seals.hpp"
 #include "send/outgoing.hpp"
 #include "send/packet_pool.hpp"
-#include "send/way_times.hpp"
 
 namespace srd {
 

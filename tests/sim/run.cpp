@@ -208,9 +208,8 @@ void World::apply(const Fault& fault)
     }
     switch (fault.kind) {
     case Fault::Kind::spine_down:
-        return net_.set_spine_down(fault.a, true);
     case Fault::Kind::spine_up:
-        return net_.set_spine_down(fault.a, false);
+        return net_.set_spine_down(fault.a, fault.kind == Fault::Kind::spine_down);
     case Fault::Kind::host_stop:
         return hosts_[fault.a]->stop(clock_.now() + length_of(fault));
     case Fault::Kind::host_kill:
@@ -233,17 +232,14 @@ void World::apply(const Fault& fault)
         hosts_[fault.a]->wake(clock_.now());
         return clock_.at(clock_.now() + linger, *this, exit_closed, fault.a);
     case Fault::Kind::host_cut:
-        return net_.set_host_cut(fault.a, true);
     case Fault::Kind::host_mend:
-        return net_.set_host_cut(fault.a, false);
+        return net_.set_host_cut(fault.a, fault.kind == Fault::Kind::host_cut);
     case Fault::Kind::rail_down:
-        return net_.set_rail_down(fault.a, fault.b, true);
     case Fault::Kind::rail_up:
-        return net_.set_rail_down(fault.a, fault.b, false);
+        return net_.set_rail_down(fault.a, fault.b, fault.kind == Fault::Kind::rail_down);
     case Fault::Kind::host_deaf:
-        return net_.set_host_deaf(fault.a, true);
     case Fault::Kind::host_hears:
-        return net_.set_host_deaf(fault.a, false);
+        return net_.set_host_deaf(fault.a, fault.kind == Fault::Kind::host_deaf);
     case Fault::Kind::false_news:
         hosts_[fault.a]->io().push_notice(fault.b,
                                           fault.value != 0 ? RouteNotice::Kind::port_unreachable
@@ -258,9 +254,8 @@ void World::apply(const Fault& fault)
     case Fault::Kind::no_room:
         return hosts_[fault.a]->io().set_no_room(fault.b, clock_.now() + length_of(fault));
     case Fault::Kind::way_cut:
-        return net_.set_way_cut(fault.a, fault.b, true);
     case Fault::Kind::way_mend:
-        return net_.set_way_cut(fault.a, fault.b, false);
+        return net_.set_way_cut(fault.a, fault.b, fault.kind == Fault::Kind::way_cut);
     case Fault::Kind::suspend:
         return hosts_[fault.a]->suspend(length_of(fault));
     case Fault::Kind::clock_leap:

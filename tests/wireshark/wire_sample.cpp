@@ -303,7 +303,7 @@ void control(Conversation& talk)
     address[15] = std::byte{7};
     talk.send(false, header_to(talk.b, 0), {}, raw(rails) + address);
     rails.flags = rails_flag::answer;
-    talk.send(true, header_to(talk.a, 0), {}, raw(rails) + Bytes(rail_size - 1)); // one byte too few
+    talk.send(true, header_to(talk.a, 0), {}, raw(rails) + Bytes(rail_size - 1), false); // one byte too few
 
     const Bytes frames = message(17, 100);
     const FragmentHeader first{u32(0), u32(static_cast<std::uint32_t>(frames.size()))};

@@ -109,7 +109,7 @@ inline std::vector<Room> engine_rooms()
         {receive, {base, packet_io, operation, wire, seal}},
         {device, {base, packet_io, operation, wire, send, receive}},
         {peer, {base, packet_io, operation, timing_wheel, wire, send, receive}},
-        {shared, {base, packet_io, local_road, send, receive, device, peer, seal}},
+        {shared, {base, packet_io, local_road, lb, send, receive, device, peer, seal}},
         // ... and what is done with connections, each act by the ones above it.
         {placement, {base, local_road, operation, receive, shared}},
         {placement + "_answers", {base, receive, shared, placement}},
@@ -126,8 +126,7 @@ inline std::vector<Room> engine_rooms()
         {rail_search, {base, operation, receive, shared}},
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, wire, shared, framing, lifecycle}},
-        {transmitter + "_mtu", {base, shared, transmitter}},
-        {transmitter + "_rails", {base, shared, transmitter}},
+        {transmitter + "_probes", {base, shared, transmitter}},
         {transmitter + "_unsent", {base, shared, transmitter}},
         {unsealing, {base, packet_io, wire, shared}},
         {inbound,

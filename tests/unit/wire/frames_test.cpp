@@ -59,16 +59,6 @@ MtuProbeFrame mtu_answer()
     return frame;
 }
 
-Bytes rails(std::uint8_t flags, std::uint8_t way, std::uint8_t count)
-{
-    RailsFrame frame;
-    frame.flags = flags;
-    frame.way = way;
-    frame.count = count;
-    frame.nonce = 0x0102030405060708;
-    return raw(frame) + filler(count * rail_size);
-}
-
 AtomicFrame atomic_frame(std::uint8_t flags, std::uint16_t length, std::uint8_t ranges)
 {
     AtomicFrame frame;
@@ -108,7 +98,6 @@ std::vector<std::pair<std::string, Bytes>> samples()
         {"hello", raw(hello())},
         {"close", raw(CloseFrame{})},
         {"answer to a probe", raw(mtu_answer())},
-        {"rails", rails(0, 3, 3)},
         {"write", write_frame({{1, 0, 2}, 8, 8, 3, 4, true, true})},
         {"piece of a write", write_frame({{1, 0, 2}, 8, 20, 3, 4, false, true})},
         {"read", raw(ReadFrame{})},
@@ -148,8 +137,8 @@ TEST_CASE("frames: those with a piece of something longer end their packet, hell
         Frame frame;
         std::size_t rest = 0;
         const bool good = decodes(packet + Bytes(1), frame, rest);
-        const bool ends = name == "part" || name == "data" || name == "piece of a write" ||
-                          name == "answer to a probe" || name == "rails";
+        const bool ends =
+            name == "part" || name == "data" || name == "piece of a write" || name == "answer to a probe";
         CHECK(good == !ends);
         CHECK((ends || rest == (name == "hello" ? 0 : 1)));
     }
@@ -508,18 +497,4 @@ TEST_CASE("HelloFrame: a round trip in a byte is true to an eighth")
         CHECK(told * 9 / 8 + 1 >= ns);
     }
     CHECK(wire::get_round_trip(wire::put_round_trip(~std::uint64_t{0})) == std::uint64_t{15} << 31);
-}
-
-TEST_CASE("frames: what is told of further addresses")
-{
-    const Bytes packet = rails(rails_flag::answer, 15, 2);
-    const auto word = only<RailsWord>(packet);
-    CHECK(word.answers());
-    CHECK(word.frame.way == 15);
-    CHECK(word.frame.nonce == 0x0102030405060708);
-    CHECK(of(word.addresses) == filler(2 * rail_size));
-    CHECK_FALSE(malformed(rails(0, 0, 0)));
-    CHECK(malformed(rails(2, 0, 0)));  // no such flag
-    CHECK(malformed(rails(0, 16, 0))); // nor such a way
-    CHECK(malformed(rails(0, 0, 4)));  // more addresses than an endpoint has
 }

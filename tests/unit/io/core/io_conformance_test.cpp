@@ -5,13 +5,11 @@
 #include <cstdlib>
 #include <set>
 
-#include <net/if.h>
 #include <poll.h>
 
 #include <srd/counters.hpp>
 
 #include "io/packet/packet_ring_io.hpp"
-#include "io/rails/rails_io.hpp"
 #include "io/shm/shm_io.hpp"
 #ifdef SRD_HAVE_XDP
 #include "io/xdp/xdp_io.hpp"
@@ -21,6 +19,7 @@
 #include "support/faulty_io.hpp"
 #include "support/io/io_harness.hpp"
 #include "support/io/net_world.hpp"
+#include "support/io/rails_host.hpp"
 #ifdef SRD_HAVE_VERBS
 #include "support/io/verbs_pair.hpp"
 #endif
@@ -84,31 +83,6 @@ std::unique_ptr<PacketIo> make_raw(MakeRaw make, unsigned host, bool ipv6, Count
         return nullptr;
     }
     return std::make_unique<NamespacedIo>(std::move(io), world(mtu)->fd(host));
-}
-
-/// Both addresses of the host's veth at one port, as one.
-std::unique_ptr<PacketIo> make_rails(unsigned host, Counters& counters)
-{
-    if (world(1500) == nullptr) {
-        WARN("SKIPPED: no network of namespaces here (needs root)");
-        return nullptr;
-    }
-    const InsideNamespace inside(world(1500)->fd(host));
-    std::vector<std::unique_ptr<PacketIo>> rails;
-    std::uint16_t port = 0;
-    for (const bool ipv6 : {false, true}) {
-        UdpConfig config;
-        config.local_address = make_address(NetWorld::address(host, ipv6), port);
-        config.interface = ::if_nametoindex("veth0");
-        config.max_routes = 64;
-        std::unique_ptr<PacketIo> io;
-        std::string error;
-        REQUIRE(make_udp_io(config, counters, io, error) == 0);
-        port = io->local_address().port();
-        rails.push_back(std::move(io));
-    }
-    int error = 0;
-    return std::make_unique<NamespacedIo>(make_rails_io(std::move(rails), error), world(1500)->fd(host));
 }
 
 std::unique_ptr<PacketIo> make_shm_beside_packet(Counters& counters)
@@ -177,7 +151,8 @@ const std::vector<Backend> usual_backends{
     {"shm beside packet IPv6", true,
      [](Counters& counters, unsigned) { return make_shm_beside_packet(counters); }, // both on one host
      &Counters::io_shm_packets},
-    {"rails", true, [](Counters& counters, unsigned host) { return make_rails(host, counters); }},
+    {"rails", true,
+     [](Counters& counters, unsigned host) { return make_rails_host(world(1500), host, counters); }},
     {"packet IPv4", true,
      [](Counters& counters, unsigned host) { return make_raw(make_packet_io, host, false, counters); }},
     {"packet IPv6", true,

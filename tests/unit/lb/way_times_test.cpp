@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "send/way_times.hpp"
+#include "lb/way_times.hpp"
 #include "support/catch.hpp"
 
 using namespace srd;
