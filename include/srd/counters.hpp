@@ -86,6 +86,8 @@ private:
     X(mtu_falls, "times large packets to a peer died on the way, so that its MTU fell")                      \
     X(tx_fragments, "pieces sent of packets that were made before the MTU fell")                             \
     X(rx_fragments_dropped, "pieces of packets dropped: malformed, or no memory to put them together")       \
+    X(rail_questions, "packets sent to find out which of several interfaces reach which of a peer's")        \
+    X(rails_proven, "ways from one of several interfaces to one of a peer's that were found to work")        \
     X(path_switches, "times a path was avoided after marks or losses")                                       \
     X(path_blackouts, "times a path was taken out of use")                                                   \
     X(handshakes, "connections established")                                                                 \

@@ -17,7 +17,9 @@ inline constexpr std::uint8_t base_version = 2;
 namespace feature {
 /// Takes hellos with flags that it does not know, and with more bytes behind them.
 inline constexpr std::uint64_t open_hello = 1;
-inline constexpr std::uint64_t all = 1;
+/// Has several addresses, and understands those of others (wire::RailsFrame).
+inline constexpr std::uint64_t rails = 2;
+inline constexpr std::uint64_t all = 3;
 } // namespace feature
 
 struct Dialect {

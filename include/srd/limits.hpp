@@ -22,6 +22,8 @@ inline constexpr std::size_t max_atomic_size = 480; ///< bytes of one operand of
                                                     ///< and four ranges fit the smallest packet of IPv6
 inline constexpr std::uint32_t max_paths = 64; ///< entropies per peer: a word of bits holds them, and more
                                                ///< spread no better over what switches have
+inline constexpr std::uint32_t max_rails = 4;  ///< addresses of one endpoint, each of an interface of its own
+inline constexpr std::size_t rail_size = 16;   ///< bytes of an address as peers are told: IPv6, or IPv4 in it
 inline constexpr std::uint32_t max_udp_payload = 65507; ///< bytes of the longest IPv4 datagram; IPv6's is 20
                                                         ///< more, which nothing needs
 inline constexpr std::uint32_t packet_window = 1024;  ///< sequenced packets in flight per peer and direction

@@ -45,7 +45,8 @@ std::uint32_t index(PeerId peer) noexcept
 Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine_tuning, Counters& counters,
                std::span<const std::byte> address, std::uint64_t seed, EndpointSeals* endpoint_seals)
     : caps(io_caps), tuning(engine_tuning), count(counters), random(seed), names(random, engine_tuning.first),
-      seals(endpoint_seals), peers(limits), packets(limits.tx_slots, limits.max_peers),
+      seals(endpoint_seals), peers(limits), way_times(limits.max_peers),
+      packets(limits.tx_slots, limits.max_peers),
       outgoing(at_least(limits.tx_messages, 4), limits.tx_buffers, engine_tuning.first.message),
       incoming(at_least(limits.rx_messages, 8), limits.unexpected_bytes, limits.max_peers,
                {random.next(), random.next(), random.next(), random.next()}),
@@ -58,6 +59,11 @@ Shared::Shared(const IoCaps& io_caps, const Limits& limits, const Tuning& engine
     identity.max_packet = caps.max_packet;
     identity.rx_buffer = caps.rx_buffer;
     identity.dialect = tuning.dialect;
+    SRD_CHECK(caps.rail_count >= 1 && caps.rail_count <= max_rails &&
+              caps.rails.size() == (caps.rail_count - 1) * rail_size);
+    if (caps.rail_count == 1) {
+        identity.dialect.features &= ~feature::rails;
+    }
 }
 
 Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, Counters& counters,
@@ -65,11 +71,11 @@ Engine::Engine(const IoCaps& caps, const Limits& limits, const Tuning& tuning, C
     : shared_(caps, limits, tuning, counters, local_address, seed, seals), placement_(shared_),
       target_(shared_, placement_), initiator_(shared_, placement_, target_),
       framing_(shared_, placement_, initiator_, target_), lifecycle_(shared_, placement_),
-      watch_(shared_, lifecycle_), search_(shared_), local_(shared_, placement_, lifecycle_, watch_),
-      submission_(shared_, framing_, initiator_, lifecycle_), acks_(shared_),
-      transmit_(shared_, framing_, limits.tx_descs),
+      watch_(shared_, lifecycle_), search_(shared_), rails_(shared_),
+      local_(shared_, placement_, lifecycle_, watch_), submission_(shared_, framing_, initiator_, lifecycle_),
+      acks_(shared_), transmit_(shared_, framing_, limits.tx_descs),
       inbound_(shared_, lifecycle_, watch_, acks_, submission_, placement_, initiator_, target_, search_,
-               local_)
+               rails_, local_)
 {
 }
 
@@ -120,6 +126,12 @@ Introduction Engine::accept_hello(const RouteInfo& route, HelloPacket& answer, T
 RouteId Engine::take_released_route() noexcept
 {
     return lifecycle_.take_released_route();
+}
+
+void Engine::on_peer_rails(PeerId peer, std::uint8_t count, std::uint16_t ways, Time now)
+{
+    rails_.told(index(peer), count, ways, now);
+    check();
 }
 
 void Engine::want_sign(RouteId route, Time now)
@@ -286,6 +298,7 @@ void Engine::on_peer_timeout(std::uint32_t peer, bool may_repeat, Time now)
         return;
     }
     search_.on_timeout(peer, now);
+    rails_.on_timeout(peer, now);
     watch_.check_silence(peer, now);
     shared_.peers.arm(peer);
 }

@@ -39,6 +39,7 @@
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
 #include "peer/path_search.hpp"
+#include "peer/rail_search.hpp"
 #include "peer/watch.hpp"
 #include "receive/inbound.hpp"
 #include "receive/placement.hpp"
@@ -89,6 +90,10 @@ public:
     /// If on_introduction() has said Introduction::accept: the peer's record is made. Introduction::ignore:
     /// all is done; Introduction::answer: there is no room for it.
     Introduction accept_hello(const RouteInfo& route, HelloPacket& answer, Time now);
+
+    /// Answers Event::rails: its peer has `count` addresses; packets can be sent on the ways that
+    /// PacketIo::set_peer_rails has returned.
+    void on_peer_rails(PeerId peer, std::uint8_t count, std::uint16_t ways, Time now);
 
     /// A route that no record has, and that the engine has forgotten: of a peer that has gone long ago. It
     /// may be another address's from now on (PacketIo::forget_route), unless the application has named it.
@@ -243,6 +248,7 @@ private:
     PeerLifecycle lifecycle_;
     PeerWatch watch_;
     PathSearch search_;
+    RailSearch rails_;
     LocalMessages local_;
     Submission submission_;
     AckHandler acks_;

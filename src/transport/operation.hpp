@@ -104,6 +104,8 @@ struct Event : Envelope {
         waiting,      ///< operations have waited for the peer for `length` ms, in which nothing was heard:
                       ///< `cause` is what they may fail with. Told for one peer now and then
         route_released, ///< the engine has forgotten the route `cookie`: Engine::take_released_route()
+        rails,          ///< a peer tells its further addresses, `payload`: PacketIo::set_peer_rails(), then
+                        ///< on_peer_rails()
         mtu_found, ///< packets to `peer` are of `length` bytes at most; the ends would take `cookie` bytes
     };
     Kind kind{};

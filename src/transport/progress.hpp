@@ -114,8 +114,8 @@ inline std::size_t flush_transmit(Engine& engine, PacketIo& io, Time now)
     return total;
 }
 
-/// One pass over an engine and its backend. `handle(engine, event)` gets every event but hello, which is
-/// served here, and route_released, which is told here.
+/// One pass over an engine and its backend. `handle(engine, event)` gets every event but hello and rails,
+/// which are served here, and route_released, which is told here.
 template <typename Handler>
 class Pass {
 public:
@@ -172,6 +172,12 @@ private:
             }
             if (event.kind == Event::Kind::hello) {
                 meet(event.payload);
+                continue;
+            }
+            if (event.kind == Event::Kind::rails) [[unlikely]] {
+                const std::uint16_t ways = io_.set_peer_rails(engine_.peer_route(event.peer), event.payload);
+                const auto count = static_cast<std::uint8_t>(1 + event.payload.size() / rail_size);
+                engine_.on_peer_rails(event.peer, count, ways, now_);
                 continue;
             }
             handle_(engine_, event);

@@ -11,6 +11,7 @@
 
 #include <srd/check.hpp>
 #include <srd/counters.hpp>
+#include <srd/lazy_array.hpp>
 #include <srd/limits.hpp>
 #include <srd/trace.hpp>
 
@@ -18,9 +19,11 @@
 #include "device/device_staging.hpp"
 #include "io/core/local_road.hpp"
 #include "io/core/packet_io.hpp"
+#include "lb/way_times.hpp"
 #include "peer/connection_names.hpp"
 #include "peer/handshake.hpp"
 #include "peer/peer_table.hpp"
+#include "peer/rails.hpp"
 #include "peer/random_source.hpp"
 #include "receive/grants.hpp"
 #include "receive/incoming.hpp"
@@ -100,6 +103,8 @@ struct Shared {
     TraceSink* trace = nullptr; ///< null: nobody is told
 
     PeerTable peers;
+    OwedRails owed_rails;
+    LazyArray<WayTimes> way_times; ///< by peer, of those with several ways
     LivenessQuestions questions;
     PacketPool packets;
     OutgoingPool outgoing;

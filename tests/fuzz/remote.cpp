@@ -64,6 +64,8 @@ void Remote::hear(std::span<const std::byte> packet)
     if ((header->flags & wire::packet_flag::sequenced) == 0) {
         if (reader.peek() == static_cast<std::uint8_t>(FrameType::mtu_probe)) {
             asked_ = reader.take<wire::MtuProbeFrame>().value_or(asked_);
+        } else if (reader.peek() == static_cast<std::uint8_t>(FrameType::rails)) {
+            asked_way_ = reader.take<wire::RailsFrame>().value_or(asked_way_);
         }
         return;
     }
@@ -303,8 +305,17 @@ void Remote::put_unsequenced(Input& input, Made& made)
         }
         return;
     }
-    if (how < 144) {
+    if (how < 136) {
         append_layout(made.bytes, wire::CloseFrame{});
+        return;
+    }
+    if (how < 144) {
+        wire::RailsFrame rails = asked_way_;
+        rails.flags = how < 140 ? wire::rails_flag::answer : std::uint8_t{0};
+        rails.way = static_cast<std::uint8_t>(rails.way + (how % 4 == 3 ? input.byte() % 20 : 0));
+        rails.count = input.byte() % (how % 4 == 2 ? 5 : 4);
+        append_layout(made.bytes, rails);
+        made.bytes.resize(made.bytes.size() + rails.count * rail_size - (how % 4 == 1 ? 1 : 0));
         return;
     }
     made.bytes.clear();

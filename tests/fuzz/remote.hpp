@@ -119,7 +119,8 @@ private:
     std::uint32_t tx_next_ = 0;
     std::uint8_t tx_attempt_ = 0;
     std::uint16_t faults_ = 0;
-    wire::MtuProbeFrame asked_; ///< the victim's latest question for the MTU
+    wire::MtuProbeFrame asked_;  ///< the victim's latest question for the MTU
+    wire::RailsFrame asked_way_; ///< and whether one of our addresses is reached
     struct {
         std::uint32_t sequence = 0;
         std::uint32_t total = 1;

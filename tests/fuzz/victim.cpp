@@ -37,6 +37,9 @@ IoCaps small_caps(ProcessMemory& memory, std::uint32_t largest)
     caps.overhead = static_cast<std::uint16_t>(Victim::max_packet - largest);
     caps.rx_buffer = 64U << 10;
     caps.path_count = 4;
+    static constexpr std::array<std::byte, rail_size> rail{std::byte{7}};
+    caps.rail_count = 2;
+    caps.rails = rail;
     caps.memory = &memory;
     return caps;
 }
@@ -166,6 +169,10 @@ void Victim::on_event(const Event& event)
     case Event::Kind::send_done:
     case Event::Kind::receive_done:
         return on_done(event);
+    case Event::Kind::rails: {
+        const auto count = static_cast<std::uint8_t>(1 + event.payload.size() / rail_size);
+        return engine_.on_peer_rails(event.peer, count, count > 2 ? 0b1101 : 0b11, now_);
+    }
     case Event::Kind::message_lost:
         std::erase_if(parked_, [&](const Event& parked) { return parked.message == event.message; });
         return;

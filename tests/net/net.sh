@@ -160,7 +160,7 @@ net_hosts() {
 net_mpirun() {
     local ranks=$1 variable forward=()
     shift
-    for variable in FI_PROVIDER FI_PROVIDER_PATH FI_SRD_BACKEND FI_SRD_SHM FI_SRD_XDP_QUEUES FI_SRD_STATS \
+    for variable in FI_PROVIDER FI_PROVIDER_PATH FI_SRD_BACKEND FI_SRD_INTERFACE FI_SRD_SHM FI_SRD_XDP_QUEUES FI_SRD_STATS \
         FI_LOG_LEVEL PMIX_MCA_gds; do
         [ -n "${!variable:-}" ] && forward+=(-x "$variable")
     done

@@ -350,6 +350,35 @@ void meddling(RunConfig& config, SimRandom& random)
     add_traffic(config, random, {.budget = 2 << 20});
 }
 
+/// Hosts have up to four interfaces, all in one network or each in one of its own. Interfaces fail and come
+/// back, the first ones too; one that works in every plane is left.
+void rails(RunConfig& config, SimRandom& random)
+{
+    hosts_between(config, random, 2, 4);
+    for (std::uint32_t host = 0; host < config.hosts; ++host) {
+        config.rails.push_back(static_cast<std::uint8_t>(random.between(1, max_rails)));
+    }
+    config.rails[0] = config.rails[1] = 2;
+    config.net.planes = random.chance(0.5);
+    config.net.loss = random.chance(0.5) ? 0.01 : 0;
+    config.host.sealed = random.chance(0.2);
+    config.host.io.caps.burst_packets = random.chance(0.5) ? std::uint16_t{40} : std::uint16_t{1};
+    const bool all_have_several =
+        std::all_of(config.rails.begin(), config.rails.end(), [](auto count) { return count > 1; });
+    const std::uint32_t failing =
+        all_have_several && random.chance(0.5) ? 0 : 1; // of each host, or of a plane
+    for (auto count = random.between(0, 6); count > 0; --count) {
+        const std::uint32_t host = pick_host(config, random);
+        if (config.rails[host] > 1) {
+            const Time down = pick_time(random, milliseconds(failing == 0 ? 3 : 0), milliseconds(8));
+            config.faults.push_back({down, Fault::Kind::rail_down, host, failing});
+            config.faults.push_back({down + pick(random, microseconds(100), milliseconds(100)),
+                                     Fault::Kind::rail_up, host, failing});
+        }
+    }
+    add_traffic(config, random, {.horizon = milliseconds(10), .budget = 6 << 20});
+}
+
 constexpr std::array network_table{
     Scenario{"lossless", "nothing goes wrong", lossless},
     Scenario{"loss", "1 % of the datagrams are lost, singly or in bursts", loss},
@@ -380,6 +409,7 @@ constexpr std::array network_table{
     Scenario{"unequal_paths", "paths differ in delay, and 1 % is lost", unequal_paths},
     Scenario{"mtu_changes", "a path's MTU changes under way", mtu_changes},
     Scenario{"releases", "hosts speak other versions and have other features", releases},
+    Scenario{"rails", "hosts have several interfaces, some of which fail and come back", rails},
     Scenario{"mixed_mtu", "hosts take packets of different sizes, and MTUs change under way", mixed_mtu},
     Scenario{"silent_mtu", "paths swallow packets that are too long for them", silent_mtu},
     Scenario{"shrinking_mtu", "every MTU shrinks to the smallest and grows again", shrinking_mtu},

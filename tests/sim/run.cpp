@@ -129,6 +129,9 @@ World::World(const RunConfig& config)
         if (host < config.max_packets.size()) {
             options.io.caps.max_packet = config.max_packets[host];
         }
+        if (host < config.rails.size()) {
+            options.io.rails = config.rails[host];
+        }
         hosts_.push_back(std::make_unique<SimHost>(net_, host, options, *apps_.back(),
                                                    mix64(config.seed ^ mix64(host + 2))));
         apps_.back()->set_hosts(&hosts_);
@@ -205,9 +208,8 @@ void World::apply(const Fault& fault)
     }
     switch (fault.kind) {
     case Fault::Kind::spine_down:
-        return net_.set_spine_down(fault.a, true);
     case Fault::Kind::spine_up:
-        return net_.set_spine_down(fault.a, false);
+        return net_.set_spine_down(fault.a, fault.kind == Fault::Kind::spine_down);
     case Fault::Kind::host_stop:
         return hosts_[fault.a]->stop(clock_.now() + length_of(fault));
     case Fault::Kind::host_kill:
@@ -230,13 +232,14 @@ void World::apply(const Fault& fault)
         hosts_[fault.a]->wake(clock_.now());
         return clock_.at(clock_.now() + linger, *this, exit_closed, fault.a);
     case Fault::Kind::host_cut:
-        return net_.set_host_cut(fault.a, true);
     case Fault::Kind::host_mend:
-        return net_.set_host_cut(fault.a, false);
+        return net_.set_host_cut(fault.a, fault.kind == Fault::Kind::host_cut);
+    case Fault::Kind::rail_down:
+    case Fault::Kind::rail_up:
+        return net_.set_rail_down(fault.a, fault.b, fault.kind == Fault::Kind::rail_down);
     case Fault::Kind::host_deaf:
-        return net_.set_host_deaf(fault.a, true);
     case Fault::Kind::host_hears:
-        return net_.set_host_deaf(fault.a, false);
+        return net_.set_host_deaf(fault.a, fault.kind == Fault::Kind::host_deaf);
     case Fault::Kind::false_news:
         hosts_[fault.a]->io().push_notice(fault.b,
                                           fault.value != 0 ? RouteNotice::Kind::port_unreachable
@@ -251,9 +254,8 @@ void World::apply(const Fault& fault)
     case Fault::Kind::no_room:
         return hosts_[fault.a]->io().set_no_room(fault.b, clock_.now() + length_of(fault));
     case Fault::Kind::way_cut:
-        return net_.set_way_cut(fault.a, fault.b, true);
     case Fault::Kind::way_mend:
-        return net_.set_way_cut(fault.a, fault.b, false);
+        return net_.set_way_cut(fault.a, fault.b, fault.kind == Fault::Kind::way_cut);
     case Fault::Kind::suspend:
         return hosts_[fault.a]->suspend(length_of(fault));
     case Fault::Kind::clock_leap:

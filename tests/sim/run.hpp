@@ -26,6 +26,8 @@ struct Fault {
         host_close,   ///< a: host; it closes its endpoint in good order, and exits soon after
         host_cut,     ///< a: host; the network no longer reaches it
         host_mend,    ///< a: host
+        rail_down,    ///< a: host, b: one of its interfaces; nothing leaves or comes by it
+        rail_up,      ///< a: host, b: interface
         host_deaf,    ///< a: host; nothing reaches it any more, what it sends arrives
         host_hears,   ///< a: host
         false_news,   ///< a: host, b: host; somebody tells a by ICMP that nobody has b's address, or no way
@@ -58,6 +60,7 @@ struct RunConfig {
     SimHostOptions host;
     std::vector<std::uint32_t> max_packets; ///< per host, where they differ; else host.io.caps.max_packet
     std::vector<Dialect> dialects;          ///< per host, where they differ; else host.tuning.dialect
+    std::vector<std::uint8_t> rails;        ///< interfaces per host, where they differ; else host.io.rails
     Workload::Options work;
     std::vector<MessagePlan> messages;
     std::vector<RmaPlan> operations; ///< remote memory access

@@ -203,6 +203,7 @@ void EngineHost::on_event(const Event& event)
         return;
     case Event::Kind::waiting:
     case Event::Kind::mtu_found:
+    case Event::Kind::rails:
     case Event::Kind::route_released:
         return;
     default:

@@ -293,6 +293,18 @@ void control(Conversation& talk)
     probe.flags = mtu_probe_flag::answer;
     talk.send(true, header_to(talk.a, 0), {}, raw(probe));
 
+    RailsFrame rails;
+    rails.way = 2;
+    rails.count = 1;
+    rails.nonce = 0x0123456789abcdef;
+    Bytes address(rail_size);
+    address[10] = address[11] = std::byte{0xff};
+    address[12] = std::byte{10};
+    address[15] = std::byte{7};
+    talk.send(false, header_to(talk.b, 0), {}, raw(rails) + address);
+    rails.flags = rails_flag::answer;
+    talk.send(true, header_to(talk.a, 0), {}, raw(rails) + Bytes(rail_size - 1), false); // one byte too few
+
     const Bytes frames = message(17, 100);
     const FragmentHeader first{u32(0), u32(static_cast<std::uint32_t>(frames.size()))};
     const FragmentHeader second{u32(64), first.total};

@@ -146,6 +146,8 @@ void print_connection_layouts()
     LAYOUT(CloseFrame, FIELD(CloseFrame, type), FIELD(CloseFrame, flags), FIELD(CloseFrame, reserved));
     using M = MtuProbeFrame;
     LAYOUT(MtuProbeFrame, FIELD(M, type), FIELD(M, flags), FIELD(M, number), FIELD(M, size));
+    using L = RailsFrame;
+    LAYOUT(RailsFrame, FIELD(L, type), FIELD(L, flags), FIELD(L, way), FIELD(L, count), FIELD(L, nonce));
 }
 
 struct Value {
@@ -199,6 +201,7 @@ void print_all_flags()
     namespace h = hello_flag;
     FLAGS(hello_flag, VALUE(h, answer_wanted), VALUE(h, no_room), VALUE(h, met), VALUE(h, key_wanted));
     FLAGS(mtu_probe_flag, VALUE(mtu_probe_flag, answer));
+    FLAGS(rails_flag, VALUE(rails_flag, answer));
 }
 
 /// Null: no frame type. A new one does not compile until it is here.
@@ -223,6 +226,7 @@ const char* name_of(FrameType type)
         NAME(fault);
         NAME(denied);
         NAME(mtu_probe);
+        NAME(rails);
 #undef NAME
     }
     return nullptr;

@@ -53,14 +53,14 @@ local seal = Seal.new(wire, analysis)
 local has = Frames.has
 local flag, ack_flag = Frames.values(wire.packet_flag), Frames.values(wire.ack_flag)
 local frame_type = Frames.values(wire.frame_type)
-local connection_of = load_part("srd_binding.lua")(wire, has, flag, ack_flag, frame_type.hello)
+local connection_of = load_part("srd_binding.lua")(wire, has, flag, ack_flag, frame_type)
 local header_size, ack_size = wire.layouts.PacketHeader.size, wire.layouts.AckBlock.size
 local marks_size = wire.layouts.MarkBlock.size
 local trailer_size, hello_size = wire.layouts.HelloTrailer.size, wire.layouts.HelloFrame.size
 local sealed_overhead = wire.seal_counter_size + wire.seal_tag_size
 local none = ("\0"):rep(8)
 
-local in_sequenced, in_unsequenced = {}, { hello = true, close = true, mtu_probe = true }
+local in_sequenced, in_unsequenced = {}, { hello = true, close = true, mtu_probe = true, rails = true }
 for _, entry in ipairs(wire.frame_type) do
     in_sequenced[entry[1]] = not in_unsequenced[entry[1]]
 end

@@ -21,7 +21,7 @@ end
 
 -- `has`: whether flags have a flag; `flag`, `ack_flag`: by name. Returns connection(bytes), of a packet's bytes: the
 -- identifier, as 8 bytes.
-return function(wire, has, flag, ack_flag, hello)
+return function(wire, has, flag, ack_flag, frame_type)
     local sizes = {}
     for name, layout in pairs(wire.layouts) do
         sizes[name] = layout.size
@@ -36,7 +36,12 @@ return function(wire, has, flag, ack_flag, hello)
         if has(flags, flag.fragment) then
             stop = stop + sizes.FragmentHeader
         elseif not has(flags, flag.sequenced) then
-            stop = stop + (bytes:byte(stop + 1) == hello and sizes.HelloFrame or sizes.MtuProbeFrame)
+            local kind = bytes:byte(stop + 1)
+            if kind == frame_type.rails then
+                stop = stop + sizes.RailsFrame + 16 * (bytes:byte(stop + 4) or 0)
+            else
+                stop = stop + (kind == frame_type.hello and sizes.HelloFrame or sizes.MtuProbeFrame)
+            end
         end
         return floor(math.min(stop, #bytes) / 4) * 4
     end

@@ -32,6 +32,7 @@ local naming = {
     ResultFrame = { "srd.result" },
     FaultFrame = { "srd.fault" },
     MtuProbeFrame = { "srd.mtu_probe", "mtu_probe_flag" },
+    RailsFrame = { "srd.rails", "rails_flag" },
 }
 local in_hex = { connection = 1, incarnation = 1, tag = 1, key = 1, address = 1, nonce = 1, proof = 1, key_id = 1,
     queue_pair = 1, told = 1, features = 1 }
@@ -107,6 +108,7 @@ return function(wire)
     F.payload = keep(ProtoField.bytes("srd.payload", "payload"))
     F.operand = keep(ProtoField.bytes("srd.atomic.operand", "operand"))
     F.compare = keep(ProtoField.bytes("srd.atomic.compare", "comparand"))
+    F.rail = keep(ProtoField.ipv6("srd.rails.address", "further address"))
     F.padding = keep(ProtoField.bytes("srd.mtu_probe.padding", "padding"))
     F.bitmap = keep(ProtoField.bytes("srd.ack.bitmap", "bitmap"))
     F.range = keep(ProtoField.string("srd.ack.range", "arrived"))

@@ -22,6 +22,7 @@ return function(wire, F, experts)
     local Frames = { values = values }
     local message_flag, rma_flag = values(wire.frame_flag), values(wire.rma_flag)
     local atomic_flag, probe_flag = values(wire.atomic_flag), values(wire.mtu_probe_flag)
+    local rails_flag = values(wire.rails_flag)
     local hello_flag, data_flag = values(wire.hello_flag), values(wire.data_flag)
     local fault_cause = values(wire.fault_cause)
 
@@ -369,6 +370,19 @@ return function(wire, F, experts)
         end
         take_bytes(cursor, padding, F.padding, "padding")
         return string.format("%d, %d B", v.number, v.size)
+    end
+
+    function read.rails(cursor)
+        local v = Frames.layout(cursor, "RailsFrame")
+        if cursor.stop - cursor.at < 16 * v.count then
+            malformed("%d of %d bytes of addresses", cursor.stop - cursor.at, 16 * v.count)
+        end
+        for _ = 1, v.count do
+            take_bytes(cursor, 16, F.rail, "address")
+        end
+        ends_packet(cursor, "further addresses")
+        return string.format("way %d%s, %d more addresses", v.way, has(v.flags, rails_flag.answer) and ": answer" or "",
+            v.count)
     end
 
     -- All frames up to the end of the packet. `allowed`: by type, which a packet of this kind may have.

@@ -201,6 +201,13 @@ return {
             { "number", 2, 2 },
             { "size", 4, 4 },
         } },
+        RailsFrame = { size = 12, fields = {
+            { "type", 0, 1 },
+            { "flags", 1, 1 },
+            { "way", 2, 1 },
+            { "count", 3, 1 },
+            { "nonce", 4, 8 },
+        } },
     },
     packet_flag = {
         { "sequenced", 1 },
@@ -245,6 +252,9 @@ return {
     mtu_probe_flag = {
         { "answer", 1 },
     },
+    rails_flag = {
+        { "answer", 1 },
+    },
     frame_type = {
         { "message", 1 },
         { "part", 2 },
@@ -261,6 +271,7 @@ return {
         { "fault", 13 },
         { "denied", 14 },
         { "mtu_probe", 15 },
+        { "rails", 16 },
     },
     fault_cause = {
         { "bad_key", 1 },

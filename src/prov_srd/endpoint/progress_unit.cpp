@@ -252,7 +252,8 @@ void ProgressUnit::on_event(const Event& event) noexcept
     case Event::Kind::route_released:
         peers_.on_route_released(RouteId{static_cast<std::uint32_t>(event.cookie)});
         break;
-    case Event::Kind::hello: // served by progress_once()
+    case Event::Kind::hello: // these two are served by progress_once()
+    case Event::Kind::rails:
         break;
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "entry/backend.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -9,7 +10,9 @@
 
 #include <net/if.h>
 
+#include "io/core/ip_header.hpp"
 #include "io/packet/packet_ring_io.hpp"
+#include "io/rails/rails_io.hpp"
 #include "io/seal/seal_io.hpp"
 #include "io/shm/shm_io.hpp"
 #include "io/udp/udp_io.hpp"
@@ -21,6 +24,7 @@
 #endif
 
 #include "common/log.hpp"
+#include "entry/interface_group.hpp"
 #include "entry/params.hpp"
 
 namespace srd {
@@ -56,6 +60,85 @@ int open_udp(const SocketAddress& address, Counters& counters, std::unique_ptr<P
              std::string& error)
 {
     return make_udp_io({options_for(address, {})}, counters, io, error);
+}
+
+/// What each interface of a group is opened with, that of `address` first.
+std::vector<UdpConfig> rail_configs(const std::vector<std::string>& group, const SocketAddress& address)
+{
+    const std::vector<NetInterface> usable = usable_interfaces(false);
+    const NetInterface* const first = interface_of(usable, address);
+    std::vector<UdpConfig> configs;
+    std::uint32_t mtu = UINT32_MAX;
+    const auto add = [&](const NetInterface& entry, const SocketAddress& local) {
+        UdpConfig config{options_for(local, {})};
+        config.interface = entry.index;
+        mtu = std::min(mtu, std::max(entry.mtu, 1280U) - udp_overhead(local.family()));
+        configs.push_back(std::move(config));
+    };
+    if (first != nullptr) {
+        add(*first, address);
+    }
+    for (const std::string& name : group) {
+        const NetInterface* const entry = group_member(usable, name, address.family());
+        if (entry == nullptr) {
+            warn(("the interface " + name + " is not up, or has no address: it is left out").c_str());
+        } else if (first != nullptr && name != first->name && configs.size() < max_rails) {
+            add(*entry, entry->address);
+        }
+    }
+    for (UdpConfig& config : configs) { // a packet is to fit all of them, and each way is to have a path
+        config.max_packet = std::min(config.max_packet, mtu);
+        config.path_count =
+            std::max(config.path_count, static_cast<std::uint16_t>(max_rails * configs.size()));
+    }
+    return configs;
+}
+
+/// Opens them at one port. EADDRINUSE: `rails` has those that were opened.
+int open_at_one_port(std::vector<UdpConfig>& configs, Counters& counters,
+                     std::vector<std::unique_ptr<PacketIo>>& rails, std::string& error)
+{
+    for (UdpConfig& config : configs) {
+        if (!rails.empty()) {
+            config.local_address.set_port(rails.front()->local_address().port());
+        }
+        std::unique_ptr<PacketIo> io;
+        if (const int code = make_udp_io(config, counters, io, error); code != 0) {
+            return code;
+        }
+        rails.push_back(std::move(io));
+    }
+    return 0;
+}
+
+int open_rails(const std::vector<std::string>& group, const SocketAddress& address, Counters& counters,
+               std::unique_ptr<PacketIo>& io, std::string& error)
+{
+    std::vector<UdpConfig> configs = rail_configs(group, address);
+    if (configs.size() < 2) {
+        return open_udp(address, counters, io, error);
+    }
+    constexpr int attempts = 16;
+    std::vector<std::unique_ptr<PacketIo>> rails;
+    std::vector<std::vector<std::unique_ptr<PacketIo>>>
+        partly_taken; // held, so that the next port is another
+    int code = open_at_one_port(configs, counters, rails, error);
+    while (code == EADDRINUSE && !rails.empty() && address.port() == 0 && partly_taken.size() < attempts) {
+        partly_taken.push_back(std::exchange(rails, {}));
+        code = open_at_one_port(configs, counters, rails, error);
+    }
+    if (code != 0) {
+        return code;
+    }
+    for (const auto& rail : rails) {
+        SRD_INFO(FI_LOG_EP_CTRL, "interfaces used together: %s", rail->local_address().text().c_str());
+    }
+    io = make_rails_io(std::move(rails), code);
+    if (io == nullptr) {
+        error =
+            "the system has no room for another epoll descriptor; raise the limit of open files (ulimit -n)";
+    }
+    return code;
 }
 
 int open_verbs(const std::string& device, const SocketAddress& address, Counters& counters,
@@ -135,6 +218,9 @@ DomainName parse_domain_name(const std::string& name)
             return {interface.data(), Backend::verbs};
         }
 #endif
+        if (const std::vector<std::string> group = parse_group_name(name); group.size() > 1) {
+            return {group.front(), Backend::udp, group};
+        }
     }
     return {name, Backend::udp};
 }
@@ -189,10 +275,10 @@ NetInterface device_of(const NetInterface& entry, const std::string& domain)
     return device;
 }
 
-std::string describe_choice(Backend chosen, const NetInterface& entry)
+std::string describe_choice(Backend chosen, const std::string& domain, const NetInterface& entry)
 {
-    std::string text = "domain " + domain_name_of(entry, chosen) +
-                       " is taken unless FI_SRD_BACKEND or a domain's name chooses another backend:";
+    std::string text =
+        "domain " + domain + " is taken unless FI_SRD_BACKEND or a domain's name chooses another backend:";
     for (const Backend other : {Backend::udp, Backend::packet, Backend::xdp, Backend::verbs}) {
         if (other != chosen) {
             const std::string obstacle = backend_obstacle(other, entry);
@@ -211,7 +297,8 @@ int open_clear_backend(const std::string& domain, const SocketAddress& address, 
     const DomainName name = parse_domain_name(domain);
     switch (name.backend) {
     case Backend::udp:
-        return open_udp(address, counters, io, error);
+        return name.group.empty() ? open_udp(address, counters, io, error)
+                                  : open_rails(name.group, address, counters, io, error);
     case Backend::verbs:
         return open_verbs(domain, address, counters, io, error);
     case Backend::xdp:

@@ -5,22 +5,18 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <memory>
-#include <mutex>
-#include <optional>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "common/c_api.hpp"
 #include "common/say.hpp"
 #include "entry/backend.hpp"
+#include "entry/interface_group.hpp"
 #include "entry/params.hpp"
 #include "entry/resolve.hpp"
 #include "io/host/route_query.hpp"
-#include "numa.hpp"
 
 namespace srd {
 
@@ -30,84 +26,10 @@ constexpr std::uint64_t flag_rescan = 1ULL << 35; ///< FI_RESCAN of libfabric 2
 
 // -- Interfaces -------------------------------------------------------------
 
-/// The interfaces with a carrier: link-local addresses, which only neighbours reach, behind the
-/// others, loopback last. MPI asks about five times while it starts, so the list is kept for a second.
-std::vector<NetInterface> usable_interfaces(bool rescan)
-{
-    using Clock = std::chrono::steady_clock;
-    static std::mutex mutex;
-    static auto* const cached = new std::vector<NetInterface>; // libfabric may be used by static destructors
-    static std::optional<Clock::time_point> read_at;
-
-    const std::lock_guard lock(mutex);
-    const auto now = Clock::now();
-    if (rescan || !read_at || now - *read_at > std::chrono::seconds(1)) {
-        *cached = list_interfaces();
-        std::erase_if(*cached, [](const NetInterface& entry) {
-            return !entry.is_up || (!entry.is_running && !entry.is_loopback);
-        });
-        std::stable_sort(cached->begin(), cached->end(), [](const NetInterface& a, const NetInterface& b) {
-            return std::pair(a.is_loopback, a.address.is_link_local()) <
-                   std::pair(b.is_loopback, b.address.is_link_local());
-        });
-        read_at = now;
-    }
-    std::vector<NetInterface> list = *cached;
-    if (const Numa& machine = Numa::machine(); machine.count() > 1) {
-        // Among equals those near the calling thread first; a thread may move, so this is not kept.
-        const int here = numa_node_of_thread();
-        std::stable_sort(list.begin(), list.end(), [&](const NetInterface& a, const NetInterface& b) {
-            const auto key = [&](const NetInterface& entry) {
-                return std::tuple(entry.is_loopback, entry.address.is_link_local(), !entry.has_default_route,
-                                  machine.distance(here, entry.numa_node));
-            };
-            return key(a) < key(b);
-        });
-    }
-    return list;
-}
-
 bool is_allowed(const NetInterface& entry)
 {
     const auto& names = params().interfaces;
     return names.empty() || std::find(names.begin(), names.end(), entry.name) != names.end();
-}
-
-bool in_subnet(const SocketAddress& address, const NetInterface& entry)
-{
-    const SocketAddress& other = entry.address;
-    if (address.family() != other.family()) {
-        return false;
-    }
-    const std::size_t offset =
-        address.family() == AF_INET ? offsetof(sockaddr_in, sin_addr) : offsetof(sockaddr_in6, sin6_addr);
-    for (unsigned bit = 0; bit < entry.prefix_length; ++bit) {
-        const auto differing = address.bytes()[offset + bit / 8] ^ other.bytes()[offset + bit / 8];
-        if (((differing << (bit % 8)) & std::byte{0x80}) != std::byte{0}) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/// The interface that has `address`: the list shows one address of each, so others of the same
-/// subnet count too, provided that they are this host's.
-const NetInterface* interface_of(const std::vector<NetInterface>& interfaces, const SocketAddress& address)
-{
-    for (const NetInterface& entry : interfaces) {
-        if (entry.address.same_host(address)) {
-            return &entry;
-        }
-    }
-    if (!is_host_address(address)) {
-        return nullptr;
-    }
-    for (const NetInterface& entry : interfaces) {
-        if (in_subnet(address, entry)) {
-            return &entry;
-        }
-    }
-    return nullptr;
 }
 
 // -- Answers ----------------------------------------------------------------
@@ -158,7 +80,8 @@ struct Answer {
 class Answers {
 public:
     explicit Answers(const Query& query)
-        : query_(query), interfaces_(usable_interfaces((query.flags & flag_rescan) != 0))
+        : query_(query), interfaces_(usable_interfaces((query.flags & flag_rescan) != 0)),
+          group_(interface_group(interfaces_))
     {
     }
 
@@ -274,7 +197,7 @@ private:
                         [](const NetInterface& entry) { return !entry.is_loopback && is_allowed(entry); });
         for (const NetInterface& entry : interfaces_) {
             SocketAddress source = entry.address;
-            if (family != 0 && source.family() != family) {
+            if ((family != 0 && source.family() != family) || !speaks_for_group(entry)) {
                 continue;
             }
             source.set_port(port);
@@ -287,14 +210,48 @@ private:
         }
     }
 
+    bool is_grouped(const NetInterface& entry) const
+    {
+        return group_.size() > 1 && std::find(group_.begin(), group_.end(), entry.name) != group_.end();
+    }
+    /// Whoever does not ask for another one gets the address of the first interface of the group, in each
+    /// family.
+    bool speaks_for_group(const NetInterface& entry) const
+    {
+        if (!is_grouped(entry)) {
+            return true;
+        }
+        for (const std::string& name : group_) {
+            const NetInterface* const member = group_member(interfaces_, name, entry.address.family());
+            if (member != nullptr && member->address.family() == entry.address.family()) {
+                return member == &entry;
+            }
+        }
+        return false;
+    }
+    /// The interface, as fast as all of its group.
+    NetInterface with_group_speed(NetInterface entry) const
+    {
+        entry.speed_mbps = 0;
+        for (const std::string& name : group_) {
+            entry.speed_mbps += group_member(interfaces_, name, entry.address.family())->speed_mbps;
+        }
+        return entry;
+    }
+
     void add(const NetInterface& entry, const SocketAddress& source, const SocketAddress& destination,
              std::uint64_t comm_caps = offer::comm_caps)
     {
         const char* domain = query_.domain_name();
         const char* fabric = query_.fabric_name();
         const Backend backend = domain != nullptr ? parse_domain_name(domain).backend : params().backend;
-        const std::string name = domain_name_of(entry, backend);
-        const std::string obstacle = backend_obstacle(backend, entry);
+        const bool grouped = is_grouped(entry) && backend == Backend::udp;
+        const std::string name = grouped ? group_name(group_) : domain_name_of(entry, backend);
+        const std::string obstacle = is_grouped(entry) && !grouped
+                                         ? "FI_SRD_INTERFACE names several interfaces, which are used "
+                                           "together over UDP alone: name one of them, or take "
+                                           "FI_SRD_BACKEND=udp"
+                                         : backend_obstacle(backend, entry);
         if (query_.family() != AF_UNSPEC && query_.family() != source.family()) {
             reason_ = "no interface has an address of the family that hints->addr_format asks for";
         } else if (domain != nullptr && strcasecmp(domain, name.c_str()) != 0) {
@@ -312,7 +269,8 @@ private:
         } else if ((query_.comm_caps() & ~comm_caps) != 0) {
             set_reason_once("caps asks for FI_REMOTE_COMM, which loopback does not have");
         } else {
-            list_.push_back({entry, name, source, destination, comm_caps});
+            list_.push_back(
+                {grouped ? with_group_speed(entry) : entry, name, source, destination, comm_caps});
         }
     }
 
@@ -325,6 +283,7 @@ private:
 
     const Query& query_;
     std::vector<NetInterface> interfaces_;
+    std::vector<std::string> group_; ///< interfaces that are one domain
     std::vector<Answer> list_;
     std::string reason_;
 };
@@ -336,7 +295,7 @@ void tell_choice(const Answer& first)
     static std::atomic<bool> told{false};
     if (fi_log_enabled(&provider, FI_LOG_INFO, FI_LOG_CORE) != 0 && !told.exchange(true)) {
         const Backend backend = parse_domain_name(first.domain).backend;
-        SRD_INFO(FI_LOG_CORE, "%s", describe_choice(backend, first.entry).c_str());
+        SRD_INFO(FI_LOG_CORE, "%s", describe_choice(backend, first.domain, first.entry).c_str());
     }
 }
 
@@ -398,26 +357,6 @@ std::string fabric_name_of(const NetInterface& entry)
 {
     // Every link has the same link-local subnet, and none of them leads to another.
     return entry.address.is_link_local() ? subnet_text(entry) + "%" + entry.name : subnet_text(entry);
-}
-
-SocketAddress interface_address(const std::string& name, int family)
-{
-    for (const NetInterface& entry : usable_interfaces(false)) {
-        if (entry.name == name && entry.address.family() == family) {
-            return entry.address;
-        }
-    }
-    return {};
-}
-
-int interface_node(const std::string& name)
-{
-    for (const NetInterface& entry : usable_interfaces(false)) {
-        if (entry.name == name) {
-            return entry.numa_node;
-        }
-    }
-    return no_node;
 }
 
 } // namespace srd

@@ -81,9 +81,4 @@ fi_info* build_info(std::uint32_t version, const NetInterface& entry, const std:
 /// The subnet as text: endpoints of one fabric reach each other.
 std::string fabric_name_of(const NetInterface& entry);
 
-/// The address of the interface `name` in `family`, port 0; empty if there is none.
-SocketAddress interface_address(const std::string& name, int family);
-/// The NUMA node of the interface `name`; no_node (numa.hpp) if unknown.
-int interface_node(const std::string& name);
-
 } // namespace srd

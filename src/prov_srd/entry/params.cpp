@@ -170,9 +170,13 @@ constexpr Variable variables[] = {
     {"SHM", "0 or 1", or_switch,
      "shared memory to processes of the same user on this host: 1 on, 0 off (default 1)",
      [](Params& p, std::string_view t) { return assign(to_switch(t), p.shm); }},
-    {"INTERFACE", "names of network interfaces, separated by commas", only,
-     "the only network interfaces to use, separated by commas (default: all that are up)",
-     [](Params& p, std::string_view t) { return assign(to_names(t), p.interfaces); }},
+    {"INTERFACE", "1 to 4 names of network interfaces, separated by commas, or all", only,
+     "the only network interface to use; over UDP also several (or all), which each endpoint then uses "
+     "together (default: any that is up, one of them)",
+     [](Params& p, std::string_view t) {
+         p.all_interfaces = same_text(t, "all");
+         return p.all_interfaces || (assign(to_names(t), p.interfaces) && p.interfaces.size() <= max_rails);
+     }},
     {"PORT_RANGE", "LO-HI, two ports of 1..65535", only,
      "the only UDP and TCP ports to receive at, and source ports of paths: LO-HI, for firewalls (default: "
      "any)",

@@ -30,7 +30,8 @@ struct Params {
     Backend backend = Backend::udp;      ///< whose domains fi_getinfo lists
     std::uint32_t xdp_queues = 0;        ///< receive queues an xdp endpoint takes; 0: all that are free
     bool shm = true;                     ///< shared memory to peers on this host
-    std::vector<std::string> interfaces; ///< the only interfaces to use; empty: all that are up
+    std::vector<std::string> interfaces; ///< the only interfaces to use, together; empty: all that are up
+    bool all_interfaces = false;         ///< and those together, too
     std::string job_key_file;            ///< empty: nothing is sealed
     std::shared_ptr<JobKeys> job_keys;   ///< its keys; null: there is none
     ProcessPlace place;                  ///< for the names and the lines of statistics

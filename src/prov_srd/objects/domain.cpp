@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "entry/backend.hpp"
-#include "entry/info.hpp"
+#include "entry/interface_group.hpp"
 #include "io/core/system_random.hpp"
 #include "objects/eq.hpp"
 
@@ -17,8 +17,13 @@ SocketAddress address_for(const fi_info& info)
     if (info.src_addr != nullptr && SocketAddress::parse(info.src_addr, info.src_addrlen, address)) {
         return address;
     }
-    return interface_address(parse_domain_name(info.domain_attr->name).interface,
-                             info.addr_format == FI_SOCKADDR_IN6 ? AF_INET6 : AF_INET);
+    const int family = info.addr_format == FI_SOCKADDR_IN6 ? AF_INET6 : AF_INET;
+    const DomainName domain = parse_domain_name(info.domain_attr->name);
+    address = interface_address(domain.interface, family);
+    for (std::size_t i = 1; address.empty() && i < domain.group.size(); ++i) {
+        address = interface_address(domain.group[i], family);
+    }
+    return address;
 }
 
 } // namespace

@@ -9,7 +9,7 @@
 
 #include "common/log.hpp"
 #include "entry/backend.hpp"
-#include "entry/info.hpp"
+#include "entry/interface_group.hpp"
 #include "numa.hpp"
 #include "progress/clock.hpp"
 #include "progress/domain_progress.hpp"

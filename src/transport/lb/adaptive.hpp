@@ -47,9 +47,22 @@ public:
     static constexpr std::uint8_t packets_per_trial = 16;
 
     AdaptivePaths(std::uint32_t path_count, std::uint64_t seed) noexcept
-        : count_(static_cast<std::uint8_t>(std::clamp(path_count, 1U, max_paths))),
-          cursor_(static_cast<std::uint8_t>(seed % count_)), last_good_(cursor_)
+        : open_(std::clamp(path_count, 1U, max_paths)),
+          cursor_(static_cast<std::uint8_t>(seed % open_.count())), last_good_(cursor_)
     {
+    }
+
+    /// What is known of those that are not open is forgotten, and those that are remembered are not
+    /// preferred: as long as enough of them come back, none of the others would ever be explored.
+    void set_open(unsigned places, std::uint16_t open) noexcept
+    {
+        open_.set(places, open);
+        proven_ = 0;
+        resting_ &= all();
+        dark_ &= all();
+        if (last_good_ != no_path && (all() & bit(last_good_)) == 0) {
+            last_good_ = no_path;
+        }
     }
 
     PathId next(Time now) noexcept
@@ -70,6 +83,13 @@ public:
         return explore(usable != 0 ? usable : all() & ~dark_);
     }
 
+    /// For packets of which nothing is heard: none is used up by that.
+    PathId next_among(std::uint64_t paths, Time now) noexcept
+    {
+        const std::uint64_t usable = all() & paths & ~(resting_ | dark_);
+        return usable != 0 ? take_turn(usable, cursor_) : next(now);
+    }
+
     /// Prefers the path that was last seen to work.
     PathId next_avoiding(PathId avoid, Time) noexcept
     {
@@ -85,13 +105,13 @@ public:
         return avoid;
     }
 
-    PathId any(std::uint64_t chance) const noexcept { return static_cast<PathId>(chance % count_); }
+    PathId any(std::uint64_t chance) const noexcept { return path_by_chance(all(), chance); }
 
     void feedback(PathId id, PathOutcome outcome, Time now) noexcept
     {
         const auto path = static_cast<unsigned>(id);
-        if (path >= count_) {
-            return; // an echo of a path that does not exist
+        if (path >= max_paths || (all() & bit(path)) == 0) {
+            return; // an echo of a path that does not exist, or not any more
         }
         switch (outcome) {
         case PathOutcome::good:
@@ -128,7 +148,7 @@ public:
                 .marked = passed_over_,
                 .switches = switches_,
                 .blackouts = blackouts_,
-                .count = count_};
+                .count = open_.count()};
     }
 
 private:
@@ -145,14 +165,14 @@ private:
     }
 
     static constexpr std::uint64_t bit(unsigned path) noexcept { return std::uint64_t{1} << path; }
-    std::uint64_t all() const noexcept { return ~std::uint64_t{0} >> (max_paths - count_); }
+    std::uint64_t all() const noexcept { return open_.paths(); }
 
     // The next path in turn among `candidates`, of which there is at least one.
     PathId take_turn(std::uint64_t candidates, std::uint8_t& cursor) const noexcept
     {
         const std::uint64_t ahead = candidates & (~std::uint64_t{0} << cursor);
         const auto path = static_cast<unsigned>(std::countr_zero(ahead != 0 ? ahead : candidates));
-        cursor = static_cast<std::uint8_t>((path + 1U) % count_);
+        cursor = static_cast<std::uint8_t>((path + 1U) % open_.count());
         return PathId(path);
     }
 
@@ -284,7 +304,7 @@ private:
     std::array<std::uint8_t, max_paths> health_{};
     std::uint32_t switches_ = 0;
     std::uint32_t blackouts_ = 0;
-    std::uint8_t count_;
+    OpenPaths open_;                               // the others are never chosen
     std::uint8_t cursor_;                          // where the turn goes on
     std::uint8_t trial_cursor_ = 0;                // the same for dark paths that are tried
     std::uint8_t since_trial_ = packets_per_trial; // packets since one tried a dark path, counted so far

@@ -5,6 +5,7 @@
 // what became of each.
 #pragma once
 
+#include <bit>
 #include <concepts>
 #include <cstdint>
 
@@ -21,17 +22,73 @@ enum class PathOutcome : std::uint8_t {
     timed_out, ///< lost with everything around it: says little about this one path
 };
 
+/// The bits of so many paths.
+constexpr std::uint64_t all_paths(std::uint32_t count) noexcept
+{
+    return ~std::uint64_t{0} >> (max_paths - count);
+}
+/// One of the paths `open`, by chance.
+constexpr PathId path_by_chance(std::uint64_t open, std::uint64_t chance) noexcept
+{
+    for (auto left = chance % static_cast<unsigned>(std::popcount(open)); left != 0; --left) {
+        open &= open - 1;
+    }
+    return static_cast<PathId>(std::countr_zero(open));
+}
+
+/// Where paths lead to several places in turn, `places` of them: which places may be chosen.
+class OpenPaths {
+public:
+    explicit constexpr OpenPaths(std::uint32_t count) noexcept : count_(static_cast<std::uint8_t>(count)) {}
+
+    /// A bit for each place, of which there is at least one.
+    constexpr void set(unsigned places, std::uint16_t open) noexcept
+    {
+        places_ = static_cast<std::uint8_t>(places);
+        open_ = open;
+    }
+    std::uint32_t count() const noexcept { return count_; }
+    /// A bit for each path that leads to such a place.
+    constexpr std::uint64_t paths() const noexcept
+    {
+        return places_ == 1 ? all_paths(count_) : paths_to(places_, open_) & all_paths(count_);
+    }
+    static constexpr std::uint64_t paths_to(unsigned places, std::uint16_t open) noexcept
+    {
+        std::uint64_t first = 0; // the first place's
+        for (unsigned path = 0; path < max_paths; path += places) {
+            first |= std::uint64_t{1} << path;
+        }
+        std::uint64_t paths = 0;
+        for (unsigned left = open; left != 0; left &= left - 1) {
+            paths |= first << static_cast<unsigned>(std::countr_zero(left));
+        }
+        return paths;
+    }
+
+private:
+    std::uint16_t open_ = 1;
+    std::uint8_t places_ = 1;
+    std::uint8_t count_;
+};
+
 // Version 14 takes a requires expression apart.
 // clang-format off
 template <typename T>
 concept PathSelector = std::copyable<T> && std::constructible_from<T, std::uint32_t /*path_count*/, std::uint64_t /*seed*/> &&
-    requires(T t, Time now, PathId path, PathOutcome outcome, std::uint64_t chance) {
+    requires(T t, Time now, PathId path, PathOutcome outcome, std::uint64_t chance, std::uint64_t paths,
+             unsigned places, std::uint16_t open) {
         { t.next(now) } -> std::same_as<PathId>;
         /// A path other than `avoid` where there is one: for retransmissions.
         { t.next_avoiding(path, now) } -> std::same_as<PathId>;
         /// By chance, a random number: when nothing gets through, what was learned of the paths is worth nothing.
         { t.any(chance) } -> std::same_as<PathId>;
         { t.feedback(path, outcome, now) } -> std::same_as<void>;
+        /// Paths lead to so many places in turn; those that may be chosen from now on, a bit for each. At first
+        /// there is one.
+        { t.set_open(places, open) } -> std::same_as<void>;
+        /// One of these, if any is open and works.
+        { t.next_among(paths, now) } -> std::same_as<PathId>;
     };
 // clang-format on
 

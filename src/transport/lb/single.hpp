@@ -13,9 +13,18 @@ namespace srd {
 class SinglePath {
 public:
     SinglePath(std::uint32_t path_count, std::uint64_t seed) noexcept
-        : path_(static_cast<PathId>(seed % std::clamp(path_count, 1U, max_paths)))
+        : count_(std::clamp(path_count, 1U, max_paths)), path_(static_cast<PathId>(seed % count_))
     {
     }
+
+    void set_open(unsigned places, std::uint16_t open) noexcept
+    {
+        const std::uint64_t paths = OpenPaths::paths_to(places, open);
+        if ((paths >> index_of(path_) & 1) == 0) {
+            path_ = path_by_chance(paths & all_paths(count_), index_of(path_));
+        }
+    }
+    PathId next_among(std::uint64_t, Time) noexcept { return path_; }
 
     PathId next(Time) noexcept { return path_; }
     PathId next_avoiding(PathId, Time) noexcept { return path_; }
@@ -23,6 +32,7 @@ public:
     void feedback(PathId, PathOutcome, Time) noexcept {}
 
 private:
+    std::uint32_t count_;
     PathId path_;
 };
 

@@ -47,6 +47,12 @@ public:
                 first_.chosen ? first_.psn : static_cast<std::uint32_t>(hash(address_hash, generation, 1))};
     }
 
+    /// What a question about a way (wire::RailsFrame) bears on a connection of ours.
+    std::uint64_t rail_nonce(std::uint64_t connection, std::uint8_t way) const noexcept
+    {
+        return hash(connection, way, 2);
+    }
+
 private:
     std::uint64_t hash(std::uint64_t address_hash, std::uint32_t generation,
                        std::uint64_t what) const noexcept

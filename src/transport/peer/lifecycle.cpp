@@ -84,6 +84,7 @@ void PeerLifecycle::begin_connection(std::uint32_t index, std::uint32_t count, T
     s_.peers.routes().begin(peer.route.id(), count);
     const ConnectionNames::Name name = s_.names.name(peer.route.address_hash(), count);
     peer.handshake = Handshake(name.connection);
+    peer.rails = Rails();
     peer.liveness = Liveness(now);
     peer.turn = SendTurn{};
     peer.farewells_due = 0;

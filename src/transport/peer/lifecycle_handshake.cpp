@@ -70,6 +70,10 @@ void PeerLifecycle::confirm(std::uint32_t index, Time now)
     peer.connection.recovery.on_progress(peer.connection.window.any_in_flight(), s_.tuning,
                                          s_.packets.peers_in_use(), now);
     peer.route.path_mtu().begin(now);
+    if ((peer.handshake.features() & feature::rails) != 0) {
+        peer.rails.begin(now);
+        s_.peers.arm(index);
+    }
     s_.peers.activate(index);
 }
 

@@ -2,10 +2,11 @@
 //
 // A remote endpoint:
 //
-//   Peer = Route + Handshake + Liveness + Connection{ what is sent, what is received, recovery }
+//   Peer = Route + Handshake + Rails + Liveness + Connection{ what is sent, what is received, recovery }
 //
 // A connection is what two incarnations have agreed on. When it ends, what was
 // outstanding is failed (PeerLifecycle::drop) and the peer gets a new Handshake,
+// Rails,
 // Liveness and Connection; Route stays, and so do complete unexpected messages,
 // which are the application's already. Nothing else survives.
 //
@@ -21,6 +22,7 @@
 
 #include "peer/handshake.hpp"
 #include "peer/liveness.hpp"
+#include "peer/rails.hpp"
 #include "peer/route.hpp"
 #include "receive/incoming.hpp"
 #include "receive/receiver.hpp"
@@ -87,7 +89,7 @@ struct Peer {
                (handshake.established() &&
                 (connection.receiver.ack_now() || connection.window.anything_to_send() ||
                  connection.queue.any_waiting() || connection.queue.any_granted() ||
-                 connection.receiver.any_control() || route.path_mtu().any_due()));
+                 connection.receiver.any_control() || route.path_mtu().any_due() || rails.any_due()));
     }
     /// Every operation to it is complete and nothing is to be said.
     bool drained() const noexcept
@@ -130,11 +132,12 @@ struct Peer {
         return earliest(connection.receiver.next_timeout(), handshake.next_timeout(),
                         connection.refusal.next_timeout(), connection.recovery.next_timeout(),
                         liveness.next_timeout(), connection.congestion.next_timeout(),
-                        route.path_mtu().next_timeout());
+                        route.path_mtu().next_timeout(), rails.next_timeout());
     }
 
     Route route;
     Handshake handshake;
+    Rails rails; ///< ways to it
     Liveness liveness;
     Connection connection;
     [[no_unique_address]] SendTurn turn; // what follows lies behind its last member

@@ -382,6 +382,9 @@ FrameResult Inbound::on_frame(Event& event)
     if (const auto* probe = std::get_if<wire::MtuProbeFrame>(&s_.reader.frame())) {
         return search_.on_probe(*probe, now_);
     }
+    if (const auto* word = std::get_if<wire::RailsWord>(&s_.reader.frame())) {
+        return rails_.on_rails(*word, event, now_);
+    }
     return std::holds_alternative<wire::CloseFrame>(s_.reader.frame()) ? lifecycle_.on_close(now_)
                                                                        : FrameResult::malformed;
 }
@@ -405,6 +408,7 @@ FrameResult Inbound::on_sequenced(Event& event)
         FrameResult operator()(const wire::HelloFrame&) { return FrameResult::malformed; }
         FrameResult operator()(const wire::CloseFrame&) { return FrameResult::malformed; }
         FrameResult operator()(const wire::MtuProbeFrame&) { return FrameResult::malformed; }
+        FrameResult operator()(const wire::RailsWord&) { return FrameResult::malformed; }
     };
     if (const auto* eager = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
         return placement_.on_eager(*eager, event); // nearly all of them are these two

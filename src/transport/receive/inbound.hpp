@@ -20,6 +20,7 @@
 #include "operation.hpp"
 #include "peer/lifecycle.hpp"
 #include "peer/path_search.hpp"
+#include "peer/rail_search.hpp"
 #include "peer/watch.hpp"
 #include "receive/frame_result.hpp"
 #include "receive/placement.hpp"
@@ -37,10 +38,10 @@ class Inbound {
 public:
     Inbound(Shared& shared, PeerLifecycle& lifecycle, PeerWatch& watch, AckHandler& acks,
             Submission& submission, Placement& placement, RmaInitiator& initiator, RmaTarget& target,
-            PathSearch& search, LocalMessages& local)
+            PathSearch& search, RailSearch& rails, LocalMessages& local)
         : s_(shared), lifecycle_(lifecycle), watch_(watch), acks_(acks), submission_(submission),
-          placement_(placement), initiator_(initiator), target_(target), search_(search), local_(local),
-          unsealing_(shared)
+          placement_(placement), initiator_(initiator), target_(target), search_(search), rails_(rails),
+          local_(local), unsealing_(shared)
     {
     }
 
@@ -75,6 +76,7 @@ private:
     RmaInitiator& initiator_;
     RmaTarget& target_;
     PathSearch& search_;
+    RailSearch& rails_;
     LocalMessages& local_;
     Unsealing unsealing_;
     Reassembly reassembly_;

@@ -91,6 +91,8 @@ public:
     void on_question() noexcept { ack_now_ = questioned_ = true; }
     bool take_question() noexcept { return std::exchange(questioned_, false); }
     bool questioned() const noexcept { return questioned_; }
+    /// Of the packet received last.
+    std::uint8_t latest_path() const noexcept { return echo_.path; }
     Time next_timeout() const noexcept { return ack_at_; }
     /// True if the delayed acknowledgement is due now.
     bool on_timeout(Time now) noexcept;

@@ -31,6 +31,9 @@ void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const 
 
     if (sample.rtt != Duration{}) {
         connection.recovery.add_rtt(sample.rtt, now, now - arrived + Duration(block.hold_ns));
+        if (peer.rails.several()) {
+            s_.way_times[index].on_sample(peer.rails.way_of(sample.path), sample.rtt, now);
+        }
     }
     if (told.oldest != time_never) {
         connection.recovery.add_response(arrived - Duration(block.hold_ns) - told.oldest);
@@ -137,8 +140,12 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, Told& told, 
     s_.packets.release(at);
 }
 
-void AckHandler::on_lost_path(Peer& peer, PathId path, Time now)
+void AckHandler::on_lost_path(std::uint32_t index, PathId path, Time now)
 {
+    Peer& peer = s_.peers[index];
+    if (peer.rails.several()) {
+        s_.way_times[index].on_lost(peer.rails.way_of(path), now);
+    }
     const std::uint64_t blackouts = s_.count.path_blackouts.value();
     const std::uint64_t switches = s_.count.path_switches.value();
     peer.connection.paths.on_bad(path, PathOutcome::lost, s_.count, now);
@@ -156,7 +163,7 @@ void AckHandler::detect_losses(std::uint32_t index, Time now)
                       !connection.queue.any_granted();
     const LossSample sample = connection.recovery.detect(
         connection.window, s_.packets, connection.refusal.blocked(), tail, now, [&](const TxSlot& slot) {
-            on_lost_path(s_.peers[index], slot.path, now);
+            on_lost_path(index, slot.path, now);
             connection.trains.on_lost(slot.in_train, now);
         });
     if (sample.lost_bytes != 0) {
@@ -194,7 +201,11 @@ AckHandler::Due AckHandler::on_timeout(std::uint32_t index, Time now)
         const Recovery::ProbeResult result = connection.recovery.on_probe_timer(
             connection.window, s_.packets, connection.refusal.blocked(), s_.tuning, now);
         if (result.slot != no_index) {
-            connection.paths.on_timed_out(s_.packets[result.slot].path, now);
+            const PathId path = s_.packets[result.slot].path;
+            connection.paths.on_timed_out(path, now);
+            if (peer.rails.several()) {
+                s_.way_times[index].on_lost(peer.rails.way_of(path), now);
+            }
         }
         if (result.probe == Recovery::Probe::ask) {
             peer.handshake.ask_twice(); // answered by whoever lives at the address now

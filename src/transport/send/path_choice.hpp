@@ -45,6 +45,7 @@ public:
     /// the first of more than a batch.
     PathId next(std::uint32_t batch, bool alone, bool bulk, Time now) noexcept
     {
+        begins_ = false;
         if (burst_left_ != 0 && !alone && batch > 1) {
             --burst_left_;
             return burst_path_;
@@ -54,7 +55,16 @@ public:
             return burst_path_; // one batch has nothing to be spread from; another path is only colder
         }
         proven_ = false;
+        begins_ = true;
         burst_path_ = next(now);
+        return burst_path_;
+    }
+    /// The path that next() has chosen is a new one, for a batch of which nothing was sent yet.
+    bool begins_batch() const noexcept { return begins_; }
+    /// That batch goes by one of `paths` instead.
+    PathId redirect(std::uint64_t paths, Time now) noexcept
+    {
+        burst_path_ = next_among(paths, now);
         return burst_path_;
     }
     /// For a packet of no train.
@@ -72,6 +82,19 @@ public:
     PathId any(std::uint64_t random) noexcept
     {
         return std::visit([&](auto& paths) { return paths.any(random); }, policy_);
+    }
+
+    /// Paths lead to so many places in turn; those that may be chosen from now on, a bit for each.
+    void set_open(unsigned places, std::uint16_t open) noexcept
+    {
+        proven_ = false;
+        burst_left_ = 0;
+        std::visit([&](auto& policy) { policy.set_open(places, open); }, policy_);
+    }
+    /// One of `paths` where one is as good as others: for packets of which nothing is heard.
+    PathId next_among(std::uint64_t paths, Time now) noexcept
+    {
+        return std::visit([&](auto& policy) { return policy.next_among(paths, now); }, policy_);
     }
 
     void on_good(PathId path, Time now) noexcept
@@ -133,6 +156,7 @@ private:
     static_assert(PathSelector<AdaptivePaths> && PathSelector<RoundRobinPaths> && PathSelector<SinglePath>);
 
     bool proven_ = false; ///< the last thing heard of burst_path_ was an acknowledgement
+    bool begins_ = false; ///< next() has chosen it anew
     PathId burst_path_{};
     std::uint16_t burst_left_ = 0; ///< packets that the batch may still put on burst_path_
     Policy policy_{SinglePath(1, 0)};

@@ -86,7 +86,7 @@ bool Transmitter::another_turn(const Peer& peer, Time now) const noexcept
     if (!peer.handshake.established()) {
         return false;
     }
-    if (connection.receiver.ack_now() || peer.route.path_mtu().any_due()) {
+    if (connection.receiver.ack_now() || peer.route.path_mtu().any_due() || peer.rails.any_due()) {
         return true;
     }
     if (connection.fragmentation.any() && waits_for_fragments(peer)) {
@@ -120,6 +120,9 @@ std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> pack
     }
     if (peer.route.path_mtu().any_due()) {
         built += emit_probes(index, packets.subspan(built), now);
+    }
+    if (peer.rails.any_due()) [[unlikely]] {
+        built += emit_rails(index, packets.subspan(built), now);
     }
     while (built < packets.size()) {
         std::uint32_t slot = next_packet(index, now);
@@ -224,7 +227,17 @@ PathId Transmitter::choose_path(Peer& peer, TxSlot& slot, Time now)
             : 1;
     const bool bulk =
         slot.is_generated() && s_.outgoing[slot.message].total > std::uint64_t{batch} * slot.length;
-    return connection.paths.next(batch, !connection.window.any_in_flight(), bulk, now);
+    const PathId path = connection.paths.next(batch, !connection.window.any_in_flight(), bulk, now);
+    return peer.rails.several() && connection.paths.begins_batch() ? balance(slot.peer, path, now) : path;
+}
+
+/// What a batch takes instead of `path`, so that no way stands idle while packets wait on another.
+PathId Transmitter::balance(std::uint32_t index, PathId path, Time now)
+{
+    Peer& peer = s_.peers[index];
+    const unsigned way = peer.rails.way_of(path);
+    const unsigned better = s_.way_times[index].choose(way, peer.rails.open(), now);
+    return better == way ? path : peer.connection.paths.redirect(peer.rails.paths_to(better), now);
 }
 
 // -- Building packets -----------------------------------------------------------------------
@@ -238,6 +251,7 @@ std::byte* Transmitter::begin(RouteId route, TxPacket& packet) noexcept
     packet.route = route;
     packet.cookie = no_index;
     packet.length = 0;
+    packet.way = 0;
     packet.iov_count = 0;
     packet.stable_from = max_tx_iov;
     packet.alone = false;
@@ -287,6 +301,7 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
         slot.path = choose_path(peer, slot, now);
     }
     packet.path = slot.path;
+    packet.way = peer.rails.way_of(slot.path);
     packet.alone = slot.state() == TxSlot::State::lost || !connection.trains.arrive(now);
 
     // Waiting for an acknowledgement would stall a full window, a repair, and every packet that ends an
@@ -401,10 +416,24 @@ void Transmitter::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
     } else if (!connection.window.any_outstanding()) { // a repetition is no new wait
         peer.liveness.on_wait_begins(now);
         peer.route.path_mtu().on_traffic(now);
+        peer.rails.on_traffic(now);
     }
     connection.window.sent(s_.packets, slot_index, now);
     connection.recovery.on_sent(s_.tuning, s_.packets.peers_in_use(), now);
     connection.congestion.on_sent(slot.wire_bytes(), now);
+}
+
+/// No acknowledgement tells what became of such a packet, so a receiver does not learn that a way is dead: it
+/// answers by the way that packets came by last.
+PathId Transmitter::choose_bare_path(Peer& peer, Bare kind, Time now)
+{
+    PathChoice& paths = peer.connection.paths;
+    const Receiver& receiver = peer.connection.receiver;
+    if (kind == Bare::hello || receiver.questioned()) {
+        return paths.any(s_.random.next());
+    }
+    const std::uint64_t back = peer.rails.paths_back(receiver.latest_path());
+    return back != 0 ? paths.next_among(back, now) : paths.next(now);
 }
 
 /// A packet outside the sequence. False: no header memory is free; try again later.
@@ -416,8 +445,8 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
     if (start == nullptr) {
         return false;
     }
-    packet.path = kind == Bare::hello || receiver.questioned() ? peer.connection.paths.any(s_.random.next())
-                                                               : peer.connection.paths.next(now);
+    packet.path = choose_bare_path(peer, kind, now);
+    packet.way = peer.rails.way_of(packet.path);
     wire::PacketHeader header;
     header.flags = kind == Bare::hello ? std::uint8_t{0} : wire::packet_flag::has_ack;
     if (kind != Bare::hello) {

@@ -68,6 +68,8 @@ private:
     std::uint32_t next_control_packet(std::uint32_t peer);
     bool may_send(Peer& peer, const TxSlot* again, Time now) const noexcept;
     PathId choose_path(Peer& peer, TxSlot& slot, Time now);
+    PathId balance(std::uint32_t peer, PathId path, Time now);
+    PathId choose_bare_path(Peer& peer, Bare kind, Time now);
     bool emit(std::uint32_t peer, std::uint32_t slot, TxPacket& packet, Time now);
     bool emit_bare(std::uint32_t peer, Bare kind, TxPacket& packet, Time now);
     // What is sent from a device
@@ -84,6 +86,9 @@ private:
     // What the search for the MTU, and its fall, ask for
     std::size_t emit_probes(std::uint32_t peer, std::span<TxPacket> packets, Time now);
     bool emit_probe(std::uint32_t peer, PathMtu::Probe probe, bool answer, TxPacket& packet);
+    // What ways there are
+    std::size_t emit_rails(std::uint32_t peer, std::span<TxPacket> packets, Time now);
+    bool emit_rails_frame(std::uint32_t peer, wire::RailsFrame& frame, PathId path, TxPacket& packet);
     std::uint32_t next_fitting(std::uint32_t peer, std::uint32_t slot, Time now);
     bool is_too_long(const Peer& peer, const TxSlot& slot) const noexcept;
     std::uint32_t packet_under_way(const Peer& peer) const noexcept;

@@ -40,7 +40,9 @@ inline std::size_t bound_size(std::span<const std::byte> packet) noexcept
         end += sizeof(FragmentHeader);
     } else if ((flags & packet_flag::sequenced) == 0) {
         end += at(end) == static_cast<std::uint8_t>(FrameType::hello) ? sizeof(HelloFrame)
-                                                                      : sizeof(MtuProbeFrame);
+               : at(end) == static_cast<std::uint8_t>(FrameType::rails)
+                   ? sizeof(RailsFrame) + at(end + offsetof(RailsFrame, count)) * rail_size
+                   : sizeof(MtuProbeFrame);
     }
     return std::min(end, packet.size()) / sizeof(std::uint32_t) * sizeof(std::uint32_t);
 }

@@ -358,6 +358,21 @@ bool decode_mtu_probe(const Source& from, MtuProbeFrame& out) noexcept
            from.reader.take_bytes(padding).has_value();
 }
 
+bool decode_rails(Reader& reader, RailsWord& out) noexcept
+{
+    const auto frame = reader.take<RailsFrame>();
+    if (!frame || (frame->flags & ~rails_flag::all) != 0 || frame->way >= max_rails * max_rails ||
+        frame->count >= max_rails) {
+        return false;
+    }
+    const auto addresses = reader.take_bytes(frame->count * rail_size);
+    if (!addresses || reader.remaining() != 0) {
+        return false;
+    }
+    out = {*frame, *addresses};
+    return true;
+}
+
 /// A frame of fixed size, all of which may be believed so far.
 template <typename Layout>
 bool take(Reader& reader, Frame& frame) noexcept
@@ -406,6 +421,8 @@ bool decode(Reader& reader, bool has_remote, std::uint32_t remote_length, Frame&
         return decode_failure(reader, true, frame.emplace<AccessFailure>());
     case FrameType::mtu_probe:
         return decode_mtu_probe(from, frame.emplace<MtuProbeFrame>());
+    case FrameType::rails:
+        return decode_rails(reader, frame.emplace<RailsWord>());
     }
     return false;
 }

@@ -122,9 +122,17 @@ struct AccessFailure {
     Unread unread = Unread::no; ///< fault: `handle` names what a write or data frame has named
 };
 
+/// rails: further addresses of the sender; and a question whether one of them is reached, or the answer.
+struct RailsWord {
+    RailsFrame frame;
+    std::span<const std::byte> addresses; ///< rail_size bytes each
+
+    bool answers() const noexcept { return (frame.flags & rails_flag::answer) != 0; }
+};
+
 using Frame =
     std::variant<EagerFrame, RequestedMessage, GrantFrame, DataPiece, DeliveredFrame, HelloFrame, CloseFrame,
-                 WritePiece, ReadFrame, AtomicRequest, AtomicResult, AccessFailure, MtuProbeFrame>;
+                 WritePiece, ReadFrame, AtomicRequest, AtomicResult, AccessFailure, MtuProbeFrame, RailsWord>;
 
 /// Room that a packet keeps at most in front of its frames, for the header and an acknowledgement block that
 /// is owed when they are framed. A block with more bitmap words goes alone.

@@ -133,6 +133,7 @@ enum class FrameType : std::uint8_t {
     fault = 13,     ///< a write, or an atomic that fetches nothing, was not carried out
     denied = 14,    ///< a read or a fetching atomic was not carried out
     mtu_probe = 15, ///< asks whether a packet of this size arrives
+    rails = 16,     ///< tells further addresses, and asks whether one of them is reached
 };
 
 namespace frame_flag {
@@ -419,5 +420,21 @@ struct MtuProbeFrame {
     u32 size;     ///< bytes of the whole packet
 };
 static_assert(sizeof(MtuProbeFrame) == 8);
+
+namespace rails_flag {
+inline constexpr std::uint8_t answer = 1;
+inline constexpr std::uint8_t all = 1;
+} // namespace rails_flag
+
+/// type .. nonce | count x 16 bytes: an IPv6 address, or an IPv4 address as such (::ffff:a.b.c.d). A question
+/// goes the way that it asks about; an answer goes any, repeats `way` and `nonce`, and is no longer.
+struct RailsFrame {
+    u8 type = static_cast<std::uint8_t>(FrameType::rails);
+    u8 flags = 0; ///< rails_flag
+    u8 way = 0;   ///< of the one who asks: which of his addresses, and which of the other's
+    u8 count = 0; ///< further addresses of the sender, which has its first one's port at all of them
+    u64 nonce;    ///< random: only who has received the question can answer
+};
+static_assert(sizeof(RailsFrame) == 12);
 
 } // namespace srd::wire

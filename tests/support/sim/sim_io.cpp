@@ -34,11 +34,24 @@ SocketAddress SimIo::address_of(std::uint32_t host)
     return SocketAddress::of_ipv4(first_host + host, sim_port);
 }
 
+std::vector<std::byte> SimIo::rails_of(std::uint32_t host, std::uint32_t count)
+{
+    std::vector<std::byte> bytes((count - 1) * rail_size);
+    for (std::uint32_t rail = 1; rail < count; ++rail) {
+        std::memcpy(&bytes[(rail - 1) * rail_size], &host, sizeof(host));
+        bytes[(rail - 1) * rail_size + sizeof(host)] = static_cast<std::byte>(rail);
+    }
+    return bytes;
+}
+
 namespace {
 
-IoCaps caps_of(const SimIoOptions& options, ProcessMemory* memory, LocalRoad* local)
+IoCaps caps_of(const SimIoOptions& options, std::span<const std::byte> rails, ProcessMemory* memory,
+               LocalRoad* local)
 {
     IoCaps caps = options.caps;
+    caps.rail_count = options.rails;
+    caps.rails = rails;
     caps.memory = options.near > 0 ? memory : nullptr;
     caps.local = options.near > 0 ? local : nullptr;
     return caps;
@@ -49,10 +62,11 @@ IoCaps caps_of(const SimIoOptions& options, ProcessMemory* memory, LocalRoad* lo
 SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& options, Counters& counters,
              std::uint64_t seed)
     : network_(network), host_(host), options_(options), local_(network, *this, seed + 1),
-      caps_(caps_of(options, this, &local_)), epoch_(static_cast<std::uint32_t>(seed)), counters_(counters),
-      random_(seed), address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet),
-      mtu_true_(mtu_to_), carried_to_(mtu_to_), no_room_until_(network.host_count()),
-      bytes_from_(network.host_count()), forbidden_(network.host_count())
+      rails_(rails_of(host, options.rails)), caps_(caps_of(options, rails_, this, &local_)),
+      epoch_(static_cast<std::uint32_t>(seed)), counters_(counters), random_(seed),
+      address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet), mtu_true_(mtu_to_),
+      carried_to_(mtu_to_), no_room_until_(network.host_count()), bytes_from_(network.host_count()),
+      forbidden_(network.host_count())
 {
 }
 
@@ -137,6 +151,43 @@ const SocketAddress& SimIo::route_address(RouteId route) const noexcept
 std::uint32_t SimIo::route_mtu(RouteId route) const noexcept
 {
     return mtu_to_[route_hosts_[index_of(route)]];
+}
+
+std::uint16_t SimIo::set_peer_rails(RouteId route, std::span<const std::byte> rails) noexcept
+{
+    const AllocationPermit permit;
+    std::vector<Rail>& known = peer_rails_[static_cast<std::uint32_t>(index_of(route))];
+    known.clear();
+    for (std::size_t at = 0; at < rails.size(); at += rail_size) {
+        Rail rail{};
+        std::memcpy(&rail.host, &rails[at], sizeof(rail.host));
+        rail.rail = std::to_integer<std::uint8_t>(rails[at + sizeof(rail.host)]);
+        known.push_back(rail);
+    }
+    std::uint16_t ways = 0;
+    for (std::uint32_t way = 0; way < options_.rails * (known.size() + 1); ++way) {
+        const std::uint32_t theirs = way / options_.rails;
+        const bool exists = theirs == 0 || known[theirs - 1].host < network_.host_count();
+        ways |= static_cast<std::uint16_t>(exists && way < options_.caps.path_count ? 1U << way : 0);
+    }
+    return ways;
+}
+
+/// False: there is no such way.
+bool SimIo::choose_way(const TxPacket& packet, SimPacket& datagram) const
+{
+    datagram.source_rail = static_cast<std::uint8_t>(packet.way % options_.rails);
+    const std::uint32_t theirs = packet.way / options_.rails;
+    if (theirs == 0) {
+        return true;
+    }
+    const auto known = peer_rails_.find(static_cast<std::uint32_t>(index_of(packet.route)));
+    if (known == peer_rails_.end() || theirs > known->second.size()) {
+        return false;
+    }
+    datagram.destination = known->second[theirs - 1].host;
+    datagram.destination_rail = known->second[theirs - 1].rail;
+    return true;
 }
 
 void SimIo::deliver(SimPacket* packet)
@@ -268,6 +319,10 @@ bool SimIo::transmit(const TxPacket& packet)
     datagram->source = host_;
     datagram->destination = destination;
     datagram->path = packet.path;
+    if (packet.way != 0 && !choose_way(packet, *datagram)) {
+        throw SimFailure("poll_transmit: a packet on a way that does not exist");
+    }
+    by_other_ways_ += packet.way != 0 && packet.length > 200 ? 1U : 0U;
     if (network_.clock().now() < no_room_until_[destination]) {
         network_.release(datagram);
         tx_blocked_until_ = network_.clock().now() + std::chrono::microseconds(300);

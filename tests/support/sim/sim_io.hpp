@@ -36,7 +36,8 @@ struct SimIoOptions {
     /// Peers are on the same host, short messages go through memory: probability that memory is read instead
     /// of copied, when it may be.
     double near = 0;
-    double forbidden = 0; ///< of reads in a process: the system refuses it, and those that follow
+    std::uint8_t rails = 1; ///< addresses of the host, each of an interface of its own
+    double forbidden = 0;   ///< of reads in a process: the system refuses it, and those that follow
     bool swallows_trains =
         false; ///< what the backend would send as one batch is lost on the way as one packet
     bool answers_liveness = false;  ///< the backend can tell whether a process exists
@@ -58,6 +59,7 @@ public:
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override;
     const SocketAddress& route_address(RouteId route) const noexcept override;
     std::uint32_t route_mtu(RouteId route) const noexcept override;
+    std::uint16_t set_peer_rails(RouteId route, std::span<const std::byte> rails) noexcept override;
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override;
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
@@ -110,6 +112,10 @@ public:
     std::uint64_t bytes_from(std::uint32_t host) const { return bytes_from_.at(host); }
     /// 10.0.0.0 and up, counted by host.
     static SocketAddress address_of(std::uint32_t host);
+    /// What peers are told of the further addresses of `host`, `count` in all.
+    static std::vector<std::byte> rails_of(std::uint32_t host, std::uint32_t count);
+    /// Packets sent by ways other than the first, questions aside.
+    std::uint64_t by_other_ways() const noexcept { return by_other_ways_; }
 
 private:
     struct Notice {
@@ -121,6 +127,7 @@ private:
     bool read_host(std::uint32_t host, std::uint32_t epoch, std::span<const iovec> from,
                    std::span<const iovec> into) noexcept;
     bool transmit(const TxPacket& packet);
+    bool choose_way(const TxPacket& packet, SimPacket& datagram) const;
     void between_entries()
     {
         if (hook_ != nullptr) {
@@ -132,11 +139,18 @@ private:
     const std::uint32_t host_;
     const SimIoOptions options_;
     SimLocalRoad local_;
+    const std::vector<std::byte> rails_;
     const IoCaps caps_;
     std::uint32_t epoch_;
     Counters& counters_;
     SimRandom random_;
     const SocketAddress address_;
+    struct Rail { ///< a further address of a peer, as it has told: somebody's interface
+        std::uint32_t host = 0;
+        std::uint8_t rail = 0;
+    };
+    std::map<std::uint32_t, std::vector<Rail>> peer_rails_; ///< by route
+    std::uint64_t by_other_ways_ = 0;
     std::vector<std::uint32_t> route_hosts_;
     std::deque<SocketAddress> route_addresses_;
     std::vector<RouteId> forgotten_routes_; ///< to be used again

@@ -60,6 +60,7 @@ SimPacket* SimNetwork::acquire()
     packet->stage = 0;
     packet->marked = false;
     packet->corrupted = false;
+    packet->source_rail = packet->destination_rail = 0;
     packet->bytes.clear();
     packet->remote.clear();
     return packet;
@@ -71,10 +72,17 @@ void SimNetwork::release(SimPacket* packet)
 }
 
 LossyNet::LossyNet(SimClock& clock, std::uint32_t hosts, const Config& config, std::uint64_t seed)
-    : SimNetwork(clock, hosts), config_(config), random_(seed), up_(hosts, SimLink(config.up)),
-      down_(hosts, SimLink(config.down)), spine_down_(config.spines), host_cut_(hosts), host_deaf_(hosts),
-      way_cut_(std::size_t{hosts} * hosts)
+    : SimNetwork(clock, hosts), config_(config), random_(seed),
+      up_(std::size_t{hosts} * max_rails, SimLink(config.up)),
+      down_(std::size_t{hosts} * max_rails, SimLink(config.down)), spine_down_(config.spines),
+      host_cut_(hosts), host_deaf_(hosts), way_cut_(std::size_t{hosts} * hosts),
+      rail_down_(std::size_t{hosts} * max_rails)
 {
+    for (std::size_t link = 0; link < up_.size(); ++link) {
+        const std::uint32_t factor = config.rail_slowness.at(link % max_rails);
+        up_[link].config().ps_per_byte *= factor;
+        down_[link].config().ps_per_byte *= factor;
+    }
     for (std::uint32_t index = 0; index < config.spines; ++index) {
         SimLink::Config spine = config.spine;
         if (config.spines > 1) {
@@ -125,8 +133,16 @@ void LossyNet::mangle(SimPacket& packet)
 
 std::uint32_t LossyNet::spine_of(const SimPacket& packet) const noexcept
 {
-    const std::uint64_t pair = mix64(std::uint64_t{packet.source} << 32 | packet.destination);
+    const std::uint64_t pair = mix64(std::uint64_t{packet.source} << 32 | packet.destination) +
+                               packet.source_rail + max_rails * packet.destination_rail;
     return static_cast<std::uint32_t>((pair + index_of(packet.path)) % config_.spines);
+}
+
+bool LossyNet::is_rail_down(const SimPacket& packet) const
+{
+    return rail_down_.at(packet.source * max_rails + packet.source_rail) ||
+           rail_down_.at(packet.destination * max_rails + packet.destination_rail) ||
+           (config_.planes && packet.source_rail != packet.destination_rail);
 }
 
 bool LossyNet::strikes(double probability)
@@ -151,7 +167,7 @@ void LossyNet::hop(SimLink& link, SimPacket* packet, Duration extra)
 
 bool LossyNet::send(SimPacket* packet)
 {
-    SimLink& link = up_.at(packet->source);
+    SimLink& link = up_.at(packet->source * max_rails + packet->source_rail);
     const std::uint32_t queued = link.backlog(clock_.now());
     if (queued != 0 && queued + packet->bytes.size() > link.config().queue_bytes) {
         return false;
@@ -165,15 +181,19 @@ bool LossyNet::send(SimPacket* packet)
 
 Time LossyNet::nic_ready(std::uint32_t host) const
 {
-    const SimLink& link = up_.at(host);
-    return link.ready_at(link.config().queue_bytes / 2);
+    Time ready{};
+    for (std::uint32_t rail = 0; rail < max_rails; ++rail) {
+        const SimLink& link = up_.at(host * max_rails + rail);
+        ready = std::max(ready, link.ready_at(link.config().queue_bytes / 2));
+    }
+    return ready;
 }
 
 void LossyNet::pass_spine(SimPacket* packet)
 {
     const std::uint32_t spine = spine_of(*packet);
     if (spine_down_.at(spine) || host_cut_.at(packet->source) || host_cut_.at(packet->destination) ||
-        host_deaf_.at(packet->destination) ||
+        host_deaf_.at(packet->destination) || is_rail_down(*packet) ||
         way_cut_.at(packet->source * host_count() + packet->destination)) {
         ++totals_.blackholed;
         tell("blackholed", *packet);
@@ -220,7 +240,7 @@ void LossyNet::pass_spine(SimPacket* packet)
 void LossyNet::pass_down(SimPacket* packet)
 {
     packet->stage = at_host;
-    hop(down_.at(packet->destination), packet, Duration{});
+    hop(down_.at(packet->destination * max_rails + packet->destination_rail), packet, Duration{});
 }
 
 void LossyNet::finish(SimPacket* packet)

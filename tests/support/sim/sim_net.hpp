@@ -10,10 +10,13 @@
 //
 //     host ─▶ [up link] ─▶ [spine s] ─▶ [down link] ─▶ host
 //
+// A host with several interfaces has an up link and a down link for each.
+//
 // Each is a queue with a rate and a tail to drop; on the way a datagram may be
 // lost, duplicated, delayed out of order or corrupted.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,6 +26,7 @@
 #include <sys/uio.h>
 
 #include "io/core/packet_io.hpp"
+#include <srd/limits.hpp>
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
@@ -36,10 +40,12 @@ struct SimPacket {
     std::uint32_t source = 0;
     std::uint32_t destination = 0;
     PathId path{};
-    std::uint8_t stage = 0; ///< how far it has come; the network's own
-    bool marked = false;    ///< ECN congestion experienced
-    bool corrupted = false; ///< bits were flipped: the receiver's checksum would tell
-    Time arrived{};         ///< at the receiver's socket
+    std::uint8_t source_rail = 0;      ///< which of its interfaces it leaves by,
+    std::uint8_t destination_rail = 0; ///< and which one it goes to
+    std::uint8_t stage = 0;            ///< how far it has come; the network's own
+    bool marked = false;               ///< ECN congestion experienced
+    bool corrupted = false;            ///< bits were flipped: the receiver's checksum would tell
+    Time arrived{};                    ///< at the receiver's socket
     std::vector<std::byte> bytes;
     std::vector<iovec> remote; ///< the end of the datagram, still in the sender's memory
     std::uint32_t epoch = 0;   ///< of the sender, when it was sent
@@ -141,6 +147,8 @@ public:
         std::uint32_t loss_burst = 1; ///< datagrams in a row that a loss takes with it
         double duplicate = 0;
         double corrupt = 0;
+        std::array<std::uint32_t, max_rails> rail_slowness{1, 1, 1, 1}; ///< of each host's interfaces
+        bool planes = false; ///< each interface of a host has a network of its own with the same of others
         double mangle =
             0; ///< share that a device changes in what is bound (wire::bind_packet), with a right checksum
         double meddling = 0;    ///< share of datagrams at which somebody on the way (Meddler) does something
@@ -165,6 +173,11 @@ public:
     void set_spine_down(std::uint32_t spine, bool down) { spine_down_.at(spine) = down; }
     /// A host that is cut off neither receives nor gets anything out.
     void set_host_cut(std::uint32_t host, bool cut) { host_cut_.at(host) = cut; }
+    /// Nothing leaves or comes by one of a host's interfaces.
+    void set_rail_down(std::uint32_t host, std::uint32_t rail, bool down)
+    {
+        rail_down_.at(host * max_rails + rail) = down;
+    }
     /// One that is deaf only does not receive.
     void set_host_deaf(std::uint32_t host, bool deaf) { host_deaf_.at(host) = deaf; }
     /// Nothing gets from one host to the other; the other way is another matter.
@@ -199,7 +212,9 @@ private:
     Config config_;
     SimRandom random_;
     std::vector<SimLink> up_, down_, spines_;
-    std::vector<bool> spine_down_, host_cut_, host_deaf_, way_cut_;
+    bool is_rail_down(const SimPacket& packet) const;
+
+    std::vector<bool> spine_down_, host_cut_, host_deaf_, way_cut_, rail_down_;
     std::uint32_t burst_left_ = 0;
     std::unique_ptr<Meddler> meddler_; ///< null: there is none
     Totals totals_;

@@ -41,12 +41,13 @@ inline const std::string local = transport + "/local"; // messages to peers on t
 inline const std::string framing = send + "/framing", submission = send + "/submission";
 inline const std::string ack_handler = send + "/ack_handler", transmitter = send + "/transmitter";
 inline const std::string lifecycle = peer + "/lifecycle", path_search = peer + "/path_search";
+inline const std::string rail_search = peer + "/rail_search";
 inline const std::string watch = peer + "/watch";
 inline const std::string timing_wheel = transport + "/timing_wheel";
 inline const std::string progress = transport + "/progress";
 inline const std::string core = io + "/core", host = io + "/host", udp = io + "/udp", raw = io + "/raw";
 inline const std::string packet = io + "/packet", xdp = io + "/xdp", verbs = io + "/verbs";
-inline const std::string shm = io + "/shm", seal_io = io + "/seal";
+inline const std::string shm = io + "/shm", seal_io = io + "/seal", rails_io = io + "/rails";
 inline const std::string packet_io = core + "/packet_io"; // the seam: all that the engine knows of I/O
 inline const std::string local_road =
     core + "/local_road"; // beside it: whole messages in memory of this host
@@ -82,6 +83,7 @@ inline std::vector<Room> backend_rooms()
         {core, {base, packet_io, random_numbers}},
         {host, {base, core}},
         {udp, {base, packet_io, core, host}, {"udp_io.hpp"}},
+        {rails_io, {base, packet_io, core}, {"rails_io.hpp"}},
         {raw, {base, packet_io, core, host, udp}, {"raw_io.hpp"}},
         {packet, {base, packet_io, core, host, udp, raw + "/*"}, {"packet_ring_io.hpp"}},
         {xdp, {base, packet_io, core, host, udp, raw + "/*"}, {"xdp_io.hpp"}},
@@ -107,7 +109,7 @@ inline std::vector<Room> engine_rooms()
         {receive, {base, packet_io, operation, wire, seal}},
         {device, {base, packet_io, operation, wire, send, receive}},
         {peer, {base, packet_io, operation, timing_wheel, wire, send, receive}},
-        {shared, {base, packet_io, local_road, send, receive, device, peer, seal}},
+        {shared, {base, packet_io, local_road, lb, send, receive, device, peer, seal}},
         // ... and what is done with connections, each act by the ones above it.
         {placement, {base, local_road, operation, receive, shared}},
         {placement + "_answers", {base, receive, shared, placement}},
@@ -121,17 +123,18 @@ inline std::vector<Room> engine_rooms()
         {local, {base, local_road, operation, shared, placement, lifecycle, watch}},
         {submission, {base, operation, receive, shared, initiator, framing, lifecycle}},
         {path_search, {base, operation, receive, shared}},
+        {rail_search, {base, operation, receive, shared}},
         {ack_handler, {base, cc, lb, wire, shared}},
         {transmitter, {base, packet_io, wire, shared, framing, lifecycle}},
-        {transmitter + "_mtu", {base, shared, transmitter}},
+        {transmitter + "_probes", {base, shared, transmitter}},
         {transmitter + "_unsent", {base, shared, transmitter}},
         {unsealing, {base, packet_io, wire, shared}},
         {inbound,
          {base, packet_io, operation, wire, receive, unsealing, shared, placement, target, initiator,
-          lifecycle, watch, path_search, submission, ack_handler, local}},
+          lifecycle, watch, path_search, rail_search, submission, ack_handler, local}},
         {engine,
          {base, packet_io, local_road, operation, lb, shared, placement, target, initiator, framing,
-          lifecycle, watch, path_search, local, submission, ack_handler, transmitter, inbound},
+          lifecycle, watch, path_search, rail_search, local, submission, ack_handler, transmitter, inbound},
          {"engine.hpp"}},
         {progress, {base, packet_io, local_road, engine}},
     };
@@ -143,7 +146,8 @@ inline std::vector<Room> provider_rooms()
     return {
         {common, {base, operation, engine}},
         {forking, {base, udp, common}},
-        {entry, {base, mr, packet_io, core, host, udp, packet, xdp, verbs, shm, seal_io, seal, common}},
+        {entry,
+         {base, mr, packet_io, core, host, udp, rails_io, packet, xdp, verbs, shm, seal_io, seal, common}},
         {live, {base}},
         {loop, {base, mr, common, forking, entry}},
         {objects, {base, random_numbers, mr, common, forking, entry, loop}},

@@ -389,3 +389,42 @@ TEST_CASE("AdaptivePaths: random feedback never breaks it")
         }
     }
 }
+
+TEST_CASE("AdaptivePaths: paths that are not open are never taken, whatever is said of them")
+{
+    AdaptivePaths paths(64, 5);
+    Time now = start;
+    drive(paths, now, 1000, [](PathId, Time) { return PathOutcome::good; });
+    constexpr std::uint64_t even = 0x5555555555555555;
+    paths.set_open(2, 1);
+    paths.feedback(PathId{1}, PathOutcome::good, now); // of a packet that was sent before, or made up
+    for (const unsigned odd : {3U, 5U, 7U}) {
+        lose(paths, PathId(odd), 3, now);
+    }
+    CHECK(paths.dark_count() == 0);
+    const auto used = drive(paths, now, 2000, [](PathId path, Time) {
+        return srd::index_of(path) % 8 == 0 ? PathOutcome::lost : PathOutcome::good;
+    });
+    for (unsigned path = 0; path < 64; ++path) {
+        CHECK((path % 2 == 0 || used[path] == 0));
+    }
+    for (std::uint64_t chance = 0; chance < 200; ++chance) {
+        CHECK(srd::index_of(paths.any(chance)) % 2 == 0);
+        CHECK(srd::index_of(paths.next_avoiding(PathId{2}, now)) % 2 == 0);
+        CHECK(srd::index_of(paths.next_among(~even, now)) % 2 == 0); // none of those is open
+        CHECK(srd::index_of(paths.next_among(std::uint64_t{1} << 6, now)) == 6);
+    }
+    paths.set_open(2, 3);
+    const auto wide = drive(paths, now, 2000, [](PathId, Time) { return PathOutcome::good; });
+    CHECK(wide[1] + wide[33] + wide[63] != 0); // although enough of the others come back
+}
+
+TEST_CASE("AdaptivePaths: the last open path is not given up")
+{
+    AdaptivePaths paths(30, 5); // of which 9 and 25 lead there
+    paths.set_open(16, 1 << 9);
+    lose(paths, PathId{9}, 5, start);
+    lose(paths, PathId{25}, 5, start);
+    CHECK(paths.dark_count() == 1);
+    CHECK(paths.next(start) == PathId{25});
+}

@@ -67,3 +67,25 @@ TEST_CASE("SinglePath: always the same path")
     }
     CHECK(SinglePath(0, 7).next(Time{}) == PathId{0});
 }
+
+TEST_CASE("RoundRobinPaths, SinglePath: only paths to places that are open")
+{
+    RoundRobinPaths turns(10, 3);
+    turns.set_open(3, 0b101); // 0, 2, 3, 5, 6, 8, 9
+    std::array<int, 10> used{};
+    for (int i = 0; i < 70; ++i) {
+        ++used.at(srd::index_of(turns.next(Time{})));
+        CHECK(srd::index_of(turns.any(static_cast<std::uint64_t>(i))) % 3 != 1);
+    }
+    for (unsigned path = 0; path < 10; ++path) {
+        CHECK((used.at(path) == 0) == (path % 3 == 1));
+    }
+    CHECK(srd::index_of(turns.next_among(std::uint64_t{1} << 5, Time{})) == 5);
+    CHECK(srd::index_of(turns.next_among(0b10010, Time{})) % 3 != 1); // neither is open
+    SinglePath one(10, 4);
+    one.set_open(3, 0b101);
+    CHECK(srd::index_of(one.next(Time{})) % 3 != 1);
+    SinglePath other(10, 5);
+    other.set_open(3, 0b101);
+    CHECK(other.next(Time{}) == PathId{5});
+}

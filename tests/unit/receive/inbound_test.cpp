@@ -26,10 +26,12 @@ struct World : PlacementWorld {
 
     Framing framing{shared, placement, initiator, target};
     PathSearch search{shared};
+    RailSearch rails{shared};
     LocalMessages local{shared, placement, lifecycle, watch};
     Submission submission{shared, framing, initiator, lifecycle};
     AckHandler acks{shared};
-    Inbound inbound{shared, lifecycle, watch, acks, submission, placement, initiator, target, search, local};
+    Inbound inbound{shared,    lifecycle, watch,  acks,  submission, placement,
+                    initiator, target,    search, rails, local};
     std::uint32_t next_psn = hello(1, 1).first_psn;
     Bytes packet;
 };

@@ -58,6 +58,14 @@ HelloFrame hello()
     return frame;
 }
 
+RailsFrame rails()
+{
+    RailsFrame frame;
+    frame.count = 2;
+    frame.nonce = 7;
+    return frame;
+}
+
 /// Packets in clear of every form.
 std::vector<Kind> kinds()
 {
@@ -69,6 +77,7 @@ std::vector<Kind> kinds()
         {header(packet_flag::has_ack) + acknowledgement(0) + raw(CloseFrame{}), 16 + 36 + 4},
         {header(0) + raw(hello()), 16 + 88},
         {header(0) + raw(MtuProbeFrame{}) + Bytes(1000), 16 + 8},
+        {header(0) + raw(rails()) + filler(2 * rail_size), 16 + 12 + 32},
     };
 }
 

@@ -23,6 +23,10 @@ public:
         return inner_->resolve(address, route);
     }
     bool forget_route(RouteId route) noexcept override { return inner_->forget_route(route); }
+    std::uint16_t set_peer_rails(RouteId route, std::span<const std::byte> rails) noexcept override
+    {
+        return inner_->set_peer_rails(route, rails);
+    }
     RouteId find(const SocketAddress& address) const noexcept override { return inner_->find(address); }
     void reply(const SocketAddress& address, std::span<const std::byte> packet) noexcept override
     {

@@ -43,6 +43,8 @@ struct IoOptions : IoLog {
     /// What ports may be used on this host, and what whoever sets that calls it.
     PortRange ports;
     std::string port_setting = "the range of ports";
+    /// Packets leave by this interface whatever routes say: it is one of several. 0: as routes say.
+    unsigned interface = 0;
     std::uint16_t path_count = max_paths; ///< entropies per route, 1..max_paths; a backend may have fewer
     /// Memory for packets to receive, bytes: of sockets, and of the rings or the registered memory beside
     /// them.

@@ -60,6 +60,10 @@ struct IoCaps {
     /// What packets wait in the hosts themselves when these are busy: in sockets, for processors. Congestion
     /// control allows it beside the delay that it aims at in the network.
     Duration host_delay{};
+    // Several interfaces, one endpoint. A way to a peer with S addresses has the number
+    // (ours + rail_count * the peer's): TxPacket::way.
+    std::uint8_t rail_count = 1;           ///< addresses of this endpoint, 1..max_rails
+    std::span<const std::byte> rails = {}; ///< what peers are told of all but the first: rail_size bytes each
     // For routes to the same host (RouteNotice); null: there are none ever.
     ProcessMemory* memory = nullptr;
     LocalRoad* local = nullptr;
@@ -96,6 +100,8 @@ inline constexpr std::size_t max_tx_iov = 2 + max_iov; ///< header, frames, payl
 struct TxPacket {
     RouteId route{};
     PathId path{};
+    std::uint8_t way =
+        0; ///< from which address of ours to which of the peer's; 0: from the first to the first
     std::uint8_t iov_count = 0;
     /// The pieces from this one on stay valid and unchanged for longer, until the packet is acknowledged or
     /// PacketIo::revoke(): a receiver on the same host may read them where they are.
@@ -179,6 +185,16 @@ public:
     {
         static_cast<void>(route);
         return false;
+    }
+
+    /// The peer behind `route` has told its further addresses, as IoCaps::rails, in place of any that it told
+    /// before. Returns the ways that packets can be sent on, a bit for each; whether anything comes of it is
+    /// another matter. They are the peer's word, which may be wrong. May allocate.
+    virtual std::uint16_t set_peer_rails(RouteId route, std::span<const std::byte> rails) noexcept
+    {
+        static_cast<void>(route);
+        static_cast<void>(rails);
+        return 1;
     }
 
     /// Sends one packet to an address that needs no route, as an answer to whoever is not known yet. It may

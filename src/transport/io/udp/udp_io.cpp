@@ -214,7 +214,7 @@ int UdpIo::open(std::string& error)
     caps_.path_count = local_.is_loopback() ? std::uint16_t{1} : config_.path_count;
     caps_.burst_packets = segmentation ? UdpTransmitter::max_segments : std::uint16_t{1};
 
-    senders_ = UdpSenders::attach(local_, config_.ports, config_.socket_buffer);
+    senders_ = UdpSenders::attach(local_, config_.common());
     errors_seen_ = senders_->error_count();
     receiver_.emplace(main_.socket, counters_);
     transmitter_.emplace(main_, senders_, local_, *routes_, notices_, counters_, config_,
@@ -259,6 +259,7 @@ int UdpIo::open_sockets()
         return error;
     }
     prepare_sending_socket(main_.socket, local_.family(), IpFragmentation::forbidden);
+    leave_by(main_.socket, local_.family(), config_.interface, false);
     UdpReceiver::prepare_socket(main_.socket, local_, config_.offload);
     return config_.ring_interface == 0
                ? 0
@@ -351,7 +352,7 @@ int UdpIo::open_routes(std::string& error)
     }
     SocketAddress any_port = local_;
     any_port.set_port(0);
-    FileDescriptor mtu_socket = open_sending_socket(any_port, 0, code);
+    FileDescriptor mtu_socket = open_sending_socket(any_port, config_.interface, 0, code);
     if (!mtu_socket.valid()) {
         error = explain(code, any_port);
         return code;

@@ -16,6 +16,7 @@ namespace {
 struct Key {
     SocketAddress local;
     PortRange ports;
+    unsigned interface;
 
     friend bool operator==(const Key&, const Key&) = default;
 };
@@ -34,10 +35,9 @@ std::atomic<SenderSets*> sender_sets{new SenderSets};
 
 } // namespace
 
-std::shared_ptr<UdpSenders> UdpSenders::attach(const SocketAddress& local, PortRange ports,
-                                               std::uint32_t socket_buffer)
+std::shared_ptr<UdpSenders> UdpSenders::attach(const SocketAddress& local, const IoOptions& options)
 {
-    Key key{local, ports};
+    Key key{local, options.ports, options.interface};
     key.local.set_port(0);
     SenderSets& known = *sender_sets.load();
     const std::lock_guard lock(known.mutex);
@@ -45,7 +45,7 @@ std::shared_ptr<UdpSenders> UdpSenders::attach(const SocketAddress& local, PortR
     std::weak_ptr<UdpSenders>& slot = known.sets[key];
     std::shared_ptr<UdpSenders> set = slot.lock();
     if (set == nullptr) {
-        set = std::make_shared<UdpSenders>(key.local, ports, socket_buffer);
+        set = std::make_shared<UdpSenders>(key.local, options);
         slot = set;
     }
     return set;
@@ -68,7 +68,7 @@ FileDescriptor UdpSenders::open_socket(std::size_t path, int& error) const
         }
         source.set_port(ports_.source_port(path));
     }
-    return open_sending_socket(source, socket_buffer_, error);
+    return open_sending_socket(source, interface_, socket_buffer_, error);
 }
 
 std::string UdpSenders::shortage(int error, const IoOptions& options) const

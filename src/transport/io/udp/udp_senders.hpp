@@ -37,15 +37,16 @@ struct UdpSender {
 /// Thread-safe.
 class UdpSenders {
 public:
-    /// The set of `local` (its port does not matter) and `ports`, made if nobody in this process has it.
-    static std::shared_ptr<UdpSenders> attach(const SocketAddress& local, PortRange ports,
-                                              std::uint32_t socket_buffer);
+    /// The set of `local` (its port does not matter) with the options' ports and interface, made if nobody in
+    /// this process has it.
+    static std::shared_ptr<UdpSenders> attach(const SocketAddress& local, const IoOptions& options);
 
     /// In a child of fork(), whose copies of the sockets are closed: later attach()es make new sets.
     static void forget_all() noexcept;
 
-    UdpSenders(const SocketAddress& local, PortRange ports, std::uint32_t socket_buffer) noexcept
-        : local_(local), ports_(ports), socket_buffer_(socket_buffer)
+    UdpSenders(const SocketAddress& local, const IoOptions& options) noexcept
+        : local_(local), ports_(options.ports), interface_(options.interface),
+          socket_buffer_(options.socket_buffer)
     {
     }
 
@@ -73,6 +74,7 @@ private:
 
     const SocketAddress local_;
     const PortRange ports_;
+    const unsigned interface_;
     const std::uint32_t socket_buffer_;
     std::array<std::atomic<UdpSender*>, max_paths> by_path_{};
     std::atomic<std::uint64_t> error_count_{0};

@@ -66,7 +66,19 @@ void prepare_sending_socket(const FileDescriptor& socket, int family, IpFragment
     }
 }
 
-FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error)
+void leave_by(const FileDescriptor& socket, int family, unsigned interface, bool only_sends) noexcept
+{
+    if (interface == 0 ||
+        (only_sends && set_option(socket.get(), SOL_SOCKET, SO_BINDTOIFINDEX, static_cast<int>(interface)))) {
+        return;
+    }
+    const auto index = static_cast<int>(htonl(interface));
+    set_option(socket.get(), family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
+               family == AF_INET ? IP_UNICAST_IF : IPV6_UNICAST_IF, index);
+}
+
+FileDescriptor open_sending_socket(const SocketAddress& local, unsigned interface,
+                                   std::uint32_t socket_buffer, int& error)
 {
     FileDescriptor fd(::socket(local.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd.valid()) {
@@ -77,6 +89,7 @@ FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t soc
         set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
     prepare_sending_socket(fd, local.family(), IpFragmentation::forbidden);
+    leave_by(fd, local.family(), interface, true);
     set_socket_buffer(fd.get(), SO_SNDBUF, SO_SNDBUFFORCE, socket_buffer);
     set_option(fd.get(), SOL_SOCKET, SO_RCVBUF, 0); // the kernel's minimum: nobody reads it
     if (local.port() != 0) {

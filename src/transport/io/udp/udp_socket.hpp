@@ -28,10 +28,15 @@ enum class IpFragmentation : std::uint8_t { forbidden, allowed };
 /// Options of every socket that sends: ECT(0), DF or not, an error queue, a non-blocking descriptor.
 void prepare_sending_socket(const FileDescriptor& socket, int family, IpFragmentation fragmentation) noexcept;
 
-/// A socket bound to `local` that only sends, unfragmented; if it is not valid, `error` is errno. A port that
-/// is given is shared with all such sockets of this user: an ICMP error then reaches any of them, a hint
-/// lost.
-FileDescriptor open_sending_socket(const SocketAddress& local, std::uint32_t socket_buffer, int& error);
+/// What the socket sends leaves by that interface, whatever routes say. 0: as they say. `only_sends`: nothing
+/// need be received that comes by another one, which older kernels understand for connected sockets as well.
+void leave_by(const FileDescriptor& socket, int family, unsigned interface, bool only_sends) noexcept;
+
+/// A socket bound to `local` that only sends, unfragmented, by `interface` (as leave_by); if it is not valid,
+/// `error` is errno. A port that is given is shared with all such sockets of this user: an ICMP error then
+/// reaches any of them, a hint lost.
+FileDescriptor open_sending_socket(const SocketAddress& local, unsigned interface,
+                                   std::uint32_t socket_buffer, int& error);
 
 /// Longest IP packet from `socket`'s address to `destination` that this host sends unfragmented, bytes: what
 /// the link, the route, and the routers on the path allow, less the headers that the kernel puts before

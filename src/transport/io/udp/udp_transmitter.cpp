@@ -206,7 +206,7 @@ bool UdpTransmitter::connect_to(RouteId route, PathId path)
     int error = 0;
     SocketAddress source = local_;
     source.set_port(options_.ports.source_port(index_of(path)));
-    connected_.socket = open_sending_socket(source, options_.socket_buffer, error);
+    connected_.socket = open_sending_socket(source, options_.interface, options_.socket_buffer, error);
     const SocketAddress& address = routes_.address(route);
     if (!connected_.socket.valid() ||
         ::connect(connected_.socket.get(), address.get(), address.size()) != 0) {
@@ -347,6 +347,7 @@ bool UdpTransmitter::send_fragmented(const TxPacket& packet)
             return false;
         }
         prepare_sending_socket(fd, local_.family(), IpFragmentation::allowed);
+        leave_by(fd, local_.family(), options_.interface, true);
         fragmenting_ = std::move(fd);
     }
     const msghdr header = single_message(packet, routes_.address(packet.route));

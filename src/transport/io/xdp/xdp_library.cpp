@@ -9,12 +9,12 @@ namespace {
 
 constexpr const char* advice = "install libxdp and libbpf (Debian: libxdp1, libbpf1)";
 
-struct Loaded {
+struct LoadedXdp {
     SharedLibrary xdp{"libxdp.so.1", advice};
     SharedLibrary bpf{"libbpf.so.1", advice};
     XdpLibrary functions;
 
-    Loaded()
+    LoadedXdp()
     {
 #define SRD_X(library, name) library.find(functions.name, #name);
         SRD_XDP_FUNCTIONS(SRD_X)
@@ -34,7 +34,7 @@ struct Loaded {
 const XdpLibrary* load_xdp_library(std::string& error)
 {
     // Never destroyed: endpoints may be closed by atexit handlers.
-    static const Loaded* const loaded = new Loaded;
+    static const LoadedXdp* const loaded = new LoadedXdp;
     if (!loaded->error().empty()) {
         error = loaded->error();
         return nullptr;

@@ -19,6 +19,7 @@
 #include "support/faulty_io.hpp"
 #include "support/io/io_harness.hpp"
 #include "support/io/net_world.hpp"
+#include "support/io/rails_host.hpp"
 #ifdef SRD_HAVE_VERBS
 #include "support/io/verbs_pair.hpp"
 #endif
@@ -150,6 +151,8 @@ const std::vector<Backend> usual_backends{
     {"shm beside packet IPv6", true,
      [](Counters& counters, unsigned) { return make_shm_beside_packet(counters); }, // both on one host
      &Counters::io_shm_packets},
+    {"rails", true,
+     [](Counters& counters, unsigned host) { return make_rails_host(world(1500), host, counters); }},
     {"packet IPv4", true,
      [](Counters& counters, unsigned host) { return make_raw(make_packet_io, host, false, counters); }},
     {"packet IPv6", true,

@@ -128,7 +128,7 @@ TEST_CASE("udp ports: paths leave by ports of the range, which other processes o
     int error = 0;
     SocketAddress taken = address; // as another process would
     taken.set_port(ports.source_port(1));
-    const FileDescriptor other = open_sending_socket(taken, 0, error);
+    const FileDescriptor other = open_sending_socket(taken, 0, 0, error);
     REQUIRE(other.valid());
     const auto opened = open_udp(address, config_with(ports));
     REQUIRE(opened->code == 0);
