@@ -198,17 +198,20 @@ TEST_CASE("trace: of a running program, switched on in the middle, and of one th
         "FI_SRD_TRACE=200 " +
         pingpong + "-B " + port +
         " >/dev/null 2>&1 & a=$!; "
-        "for i in $(seq 50); do $srd stat $a >/dev/null 2>&1 && break; sleep 0.1; done; " +
+        "for i in $(seq 300); do $srd stat $a >/dev/null 2>&1 && break; sleep 0.1; done; " +
         pingpong + "-P " + port +
         " 127.0.0.1 >/dev/null 2>&1 & b=$!; "
-        "for i in $(seq 100); do $srd stat $b 2>/dev/null | grep -q 'rx_packets *[1-9][0-9][0-9]' && break; "
+        "for i in $(seq 300); do $srd stat $b 2>/dev/null | grep -q 'rx_packets *[1-9][0-9][0-9]' && break; "
         "sleep 0.1; done; "
         "$srd trace --on 2000000 $b 2>&1 | grep -q 1048576 || echo NO LIMIT IS NAMED; "
-        "$srd trace $b && echo UNEXPECTED; $srd trace --on 100 $b || echo NOT ON; sleep 0.3; "
+        "$srd trace $b && echo UNEXPECTED; $srd trace --on 100 $b || echo NOT ON; "
+        "for i in $(seq 100); do $srd trace $b 2>/dev/null | grep -q psn && break; sleep 0.1; done; "
         "$srd trace $b | grep -c psn; $srd trace --json $a | grep -c again_; "
         "kill -9 $b; $srd trace --write /tmp/srd-trace-test.$$ $b || echo NOT WRITTEN; "
         "test -s /tmp/srd-trace-test.$$ && echo written; rm -f /tmp/srd-trace-test.$$; "
-        "$srd trace $a | sed -n 1p; $srd trace --off $a; sleep 0.5; $srd trace $a || echo off");
+        "$srd trace $a | sed -n 1p; $srd trace --off $a; "
+        "for i in $(seq 100); do $srd trace $a >/dev/null 2>&1 || break; sleep 0.1; done; $srd trace $a || "
+        "echo off");
     INFO(outcome.output);
     if (outcome.status == 77) {
         WARN("SKIPPED: fi_pingpong is not installed");
@@ -232,8 +235,9 @@ TEST_CASE("trace: an order for which there is no room is refused by the command,
         "command -v fi_pingpong >/dev/null && unshare -m true 2>/dev/null || exit 77; "
         "export FI_SRD_SHM=0 FI_PROVIDER=srd FI_PROVIDER_PATH=" SRD_PROVIDER_FOLDER "; unshare -m sh -c '"
         "mount -t tmpfs -o size=4m none /dev/shm; " +
-        pingpong + "-B " + port + " >/dev/null 2>&1 & a=$!; sleep 0.3; " + pingpong + "-P " + port +
-        " 127.0.0.1 >/dev/null 2>&1 & b=$!; for i in $(seq 50); do " SRD_COMMAND
+        pingpong + "-B " + port + " >/dev/null 2>&1 & a=$!; for i in $(seq 200); do ss -ltn | grep -q :" +
+        port + " && break; sleep 0.1; done; " + pingpong + "-P " + port +
+        " 127.0.0.1 >/dev/null 2>&1 & b=$!; for i in $(seq 300); do " SRD_COMMAND
         " stat $a >/dev/null 2>&1 && break; sleep 0.1; done; " SRD_COMMAND
         " trace --on 100000 $a 2>&1; " SRD_COMMAND " trace --on 1000 $a; kill -9 $a $b'");
     INFO(outcome.output);
