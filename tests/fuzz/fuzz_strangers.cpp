@@ -66,7 +66,7 @@ void introduce(Input& input, World& world, std::uint8_t what)
     self.first_psn = how < 240 ? how : 0U - how;
     const bool proves = what % 8 == 1 || (what % 16 == 10);
     self.to = proves ? choose_identifier(input, world, self.route) : 0;
-    self.flags |= proves && what % 32 >= 16 ? wire::hello_flag::met : 0;
+    self.flags |= proves && what % 32 >= 16 ? wire::hello_flag::met : std::uint8_t{0};
     auto& packet = world.burst.emplace_back();
     put_hello(packet, self);
     for (unsigned changes = what >= 192 ? input.byte() % 4U : 0; changes != 0; --changes) {

@@ -313,7 +313,7 @@ void Remote::put_unsequenced(Input& input, Made& made)
         wire::RailsFrame rails = asked_way_;
         rails.flags = how < 140 ? wire::rails_flag::answer : std::uint8_t{0};
         rails.way = static_cast<std::uint8_t>(rails.way + (how % 4 == 3 ? input.byte() % 20 : 0));
-        rails.count = input.byte() % (how % 4 == 2 ? 5 : 4);
+        rails.count = static_cast<std::uint8_t>(input.byte() % (how % 4 == 2 ? 5 : 4));
         append_layout(made.bytes, rails);
         made.bytes.resize(made.bytes.size() + rails.count * rail_size - (how % 4 == 1 ? 1 : 0));
         return;

@@ -35,14 +35,14 @@ struct World : PartsWorld {
         a = shared.peers.of_route(RouteId{1});
         shared.peers.deactivate(a);
     }
-    FrameResult say(std::uint8_t flags, std::uint8_t way, std::uint64_t nonce, std::size_t count = 2)
+    FrameResult say(std::uint8_t flags, std::uint8_t way, std::uint64_t nonce, std::size_t told = 2)
     {
         wire::RailsWord word;
         word.frame.flags = flags;
         word.frame.way = way;
-        word.frame.count = static_cast<std::uint8_t>(count);
+        word.frame.count = static_cast<std::uint8_t>(told);
         word.frame.nonce = nonce;
-        word.addresses = std::span(addresses).first(count * rail_size);
+        word.addresses = std::span(addresses).first(told * rail_size);
         note = PacketNote{};
         note.peer = a;
         shared.reader.close();
@@ -78,7 +78,7 @@ TEST_CASE("RailSearch: what the peer tells first counts, and is asked for until 
     CHECK(world.rails().ways() == 9);
     // All three questions are answered.
     const std::uint64_t connection = world.shared.peers[world.a].handshake.rx_connection();
-    for (const std::uint64_t nonce : {77, 78, 79}) {
+    for (const std::uint64_t nonce : {77U, 78U, 79U}) {
         const auto owed = world.shared.owed_rails.take(connection);
         REQUIRE(owed.has_value());
         CHECK(owed->nonce == nonce);

@@ -35,12 +35,12 @@ public:
             config.local_address = make_address(address.c_str(), first_port);
             config.interface = ::if_nametoindex("veth0");
             config.max_routes = 64;
-            std::unique_ptr<PacketIo> io;
+            std::unique_ptr<PacketIo> rail;
             std::string error;
-            if (make_udp_io(config, counters, io, error) != 0) {
+            if (make_udp_io(config, counters, rail, error) != 0) {
                 throw std::runtime_error(error);
             }
-            rails.push_back(std::move(io));
+            rails.push_back(std::move(rail));
         }
         int error = 0;
         io = make_rails_io(std::move(rails), error);
