@@ -26,9 +26,13 @@ namespace srd {
 
 /// What is shown of an endpoint; or of several, added up.
 struct ProfileValues {
-#define SRD_X(name, text) +1
-    static constexpr std::size_t counters = 0 SRD_COUNTERS(SRD_X);
+    static constexpr std::size_t counters = [] {
+        std::size_t number = 0;
+#define SRD_X(name, text) ++number;
+        SRD_COUNTERS(SRD_X)
 #undef SRD_X
+        return number;
+    }();
     std::uint64_t unexpected = 0; ///< messages that wait for a receive now
     std::array<std::uint64_t, counters> counter{};
 
