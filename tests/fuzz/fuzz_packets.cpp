@@ -186,7 +186,7 @@ std::vector<std::byte> forge_mtu(Input& input, const std::vector<std::byte>& mod
         probe.number = static_cast<std::uint16_t>(input.byte() % 4);
         probe.size = edge(input);
         append(bytes, probe);
-        if (probe.flags != wire::mtu_probe_flag::answer) {
+        if (probe.flags != wire::question_flag::answer) {
             bytes.resize(std::min<std::size_t>(probe.size - input.byte() % 2, 8972));
         }
         return bytes;

@@ -289,7 +289,7 @@ void Remote::put_unsequenced(Input& input, Made& made)
     }
     if (how < 96) {
         wire::MtuProbeFrame answer = asked_;
-        answer.flags = wire::mtu_probe_flag::answer;
+        answer.flags = wire::question_flag::answer;
         append_layout(made.bytes, answer);
         return;
     }
@@ -311,7 +311,7 @@ void Remote::put_unsequenced(Input& input, Made& made)
     }
     if (how < 144) {
         wire::RailsFrame rails = asked_way_;
-        rails.flags = how < 140 ? wire::rails_flag::answer : std::uint8_t{0};
+        rails.flags = how < 140 ? wire::question_flag::answer : std::uint8_t{0};
         rails.way = static_cast<std::uint8_t>(rails.way + (how % 4 == 3 ? input.byte() % 20 : 0));
         rails.count = static_cast<std::uint8_t>(input.byte() % (how % 4 == 2 ? 5 : 4));
         append_layout(made.bytes, rails);

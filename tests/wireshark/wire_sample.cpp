@@ -290,7 +290,7 @@ void control(Conversation& talk)
     probe.size = 1400;
     talk.send(false, header_to(talk.b, 0), {}, raw(probe), false); // short of what it says
     talk.datagram(false, raw(header_to(talk.b, 0)) + raw(probe) + Bytes(1400 - 24));
-    probe.flags = mtu_probe_flag::answer;
+    probe.flags = question_flag::answer;
     talk.send(true, header_to(talk.a, 0), {}, raw(probe));
 
     RailsFrame rails;
@@ -302,7 +302,7 @@ void control(Conversation& talk)
     address[12] = std::byte{10};
     address[15] = std::byte{7};
     talk.send(false, header_to(talk.b, 0), {}, raw(rails) + address);
-    rails.flags = rails_flag::answer;
+    rails.flags = question_flag::answer;
     talk.send(true, header_to(talk.a, 0), {}, raw(rails) + Bytes(rail_size - 1), false); // one byte too few
 
     const Bytes frames = message(17, 100);

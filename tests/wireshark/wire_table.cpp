@@ -200,8 +200,7 @@ void print_all_flags()
     FLAGS(atomic_flag, VALUE(t, fetch), VALUE(t, has_operand), VALUE(t, has_compare));
     namespace h = hello_flag;
     FLAGS(hello_flag, VALUE(h, answer_wanted), VALUE(h, no_room), VALUE(h, met), VALUE(h, key_wanted));
-    FLAGS(mtu_probe_flag, VALUE(mtu_probe_flag, answer));
-    FLAGS(rails_flag, VALUE(rails_flag, answer));
+    FLAGS(question_flag, VALUE(question_flag, answer));
 }
 
 /// Null: no frame type. A new one does not compile until it is here.

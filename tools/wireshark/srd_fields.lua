@@ -31,8 +31,8 @@ local naming = {
     AtomicRange = { "srd.range" },
     ResultFrame = { "srd.result" },
     FaultFrame = { "srd.fault" },
-    MtuProbeFrame = { "srd.mtu_probe", "mtu_probe_flag" },
-    RailsFrame = { "srd.rails", "rails_flag" },
+    MtuProbeFrame = { "srd.mtu_probe", "question_flag" },
+    RailsFrame = { "srd.rails", "question_flag" },
 }
 local in_hex = { connection = 1, incarnation = 1, tag = 1, key = 1, address = 1, nonce = 1, proof = 1, key_id = 1,
     queue_pair = 1, told = 1, features = 1 }

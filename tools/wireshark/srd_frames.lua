@@ -21,8 +21,7 @@ end
 return function(wire, F, experts)
     local Frames = { values = values }
     local message_flag, rma_flag = values(wire.frame_flag), values(wire.rma_flag)
-    local atomic_flag, probe_flag = values(wire.atomic_flag), values(wire.mtu_probe_flag)
-    local rails_flag = values(wire.rails_flag)
+    local atomic_flag, probe_flag = values(wire.atomic_flag), values(wire.question_flag)
     local hello_flag, data_flag = values(wire.hello_flag), values(wire.data_flag)
     local fault_cause = values(wire.fault_cause)
 
@@ -381,7 +380,7 @@ return function(wire, F, experts)
             take_bytes(cursor, 16, F.rail, "address")
         end
         ends_packet(cursor, "further addresses")
-        return string.format("way %d%s, %d more addresses", v.way, has(v.flags, rails_flag.answer) and ": answer" or "",
+        return string.format("way %d%s, %d more addresses", v.way, has(v.flags, probe_flag.answer) and ": answer" or "",
             v.count)
     end
 

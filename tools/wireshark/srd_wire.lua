@@ -249,10 +249,7 @@ return {
         { "met", 4 },
         { "key_wanted", 8 },
     },
-    mtu_probe_flag = {
-        { "answer", 1 },
-    },
-    rails_flag = {
+    question_flag = {
         { "answer", 1 },
     },
     frame_type = {

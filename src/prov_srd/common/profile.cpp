@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include <rdma/fi_errno.h>
@@ -53,22 +52,11 @@ const auto& variables() noexcept
 
 std::optional<std::uint64_t> value_of(const ProfileValues& values, std::uint32_t id) noexcept
 {
-    constexpr std::size_t handshakes = [] {
-        std::size_t number = 0;
-        std::size_t found = ProfileValues::counters;
-#define SRD_X(name, text)                                                                                    \
-    found = std::string_view(#name) == "handshakes" ? number : found;                                        \
-    ++number;
-        SRD_COUNTERS(SRD_X)
-#undef SRD_X
-        return found;
-    }();
-    static_assert(handshakes < ProfileValues::counters);
     if (id == unexpected_id) {
         return values.unexpected;
     }
     if (id == connections_id) {
-        return values.counter[handshakes];
+        return values.connections;
     }
     const std::uint32_t number = id - own_ids;
     return number < ProfileValues::counters ? std::optional(values.counter[number]) : std::nullopt;
@@ -78,6 +66,7 @@ std::optional<std::uint64_t> value_of(const ProfileValues& values, std::uint32_t
 
 void ProfileValues::add(const Counters& more) noexcept
 {
+    connections += more.handshakes.value();
     std::size_t number = 0;
     for_each_counter(more,
                      [&](const char*, const char*, std::uint64_t value) { counter[number++] += value; });

@@ -33,7 +33,8 @@ struct ProfileValues {
 #undef SRD_X
         return number;
     }();
-    std::uint64_t unexpected = 0; ///< messages that wait for a receive now
+    std::uint64_t unexpected = 0;  ///< messages that wait for a receive now
+    std::uint64_t connections = 0; ///< established
     std::array<std::uint64_t, counters> counter{};
 
     void add(const Counters& more) noexcept;

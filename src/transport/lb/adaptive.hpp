@@ -167,13 +167,9 @@ private:
     static constexpr std::uint64_t bit(unsigned path) noexcept { return std::uint64_t{1} << path; }
     std::uint64_t all() const noexcept { return open_.paths(); }
 
-    // The next path in turn among `candidates`, of which there is at least one.
     PathId take_turn(std::uint64_t candidates, std::uint8_t& cursor) const noexcept
     {
-        const std::uint64_t ahead = candidates & (~std::uint64_t{0} << cursor);
-        const auto path = static_cast<unsigned>(std::countr_zero(ahead != 0 ? ahead : candidates));
-        cursor = static_cast<std::uint8_t>((path + 1U) % open_.count());
-        return PathId(path);
+        return path_in_turn(candidates, open_.count(), cursor);
     }
 
     // The next in turn among `candidates`. Marked ones before it have been passed over by that.

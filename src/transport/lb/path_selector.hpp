@@ -36,6 +36,16 @@ constexpr PathId path_by_chance(std::uint64_t open, std::uint64_t chance) noexce
     return static_cast<PathId>(std::countr_zero(open));
 }
 
+/// The next path in turn among `candidates`, of which there is at least one, of `count` paths. `cursor`:
+/// where the turn goes on.
+constexpr PathId path_in_turn(std::uint64_t candidates, std::uint32_t count, std::uint8_t& cursor) noexcept
+{
+    const std::uint64_t ahead = candidates & (~std::uint64_t{0} << cursor);
+    const auto path = static_cast<unsigned>(std::countr_zero(ahead != 0 ? ahead : candidates));
+    cursor = static_cast<std::uint8_t>((path + 1U) % count);
+    return PathId(path);
+}
+
 /// Where paths lead to several places in turn, `places` of them: which places may be chosen.
 class OpenPaths {
 public:

@@ -20,11 +20,11 @@ public:
 
     void set_open(unsigned places, std::uint16_t open) noexcept { open_.set(places, open); }
 
-    PathId next(Time) noexcept { return next_of(open_.paths()); }
+    PathId next(Time) noexcept { return path_in_turn(open_.paths(), open_.count(), next_); }
     PathId next_among(std::uint64_t paths, Time) noexcept
     {
         const std::uint64_t open = open_.paths();
-        return next_of((open & paths) != 0 ? open & paths : open);
+        return path_in_turn((open & paths) != 0 ? open & paths : open, open_.count(), next_);
     }
 
     PathId next_avoiding(PathId avoid, Time now) noexcept
@@ -38,14 +38,6 @@ public:
     void feedback(PathId, PathOutcome, Time) noexcept {}
 
 private:
-    PathId next_of(std::uint64_t paths) noexcept
-    {
-        const std::uint64_t ahead = paths & (~std::uint64_t{0} << next_);
-        const auto path = static_cast<unsigned>(std::countr_zero(ahead != 0 ? ahead : paths));
-        next_ = static_cast<std::uint8_t>((path + 1U) % open_.count());
-        return PathId(path);
-    }
-
     OpenPaths open_;
     std::uint8_t next_;
 };

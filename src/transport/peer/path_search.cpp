@@ -15,7 +15,7 @@ FrameResult PathSearch::on_probe(const wire::MtuProbeFrame& frame, Time now)
         return FrameResult::malformed;
     }
     PathMtu::Probe probe{frame.number, static_cast<std::uint16_t>(std::uint32_t{frame.size})};
-    if ((frame.flags & wire::mtu_probe_flag::answer) == 0) {
+    if ((frame.flags & wire::question_flag::answer) == 0) {
         mtu.owe(probe);
     } else if (probe.size = static_cast<std::uint16_t>(probe.size + s_.caps.overhead);
                mtu.on_answer(probe, now)) {

@@ -29,6 +29,8 @@
 #include <srd/time.hpp>
 #include <srd/types.hpp>
 
+#include "lb/path_selector.hpp"
+
 namespace srd {
 
 class Rails {
@@ -66,9 +68,8 @@ public:
     /// One of `paths` paths of the way, by chance.
     PathId path_to(std::uint8_t way, std::uint32_t paths, std::uint64_t chance) const noexcept
     {
-        const std::uint32_t ways = std::max<std::uint32_t>(ways_, 1);
-        const std::uint32_t of_it = paths > way ? (paths - way - 1) / ways + 1 : 1;
-        return PathId(static_cast<std::uint32_t>(way + ways * (chance % of_it)));
+        const std::uint64_t of_it = paths_to(way) & all_paths(paths);
+        return of_it != 0 ? path_by_chance(of_it, chance) : PathId{way};
     }
     /// The paths on the way back from where packets come to us that bear the peer's path `path`. 0: nothing
     /// is known of that.
@@ -88,11 +89,7 @@ public:
     /// The paths of the way, of as many as there can be: a bit for each.
     std::uint64_t paths_to(unsigned way) const noexcept
     {
-        std::uint64_t paths = 0;
-        for (unsigned path = way; path < max_paths; path += ways_) {
-            paths |= std::uint64_t{1} << path;
-        }
-        return paths;
+        return OpenPaths::paths_to(std::max<unsigned>(ways_, 1), static_cast<std::uint16_t>(1U << way));
     }
 
     // -- Questions and answers

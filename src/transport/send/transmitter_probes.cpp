@@ -55,7 +55,7 @@ bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool ans
     header.connection = peer.handshake.tx_connection();
     seal(index, header, packet);
     wire::MtuProbeFrame frame;
-    frame.flags = answer ? wire::mtu_probe_flag::answer : std::uint8_t{0};
+    frame.flags = answer ? wire::question_flag::answer : std::uint8_t{0};
     frame.number = probe.number;
     frame.size = probe.size;
     const auto length = static_cast<std::size_t>(wire::put(wire::put(start, header), frame) - start);
@@ -83,7 +83,7 @@ std::size_t Transmitter::emit_rails(std::uint32_t index, std::span<TxPacket> pac
             break;
         }
         wire::RailsFrame frame;
-        frame.flags = wire::rails_flag::answer;
+        frame.flags = wire::question_flag::answer;
         frame.way = question->way;
         frame.nonce = question->nonce;
         const PathId path = peer.connection.paths.any(s_.random.next());

@@ -346,12 +346,12 @@ bool decode_hello(Reader& reader, HelloFrame& out) noexcept
 bool decode_mtu_probe(const Source& from, MtuProbeFrame& out) noexcept
 {
     const auto frame = from.reader.take<MtuProbeFrame>();
-    if (!frame || from.has_remote || (frame->flags & ~mtu_probe_flag::all) != 0) {
+    if (!frame || from.has_remote || (frame->flags & ~question_flag::all) != 0) {
         return false;
     }
     out = *frame;
     const std::size_t padding = from.reader.remaining();
-    if ((frame->flags & mtu_probe_flag::answer) != 0) {
+    if ((frame->flags & question_flag::answer) != 0) {
         return padding == 0;
     }
     return sizeof(PacketHeader) + sizeof(MtuProbeFrame) + padding == frame->size &&
@@ -361,7 +361,7 @@ bool decode_mtu_probe(const Source& from, MtuProbeFrame& out) noexcept
 bool decode_rails(Reader& reader, RailsWord& out) noexcept
 {
     const auto frame = reader.take<RailsFrame>();
-    if (!frame || (frame->flags & ~rails_flag::all) != 0 || frame->way >= max_rails * max_rails ||
+    if (!frame || (frame->flags & ~question_flag::all) != 0 || frame->way >= max_rails * max_rails ||
         frame->count >= max_rails) {
         return false;
     }

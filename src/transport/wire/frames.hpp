@@ -127,7 +127,7 @@ struct RailsWord {
     RailsFrame frame;
     std::span<const std::byte> addresses; ///< rail_size bytes each
 
-    bool answers() const noexcept { return (frame.flags & rails_flag::answer) != 0; }
+    bool answers() const noexcept { return (frame.flags & question_flag::answer) != 0; }
 };
 
 using Frame =

@@ -406,31 +406,27 @@ struct CloseFrame {
 };
 static_assert(sizeof(CloseFrame) == 4);
 
-namespace mtu_probe_flag {
+/// Of the frames that ask about the network.
+namespace question_flag {
 inline constexpr std::uint8_t answer = 1;
 inline constexpr std::uint8_t all = 1;
-} // namespace mtu_probe_flag
+} // namespace question_flag
 
 /// A question has its packet to itself and is padded to `size`; the answer repeats the fields and is not
 /// padded: nobody is made to send more than has come.
 struct MtuProbeFrame {
     u8 type = static_cast<std::uint8_t>(FrameType::mtu_probe);
-    u8 flags = 0; ///< mtu_probe_flag
+    u8 flags = 0; ///< question_flag
     u16 number;   ///< of the question
     u32 size;     ///< bytes of the whole packet
 };
 static_assert(sizeof(MtuProbeFrame) == 8);
 
-namespace rails_flag {
-inline constexpr std::uint8_t answer = 1;
-inline constexpr std::uint8_t all = 1;
-} // namespace rails_flag
-
 /// type .. nonce | count x 16 bytes: an IPv6 address, or an IPv4 address as such (::ffff:a.b.c.d). A question
 /// goes the way that it asks about; an answer goes any, repeats `way` and `nonce`, and is no longer.
 struct RailsFrame {
     u8 type = static_cast<std::uint8_t>(FrameType::rails);
-    u8 flags = 0; ///< rails_flag
+    u8 flags = 0; ///< question_flag
     u8 way = 0;   ///< of the one who asks: which of his addresses, and which of the other's
     u8 count = 0; ///< further addresses of the sender, which has its first one's port at all of them
     u64 nonce;    ///< random: only who has received the question can answer

@@ -108,7 +108,7 @@ inline std::vector<Room> engine_rooms()
         {send, {base, packet_io, operation, wire, cc, lb, fault_ledger}},
         {receive, {base, packet_io, operation, wire, seal}},
         {device, {base, packet_io, operation, wire, send, receive}},
-        {peer, {base, packet_io, operation, timing_wheel, wire, send, receive}},
+        {peer, {base, packet_io, operation, timing_wheel, wire, lb, send, receive}},
         {shared, {base, packet_io, local_road, lb, send, receive, device, peer, seal}},
         // ... and what is done with connections, each act by the ones above it.
         {placement, {base, local_road, operation, receive, shared}},

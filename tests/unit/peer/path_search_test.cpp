@@ -55,7 +55,7 @@ TEST_CASE("PathSearch: a probe is answered, and its answer confirms the size")
     CHECK(world.probe(0, 9, 70000) == FrameResult::malformed);
     const PathMtu::Probe asked = world.mtu().take(1ms, world.now);
     CHECK(asked.size == parts_mtu);
-    world.probe(wire::mtu_probe_flag::answer, asked.number, asked.size);
+    world.probe(wire::question_flag::answer, asked.number, asked.size);
     CHECK(world.peer(world.a).route.mtu() == parts_mtu);
     CHECK_FALSE(world.search.any_event());
 }
@@ -86,7 +86,7 @@ TEST_CASE("PathSearch: when the MTU falls, all that is under way is sent again, 
 {
     World world;
     const PathMtu::Probe asked = world.mtu().take(1ms, world.now);
-    world.probe(wire::mtu_probe_flag::answer, asked.number, asked.size);
+    world.probe(wire::question_flag::answer, asked.number, asked.size);
     Connection& connection = world.peer(world.a).connection;
     connection.window.frame_space(world.shared.packets, world.a, 1300, 1400, wire::Contents::neutral);
     connection.window.close_open(world.shared.packets);

@@ -91,7 +91,7 @@ TEST_CASE("RailSearch: a way is open when its own question is answered, and by n
     world.say(0, 0, 1);
     world.search.told(world.a, 3, 0x1ff, world.now);
     CHECK_FALSE(world.rails().several());
-    constexpr std::uint8_t answer = wire::rails_flag::answer;
+    constexpr std::uint8_t answer = wire::question_flag::answer;
     world.say(answer, 4, world.nonce(4) ^ 1);
     world.say(answer, 4, world.nonce(0)); // which the peer has seen
     world.say(answer, 4, 0);
@@ -126,7 +126,7 @@ TEST_CASE("RailSearch: a new connection with the peer begins with nothing")
     World world;
     world.say(0, 0, 1);
     world.search.told(world.a, 3, 0x1ff, world.now);
-    world.say(wire::rails_flag::answer, 4, world.nonce(4));
+    world.say(wire::question_flag::answer, 4, world.nonce(4));
     REQUIRE(world.rails().several());
     world.lifecycle.fail(world.a, Cause::stopped_answering, world.now);
     CHECK_FALSE(world.rails().several());

@@ -53,7 +53,7 @@ HelloFrame hello()
 MtuProbeFrame mtu_answer()
 {
     MtuProbeFrame frame;
-    frame.flags = mtu_probe_flag::answer;
+    frame.flags = question_flag::answer;
     frame.number = 3;
     frame.size = 1472;
     return frame;
@@ -267,7 +267,7 @@ TEST_CASE("frames: a probe of the MTU is as long as it says, its answer bears no
     CHECK(malformed(raw(frame) + Bytes(padding + 1)));
     CHECK(malformed(raw(frame) + Bytes(padding), {true, 0}));
     CHECK(malformed(raw(frame)));
-    frame.flags = mtu_probe_flag::answer;
+    frame.flags = question_flag::answer;
     CHECK(raw(only<MtuProbeFrame>(raw(frame))) == raw(frame));
     CHECK(malformed(raw(frame) + Bytes(1)));
     frame.flags = 2;

@@ -23,7 +23,7 @@ Bytes rails(std::uint8_t flags, std::uint8_t way, std::uint8_t count)
 
 TEST_CASE("frames: what is told of further addresses")
 {
-    const Bytes packet = rails(rails_flag::answer, 15, 2);
+    const Bytes packet = rails(question_flag::answer, 15, 2);
     const auto word = only<RailsWord>(packet);
     CHECK(word.answers());
     CHECK(word.frame.way == 15);

@@ -6,13 +6,12 @@
 #include <string>
 #include <vector>
 
-#include <net/if.h>
 #include <poll.h>
 
-#include "io/rails/rails_io.hpp"
 #include "support/catch.hpp"
 #include "support/io/io_harness.hpp"
 #include "support/io/net_world.hpp"
+#include "support/io/rails_host.hpp"
 
 using namespace srd;
 using namespace srd::test;
@@ -29,21 +28,7 @@ public:
          std::uint16_t first_port = port)
         : inside_(world.fd(host))
     {
-        std::vector<std::unique_ptr<PacketIo>> rails;
-        for (const std::string& address : addresses) {
-            UdpConfig config;
-            config.local_address = make_address(address.c_str(), first_port);
-            config.interface = ::if_nametoindex("veth0");
-            config.max_routes = 64;
-            std::unique_ptr<PacketIo> rail;
-            std::string error;
-            if (make_udp_io(config, counters, rail, error) != 0) {
-                throw std::runtime_error(error);
-            }
-            rails.push_back(std::move(rail));
-        }
-        int error = 0;
-        io = make_rails_io(std::move(rails), error);
+        io = make_rails(addresses, first_port, counters);
     }
 
     Counters counters;
