@@ -79,6 +79,19 @@ TEST_CASE("rails: interfaces of different rate carry more than the faster one al
     CHECK(first_slow < 0.95 * one);
 }
 
+// Without Transmitter::balance() everything stays where it began, and takes 2.5 s.
+TEST_CASE("rails: what begins on a far slower interface does not stay there")
+{
+    const bool trains = GENERATE(false, true);
+    RunConfig config = bulk(2, 2, 128);
+    config.host.io.caps.burst_packets = trains ? 40 : 1;
+    const double one = milliseconds_of(must_pass(bulk(2, 1, 128)));
+    config.net.rail_slowness = {20, 1, 1, 1};
+    const double two = milliseconds_of(must_pass(config));
+    INFO("the fast one alone " << one << " ms, behind one of a twentieth " << two << " ms");
+    CHECK(two < 1.5 * one);
+}
+
 TEST_CASE("rails: one that dies costs milliseconds and no error, whichever it is; back again it is used")
 {
     const std::uint32_t dying = GENERATE(0U, 1U);
