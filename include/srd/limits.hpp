@@ -29,6 +29,10 @@ inline constexpr std::uint32_t max_udp_payload = 65507; ///< bytes of the longes
 inline constexpr std::uint32_t packet_window = 1024;  ///< sequenced packets in flight per peer and direction
 inline constexpr std::uint32_t message_window = 8192; ///< messages a sender may be ahead of in-order delivery
 
+/// How long this host, or a router, may know no way to an address that was never heard: links go down for a
+/// moment, and come back.
+inline constexpr Duration way_patience = std::chrono::seconds(5);
+
 struct Limits {
     std::uint32_t max_peers = 65536;     ///< remote endpoints with state at one time
     std::uint32_t max_routes = 1U << 20; ///< addresses that the backend can have resolved

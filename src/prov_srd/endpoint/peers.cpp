@@ -109,10 +109,10 @@ ssize_t Peers::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
     }
     switch (unit_.io().resolve(address, route)) {
     case Status::ok:
+        no_way_since_ = Time{};
         break;
     case Status::unreachable:
-        tell_failure(text_of(address), Cause::unreachable);
-        return -FI_EHOSTUNREACH;
+        return no_way_to(address);
     case Status::no_memory:
     case Status::again:
         SRD_WARN_SPARSE(FI_LOG_EP_DATA, "no room for another address; raise FI_SRD_MAX_PEERS");
@@ -135,6 +135,18 @@ ssize_t Peers::find_route(fi_addr_t fi_addr, RouteId& route) noexcept
     destinations_[fi_addr].route = route;
     named_[index_of(route)] = true;
     return 0;
+}
+
+/// A link that is down for a moment ends no job: the call is to be made again, as when there is no room.
+ssize_t Peers::no_way_to(const SocketAddress& address) noexcept
+{
+    const Time now = clock_now();
+    no_way_since_ = no_way_since_ == Time{} ? now : no_way_since_;
+    if (now - no_way_since_ < way_patience) {
+        return -FI_EAGAIN;
+    }
+    tell_failure(text_of(address), Cause::unreachable);
+    return -FI_EHOSTUNREACH;
 }
 
 ssize_t Peers::open_peer(fi_addr_t fi_addr, PeerId& peer) noexcept

@@ -34,7 +34,8 @@ public:
     /// Before the first use. Throws std::bad_alloc.
     void start() SRD_REQUIRES(endpoint_lock);
 
-    /// The peer of `fi_addr`, made on first use. 0 or a negative fi_errno, with a line.
+    /// The peer of `fi_addr`, made on first use. 0 or a negative fi_errno, with a line; -FI_EAGAIN, without
+    /// one, while this host has no route to it at the moment.
     ssize_t find_peer(fi_addr_t fi_addr, PeerId& peer) noexcept SRD_REQUIRES(endpoint_lock)
     {
         if (fi_addr < destinations_.size() && destinations_[fi_addr].peer != no_id<PeerId>) [[likely]] {
@@ -79,13 +80,15 @@ private:
         fi_addr_t address = FI_ADDR_NOTAVAIL;
     };
     ssize_t open_peer(fi_addr_t fi_addr, PeerId& peer) noexcept SRD_REQUIRES(endpoint_lock);
+    ssize_t no_way_to(const SocketAddress& address) noexcept SRD_REQUIRES(endpoint_lock);
 
     ProgressUnit& unit_;
     const Bindings& bindings_;
     std::vector<Destination> destinations_ SRD_GUARDED_BY(endpoint_lock); ///< by fi_addr_t
     std::vector<KnownSource> sources_ SRD_GUARDED_BY(endpoint_lock);      ///< by RouteId; only with FI_SOURCE
     std::vector<bool>
-        named_ SRD_GUARDED_BY(endpoint_lock); ///< routes that were found for a fi_addr_t: they stay
+        named_ SRD_GUARDED_BY(endpoint_lock);           ///< routes that were found for a fi_addr_t: they stay
+    Time no_way_since_ SRD_GUARDED_BY(endpoint_lock){}; ///< to addresses not used before
 };
 
 } // namespace srd

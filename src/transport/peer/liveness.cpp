@@ -28,7 +28,7 @@ bool Liveness::on_answer(RouteNotice::Kind kind, Time since, Time now) noexcept
         return false;
     default:
         evidence_.host_unreachable = true;
-        return !heard_;
+        return !heard_ && silence(now) >= way_patience;
     }
 }
 

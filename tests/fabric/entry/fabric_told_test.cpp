@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <srd/file_descriptor.hpp>
+#include <srd/limits.hpp>
 
 #include "fabric/fabric_fixture.hpp"
 
@@ -130,6 +131,31 @@ TEST_CASE("told: the first failure of a peer, of so many peers as one can read")
     CHECK(count(run_without_log("child: sends to nobody",
                                 "FI_SRD_QUIET=yes FI_SRD_SHM=0 FI_SRD_CONNECT_TIMEOUT_MS=300"),
                 "srd[") == 0);
+}
+
+TEST_CASE("child: sends to where no way leads", "[.]")
+{
+    OpenDomain domain("127.0.0.1", hints_for(Options{}));
+    TestEndpoint sender(domain, Options{});
+    const fi_addr_t to = insert(sender, make_ipv4("192.0.2.1", 9)); // from loopback nothing leads out
+    const char byte = 'x';
+    const auto begin = std::chrono::steady_clock::now();
+    ssize_t result = fi_send(sender.ep.get(), &byte, 1, nullptr, to, nullptr);
+    CHECK(result == -FI_EAGAIN); // perhaps a link is down for a moment
+    while (result == -FI_EAGAIN) {
+        sender.poll();
+        result = fi_send(sender.ep.get(), &byte, 1, nullptr, to, nullptr);
+    }
+    CHECK(result == -FI_EHOSTUNREACH);
+    CHECK(std::chrono::steady_clock::now() - begin >= srd::way_patience);
+}
+
+TEST_CASE("told: that no way leads to a peer, once that has lasted")
+{
+    const std::string output = run_without_log("child: sends to where no way leads");
+    INFO(output);
+    CHECK(count(output,
+                "operations with 192.0.2.1:9 fail: this host has no network route to the peer; see") == 1);
 }
 
 TEST_CASE("child: injects to nobody", "[.]")

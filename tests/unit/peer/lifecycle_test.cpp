@@ -390,6 +390,9 @@ TEST_CASE("PeerLifecycle: what the backend learns of a route")
     world.lifecycle.on_route_notice({RouteId{5}, Kind::host_unreachable}, 0, world.now); // a hint
     CHECK_FALSE(world.shared.outgoing.any_done());
     world.lifecycle.on_route_notice({RouteId{5}, Kind::unreachable, world.now}, 0, world.now);
+    CHECK_FALSE(world.shared.outgoing.any_done()); // a link that comes back
+    world.now += way_patience;
+    world.lifecycle.on_route_notice({RouteId{5}, Kind::unreachable, world.now}, 0, world.now);
     CHECK(ended(world) == Cause::unreachable);
 }
 

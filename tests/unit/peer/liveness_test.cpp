@@ -376,13 +376,17 @@ TEST_CASE("Liveness: an idle peer that ICMP speaks of is asked once, and left in
     CHECK(watch.liveness.next_timeout() == time_never);
 }
 
-TEST_CASE("Liveness: that there is no way counts at once for strangers, and names the cause of long silence")
+TEST_CASE(
+    "Liveness: that there is no way counts for strangers when it lasts, and names the cause of long silence")
 {
     Liveness stranger(start);
     stranger.on_greeting(start);
     stranger.on_host_unreachable(start + 1ms); // a hint
     CHECK(stranger.cause(start + 1ms) == Cause::unreachable);
-    CHECK(stranger.on_answer(Kind::unreachable, start + 1ms, start + 2ms));
+    CHECK_FALSE(stranger.on_answer(Kind::unreachable, start + 1ms, start + 2ms)); // a link that comes back
+    const Time late = start + way_patience;
+    CHECK_FALSE(stranger.on_answer(Kind::unreachable, late - 1ms, late - 1ms));
+    CHECK(stranger.on_answer(Kind::unreachable, late, late));
     MetWatch watch;
     CHECK_FALSE(watch.liveness.on_answer(Kind::unreachable, start, start + 1ms));
     watch.while_it_says(Verdict::wait);

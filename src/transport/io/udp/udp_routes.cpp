@@ -29,10 +29,8 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
         return Status::no_memory;
     }
     try {
-        HostRoute found;
-        const std::uint32_t ip_mtu =
-            query_.find(address, local_, found) == 0 ? path_mtu(mtu_socket_, address) : 0;
-        if (ip_mtu == 0) {
+        const Way way = way_to(address);
+        if (way.mtu == 0) {
             return Status::unreachable;
         }
         if (forgotten_.empty()) {
@@ -46,12 +44,26 @@ Status UdpRoutes::resolve(const SocketAddress& wanted, RouteId& route)
         by_address_.emplace(address, added);
         forgotten_.pop_back();
         routes_[index_of(added)] = {
-            .address = address, .mtu = payload_of(ip_mtu), .on_this_host = found.to_this_host};
+            .address = address, .mtu = payload_of(way.mtu), .on_this_host = way.on_this_host};
         route = added;
         return Status::ok;
     } catch (const std::bad_alloc&) {
         return Status::no_memory;
     }
+}
+
+UdpRoutes::Way UdpRoutes::way_to(const SocketAddress& address)
+{
+    const std::uint32_t ip_mtu = path_mtu(mtu_socket_, address);
+    if (address.same_host(local_)) {
+        constexpr std::uint32_t longest = 65535; // of an IP packet
+        return {.mtu = ip_mtu != 0 ? ip_mtu : longest, .on_this_host = true};
+    }
+    HostRoute found;
+    if (ip_mtu == 0 || query_.find(address, local_, found) != 0) {
+        return {};
+    }
+    return {.mtu = ip_mtu, .on_this_host = found.to_this_host};
 }
 
 bool UdpRoutes::forget(RouteId route) noexcept

@@ -67,6 +67,10 @@ private:
         bool used = true;             // false: forgotten
         std::uint32_t former_mtu = 0; // before it shrank; 0: it did not
     };
+    struct Way {
+        std::uint32_t mtu = 0; // of IP packets; 0: there is no way at the moment
+        bool on_this_host = false;
+    };
     struct Review {
         RouteId route{};
         Time due{};
@@ -75,6 +79,8 @@ private:
         std::size_t operator()(const SocketAddress& address) const noexcept { return address.hash(); }
     };
 
+    /// What the kernel says. Our own address is here, whatever becomes of the interface that has it.
+    Way way_to(const SocketAddress& address);
     void review_later(RouteId route, std::uint32_t former_mtu) noexcept;
     /// Payload bytes of the longest datagram in an IP packet of `ip_mtu` bytes.
     std::uint32_t payload_of(std::uint32_t ip_mtu) const noexcept;

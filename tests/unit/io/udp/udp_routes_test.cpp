@@ -94,6 +94,28 @@ TEST_CASE("udp: a route's packet size is the link's, or what the route allows")
     }
 }
 
+TEST_CASE("udp: an endpoint reaches itself though its interface is down, and others when that is over")
+{
+    const auto world = NetWorld::make(mtu);
+    if (world == nullptr) {
+        return;
+    }
+    const End end(*world, false);
+    PacketIo& io = *end.opened->io;
+    REQUIRE(world->run(0, "ip link set veth0 down"));
+    const InsideNamespace inside(end.ns);
+    RouteId itself{};
+    REQUIRE(io.resolve(io.local_address(), itself) == Status::ok);
+    CHECK(io.on_this_host(itself));
+    CHECK(io.route_mtu(itself) == io.caps().max_packet);
+    RouteId other{};
+    CHECK(io.resolve(make_address("10.96.0.2", 7000), other) == Status::unreachable);
+    REQUIRE(world->run(0, "ip link set veth0 up"));
+    REQUIRE(io.resolve(make_address("10.96.0.2", 7000), other) == Status::ok);
+    CHECK(io.route_mtu(other) == mtu - 28);
+    CHECK_FALSE(io.on_this_host(other));
+}
+
 TEST_CASE("udp: a route gets the MTU that the link has now, not that of an earlier route")
 {
     const auto world = NetWorld::make(mtu);
