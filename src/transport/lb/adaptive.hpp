@@ -59,7 +59,7 @@ public:
         open_.set(places, open);
         proven_ = 0;
         resting_ &= all();
-        dark_ &= all();
+        dark_ = (all() & ~dark_) != 0 ? all() & dark_ : 0; // never all of them
         if (last_good_ != no_path && (all() & bit(last_good_)) == 0) {
             last_good_ = no_path;
         }

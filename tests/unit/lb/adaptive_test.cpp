@@ -428,3 +428,13 @@ TEST_CASE("AdaptivePaths: the last open path is not given up")
     CHECK(paths.dark_count() == 1);
     CHECK(paths.next(start) == PathId{25});
 }
+
+TEST_CASE("AdaptivePaths: nor is it when fewer are open than were before")
+{
+    AdaptivePaths paths(4, 0);
+    lose(paths, PathId{0}, 5, start);
+    CHECK(paths.dark_count() == 1);
+    paths.set_open(4, 1);
+    CHECK(paths.dark_count() == 0);
+    CHECK(paths.next(start) == PathId{0});
+}
