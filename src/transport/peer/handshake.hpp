@@ -152,7 +152,17 @@ public:
     /// The peer, once met, has been asked whether it still knows us, and nothing was heard since.
     bool questioning() const noexcept { return questioning_; }
     /// A packet of the connection has come from the remote.
-    void on_heard() noexcept { questioning_ = false; }
+    void on_heard() noexcept { questioning_ = forgotten_ = asked_again_ = false; }
+    /// The remote answers as if it knew our connection no more. It answers a question so, too, that was
+    /// changed on the way: true if it has said so of another one since; else that is to be sent.
+    bool is_forgotten() noexcept
+    {
+        if (!asked_again_) {
+            forgotten_ = true;
+            ask();
+        }
+        return asked_again_;
+    }
 
     // -- Hellos to be sent
 
@@ -182,6 +192,7 @@ public:
     void on_hello_sent(PathId path) noexcept
     {
         hello_path_ = path;
+        asked_again_ = forgotten_;
         hello_repeated_ = hello_sent_;
         hello_sent_ = true;
     }
@@ -229,6 +240,8 @@ private:
     bool hello_again_ : 1 = false; ///< and once more after that
     bool is_reply_ : 1 = false;
     bool questioning_ : 1 = false;
+    bool forgotten_ : 1 = false;   ///< is_forgotten(): perhaps
+    bool asked_again_ : 1 = false; ///< since
     bool other_key_ : 1 = false;
     bool other_version_ : 1 = false;
     bool refused_ : 1 = false; ///< the latest answer to an introduction said that there is no room

@@ -141,6 +141,7 @@ private:
     bool learn(std::uint32_t peer, const wire::HelloFrame& hello, const HelloProof& proof, Time now);
     void establish(std::uint32_t peer, bool met, Time now);
     void confirm(std::uint32_t peer, Time now);
+    void on_forgotten(std::uint32_t peer, Time now);
     void on_answer(std::uint32_t peer, const wire::HelloFrame& hello, Time now);
 
     Shared& s_;

@@ -208,6 +208,16 @@ Introduction PeerLifecycle::put_answer(const wire::HelloFrame& hello, std::uint3
     return Introduction::answer;
 }
 
+/// The remote seems to have given our record away.
+void PeerLifecycle::on_forgotten(std::uint32_t index, Time now)
+{
+    if (s_.peers[index].handshake.is_forgotten()) {
+        fail(index, Cause::stopped_answering, now);
+    } else {
+        s_.peers.activate(index);
+    }
+}
+
 /// A hello in a packet that bears our identifier: the answer to ours, or a question.
 void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello, Time now)
 {
@@ -226,7 +236,7 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
         } else if (peer.handshake.remote_incarnation() != hello.incarnation) {
             fail(index, Cause::restarted, now); // who lives there now does not know us, and has no room
         } else if (s_.seals == nullptr) {       // with keys, it may be a repetition
-            fail(index, Cause::stopped_answering, now); // it has given our record away
+            on_forgotten(index, now);
         }
         return;
     }
@@ -251,7 +261,7 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
         fail(index, Cause::restarted, now);
         return;
     case Handshake::Judgment::gave_up:
-        fail(index, Cause::stopped_answering, now);
+        on_forgotten(index, now);
         return;
     case Handshake::Judgment::same:
         break;

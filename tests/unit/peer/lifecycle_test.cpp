@@ -99,6 +99,17 @@ TEST_CASE("PeerLifecycle: an answer of somebody who lives elsewhere is none")
     CHECK(world.count.rx_misdirected.value() == 1);
 }
 
+namespace {
+
+void send_hello(World& world, std::uint32_t peer)
+{
+    std::array<std::byte, 2048> room{};
+    world.peer(peer).handshake.write_hello(room.data(), world.shared.identity, 1400, 0, 0);
+    world.peer(peer).handshake.on_hello_sent(PathId{0});
+}
+
+} // namespace
+
 TEST_CASE("PeerLifecycle: an answer of another process, or of another connection, ends ours")
 {
     World world;
@@ -111,6 +122,20 @@ TEST_CASE("PeerLifecycle: an answer of another process, or of another connection
     const std::uint32_t b = world.meet(1);
     submit(world, b);
     world.peer(b).handshake.ask();
+    answer(world, b, reply(9999, 1)); // so is a question answered that was changed on the way
+    CHECK_FALSE(world.shared.outgoing.any_done());
+    CHECK(world.peer(b).handshake.hello_due());
+    answer(world, b, reply(9999, 1)); // the same answer, twice
+    CHECK_FALSE(world.shared.outgoing.any_done());
+    SECTION("what is heard ends the doubt")
+    {
+        send_hello(world, b);
+        world.lifecycle.on_heard(b, world.now);
+        world.peer(b).handshake.ask();
+        answer(world, b, reply(9999, 1));
+        CHECK_FALSE(world.shared.outgoing.any_done());
+    }
+    send_hello(world, b);
     answer(world, b, reply(9999, 1));
     CHECK(ended(world) == Cause::stopped_answering);
     CHECK(world.count.peer_failures.value() == 2);
