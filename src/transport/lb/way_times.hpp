@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// How long packets lately took on each of several ways to a peer (Rails), and which way that recommends.
+// What packets lately met on each of several ways to a peer (Rails): how long they took, which way that
+// recommends, and which have arrived: each way has queues of its own, so a packet is not late because one
+// that was sent later on another way has arrived.
 //
 // Acknowledgements clock the paths: what came back goes out again where it came back from, so ways of
 // different rate get what they carry. But it stays there, too: a way that has got little at first, or was
@@ -39,7 +41,18 @@ public:
         seen.ns = goes_on ? static_cast<std::uint32_t>((std::uint64_t{seen.ns} * 3 + ns) / 4) : ns;
         seen.at = stamp(now);
     }
-    void on_lost(unsigned way, Time now) noexcept { seen_[way] = {lost, stamp(now)}; }
+    void on_lost(unsigned way, Time now) noexcept
+    {
+        seen_[way].ns = lost;
+        seen_[way].at = stamp(now);
+    }
+    /// A packet that was sent on the way at `sent_at` has arrived.
+    void on_arrived(unsigned way, Time sent_at) noexcept
+    {
+        seen_[way].passed = std::max(seen_[way].passed, sent_at);
+    }
+    /// One that was sent later has.
+    bool has_passed(unsigned way, Time sent_at) const noexcept { return seen_[way].passed > sent_at; }
 
     /// The way that a batch takes which would take `way`: that, or a faster one of `open`.
     unsigned choose(unsigned way, std::uint32_t open, Time now) noexcept
@@ -59,6 +72,7 @@ private:
     struct Seen {
         std::uint32_t ns; ///< smoothed; 0: never
         std::uint32_t at; ///< stamp()
+        Time passed;      ///< when the latest packet was sent that has arrived, as far as is known
     };
     static constexpr std::uint32_t lost = 0xffffffff;
 

@@ -27,7 +27,7 @@ void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const 
 
     Told told{block, marks.first, marks.bits};
     AckSample sample = sample_of(connection, told, arrived, now); // before the echoed packet is released
-    release_block(connection, told, words, sample);
+    release_block(index, told, words, sample);
 
     if (sample.rtt != Duration{}) {
         connection.recovery.add_rtt(sample.rtt, now, now - arrived + Duration(block.hold_ns));
@@ -82,10 +82,10 @@ AckSample AckHandler::sample_of(const Connection& connection, const Told& told, 
 }
 
 /// Releases what the block acknowledges, cumulatively and one by one, and counts it in `sample`.
-void AckHandler::release_block(Connection& connection, Told& told, const std::byte* words, AckSample& sample)
+void AckHandler::release_block(std::uint32_t index, Told& told, const std::byte* words, AckSample& sample)
 {
     const wire::AckBlock& block = told.block;
-    PacketWindow& window = connection.window;
+    PacketWindow& window = s_.peers[index].connection.window;
     if (window.empty()) {
         return;
     }
@@ -93,7 +93,7 @@ void AckHandler::release_block(Connection& connection, Told& told, const std::by
     const std::uint32_t sent = window.next() - una;
     const std::uint32_t prefix = block.cumulative - una;
     for (std::uint32_t i = 0; i < prefix; ++i) {
-        release(connection, una + i, told, sample);
+        release(index, una + i, told, sample);
     }
     for (std::uint32_t word = 0; word < block.words; ++word) {
         std::uint64_t bits = 0;
@@ -104,14 +104,16 @@ void AckHandler::release_block(Connection& connection, Told& told, const std::by
             if (offset >= sent) {
                 break;
             }
-            release(connection, una + offset, told, sample);
+            release(index, una + offset, told, sample);
         }
     }
     window.advance(s_.packets);
 }
 
-void AckHandler::release(Connection& connection, std::uint32_t psn, Told& told, AckSample& sample)
+void AckHandler::release(std::uint32_t index, std::uint32_t psn, Told& told, AckSample& sample)
 {
+    Peer& peer = s_.peers[index];
+    Connection& connection = peer.connection;
     const wire::AckBlock& block = told.block;
     const std::uint32_t at = connection.window.release(s_.packets, psn);
     if (at == no_index) {
@@ -126,6 +128,9 @@ void AckHandler::release(Connection& connection, std::uint32_t psn, Told& told, 
     connection.trains.on_acked(slot.in_train);
     if (!ambiguous) {
         told.oldest = std::min(told.oldest, slot.sent_at());
+        if (peer.rails.several()) [[unlikely]] {
+            s_.way_times[index].on_arrived(peer.rails.way_of(slot.path), slot.sent_at());
+        }
     }
     if (told.marked(psn)) {
         connection.ack_clock.on_mark();
@@ -158,11 +163,17 @@ void AckHandler::on_lost_path(std::uint32_t index, PathId path, Time now)
 
 void AckHandler::detect_losses(std::uint32_t index, Time now)
 {
+    const Peer& peer = s_.peers[index];
     Connection& connection = s_.peers[index].connection;
     const bool tail = !connection.window.anything_to_send() && !connection.queue.any_waiting() &&
                       !connection.queue.any_granted();
     const LossSample sample = connection.recovery.detect(
-        connection.window, s_.packets, connection.refusal.blocked(), tail, now, [&](const TxSlot& slot) {
+        connection.window, s_.packets, connection.refusal.blocked(), tail, now,
+        [&](const TxSlot& slot) {
+            return peer.rails.several() &&
+                   !s_.way_times[index].has_passed(peer.rails.way_of(slot.path), slot.sent_at());
+        },
+        [&](const TxSlot& slot) {
             on_lost_path(index, slot.path, now);
             connection.trains.on_lost(slot.in_train, now);
         });

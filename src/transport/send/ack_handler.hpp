@@ -47,8 +47,8 @@ private:
 
     AckSample sample_of(const Connection& connection, const Told& told, Time arrived,
                         Time now) const noexcept;
-    void release_block(Connection& connection, Told& told, const std::byte* words, AckSample& sample);
-    void release(Connection& connection, std::uint32_t psn, Told& told, AckSample& sample);
+    void release_block(std::uint32_t index, Told& told, const std::byte* words, AckSample& sample);
+    void release(std::uint32_t index, std::uint32_t psn, Told& told, AckSample& sample);
     void on_lost_path(std::uint32_t peer, PathId path, Time now);
     void detect_losses(std::uint32_t peer, Time now);
     void resend_all(std::uint32_t peer);

@@ -47,6 +47,10 @@ public:
     bool any_in_flight() const noexcept { return !in_flight_.empty(); }
     std::uint32_t oldest_in_flight() const noexcept { return in_flight_.front(); }
     std::uint32_t newest_in_flight() const noexcept { return in_flight_.back(); }
+    static std::uint32_t next_in_flight(const PacketPool& pool, std::uint32_t slot) noexcept
+    {
+        return List::next(pool.slots_, slot);
+    }
     std::uint32_t first_lost() const noexcept { return lost_.front(); }
     std::uint32_t first_ready() const noexcept { return ready_.front(); }
     std::uint32_t last_ready() const noexcept { return ready_.back(); }

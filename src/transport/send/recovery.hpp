@@ -45,6 +45,8 @@ public:
     static constexpr std::uint8_t fruitless_probes = 4;
     /// Of a probe, and of the reordering window, while no round trip is measured.
     static constexpr Duration delay_unknown = std::chrono::milliseconds(1);
+    /// As many times longer than others a packet may take whose way has a queue of its own.
+    static constexpr int queue_patience = 4;
 
     explicit Recovery(const FirstNumbers& first = {}) noexcept : duplicates_(first.duplicates) {}
 
@@ -100,10 +102,11 @@ public:
 
     /// Moves what counts as lost to the lost list, telling `on_lost(slot)` of each. Nothing is lost to a peer
     /// that refuses messages (`blocked`): refused packets only look like it. `tail`: nothing else is to be
-    /// sent.
-    template <typename OnLost>
+    /// sent. `may_be_queued(slot)`: what was acknowledged tells nothing of that packet, which has gone
+    /// through another interface; it gets `queue_patience` times as long.
+    template <typename MayBeQueued, typename OnLost>
     LossSample detect(PacketWindow& window, PacketPool& pool, bool blocked, bool tail, Time now,
-                      OnLost&& on_lost)
+                      MayBeQueued&& may_be_queued, OnLost&& on_lost)
     {
         LossSample sample{};
         sample.now = now;
@@ -113,14 +116,19 @@ public:
             return sample;
         }
         const Duration delay = loss_delay(tail);
-        for (std::uint32_t at = window.oldest_in_flight(); at != no_index; at = window.oldest_in_flight()) {
+        for (std::uint32_t at = window.oldest_in_flight(), next = at; at != no_index; at = next) {
             const TxSlot& slot = pool[at];
+            next = PacketWindow::next_in_flight(pool, at);
             if (sent_after_rack(slot)) {
                 break;
             }
             if (slot.sent_at() + delay > now) {
-                loss_at_ = slot.sent_at() + delay;
+                loss_at_ = earliest(loss_at_, slot.sent_at() + delay);
                 break;
+            }
+            if (slot.sent_at() + queue_patience * delay > now && may_be_queued(slot)) {
+                loss_at_ = earliest(loss_at_, slot.sent_at() + queue_patience * delay);
+                continue;
             }
             sample.lost_bytes += slot.wire_bytes();
             on_lost(slot);

@@ -72,3 +72,15 @@ TEST_CASE("WayTimes: one sample is not all")
     times.on_sample(1, 180us, start);
     CHECK(moved(times, 1, 0b11, start) == 0);
 }
+
+TEST_CASE("WayTimes: what has passed on one way says nothing of another")
+{
+    WayTimes times{};
+    times.on_arrived(3, start + 1ms);
+    times.on_arrived(3, start); // an earlier one says nothing new
+    CHECK(times.has_passed(3, start));
+    CHECK_FALSE(times.has_passed(3, start + 1ms));
+    CHECK_FALSE(times.has_passed(2, start));
+    times.on_lost(3, start + 2ms);
+    CHECK(times.has_passed(3, start));
+}

@@ -36,7 +36,9 @@ struct Flow : SenderParts {
     }
     Slots lost_at(Time now, bool refused = false, bool tail = false)
     {
-        sample = recovery.detect(window, pool, refused, tail, now, [](const TxSlot&) {});
+        sample = recovery.detect(
+            window, pool, refused, tail, now, [this](const TxSlot& slot) { return slot.path == elsewhere; },
+            [](const TxSlot&) {});
         Slots lost;
         for (std::uint32_t at = window.first_lost(); at != no_index; at = window.first_lost()) {
             lost.push_back(at);
@@ -64,7 +66,10 @@ struct Flow : SenderParts {
     Recovery recovery;
     LossSample sample;
     bool blocked = false;
+    PathId elsewhere = no_id<PathId>; ///< where packets may be queued longer
 };
+
+constexpr auto nowhere = [](const TxSlot&) { return false; };
 
 } // namespace
 
@@ -90,6 +95,22 @@ TEST_CASE("Recovery: what was sent before an acknowledged packet is lost after t
     CHECK(flow.recovery.next_timeout() == time_never);
 }
 
+TEST_CASE(
+    "Recovery: what has gone through another interface gets longer, and keeps nobody from being found lost")
+{
+    Flow flow;
+    flow.elsewhere = PathId{7};
+    const Slots slots = flow.burst(4, start);
+    flow.pool[slots[0]].path = flow.elsewhere;
+    flow.pool[slots[2]].path = flow.elsewhere;
+    flow.acked(slots[3]);
+    CHECK(flow.lost_at(start + loss_delay) == Slots{slots[1]});
+    const Time late = start + Recovery::queue_patience * loss_delay;
+    CHECK(flow.recovery.next_timeout() == late);
+    CHECK(flow.lost_at(late - 1ns).empty());
+    CHECK(flow.lost_at(late) == Slots{slots[0], slots[2]});
+}
+
 TEST_CASE("Recovery: packets of one burst, in the order of their psns, across the wrap")
 {
     for (const std::uint32_t first : {100U, 0xffffffffU, 0xfffffffeU}) {
@@ -109,8 +130,9 @@ TEST_CASE("Recovery: what it tells the congestion policy, and the path chooser")
     flow.pool[slots[1]].path = PathId{5};
     flow.acked(slots[2]);
     std::vector<PathId> paths;
-    const LossSample sample = flow.recovery.detect(flow.window, flow.pool, false, false, start + loss_delay,
-                                                   [&](const TxSlot& slot) { paths.push_back(slot.path); });
+    const LossSample sample =
+        flow.recovery.detect(flow.window, flow.pool, false, false, start + loss_delay, nowhere,
+                             [&](const TxSlot& slot) { paths.push_back(slot.path); });
     CHECK(paths == std::vector{PathId{3}, PathId{5}});
     CHECK(sample.now == start + loss_delay);
     CHECK(sample.lost_bytes == 2 * 116);
@@ -334,9 +356,9 @@ TEST_CASE("Recovery: a loss counts as a timeout only after two probes in vain, w
             flow.recovery.on_acked(flow.pool[slots[1]], false);
             flow.ack(slots[1]);
             flow.burst(later, start + 1s);
-            flow.recovery.detect(flow.window, flow.pool, false, false, start, [](const TxSlot&) {});
-            const LossSample sample =
-                flow.recovery.detect(flow.window, flow.pool, false, false, start + 1s, [](const TxSlot&) {});
+            flow.recovery.detect(flow.window, flow.pool, false, false, start, nowhere, [](const TxSlot&) {});
+            const LossSample sample = flow.recovery.detect(flow.window, flow.pool, false, false, start + 1s,
+                                                           nowhere, [](const TxSlot&) {});
             CHECK(sample.timeout == (probes == 2 && later == 0));
         }
     }
