@@ -64,6 +64,24 @@ TEST_CASE("rails: two interfaces carry nearly twice what one does, four nearly f
     CHECK(four < 0.45 * one);
 }
 
+// The window is small there, and a train of 40 packets would be all of it.
+TEST_CASE("rails: so do those of a slow network")
+{
+    const auto time = [](std::uint8_t rails) {
+        RunConfig config = bulk(4, rails, 8);
+        config.host.io.caps.burst_packets = 40;
+        config.host.io.caps.max_packet = 1472;
+        config.net.rail_slowness = {60, 60, 60, 60};
+        return milliseconds_of(must_pass(config));
+    };
+    const double one = time(1);
+    const double two = time(2);
+    const double four = time(4);
+    INFO("one " << one << " ms, two " << two << " ms, four " << four << " ms");
+    CHECK(two < 0.62 * one);
+    CHECK(four < 0.4 * one);
+}
+
 TEST_CASE("rails: interfaces of different rate carry more than the faster one alone")
 {
     const double one = milliseconds_of(must_pass(bulk(2, 1, 128)));

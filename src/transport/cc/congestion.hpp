@@ -44,10 +44,11 @@ struct LossSample {
 // clang-format off
 template <typename T>
 concept CongestionControl = std::copyable<T> && std::constructible_from<T, const CongestionLimits&> &&
-    requires(T t, const T c, const AckSample& ack, const LossSample& loss, std::uint32_t bytes) {
+    requires(T t, const T c, const AckSample& ack, const LossSample& loss, std::uint32_t bytes,
+             unsigned lanes) {
         { t.on_ack(ack) } -> std::same_as<void>;
         { t.on_loss(loss) } -> std::same_as<void>;
-        { t.set_packet_size(bytes, bytes) } -> std::same_as<void>; ///< of a full packet; and window_min
+        { t.set_packet_size(bytes, bytes, lanes) } -> std::same_as<void>; ///< of a full packet; window_min of a lane
         { c.window_bytes() } -> std::same_as<std::uint32_t>;
         { c.pacing_gap(bytes) } -> std::same_as<Duration>; ///< least time between `bytes` and what follows; zero: no pacing
     };

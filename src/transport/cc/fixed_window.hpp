@@ -19,7 +19,7 @@ public:
 
     void on_ack(const AckSample&) noexcept {}
     void on_loss(const LossSample&) noexcept {}
-    void set_packet_size(std::uint32_t, std::uint32_t) noexcept {}
+    void set_packet_size(std::uint32_t, std::uint32_t, unsigned) noexcept {}
     std::uint32_t window_bytes() const noexcept { return window_; }
     Duration pacing_gap(std::uint32_t) const noexcept { return Duration::zero(); }
 

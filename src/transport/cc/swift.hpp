@@ -7,7 +7,8 @@
 //
 //   delay    = median rtt - base, base being the windowed minimum
 //   target   = target_delay * (1 + scaling), scaling = 1/sqrt(window in packets) - 1/10,
-//              within 0..1: a small window tolerates more queue, so flows converge
+//              within 0..1: a small window tolerates more queue, so flows converge. Where
+//              several interfaces share the window, it is each one's part that counts
 //   growth   one packet per rtt, and one more for every further round without a mark and
 //              below half the target, up to 16: the few that grow fast among marks would
 //              crowd all others; none while a quarter of a round's bytes is marked. Below the
@@ -99,11 +100,15 @@ public:
         update_target();
     }
 
-    /// The path's MTU has changed. What fits the path has not.
-    void set_packet_size(std::uint32_t bytes, std::uint32_t window_min) noexcept
+    /// The path's MTU has changed, or the number of interfaces (lanes) that share the window, each of which
+    /// has a queue of its own. What fits the path has not.
+    void set_packet_size(std::uint32_t bytes, std::uint32_t window_min, unsigned lanes) noexcept
     {
         packet_size_ = std::max(bytes, 1U);
-        window_min_ = std::clamp(window_min, 1U, window_max_);
+        lanes_ = static_cast<std::uint8_t>(lanes) & 0x7fU;
+        // What returns goes out again where it came from, and leaves one of few packets for each lane to few
+        // lanes: twice as many for each further lane keep them all busy.
+        window_min_ = std::clamp(window_min * (2 * lanes - 1), 1U, window_max_);
         window_ = std::max(window_, static_cast<double>(window_min_));
         update_target();
     }
@@ -255,14 +260,15 @@ private:
             acked_ = 0;
             lost_ = 0;
         }
-        if (std::exchange(grown_, false)) { // whatever else changes the window does this itself
+        if (grown_) { // whatever else changes the window does this itself
+            grown_ = false;
             update_target();
         }
     }
 
     void update_target() noexcept
     {
-        const double packets = std::max(window_ / static_cast<double>(packet_size_), 1.0);
+        const double packets = std::max(window_ / static_cast<double>(packet_size_ * lanes_), 1.0);
         const double scaling = std::clamp(1.0 / std::sqrt(packets) - 0.1, 0.0, 1.0);
         target_ = target_delay_ + static_cast<std::uint32_t>(static_cast<double>(target_delay_) * scaling);
     }
@@ -288,7 +294,8 @@ private:
     std::uint8_t head_ = 0;
     std::uint8_t fresh_ = 0; // samples in this round
     std::uint8_t clean_rounds_ = 0;
-    bool grown_ = false; // since the last round
+    bool grown_ : 1 = false; // since the last round
+    std::uint8_t lanes_ : 7 = 1;
     PathId last_path_ = no_path;
 };
 

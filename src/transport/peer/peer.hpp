@@ -115,7 +115,7 @@ struct Peer {
     void on_mtu(std::uint32_t before) noexcept
     {
         if (route.mtu() != before) {
-            connection.congestion.set_packet_size(route.mtu());
+            connection.congestion.set_packet_size(route.mtu(), rails.lanes());
         }
         if (route.mtu() < before) {
             connection.fragmentation.on_mtu_fallen(connection.window.next());

@@ -46,6 +46,7 @@ void RailSearch::told(std::uint32_t index, std::uint8_t count, std::uint16_t ask
     peer.rails.told(s_.caps.rail_count, count, askable, now);
     s_.way_times[index] = WayTimes{};
     peer.connection.paths.set_open(peer.rails.ways(), peer.rails.open());
+    peer.connection.congestion.set_packet_size(peer.route.mtu(), peer.rails.lanes());
     s_.peers.arm(index);
 }
 

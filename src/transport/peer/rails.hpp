@@ -86,6 +86,8 @@ public:
     bool several() const noexcept { return (open_ & (open_ - 1)) != 0; }
     std::uint16_t open() const noexcept { return open_; }
     unsigned ways() const noexcept { return ways_; }
+    /// So many packets can be on the wire at the same time: no more than either side has interfaces.
+    unsigned lanes() const noexcept { return std::max(1U, std::min<unsigned>(ours_, ways_ / ours_)); }
     /// The paths of the way, of as many as there can be: a bit for each.
     std::uint64_t paths_to(unsigned way) const noexcept
     {

@@ -43,10 +43,10 @@ public:
         }
     }
 
-    /// The path carries packets of so many bytes from now on.
-    void set_packet_size(std::uint32_t mtu) noexcept
+    /// What leads to the peer carries packets of so many bytes from now on, and `lanes` at the same time.
+    void set_packet_size(std::uint32_t mtu, unsigned lanes) noexcept
     {
-        std::visit([&](auto& policy) { policy.set_packet_size(mtu, 2 * mtu); }, policy_);
+        std::visit([&](auto& policy) { policy.set_packet_size(mtu, 2 * mtu, lanes); }, policy_);
     }
 
     /// The peer's hello: bytes that it can queue; 0: it does not know. More than that would be lost whenever

@@ -220,11 +220,16 @@ PathId Transmitter::choose_path(Peer& peer, TxSlot& slot, Time now)
                                                   : connection.paths.next_avoiding(slot.path, now);
     }
     // What the kernel takes as one batch is at most a datagram.
-    const std::uint32_t batch =
+    std::uint32_t batch =
         connection.trains.arrive(now)
             ? std::min<std::uint32_t>(s_.caps.burst_packets,
                                       max_udp_payload / (framing_.packet_size(slot) + s_.caps.overhead))
             : 1;
+    if (peer.rails.several()) { // one that takes the whole window leaves all other interfaces idle
+        const std::uint32_t mtu = peer.route.mtu();
+        const std::uint32_t parts = 4 * peer.rails.lanes();
+        batch = std::min(batch, std::max(connection.congestion.bytes(mtu) / (parts * mtu), 1U));
+    }
     const bool bulk =
         slot.is_generated() && s_.outgoing[slot.message].total > std::uint64_t{batch} * slot.length;
     const PathId path = connection.paths.next(batch, !connection.window.any_in_flight(), bulk, now);

@@ -360,12 +360,12 @@ TEST_CASE("Swift: when the path carries smaller packets, its least window and it
     large.window_min = 18'000;
     large.window_max = 1'000'000;
     Swift swift(large);
-    swift.set_packet_size(1500, 3000);
+    swift.set_packet_size(1500, 3000, 1);
     swift.on_ack({.now = Time(1ms), .rtt = 100us, .acked_bytes = 1500});
     swift.on_loss({.now = Time(2ms), .lost_bytes = 1500, .timeout = true});
     CHECK(swift.window_bytes() == 3000);
     CHECK(swift.pacing_gap(1500) > srd::Duration::zero());
-    swift.set_packet_size(9000, 18'000);
+    swift.set_packet_size(9000, 18'000, 1);
     CHECK(swift.window_bytes() == 18'000); // at least two packets, always
 }
 
@@ -435,5 +435,19 @@ TEST_CASE("Swift: stays within its limits whatever it is told")
         REQUIRE(swift.window_bytes() <= limits.window_max);
         REQUIRE(swift.pacing_gap(packet) >= 0ns);
         REQUIRE(swift.pacing_gap(packet) < 10s);
+    }
+}
+
+TEST_CASE("Swift: interfaces that share a window do not starve each other")
+{
+    for (const unsigned lanes : {1U, 2U, 4U}) {
+        Swift swift(limits);
+        swift.set_packet_size(packet, limits.window_min, lanes);
+        Time now = start;
+        for (int i = 0; i < 200; ++i, now += 10ms) {
+            swift.on_ack(
+                {.now = now, .rtt = i == 0 ? 10us : 5ms, .acked_bytes = packet, .path = PathId(i % 8)});
+        }
+        CHECK(swift.window_bytes() == limits.window_min * (2 * lanes - 1));
     }
 }
