@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // srd stat and srd top beside fi_pingpong.
+#include <sstream>
 #include <string>
 
 #include <unistd.h>
@@ -85,14 +86,29 @@ TEST_CASE("stat: Prometheus' format, and top with rates")
         WARN("SKIPPED: fi_pingpong is not installed");
         return;
     }
-    const Outcome outcome =
-        run_shell(beside_pingpong("$srd stat --prometheus $a; $srd top --times 1 $a", "9922"));
+    const Outcome outcome = run_shell(beside_pingpong("$srd stat --prometheus $a; $srd top --times 1 $a; "
+                                                      "$srd top --times 2 --watch 0.2 --json $a",
+                                                      "9922"));
     INFO(outcome.output);
     CHECK(outcome.output.find("# TYPE srd_tx_packets_total counter\nsrd_tx_packets_total{host=\"") !=
           std::string::npos);
     CHECK(outcome.output.find("# TYPE srd_longest_wait_seconds gauge\n") != std::string::npos);
     CHECK(outcome.output.find("tx pkt/s") != std::string::npos);
     CHECK(outcome.output.find("fi_pingpong") != std::string::npos);
+    std::size_t looks = 0;
+    std::istringstream lines(outcome.output);
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with('{')) {
+            ++looks;
+            const nlohmann::json look = nlohmann::json::parse(line, nullptr, false);
+            REQUIRE(look.is_object());
+            REQUIRE(look["endpoints"].size() == 1);
+            CHECK(look["seconds"] >= 0.2);
+            CHECK(look["endpoints"][0]["command"] == "fi_pingpong");
+            CHECK(look["endpoints"][0]["tx_packets_per_s"] > 0);
+        }
+    }
+    CHECK(looks == 2);
 }
 
 TEST_CASE("stat: a killed program's counters are not lost")

@@ -438,10 +438,13 @@ int top(const StatOptions& options)
         const LiveView live = read_live(options.pids, false);
         const auto now = std::chrono::steady_clock::now();
         if (round != 0 || options.times == 0) {
-            if (options.times == 0) {
-                std::cout << "\x1b[H\x1b[2J"; // the terminal is cleared
+            const double elapsed = std::chrono::duration<double>(now - read_at).count();
+            if (options.as_json) {
+                std::cout << top_json(live, before, elapsed).dump() << '\n'; // a line each
+            } else {
+                std::cout << (options.times == 0 ? "\x1b[H\x1b[2J" : ""); // the terminal is cleared
+                print_top(live, before, elapsed, std::cout);
             }
-            print_top(live, before, std::chrono::duration<double>(now - read_at).count(), std::cout);
             std::cout << std::flush;
         }
         if (options.times != 0 && round == options.times) {
@@ -464,6 +467,7 @@ void add_top(CLI::App& app, int& status)
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
     command->add_option("--times", options.times, "So many times, one below the other");
+    command->add_flag("--json", options.as_json, "Print JSON, a line for each look");
     command->callback([&status] { status = top(options); });
 }
 

@@ -146,6 +146,17 @@ std::string name_of(const ProcessView& process)
            (process.rank.empty() ? "" : ", rank " + process.rank);
 }
 
+/// What an endpoint did in the time between two looks, per second; nothing for one that was not there before.
+struct TopRow {
+    const ProcessView* process = nullptr;
+    const EndpointView* endpoint = nullptr;
+    double tx_packets = 0;
+    double rx_packets = 0;
+    double tx_bytes = 0;
+    double rx_bytes = 0;
+    double repeated = 0;
+};
+
 std::string remarks(const LiveView& live)
 {
     std::string text;
@@ -312,7 +323,9 @@ void print_prometheus(const LiveView& live, std::ostream& out)
            });
 }
 
-void print_top(const LiveView& live, const LiveView& before, double elapsed, std::ostream& out)
+namespace {
+
+std::vector<TopRow> rates(const LiveView& live, const LiveView& before, double elapsed)
 {
     std::map<std::string, const EndpointView*> earlier;
     for (const ProcessView& process : before.processes) {
@@ -320,38 +333,76 @@ void print_top(const LiveView& live, const LiveView& before, double elapsed, std
             earlier[process.file + endpoint.address] = &endpoint;
         }
     }
+    std::vector<TopRow> rows;
+    for (const ProcessView& process : live.processes) {
+        for (const EndpointView& endpoint : process.endpoints) {
+            const auto found = earlier.find(process.file + endpoint.address);
+            const bool is_new = found == earlier.end() || elapsed <= 0;
+            const Counts& old = is_new ? endpoint.counters : found->second->counters;
+            const auto rate = [&](const Counts& now, const Counts& then, const char* name) {
+                const std::uint64_t value = value_of(now, name);
+                const std::uint64_t more = value - std::min(value, value_of(then, name));
+                return is_new ? 0.0 : static_cast<double>(more) / elapsed;
+            };
+            rows.push_back(
+                {.process = &process,
+                 .endpoint = &endpoint,
+                 .tx_packets = rate(endpoint.counters, old, "tx_packets"),
+                 .rx_packets = rate(endpoint.counters, old, "rx_packets"),
+                 .tx_bytes = rate(endpoint.counters, old, "tx_message_bytes"),
+                 .rx_bytes = rate(endpoint.counters, old, "rx_message_bytes"),
+                 .repeated = rate(efa_counters(endpoint.counters), efa_counters(old), "retrans_pkts")});
+        }
+    }
+    return rows;
+}
+
+} // namespace
+
+void print_top(const LiveView& live, const LiveView& before, double elapsed, std::ostream& out)
+{
     out << std::left << std::setw(9) << "pid" << std::setw(17) << "command" << std::setw(6) << "rank"
         << std::setw(15) << "state" << std::setw(24) << "endpoint" << std::right << std::setw(10)
         << "tx pkt/s" << std::setw(10) << "rx pkt/s" << std::setw(10) << "tx MB/s" << std::setw(10)
         << "rx MB/s" << std::setw(9) << "again/s" << std::setw(7) << "peers" << std::setw(7) << "waits"
         << '\n';
     std::string waits;
-    for (const ProcessView& process : live.processes) {
-        for (const EndpointView& endpoint : process.endpoints) {
-            const auto found = earlier.find(process.file + endpoint.address);
-            const Counts none;
-            const Counts& old = found == earlier.end() ? none : found->second->counters;
-            const auto rate = [&](const Counts& now, const Counts& then, const char* name, double unit) {
-                const std::uint64_t more =
-                    value_of(now, name) - std::min(value_of(now, name), value_of(then, name));
-                return found == earlier.end() || elapsed <= 0 ? 0.0
-                                                              : static_cast<double>(more) / elapsed / unit;
-            };
-            out << std::left << std::setw(9) << process.pid << std::setw(17) << process.command
-                << std::setw(6) << process.rank << std::setw(15) << state_of(process) << std::setw(24)
-                << endpoint.address << std::right << std::fixed << std::setprecision(0) << std::setw(10)
-                << rate(endpoint.counters, old, "tx_packets", 1) << std::setw(10)
-                << rate(endpoint.counters, old, "rx_packets", 1) << std::setprecision(1) << std::setw(10)
-                << rate(endpoint.counters, old, "tx_message_bytes", 1e6) << std::setw(10)
-                << rate(endpoint.counters, old, "rx_message_bytes", 1e6) << std::setprecision(0)
-                << std::setw(9) << rate(efa_counters(endpoint.counters), efa_counters(old), "retrans_pkts", 1)
-                << std::setw(7) << endpoint.peers << std::setw(7) << endpoint.peers_waited << '\n';
-            for (const std::string& line : waits_of(endpoint)) {
-                waits += "pid " + std::to_string(process.pid) + ", " + endpoint.address + ": " + line + '\n';
-            }
+    for (const TopRow& row : rates(live, before, elapsed)) {
+        const ProcessView& process = *row.process;
+        const EndpointView& endpoint = *row.endpoint;
+        out << std::left << std::setw(9) << process.pid << std::setw(17) << process.command << std::setw(6)
+            << process.rank << std::setw(15) << state_of(process) << std::setw(24) << endpoint.address
+            << std::right << std::fixed << std::setprecision(0) << std::setw(10) << row.tx_packets
+            << std::setw(10) << row.rx_packets << std::setprecision(1) << std::setw(10) << row.tx_bytes / 1e6
+            << std::setw(10) << row.rx_bytes / 1e6 << std::setprecision(0) << std::setw(9) << row.repeated
+            << std::setw(7) << endpoint.peers << std::setw(7) << endpoint.peers_waited << '\n';
+        for (const std::string& line : waits_of(endpoint)) {
+            waits += "pid " + std::to_string(process.pid) + ", " + endpoint.address + ": " + line + '\n';
         }
     }
     out << '\n' << waits << remarks(live);
+}
+
+nlohmann::json top_json(const LiveView& live, const LiveView& before, double elapsed)
+{
+    nlohmann::json endpoints = nlohmann::json::array();
+    for (const TopRow& row : rates(live, before, elapsed)) {
+        endpoints.push_back({{"pid", row.process->pid},
+                             {"host", row.process->host},
+                             {"command", row.process->command},
+                             {"rank", row.process->rank},
+                             {"state", state_of(*row.process)},
+                             {"address", row.endpoint->address},
+                             {"tx_packets_per_s", row.tx_packets},
+                             {"rx_packets_per_s", row.rx_packets},
+                             {"tx_bytes_per_s", row.tx_bytes},
+                             {"rx_bytes_per_s", row.rx_bytes},
+                             {"repeated_packets_per_s", row.repeated},
+                             {"peers", row.endpoint->peers},
+                             {"peers_waited_for", row.endpoint->peers_waited},
+                             {"explanation", waits_of(*row.endpoint)}});
+    }
+    return {{"seconds", elapsed}, {"endpoints", std::move(endpoints)}};
 }
 
 } // namespace srd::tool

@@ -27,5 +27,6 @@ void print_prometheus(const LiveView& live, std::ostream& out);
 
 /// One line per endpoint, with rates since `before` (of `seconds` ago), and who is waited for.
 void print_top(const LiveView& live, const LiveView& before, double seconds, std::ostream& out);
+nlohmann::json top_json(const LiveView& live, const LiveView& before, double seconds);
 
 } // namespace srd::tool
