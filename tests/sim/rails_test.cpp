@@ -122,6 +122,7 @@ TEST_CASE("rails: one that dies costs milliseconds and no error, whichever it is
         const RunResult result = must_pass(config);
         CHECK(result.failed_operations == 0);
         CHECK(result.counters.at("peer_failures") == 0);
+        CHECK(result.counters.at("mtu_falls") == 0);
         const double alone = milliseconds_of(result);
         mended.faults.push_back({Time(milliseconds(40)), Fault::Kind::rail_up, host, dying});
         const double back = milliseconds_of(must_pass(mended));

@@ -43,12 +43,12 @@ std::size_t Transmitter::poll(std::span<TxPacket> packets, Time now)
         std::uint16_t& limit = peer.turn.limit;
         const bool trying = limit < turn_packets;
         const std::size_t room = std::min<std::size_t>(packets.size() - built, limit);
-        const std::size_t emitted =
-            peer.turn.retry_at > now ? 0 : take_turn(index, packets.subspan(built, room), now);
+        const bool refused = peer.turn.retry_at > now; // a moment ago; no timer comes back to it
+        const std::size_t emitted = refused ? 0 : take_turn(index, packets.subspan(built, room), now);
         limit = emitted == room ? std::min<std::uint16_t>(2 * limit, turn_packets) : limit;
         built += emitted;
         s_.peers.deactivate(index);
-        if (emitted == room || another_turn(peer, now)) {
+        if (emitted == room || refused || another_turn(peer, now)) {
             s_.peers.activate(index);
             if (!more && emitted == room && !trying) {
                 last = s_.peers.last_active();

@@ -85,7 +85,7 @@ private:
     void finish(TxPacket& packet) noexcept;
     // What the search for the MTU, and its fall, ask for
     std::size_t emit_probes(std::uint32_t peer, std::span<TxPacket> packets, Time now);
-    bool emit_probe(std::uint32_t peer, PathMtu::Probe probe, bool answer, TxPacket& packet);
+    bool emit_probe(std::uint32_t peer, PathMtu::Probe probe, bool answer, TxPacket& packet, Time now);
     // What ways there are
     std::size_t emit_rails(std::uint32_t peer, std::span<TxPacket> packets, Time now);
     bool emit_rails_frame(std::uint32_t peer, wire::RailsFrame& frame, PathId path, TxPacket& packet);

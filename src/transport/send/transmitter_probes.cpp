@@ -23,14 +23,14 @@ std::size_t Transmitter::emit_probes(std::uint32_t index, std::span<TxPacket> pa
         return 0;
     }
     if (const PathMtu::Probe owed = mtu.take_owed(); owed.size != 0) {
-        built += emit_probe(index, owed, true, packets[built]) ? 1U : 0U; // else the probe comes again
+        built += emit_probe(index, owed, true, packets[built], now) ? 1U : 0U; // else the probe comes again
     }
     if (mtu.due() && built < packets.size()) {
         const Duration rto =
             peer.connection.recovery.rtt().rto(s_.tuning.rto_min, std::chrono::seconds(1), 0);
         PathMtu::Probe probe = mtu.take(rto, now); // of what goes out of the host
         probe.size = static_cast<std::uint16_t>(probe.size - s_.caps.overhead);
-        if (emit_probe(index, probe, false, packets[built])) {
+        if (emit_probe(index, probe, false, packets[built], now)) {
             s_.count.mtu_probes.add();
             ++built;
         } else {
@@ -40,14 +40,17 @@ std::size_t Transmitter::emit_probes(std::uint32_t index, std::span<TxPacket> pa
     return built;
 }
 
-bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool answer, TxPacket& packet)
+bool Transmitter::emit_probe(std::uint32_t index, PathMtu::Probe probe, bool answer, TxPacket& packet,
+                             Time now)
 {
     Peer& peer = s_.peers[index];
     std::byte* const start = begin(peer.route.id(), packet);
     if (start == nullptr) {
         return false;
     }
-    packet.path = peer.connection.paths.any(s_.random.next());
+    // An interface that is down is no small MTU.
+    packet.path = peer.rails.several() ? peer.connection.paths.next_among(~std::uint64_t{0}, now)
+                                       : peer.connection.paths.any(s_.random.next());
     packet.way = peer.rails.way_of(packet.path);
     wire::PacketHeader header;
     header.version = peer.handshake.version();

@@ -89,3 +89,32 @@ TEST_CASE("backlog: a farewell that did not go is said again")
     REQUIRE(pair.b.done.size() == 1);
     CHECK(pair.b.done[0].cause == Cause::closed);
 }
+
+TEST_CASE("backlog: a ring in memory that was full is tried again, though the window has held packets back")
+{
+    EnginePair pair({.same_host = true});
+    REQUIRE(pair.meet());
+    pair.a.io.peer = nullptr; // nothing arrives from now on
+    const Bytes bytes = pattern(8000);
+    for (int i = 0; i < 60; ++i) {
+        pair.send(bytes);
+        pair.a.pass(pair.now);
+    }
+    pair.a.io.takes = 0;
+    const std::uint64_t unsent = pair.a.counters.tx_unsent.value();
+    for (int i = 0; i < 10'000 && pair.a.counters.tx_unsent.value() == unsent; ++i) { // a repetition
+        pair.now += std::chrono::microseconds(10);
+        pair.a.pass(pair.now);
+    }
+    REQUIRE(pair.a.counters.tx_unsent.value() == unsent + 1);
+
+    pair.a.io.takes = SIZE_MAX;
+    std::vector<std::uint8_t> flags;
+    watch(pair, flags);
+    pair.now += std::chrono::microseconds(1); // too early
+    pair.a.pass(pair.now);
+    CHECK(flags.empty());
+    pair.now += std::chrono::microseconds(5);
+    pair.a.pass(pair.now);
+    CHECK(flags.size() == 1);
+}
