@@ -30,6 +30,7 @@ namespace srd {
 class WayTimes {
 public:
     static constexpr unsigned period = 4;
+    static constexpr unsigned dead_losses = 12;
     static constexpr Duration while_fresh = std::chrono::milliseconds(10);
 
     /// A packet that took the way was acknowledged after so long.
@@ -45,11 +46,17 @@ public:
     {
         seen_[way].ns = lost;
         seen_[way].at = stamp(now);
+        ++seen_[way].lost_in_a_row;
     }
+    /// So many packets of the way were lost that nothing gets through any more, as it seems.
+    bool is_dead(unsigned way) const noexcept { return seen_[way].lost_in_a_row >= dead_losses; }
+    /// Something does, after all.
+    void revive(unsigned way) noexcept { seen_[way].lost_in_a_row = 0; }
     /// A packet that was sent on the way at `sent_at` has arrived.
     void on_arrived(unsigned way, Time sent_at) noexcept
     {
         seen_[way].passed = std::max(seen_[way].passed, sent_at);
+        revive(way);
     }
     /// One that was sent later has.
     bool has_passed(unsigned way, Time sent_at) const noexcept { return seen_[way].passed > sent_at; }
@@ -73,6 +80,7 @@ private:
         std::uint32_t ns; ///< smoothed; 0: never
         std::uint32_t at; ///< stamp()
         Time passed;      ///< when the latest packet was sent that has arrived, as far as is known
+        std::uint32_t lost_in_a_row;
     };
     static constexpr std::uint32_t lost = 0xffffffff;
 

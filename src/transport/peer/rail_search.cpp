@@ -26,6 +26,7 @@ FrameResult RailSearch::on_rails(const wire::RailsWord& word, Event& event, Time
     } else if (word.frame.nonce == s_.names.rail_nonce(connection, word.frame.way) &&
                peer.rails.on_answer(word.frame.way)) {
         s_.count.rails_proven.add();
+        s_.way_times[index].revive(word.frame.way);
         peer.connection.paths.set_open(peer.rails.ways(), peer.rails.open());
     }
     s_.peers.arm(index);

@@ -40,6 +40,8 @@ public:
     /// Between two rounds of questions, at first; it doubles.
     static constexpr Duration pause_first = std::chrono::milliseconds(8);
     static constexpr unsigned max_doublings = 10;
+    /// The same where a way was open before, and may be so again.
+    static constexpr unsigned max_doublings_again = 5;
 
     /// The peer is met, and has several addresses, too.
     void begin(Time now) noexcept
@@ -56,6 +58,7 @@ public:
         askable_ = askable;
         open_ = 1;
         next_ = rounds_ = 0;
+        was_open_ = false;
         ask_at(now);
     }
     bool is_told() const noexcept { return ways_ != 0; }
@@ -114,7 +117,7 @@ public:
         } else {
             next_ = 0;
             timer_at_ = left() != 0 ? now + pause_first * (1U << rounds_) : time_never;
-            if (rounds_ < max_doublings) {
+            if (rounds_ < (was_open_ ? max_doublings_again : max_doublings)) {
                 ++rounds_;
             }
         }
@@ -128,6 +131,20 @@ public:
             return false;
         }
         open_ |= bit;
+        return true;
+    }
+    /// Nothing gets through on the way any more: it is asked about until something does. False: it is the
+    /// last one.
+    bool close(std::uint8_t way, Time now) noexcept
+    {
+        const auto bit = static_cast<std::uint16_t>(1U << way);
+        if ((open_ & bit) == 0 || open_ == bit) {
+            return false;
+        }
+        open_ = static_cast<std::uint16_t>(open_ & ~bit);
+        next_ = rounds_ = 0;
+        was_open_ = true;
+        ask_at(now + pause_first);
         return true;
     }
     /// Questions of the peer are to be answered (OwedRails), or not any more.
@@ -173,7 +190,8 @@ private:
     std::uint8_t rounds_ : 4 = 0;
     bool due_ : 1 = false;
     bool owes_ : 1 = false;
-    bool parked_ : 1 = false; ///< the timer waits for traffic
+    bool parked_ : 1 = false;   ///< the timer waits for traffic
+    bool was_open_ : 1 = false; ///< a way that is not
 };
 static_assert(sizeof(Rails) == 16, "one per peer");
 

@@ -145,12 +145,27 @@ void AckHandler::release(std::uint32_t index, std::uint32_t psn, Told& told, Ack
     s_.packets.release(at);
 }
 
+/// An interface, a cable or a switch that is gone takes all paths of its ways with it: they are not given up
+/// one by one.
+void AckHandler::on_lost_way(std::uint32_t index, PathId path, Time now)
+{
+    Peer& peer = s_.peers[index];
+    if (!peer.rails.several()) [[likely]] {
+        return;
+    }
+    const std::uint8_t way = peer.rails.way_of(path);
+    s_.way_times[index].on_lost(way, now);
+    if (s_.way_times[index].is_dead(way) && peer.rails.close(way, now)) {
+        peer.connection.paths.set_open(peer.rails.ways(), peer.rails.open());
+        s_.trace_event(TraceKind::path_dark, peer, static_cast<std::uint32_t>(index_of(path)));
+        s_.peers.arm(index);
+    }
+}
+
 void AckHandler::on_lost_path(std::uint32_t index, PathId path, Time now)
 {
     Peer& peer = s_.peers[index];
-    if (peer.rails.several()) {
-        s_.way_times[index].on_lost(peer.rails.way_of(path), now);
-    }
+    on_lost_way(index, path, now);
     const std::uint64_t blackouts = s_.count.path_blackouts.value();
     const std::uint64_t switches = s_.count.path_switches.value();
     peer.connection.paths.on_bad(path, PathOutcome::lost, s_.count, now);
@@ -214,9 +229,7 @@ AckHandler::Due AckHandler::on_timeout(std::uint32_t index, Time now)
         if (result.slot != no_index) {
             const PathId path = s_.packets[result.slot].path;
             connection.paths.on_timed_out(path, now);
-            if (peer.rails.several()) {
-                s_.way_times[index].on_lost(peer.rails.way_of(path), now);
-            }
+            on_lost_way(index, path, now);
         }
         if (result.probe == Recovery::Probe::ask) {
             peer.handshake.ask_twice(); // answered by whoever lives at the address now

@@ -49,6 +49,7 @@ private:
                         Time now) const noexcept;
     void release_block(std::uint32_t index, Told& told, const std::byte* words, AckSample& sample);
     void release(std::uint32_t index, std::uint32_t psn, Told& told, AckSample& sample);
+    void on_lost_way(std::uint32_t index, PathId path, Time now);
     void on_lost_path(std::uint32_t peer, PathId path, Time now);
     void detect_losses(std::uint32_t peer, Time now);
     void resend_all(std::uint32_t peer);

@@ -84,3 +84,24 @@ TEST_CASE("WayTimes: what has passed on one way says nothing of another")
     times.on_lost(3, start + 2ms);
     CHECK(times.has_passed(3, start));
 }
+
+TEST_CASE(
+    "WayTimes: a way is dead when so many packets in a row were lost on it, whatever gets through on others")
+{
+    WayTimes times{};
+    for (unsigned i = 0; i + 1 < WayTimes::dead_losses; ++i) {
+        times.on_lost(1, start);
+        times.on_arrived(0, start);
+    }
+    CHECK_FALSE(times.is_dead(1));
+    times.on_arrived(1, start);
+    times.on_lost(1, start);
+    CHECK_FALSE(times.is_dead(1));
+    for (unsigned i = 1; i < WayTimes::dead_losses; ++i) {
+        times.on_lost(1, start);
+    }
+    CHECK(times.is_dead(1));
+    CHECK_FALSE(times.is_dead(0));
+    times.revive(1);
+    CHECK_FALSE(times.is_dead(1));
+}

@@ -95,6 +95,30 @@ TEST_CASE("Rails: what does not answer is asked about more and more seldom, and 
     CHECK(asked_in(rails, now, 20ms, questions) == 0xfffe);
 }
 
+TEST_CASE("Rails: a way that died is asked about soon and for ever, and the last one is kept")
+{
+    Rails rails = told(2, 1, 0b11, start);
+    CHECK_FALSE(rails.close(0, start)); // the only one that is open
+    REQUIRE(rails.on_answer(1));
+    Time now = start + 1s;
+    REQUIRE(rails.close(0, now));
+    CHECK(rails.open() == 0b10);
+    CHECK_FALSE(rails.several());
+    CHECK_FALSE(rails.close(0, now));
+    CHECK_FALSE(rails.close(1, now));
+    CHECK(rails.next_timeout() == now + Rails::pause_first);
+    for (int question = 0; question < 20; ++question) {
+        const Time asked = rails.next_timeout();
+        REQUIRE(asked - now <= Rails::pause_first * (1 << Rails::max_doublings_again));
+        now = asked;
+        rails.on_timeout(true, now);
+        REQUIRE(rails.any_due());
+        CHECK(rails.take(now) == 0);
+    }
+    CHECK(rails.on_answer(0)); // the first way as well
+    CHECK(rails.open() == 0b11);
+}
+
 TEST_CASE("Rails: acknowledgements go back where packets came from")
 {
     // Ours are 2, the peer's 3. It numbers: its own address + 3 * ours.
