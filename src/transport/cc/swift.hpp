@@ -106,8 +106,8 @@ public:
     {
         packet_size_ = std::max(bytes, 1U);
         lanes_ = static_cast<std::uint8_t>(lanes) & 0x7fU;
-        // What returns goes out again where it came from, and leaves one of few packets for each lane to few
-        // lanes: twice as many for each further lane keep them all busy.
+        // What is acknowledged makes room where it came from, so that window_min for each lane leaves some of
+        // them idle; twice that for each further one keeps them all busy.
         window_min_ = std::clamp(window_min * (2 * lanes - 1), 1U, window_max_);
         window_ = std::max(window_, static_cast<double>(window_min_));
         update_target();

@@ -178,8 +178,8 @@ void AckHandler::on_lost_path(std::uint32_t index, PathId path, Time now)
 
 void AckHandler::detect_losses(std::uint32_t index, Time now)
 {
-    const Peer& peer = s_.peers[index];
-    Connection& connection = s_.peers[index].connection;
+    Peer& peer = s_.peers[index];
+    Connection& connection = peer.connection;
     const bool tail = !connection.window.anything_to_send() && !connection.queue.any_waiting() &&
                       !connection.queue.any_granted();
     const LossSample sample = connection.recovery.detect(

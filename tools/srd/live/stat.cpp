@@ -146,17 +146,6 @@ std::string name_of(const ProcessView& process)
            (process.rank.empty() ? "" : ", rank " + process.rank);
 }
 
-/// What an endpoint did in the time between two looks, per second; nothing for one that was not there before.
-struct TopRow {
-    const ProcessView* process = nullptr;
-    const EndpointView* endpoint = nullptr;
-    double tx_packets = 0;
-    double rx_packets = 0;
-    double tx_bytes = 0;
-    double rx_bytes = 0;
-    double repeated = 0;
-};
-
 std::string remarks(const LiveView& live)
 {
     std::string text;
@@ -324,6 +313,17 @@ void print_prometheus(const LiveView& live, std::ostream& out)
 }
 
 namespace {
+
+/// What an endpoint did in the time between two looks, per second; nothing for one that was not there before.
+struct TopRow {
+    const ProcessView* process = nullptr;
+    const EndpointView* endpoint = nullptr;
+    double tx_packets = 0;
+    double rx_packets = 0;
+    double tx_bytes = 0;
+    double rx_bytes = 0;
+    double repeated = 0;
+};
 
 std::vector<TopRow> rates(const LiveView& live, const LiveView& before, double elapsed)
 {
