@@ -310,12 +310,8 @@ TEST_CASE("rma: many operations at once, each complete once and in its place")
     CHECK(all(0));
 }
 
-TEST_CASE("rma: one operation of more bytes than 32 bits count")
+TEST_CASE("rma: one operation of more bytes than 32 bits count", "[.][large]")
 {
-    if (sanitized) {
-        WARN("SKIPPED: takes minutes under a sanitizer");
-        return;
-    }
     constexpr std::size_t size = (std::size_t{1} << 32) + 12345;
     RmaPair pair;
     Repeated here(size);
