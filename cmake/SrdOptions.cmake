@@ -44,8 +44,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT SRD_SANITIZE)
     set(SRD_NO_LTO_LINK -fno-lto) # else the linker's plugin takes whatever has a second half
 endif()
 if(SRD_SANITIZE)
+    # Without UndefinedBehaviorSanitizer where a target says so (SRD_TEST_SOURCES). An option of the target's own cannot: this
+    # one comes behind it.
     target_compile_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE} -fno-omit-frame-pointer
-        -fno-sanitize-recover=all)
+        -fno-sanitize-recover=all $<$<BOOL:$<TARGET_PROPERTY:SRD_TEST_SOURCES>>:-fno-sanitize=undefined>)
     target_link_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE})
 endif()
 if(SRD_FUZZ)
