@@ -4,8 +4,11 @@
 // readable by any thread at any time.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+
+#include <srd/limits.hpp>
 
 namespace srd {
 
@@ -96,9 +99,18 @@ private:
     X(liveness_extensions, "times a silent peer was spared because its process still exists")
 
 struct Counters {
+    /// Of one path, to all peers. It leads to each of them by a way of its own, but what ails a link, a queue
+    /// of the NIC or a rule for a port ails all that take it.
+    struct Path {
+        Counter packets; ///< sent
+        Counter marked;  ///< found to have met congestion (ECN CE)
+        Counter lost;    ///< found lost, or repeated because nothing was heard
+    };
+
 #define SRD_X(name, text) Counter name;
     SRD_COUNTERS(SRD_X)
 #undef SRD_X
+    std::array<Path, max_paths> paths; ///< by PathId
 };
 
 /// Calls `visit(name, text, value)` for every counter, in declaration order.

@@ -6,10 +6,13 @@
 
 #include <unistd.h>
 
+#include "live/stat.hpp"
 #include "tool/command.hpp"
 
 #include "support/catch.hpp"
 
+using namespace srd;
+using namespace srd::tool;
 using namespace tool_test;
 
 namespace {
@@ -78,6 +81,42 @@ TEST_CASE("stat: a running program, with its peer and EFA's names")
     CHECK(peer["window_bytes"] > 0);
     CHECK(peer["heard_ms_ago"] < 5000);
     CHECK(peer["paths"]["count"] >= 1);
+    double carried = 0;
+    for (const nlohmann::json& path : endpoint["paths"]) {
+        carried += path["packets"].get<double>();
+    }
+    const auto sent = endpoint["counters"]["tx_packets"].get<double>();
+    CHECK((carried > 0.9 * sent && carried < 1.1 * sent)); // it goes on while they are read
+}
+
+TEST_CASE("stat: the worst paths are shown, with what ails them")
+{
+    EndpointView endpoint;
+    endpoint.address = "192.0.2.1:40000";
+    endpoint.paths = {{0, 100, 0, 0}, {1, 120, 7, 0}, {2, 90, 0, 5}, {63, 80, 0, 0}};
+    EndpointView::Peer peer{"192.0.2.2:40000", {}};
+    peer.view.paths.count = 64;
+    peer.view.paths.dark = std::uint64_t{1} << 63;
+    endpoint.peer = {peer};
+    LiveView live;
+    live.processes.resize(1);
+    live.processes[0].endpoints = {endpoint};
+    std::ostringstream out;
+    print_stat(live, out);
+    INFO(out.str());
+    const auto at = [&](const char* text) { return out.str().find(text); };
+    CHECK(at("4 paths have carried 80 to 120 packets each; on 3 of them some were marked or lost") !=
+          std::string::npos);
+    REQUIRE(at("path 63") != std::string::npos);
+    CHECK(at("dark for 1 peer\n") != std::string::npos);
+    CHECK(at("path 63") < at("path  2"));
+    CHECK(at("path  2") < at("path  1"));
+    CHECK(at("path  0") == std::string::npos);
+    const nlohmann::json paths = stat_json(live)["processes"][0]["endpoints"][0]["paths"];
+    REQUIRE(paths.size() == 4);
+    CHECK(paths[1]["marked"] == 7);
+    CHECK(paths[2]["lost"] == 5);
+    CHECK(paths[3]["dark_for_peers"] == 1);
 }
 
 TEST_CASE("stat: Prometheus' format, and top with rates")

@@ -228,7 +228,7 @@ AckHandler::Due AckHandler::on_timeout(std::uint32_t index, Time now)
             connection.window, s_.packets, connection.refusal.blocked(), s_.tuning, now);
         if (result.slot != no_index) {
             const PathId path = s_.packets[result.slot].path;
-            connection.paths.on_timed_out(path, now);
+            connection.paths.on_timed_out(path, s_.count, now);
             on_lost_way(index, path, now);
         }
         if (result.probe == Recovery::Probe::ask) {

@@ -105,8 +105,12 @@ public:
     /// A mark or a loss; what the policy makes of it is counted.
     void on_bad(PathId path, PathOutcome outcome, Counters& count, Time now) noexcept
     {
+        Counters::Path& seen = count.paths[index_of(path)];
         if (outcome == PathOutcome::lost) {
             doubt(path);
+            seen.lost.add();
+        } else {
+            seen.marked.add();
         }
         std::visit(
             [&](auto& paths) {
@@ -123,9 +127,10 @@ public:
             policy_);
     }
     /// Nothing has been heard for so long that a packet sent on `path` is repeated.
-    void on_timed_out(PathId path, Time now) noexcept
+    void on_timed_out(PathId path, Counters& count, Time now) noexcept
     {
         doubt(path);
+        count.paths[index_of(path)].lost.add();
         std::visit([&](auto& paths) { paths.feedback(path, PathOutcome::timed_out, now); }, policy_);
     }
 

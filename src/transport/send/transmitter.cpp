@@ -284,6 +284,7 @@ void Transmitter::finish(TxPacket& packet) noexcept
     SRD_DCHECK(packet.length <= s_.caps.max_packet);
     wire::bind_packet({static_cast<std::byte*>(packet.iov[0].iov_base), packet.iov[0].iov_len});
     s_.count.tx_packets.add();
+    s_.count.paths[index_of(packet.path)].packets.add();
     s_.count.tx_bytes.add(packet.length);
     s_.trace_packet(packet);
 }

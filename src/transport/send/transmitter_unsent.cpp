@@ -29,6 +29,7 @@ void Transmitter::return_unsent(std::span<const TxPacket> packets, Time now)
         const TxPacket& packet = packets[i];
         s_.count.tx_unsent.add();
         s_.count.tx_packets.undo();
+        s_.count.paths[index_of(packet.path)].packets.undo();
         s_.count.tx_bytes.undo(packet.length);
         const bool of_slot = packet.cookie < bare_close; // there are far fewer slots
         const std::uint32_t index =

@@ -54,8 +54,11 @@ TEST_CASE("PathChoice: a batch leaves a path that is heard to be bad")
     paths.on_bad(PathId{0}, PathOutcome::lost, count, start);
     paths.on_bad(PathId{1}, PathOutcome::marked, count, start);
     CHECK(number(paths.next(8, false, false, start)) == 1);
-    paths.on_timed_out(PathId{1}, start);
+    paths.on_timed_out(PathId{1}, count, start);
     CHECK(number(paths.next(8, false, false, start)) == 2);
+    CHECK(count.paths[0].lost.value() == 2);
+    CHECK(count.paths[1].lost.value() == 1);
+    CHECK(count.paths[1].marked.value() == 1);
 }
 
 TEST_CASE("PathChoice: a lone packet stays on a path that works, until it is heard to be bad")
@@ -78,7 +81,7 @@ TEST_CASE("PathChoice: a lone packet stays on a path that works, until it is hea
     CHECK(lone() == 3);
     paths.on_good(PathId{3}, start);
     CHECK(lone() == 3);
-    paths.on_timed_out(PathId{3}, start);
+    paths.on_timed_out(PathId{3}, count, start);
     CHECK(lone() == 0);
 }
 

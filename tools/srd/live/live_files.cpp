@@ -163,6 +163,12 @@ void read_endpoint(const OpenFile& opened, std::uint32_t slot, EndpointView& vie
     for_each_counter(endpoint->counters, [&](const char* name, const char*, std::uint64_t value) {
         view.counters[name] = value;
     });
+    for (unsigned number = 0; number < max_paths; ++number) {
+        const Counters::Path& path = endpoint->counters.paths[number];
+        if (path.packets.value() != 0) {
+            view.paths.push_back({number, path.packets.value(), path.marked.value(), path.lost.value()});
+        }
+    }
     LiveSnapshot& snapshot = endpoint->snapshot;
     view.has_snapshot = read_snapshot(file, offset, snapshot);
     if (!view.has_snapshot) {

@@ -28,7 +28,14 @@ struct EndpointView {
         std::string address;
         PeerView view;
     };
-    std::vector<Peer> peer; ///< those that are waited for longest come first
+    struct Path {
+        unsigned number = 0;
+        std::uint64_t packets = 0;
+        std::uint64_t marked = 0;
+        std::uint64_t lost = 0;
+    };
+    std::vector<Path> paths; ///< that have carried packets
+    std::vector<Peer> peer;  ///< those that are waited for longest come first
 };
 
 struct ProcessView {

@@ -4,9 +4,13 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <functional>
 #include <iomanip>
+#include <iterator>
 #include <ostream>
+#include <span>
 #include <sstream>
+#include <tuple>
 
 namespace srd::tool {
 namespace {
@@ -107,6 +111,54 @@ void print_peers(const EndpointView& endpoint, std::ostream& out)
     if (endpoint.peers > endpoint.peer.size()) {
         out << "    and " << endpoint.peers - endpoint.peer.size() << " more peers\n";
     }
+}
+
+/// For how many of the listed peers nothing gets through on the path.
+int dark_for(const EndpointView& endpoint, unsigned path)
+{
+    return static_cast<int>(std::ranges::count_if(endpoint.peer, [&](const EndpointView::Peer& peer) {
+        return (peer.view.paths.dark >> path & 1U) != 0;
+    }));
+}
+
+/// What all paths have carried, and the worst of them.
+void print_paths(const EndpointView& endpoint, std::ostream& out)
+{
+    constexpr std::size_t worst_shown = 8;
+    if (endpoint.paths.empty()) {
+        return;
+    }
+    std::vector<EndpointView::Path> bad;
+    std::ranges::copy_if(endpoint.paths, std::back_inserter(bad), [&](const EndpointView::Path& path) {
+        return path.marked != 0 || path.lost != 0 || dark_for(endpoint, path.number) != 0;
+    });
+    std::ranges::stable_sort(bad, std::greater(), [&](const EndpointView::Path& path) {
+        return std::tuple(dark_for(endpoint, path.number), path.lost, path.marked);
+    });
+    const auto [least, most] = std::ranges::minmax(endpoint.paths, {}, &EndpointView::Path::packets);
+    out << "    " << endpoint.paths.size() << " paths have carried " << least.packets << " to "
+        << most.packets << " packets each; on " << bad.size() << " of them some were marked or lost\n";
+    for (const EndpointView::Path& path : std::span(bad).first(std::min(bad.size(), worst_shown))) {
+        out << "    path " << std::setw(2) << path.number << std::setw(13) << path.packets << " packets"
+            << std::setw(11) << path.marked << " marked" << std::setw(11) << path.lost << " lost";
+        if (const int dark = dark_for(endpoint, path.number); dark != 0) {
+            out << "; dark for " << dark << (dark == 1 ? " peer" : " peers");
+        }
+        out << '\n';
+    }
+}
+
+nlohmann::json paths_json(const EndpointView& endpoint)
+{
+    nlohmann::json result = nlohmann::json::array();
+    for (const EndpointView::Path& path : endpoint.paths) {
+        result.push_back({{"number", path.number},
+                          {"packets", path.packets},
+                          {"marked", path.marked},
+                          {"lost", path.lost},
+                          {"dark_for_peers", dark_for(endpoint, path.number)}});
+    }
+    return result;
 }
 
 nlohmann::json peer_json(const EndpointView::Peer& peer)
@@ -222,6 +274,7 @@ void print_stat(const LiveView& live, std::ostream& out)
                 out << "    " << line << '\n';
             }
             print_peers(endpoint, out);
+            print_paths(endpoint, out);
             std::size_t column = 0;
             for (const auto& [name, value] : endpoint.counters) {
                 if (value != 0) {
@@ -245,6 +298,7 @@ nlohmann::json stat_json(const LiveView& live)
             nlohmann::json one{{"address", endpoint.address},
                                {"domain", endpoint.domain},
                                {"counters", endpoint.counters},
+                               {"paths", paths_json(endpoint)},
                                {"efa_counters", efa_counters(endpoint.counters)}};
             if (endpoint.has_snapshot) {
                 one["snapshot_age_ms"] = endpoint.age_ms;
