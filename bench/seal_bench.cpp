@@ -14,7 +14,7 @@
 
 #include <malloc.h>
 
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/crypto_library.hpp"
 #include "seal/hello_auth.hpp"
 #include "seal/sealed_session.hpp"
 
@@ -80,8 +80,8 @@ struct Ends {
         static constexpr std::array<std::byte, 16> address{};
         const SealedSide one{ring.sending(), 1, 2, address};
         const SealedSide two{ring.sending(), 3, 4, address};
-        a = SealedSession::make(hmac, 1, cipher, one, two);
-        b = SealedSession::make(hmac, 1, cipher, two, one);
+        a = SealedSession::make(hmac, {1, cipher, {}}, one, two);
+        b = SealedSession::make(hmac, {1, cipher, {}}, two, one);
         require(a && b, "no memory");
     }
 
@@ -132,7 +132,7 @@ void single_rows(const KeyRing& ring, HmacSha256& hmac)
     std::printf("introduction (104 bytes): append %.0f ns, verify %.0f ns\n", append_ns, verify_ns);
 
     const SealedSide one{ring.sending(), 1, 2, {}};
-    KeySchedule schedule(hmac, 1, Cipher::aes_128_gcm, one, one);
+    KeySchedule schedule(hmac, {1, Cipher::aes_128_gcm, {}}, one, one);
     PhaseKeys keys;
     const double phase_ns = median_ns([] {},
                                       [&](std::size_t) {

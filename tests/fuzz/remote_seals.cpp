@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "fuzz/remote.hpp"
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/crypto_library.hpp"
 #include "seal/job_key.hpp"
 
 namespace srd::fuzz {
@@ -23,7 +23,10 @@ std::unique_ptr<EndpointSeals> make_seals()
         }
         return std::make_shared<const KeyRing>(std::move(*made));
     }();
-    return std::make_unique<EndpointSeals>(ring, CipherOffer::prefers_aes);
+    static std::uint8_t number = 0;
+    Secret<KeyExchange::size> secret;
+    secret.bytes()[1] = static_cast<std::byte>(number ^= 1);
+    return std::make_unique<EndpointSeals>(ring, CipherOffer::prefers_aes, KeyExchange::make(secret.bytes()));
 }
 
 namespace {

@@ -23,7 +23,7 @@
 #include "io/shm/shm_message.hpp"
 #include "io/udp/liveness_responder.hpp"
 #include "io/verbs/verbs_routes.hpp"
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/crypto_library.hpp"
 #include "seal/hello_auth.hpp"
 #include "seal/job_key.hpp"
 #include "seal/key_ring.hpp"
@@ -376,10 +376,10 @@ void other_ways(Conversation& talk, Capture& capture)
     capture.write(Capture::ip(true, IPPROTO_ICMP, Bytes{std::byte{3}, std::byte{3}} + Bytes(6) + quoted));
 }
 
-/// A sealed conversation with the cipher that the offers come to.
-void sealed(Conversation& talk, const KeyRing& ring, CipherOffer offer)
+/// A sealed conversation with the cipher that the offers come to. `share`: both exchange keys.
+void sealed(Conversation& talk, const KeyRing& ring, CipherOffer offer, const KeyExchange::Share& share)
 {
-    HelloAuth auth(ring, offer);
+    HelloAuth auth(ring, offer, share);
     HmacSha256 hmac;
     const std::uint32_t id = ring.sending().id;
     const auto hello = [&](bool back, PacketHeader header, std::uint8_t flags, HelloKeys keys) {
@@ -393,7 +393,7 @@ void sealed(Conversation& talk, const KeyRing& ring, CipherOffer offer)
     hello(false, introduction, hello_flag::answer_wanted, {id, 0});
     hello(true, header_to(talk.a, packet_flag::authenticated), 0, {id, id});
     const auto session =
-        SealedSession::make(hmac, protocol_version, agreed_cipher(offer, offer),
+        SealedSession::make(hmac, {protocol_version, agreed_cipher(offer, offer), {}},
                             {ring.sending(), talk.a.incarnation, talk.a.connection, talk.a.address},
                             {ring.sending(), talk.b.incarnation, talk.b.connection, talk.b.address});
     for (const bool forged : {false, true}) {
@@ -452,8 +452,14 @@ int main(int argc, char** argv)
         c.connection += 0x100 + static_cast<unsigned>(offer);
         d.connection += 0x100 + static_cast<unsigned>(offer);
         Conversation secret(capture, c, d);
-        sealed(secret, ring, offer);
+        sealed(secret, ring, offer, {});
     }
+    End c = a;
+    End d = b;
+    c.connection += 0x200;
+    d.connection += 0x200;
+    Conversation exchanged(capture, c, d);
+    sealed(exchanged, ring, CipherOffer::prefers_aes, {std::byte{9}});
     named_bytes(talk);
     return EXIT_SUCCESS;
 }

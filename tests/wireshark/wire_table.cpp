@@ -80,7 +80,7 @@ void print_packet_layouts()
     LAYOUT(MarkBlock, FIELD(MarkBlock, first), FIELD(MarkBlock, bits));
     LAYOUT(FragmentHeader, FIELD(FragmentHeader, offset), FIELD(FragmentHeader, total));
     using T = HelloTrailer;
-    LAYOUT(HelloTrailer, FIELD(T, key_id), FIELD(T, offer), FIELD(T, told), FIELD(T, mac));
+    LAYOUT(HelloTrailer, FIELD(T, key_id), FIELD(T, offer), FIELD(T, told), FIELD(T, share), FIELD(T, mac));
     using S = ShmMessage;
     LAYOUT(ShmMessage, FIELD(S, magic), FIELD(S, kind), FIELD(S, nonce), FIELD(S, token), FIELD(S, ring),
            FIELD(S, start), FIELD(S, address), FIELD(S, proof));

@@ -269,7 +269,7 @@ local function add_introduction(cursor, packet, pinfo, authenticated)
         if not said or not F.names.cipher_offer[trailer.offer] then
             Frames.malformed("a trailer without a hello, or with the offer %d", trailer.offer)
         end
-        said.key_id, said.offer = trailer.range(0, 4):raw(), trailer.offer
+        said.key_id, said.offer, said.share = trailer.range(0, 4):raw(), trailer.offer, trailer.share
         local authentic = seal:is_authentic(said.key_id, cursor.tvb(start, stop - start - 16):raw(), trailer.mac)
         if authentic ~= nil then
             cursor.tree:add(F.authentic, authentic):set_generated()

@@ -132,6 +132,11 @@ local function phase_keys(schedule, cipher, phase, iv_size)
     return schedule.keys[phase]
 end
 
+-- Whether an end takes part in the exchange of keys, of which a capture does not tell the result.
+local function exchanges(of)
+    return of.share:find("[^%z]") ~= nil
+end
+
 -- A sealed packet to `connection`: { key_id, key_number, cipher } as far as they are known, and { contents } of what follows
 -- the header or { reason } why not; `wrong` if the tag is.
 function Seal:open(connection, packet)
@@ -142,6 +147,9 @@ function Seal:open(connection, packet)
     local told = { key_id = sender.key_id, key_number = number_of(sender.key_id), cipher = agreed(sender.offer, receiver.offer) }
     if not self.keys[sender.key_id] then
         told.reason = self.count == 0 and "no key file" or "key not in the file"
+        return told
+    elseif exchanges(sender) and exchanges(receiver) then
+        told.reason = "keys were exchanged (FI_SRD_FORWARD_SECRECY)"
         return told
     end
     local header = self.wire.layouts.PacketHeader.size

@@ -33,11 +33,12 @@ return {
             { "offset", 0, 4 },
             { "total", 4, 4 },
         } },
-        HelloTrailer = { size = 24, fields = {
+        HelloTrailer = { size = 56, fields = {
             { "key_id", 0, 4 },
             { "offer", 4, 1 },
             { "told", 5, 3 },
-            { "mac", 8, 16 },
+            { "share", 8, 32 },
+            { "mac", 40, 16 },
         } },
         ShmMessage = { size = 80, fields = {
             { "magic", 0, 8 },

@@ -59,7 +59,7 @@ int ProgressUnit::open_io(const std::string& domain, const SocketAddress& addres
     const UnitGuard guard(*this);
     if (keys != nullptr) {
         keys->look(clock_now());
-        seals_ = make_seals(keys->latest());
+        seals_ = make_seals(keys->latest(), params().forward_secrecy);
     }
     keys_ = std::move(keys);
     io_ = std::move(io);

@@ -2,14 +2,18 @@
 #include "entry/job_keys.hpp"
 
 #include <chrono>
+#include <cstring>
 #include <new>
 #include <optional>
 #include <span>
 #include <utility>
 
 #include "common/say.hpp"
-#include "seal/cipher.hpp"
-#include "seal/crypto_library.hpp"
+#include "io/core/system_random.hpp"
+#include "seal/crypto/cipher.hpp"
+#include "seal/crypto/crypto_library.hpp"
+#include "seal/crypto/key_exchange.hpp"
+#include "seal/crypto/secret.hpp"
 #include "seal/job_key.hpp"
 
 namespace srd {
@@ -99,12 +103,22 @@ std::shared_ptr<JobKeys> job_keys_of(const std::uint8_t* auth_key, std::size_t s
     return size != 0 ? JobKeys::of_auth_key(auth_key, size, error) : otherwise;
 }
 
-std::unique_ptr<EndpointSeals> make_seals(std::shared_ptr<const KeyRing> keys)
+std::unique_ptr<EndpointSeals> make_seals(std::shared_ptr<const KeyRing> keys, bool exchange)
 {
     std::string error;
     const CryptoLibrary* const library = load_crypto_library(error); // has been loaded for the keys
     const bool can_chacha = library != nullptr && library->has_chacha();
-    return std::make_unique<EndpointSeals>(std::move(keys), offer_of(cpu_has_aes(), can_chacha));
+    std::unique_ptr<KeyExchange> own;
+    if (exchange) {
+        Secret<KeyExchange::size> secret;
+        for (std::size_t at = 0; at < secret.size; at += sizeof(std::uint64_t)) {
+            const std::uint64_t part = system_random();
+            std::memcpy(&secret.bytes()[at], &part, sizeof(part));
+        }
+        own = KeyExchange::make(secret.bytes());
+    }
+    return std::make_unique<EndpointSeals>(std::move(keys), offer_of(cpu_has_aes(), can_chacha),
+                                           std::move(own));
 }
 
 } // namespace srd

@@ -55,7 +55,8 @@ constexpr bool takes_auth_keys(std::uint32_t api_version) noexcept
 std::shared_ptr<JobKeys> job_keys_of(const std::uint8_t* auth_key, std::size_t size,
                                      const std::shared_ptr<JobKeys>& otherwise, std::string& error);
 
-/// What an endpoint seals with. Throws std::bad_alloc.
-std::unique_ptr<EndpointSeals> make_seals(std::shared_ptr<const KeyRing> keys);
+/// What an endpoint seals with. `exchange`: it takes part in the exchange of keys, if libcrypto has it.
+/// Throws std::bad_alloc.
+std::unique_ptr<EndpointSeals> make_seals(std::shared_ptr<const KeyRing> keys, bool exchange);
 
 } // namespace srd

@@ -199,6 +199,12 @@ constexpr Variable variables[] = {
          p.job_key_file = t;
          return !t.empty();
      }},
+    {"FORWARD_SECRECY", "0 or 1", or_switch,
+     "1: with a job key, endpoints that both have this exchange keys (X25519), so that who gets the job key "
+     "later "
+     "reads nothing of what was recorded before; 0: the job key opens everything, as in Wireshark (default "
+     "1)",
+     [](Params& p, std::string_view t) { return assign(to_switch(t), p.forward_secrecy); }},
     {"QUIET", "0 or 1", or_switch,
      "1: nothing goes to stderr; what is wrong is in the log only, which FI_LOG_LEVEL=warn turns on (default "
      "0)",

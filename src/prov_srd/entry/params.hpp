@@ -34,6 +34,7 @@ struct Params {
     bool all_interfaces = false;         ///< and those together, too
     std::string job_key_file;            ///< empty: nothing is sealed
     std::shared_ptr<JobKeys> job_keys;   ///< its keys; null: there is none
+    bool forward_secrecy = true;         ///< connections have keys that the job's do not tell
     ProcessPlace place;                  ///< for the names and the lines of statistics
     std::string stats;       ///< where to write statistics when an endpoint closes; empty: nowhere
     std::uint32_t trace = 0; ///< events of each endpoint that are kept

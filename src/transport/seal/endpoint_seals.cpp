@@ -8,15 +8,16 @@
 
 namespace srd {
 
-EndpointSeals::EndpointSeals(std::shared_ptr<const KeyRing> ring, CipherOffer offer)
-    : ring_(std::move(ring)), offer_(offer)
+EndpointSeals::EndpointSeals(std::shared_ptr<const KeyRing> ring, CipherOffer offer,
+                             std::unique_ptr<const KeyExchange> exchange)
+    : ring_(std::move(ring)), offer_(offer), exchange_(std::move(exchange))
 {
-    auth_.emplace(*ring_, offer);
+    auth_.emplace(*ring_, offer, share());
 }
 
 void EndpointSeals::replace(std::shared_ptr<const KeyRing> ring)
 {
-    HelloAuth auth(*ring, offer_);
+    HelloAuth auth(*ring, offer_, share());
     auth_.emplace(std::move(auth));
     ring_ = std::move(ring);
 }
@@ -44,7 +45,7 @@ HelloProof EndpointSeals::verify(std::span<const std::byte> packet) noexcept
     const HelloAuth::Verified verified = auth_->verify(packet);
     unknown_key_ = unknown_key_ || verified.result == HelloAuth::Result::unknown_key;
     return verified.result == HelloAuth::Result::authentic
-               ? HelloProof{verified.key, verified.offer, verified.told}
+               ? HelloProof{verified.key, verified.offer, verified.told, verified.share}
                : HelloProof{};
 }
 
@@ -76,10 +77,19 @@ bool EndpointSeals::begin(std::uint32_t peer, std::uint8_t protocol_version, con
     if (own == nullptr || !has_room(peer)) {
         return false;
     }
+    Secret<KeyExchange::size> exchanged;
+    const bool exchanges = exchange_ != nullptr && proof.share != KeyExchange::Share{};
+    if (exchanges && !exchange_->agree(proof.share, exchanged.bytes())) {
+        return false;
+    }
     Record& record = records_[peer];
-    record.session = SealedSession::make(hmac_, protocol_version, agreed_cipher(offer_, proof.offer),
-                                         {*own, self.incarnation, self.connection, self.address},
-                                         {*proof.key, remote.incarnation, remote.connection, remote.address});
+    record.session =
+        SealedSession::make(hmac_,
+                            {.version = protocol_version,
+                             .cipher = agreed_cipher(offer_, proof.offer),
+                             .exchanged = exchanges ? exchanged.bytes() : std::span<const std::byte>{}},
+                            {*own, self.incarnation, self.connection, self.address, share()},
+                            {*proof.key, remote.incarnation, remote.connection, remote.address, proof.share});
     record.keys = {own->id, proof.key->id};
     return record.session != nullptr;
 }

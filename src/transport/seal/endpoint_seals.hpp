@@ -12,9 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include "seal/cipher.hpp"
+#include "seal/crypto/cipher.hpp"
+#include "seal/crypto/hmac.hpp"
+#include "seal/crypto/key_exchange.hpp"
 #include "seal/hello_auth.hpp"
-#include "seal/hmac.hpp"
 #include "seal/key_ring.hpp"
 #include "seal/key_schedule.hpp"
 #include "seal/sealed_session.hpp"
@@ -25,7 +26,8 @@ namespace srd {
 struct HelloProof {
     const JobKey* key = nullptr; ///< of the ring; null: it has proved nothing
     CipherOffer offer{};
-    std::uint32_t told = 0; ///< HelloKeys::told: which key of ours it has been told
+    std::uint32_t told = 0;     ///< HelloKeys::told: which key of ours it has been told
+    KeyExchange::Share share{}; ///< zeros: it takes part in no exchange
 };
 
 /// Of one endpoint; one thread at a time.
@@ -37,8 +39,10 @@ class EndpointSeals {
 public:
     static constexpr std::size_t trailer_size = HelloAuth::trailer_size;
 
-    /// `offer`: offer_of() this CPU and library. Throws std::bad_alloc.
-    EndpointSeals(std::shared_ptr<const KeyRing> ring, CipherOffer offer);
+    /// `offer`: offer_of() this CPU and library. `exchange`: null: keys of connections are derived from those
+    /// of the job alone, as they are with peers that have none. Throws std::bad_alloc.
+    EndpointSeals(std::shared_ptr<const KeyRing> ring, CipherOffer offer,
+                  std::unique_ptr<const KeyExchange> exchange = nullptr);
 
     /// From now on these are the keys. Not while a HelloProof is in use. Connections that there are go on.
     /// Throws std::bad_alloc; then nothing has changed.
@@ -68,8 +72,8 @@ public:
     };
     /// A connection begins, whose hellos have not been sent yet.
     void prepare(std::uint32_t peer) noexcept;
-    /// Both have been told each other's hello. False: there is no memory, or the key is gone that the other
-    /// side was told.
+    /// Both have been told each other's hello. False: there is no memory, the key is gone that the other
+    /// side was told, or its share is none.
     bool begin(std::uint32_t peer, std::uint8_t protocol_version, const Side& self, const Side& remote,
                const HelloProof& proof) noexcept;
     /// Null: there is none.
@@ -93,11 +97,16 @@ private:
         HelloKeys keys;
     };
 
+    KeyExchange::Share share() const noexcept
+    {
+        return exchange_ != nullptr ? exchange_->share() : KeyExchange::Share{};
+    }
     /// False: there is no memory.
     bool has_room(std::uint32_t peer) noexcept;
 
     std::shared_ptr<const KeyRing> ring_;
     const CipherOffer offer_;
+    const std::unique_ptr<const KeyExchange> exchange_;
     std::optional<HelloAuth> auth_;
     HmacSha256 hmac_; ///< of the sessions
     std::vector<Record> records_;

@@ -16,7 +16,8 @@ constexpr std::size_t mac_at = offsetof(HelloTrailer, mac);
 
 } // namespace
 
-HelloAuth::HelloAuth(const KeyRing& ring, CipherOffer offer) : ring_(ring), offer_(offer)
+HelloAuth::HelloAuth(const KeyRing& ring, CipherOffer offer, const KeyExchange::Share& share)
+    : ring_(ring), offer_(offer), share_(share)
 {
     macs_.reserve(ring.all().size());
     for (const JobKey& key : ring.all()) {
@@ -34,6 +35,7 @@ void HelloAuth::append(std::span<const std::byte> packet, std::span<std::byte, t
     const wire::u32 told = keys.told;
     std::memcpy(fields.told.data(), &told, fields.told.size());
     fields.offer = static_cast<std::uint8_t>(offer_);
+    fields.share = share_;
     std::memcpy(trailer.data(), &fields, trailer_size);
     std::array<std::byte, HmacSha256::size> mac;
     mac_of(*key).compute({packet, trailer.first(mac_at)}, mac);
@@ -62,7 +64,8 @@ HelloAuth::Verified HelloAuth::verify(std::span<const std::byte> packet) noexcep
     }
     std::array<std::byte, sizeof(wire::u32)> told{}; // three bytes of it
     std::memcpy(told.data(), fields.told.data(), fields.told.size());
-    return {Result::authentic, key, *offer, std::bit_cast<wire::u32>(told), packet.size() - trailer_size};
+    return {Result::authentic,           key, *offer, std::bit_cast<wire::u32>(told), fields.share,
+            packet.size() - trailer_size};
 }
 
 } // namespace srd

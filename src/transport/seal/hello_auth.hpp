@@ -10,6 +10,9 @@
 //  +---------------+-----------------------------------------------+
 //  | cipher offer  |  key of the receiver's that the sender knows  |
 //  +---------------+-----------------------------------------------+
+//  |  share, 32 bytes: of an exchange of keys (KeyExchange);       |
+//  |          zeros: the sender takes part in none                 |
+//  +---------------------------------------------------------------+
 //  |  MAC, 16 bytes: HMAC-SHA-256, the first half, under the key's |
 //  |  "hello" key, of all bytes of the packet before it            |
 //  +---------------------------------------------------------------+
@@ -27,8 +30,9 @@
 
 #include <srd/wire.hpp>
 
-#include "seal/cipher.hpp"
-#include "seal/hmac.hpp"
+#include "seal/crypto/cipher.hpp"
+#include "seal/crypto/hmac.hpp"
+#include "seal/crypto/key_exchange.hpp"
 #include "seal/key_ring.hpp"
 
 namespace srd {
@@ -37,9 +41,10 @@ struct HelloTrailer {
     wire::u32 key_id;
     wire::u8 offer = 0;             ///< CipherOffer
     std::array<wire::u8, 3> told{}; ///< HelloKeys::told, its lower bytes
+    KeyExchange::Share share{};
     std::array<std::byte, 16> mac{};
 };
-static_assert(sizeof(HelloTrailer) == 24 && alignof(HelloTrailer) == 1);
+static_assert(sizeof(HelloTrailer) == 56 && alignof(HelloTrailer) == 1);
 
 /// The keys of a connection, by id, as a hello names them.
 struct HelloKeys {
@@ -66,11 +71,12 @@ public:
         const JobKey* key = nullptr; ///< the sender's; of the ring
         CipherOffer offer{};         ///< the sender's
         std::uint32_t told = 0;      ///< HelloKeys::told, masked
+        KeyExchange::Share share{};  ///< the sender's
         std::size_t size = 0;        ///< of the packet without the trailer, bytes
     };
 
-    /// `ring` must outlive the object. `offer`: what our hellos say. Throws std::bad_alloc.
-    HelloAuth(const KeyRing& ring, CipherOffer offer);
+    /// `ring` must outlive the object. `offer`, `share`: what our hellos say. Throws std::bad_alloc.
+    HelloAuth(const KeyRing& ring, CipherOffer offer, const KeyExchange::Share& share = {});
 
     /// The trailer of a packet. `keys`: own is one of the ring's.
     void append(std::span<const std::byte> packet, std::span<std::byte, trailer_size> trailer,
@@ -86,6 +92,7 @@ private:
 
     const KeyRing& ring_;
     const CipherOffer offer_;
+    const KeyExchange::Share share_;
     std::vector<HmacSha256> macs_; ///< one for each key of the ring
 };
 

@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-#include "seal/hmac.hpp"
+#include "seal/crypto/hmac.hpp"
 
 namespace srd {
 

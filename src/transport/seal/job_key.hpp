@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#include "seal/secret.hpp"
+#include "seal/crypto/secret.hpp"
 
 namespace srd {
 

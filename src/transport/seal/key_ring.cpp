@@ -6,8 +6,8 @@
 
 #include <srd/wire.hpp>
 
+#include "seal/crypto/hmac.hpp"
 #include "seal/hkdf.hpp"
-#include "seal/hmac.hpp"
 
 namespace srd {
 

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "seal/crypto/secret.hpp"
 #include "seal/job_key.hpp"
-#include "seal/secret.hpp"
 
 namespace srd {
 

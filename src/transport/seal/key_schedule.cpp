@@ -11,7 +11,7 @@ namespace srd {
 namespace {
 
 constexpr std::size_t side_max_size = 8 + 8 + 1 + max_address_size;
-constexpr std::size_t context_max_size = 1 + 1 + 2 * side_max_size;
+constexpr std::size_t context_max_size = 1 + 1 + 2 * (side_max_size + KeyExchange::size);
 static_assert(context_max_size <= 255, "the length of a label's context is one byte");
 
 std::byte* put(std::byte* to, const auto& value) noexcept
@@ -31,16 +31,24 @@ std::byte* put_side(std::byte* to, const SealedSide& side) noexcept
 
 } // namespace
 
-KeySchedule::KeySchedule(HmacSha256& hmac, std::uint8_t protocol_version, Cipher cipher,
-                         const SealedSide& sender, const SealedSide& receiver) noexcept
-    : hmac_(&hmac), cipher_(cipher)
+KeySchedule::KeySchedule(HmacSha256& hmac, const SealTerms& terms, const SealedSide& sender,
+                         const SealedSide& receiver) noexcept
+    : hmac_(&hmac), cipher_(terms.cipher)
 {
     std::array<std::byte, context_max_size> context;
-    std::byte* end = put(context.data(), protocol_version);
-    end = put(end, static_cast<std::uint8_t>(cipher));
+    std::byte* end = put(context.data(), terms.version);
+    end = put(end, static_cast<std::uint8_t>(terms.cipher));
     end = put_side(end, sender);
     end = put_side(end, receiver);
-    hkdf_expand_label(hmac, sender.key.traffic.bytes(), "send", {context.data(), end}, secret_.bytes());
+    std::span<const std::byte> root = sender.key.traffic.bytes();
+    Secret<HmacSha256::size> extracted;
+    if (!terms.exchanged.empty()) {
+        hkdf_extract(hmac, root, terms.exchanged, extracted.bytes());
+        root = extracted.bytes();
+        end = std::copy(sender.share.begin(), sender.share.end(), end);
+        end = std::copy(receiver.share.begin(), receiver.share.end(), end);
+    }
+    hkdf_expand_label(hmac, root, "send", {context.data(), end}, secret_.bytes());
 }
 
 void KeySchedule::derive(PhaseKeys& keys) noexcept

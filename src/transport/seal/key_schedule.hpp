@@ -3,6 +3,7 @@
 // The keys of what one endpoint sends to another on one connection, phase after phase.
 //
 //   traffic root (of the sender's job key)
+//      │ HKDF-Extract, if both take part in an exchange of keys: with what they have agreed on
 //      │ "send", both sides' values, the sender's first
 //      ▼
 //   secret of phase 0 ──"next"──► secret of phase 1 ──"next"──► ...
@@ -11,7 +12,8 @@
 // The two directions differ in whose values come first, so neither side needs a role, and no packet can be
 // sent back to where it came from. A phase is 2^22 packets: RFC 9001 (section 6.6 and appendix B) bounds
 // AES-GCM at 2^23 packets of up to 2^16 bytes for an advantage of 2^-57 per key. Who finds the keys of a
-// phase in memory cannot open earlier ones, unless the job key was there as well.
+// phase in memory cannot open earlier ones, unless the job key was there as well, and, if keys were
+// exchanged, the secret of one of the two endpoints.
 #pragma once
 
 #include <array>
@@ -21,11 +23,12 @@
 
 #include <srd/limits.hpp>
 
-#include "seal/aead.hpp"
-#include "seal/cipher.hpp"
+#include "seal/crypto/aead.hpp"
+#include "seal/crypto/cipher.hpp"
+#include "seal/crypto/key_exchange.hpp"
+#include "seal/crypto/secret.hpp"
 #include "seal/hkdf.hpp"
 #include "seal/key_ring.hpp"
-#include "seal/secret.hpp"
 
 namespace srd {
 
@@ -35,6 +38,14 @@ struct SealedSide {
     std::uint64_t incarnation = 0;      ///< hello.incarnation
     std::uint64_t connection = 0;       ///< hello.connection: the identifier in packets to this side
     std::span<const std::byte> address; ///< the hello's, at most max_address_size bytes
+    KeyExchange::Share share{};         ///< the hello's
+};
+
+/// What both sides have agreed on.
+struct SealTerms {
+    std::uint8_t version = 0; ///< of the protocol
+    Cipher cipher = Cipher::aes_128_gcm;
+    std::span<const std::byte> exchanged; ///< by KeyExchange; empty: one of them takes part in no exchange
 };
 
 /// The keys of one phase.
@@ -64,7 +75,7 @@ public:
 
     /// Phase 0 of what `sender` sends to `receiver`. `hmac`: a tool, which must outlive the object and belong
     /// to the same thread; its key changes.
-    KeySchedule(HmacSha256& hmac, std::uint8_t protocol_version, Cipher cipher, const SealedSide& sender,
+    KeySchedule(HmacSha256& hmac, const SealTerms& terms, const SealedSide& sender,
                 const SealedSide& receiver) noexcept;
 
     Cipher cipher() const noexcept { return cipher_; }

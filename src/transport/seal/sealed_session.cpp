@@ -15,12 +15,12 @@ constexpr std::size_t pieces_max = 16;
 
 } // namespace
 
-SealedSession::Tx::Tx(HmacSha256& hmac, std::uint8_t version, Cipher cipher, const SealedSide& self,
+SealedSession::Tx::Tx(HmacSha256& hmac, const SealTerms& terms, const SealedSide& self,
                       const SealedSide& peer)
-    : schedule(hmac, version, cipher, self, peer), sealer(cipher)
+    : schedule(hmac, terms, self, peer), sealer(terms.cipher)
 {
     schedule.derive(keys);
-    sealer.set_key(keys.key.bytes().first(key_size_of(cipher)));
+    sealer.set_key(keys.key.bytes().first(key_size_of(terms.cipher)));
 }
 
 void SealedSession::Tx::set_phase(std::uint64_t phase) noexcept
@@ -31,12 +31,12 @@ void SealedSession::Tx::set_phase(std::uint64_t phase) noexcept
     sealer.set_key(keys.key.bytes().first(key_size_of(schedule.cipher())));
 }
 
-SealedSession::Rx::Rx(HmacSha256& hmac, std::uint8_t version, Cipher cipher, const SealedSide& self,
+SealedSession::Rx::Rx(HmacSha256& hmac, const SealTerms& terms, const SealedSide& self,
                       const SealedSide& peer)
-    : schedule(hmac, version, cipher, peer, self), opener(cipher)
+    : schedule(hmac, terms, peer, self), opener(terms.cipher)
 {
     schedule.derive(keys[0]);
-    opener.set_key(keys[0].key.bytes().first(key_size_of(cipher)));
+    opener.set_key(keys[0].key.bytes().first(key_size_of(terms.cipher)));
 }
 
 /// The keys of a phase that is the newest one, the one before, or the one after that.
@@ -92,18 +92,17 @@ OpenResult SealedSession::Rx::open(std::span<const std::byte> packet, std::byte*
     return OpenResult::opened;
 }
 
-SealedSession::SealedSession(HmacSha256& hmac, std::uint8_t protocol_version, Cipher cipher,
-                             const SealedSide& self, const SealedSide& peer)
-    : tx_(hmac, protocol_version, cipher, self, peer), rx_(hmac, protocol_version, cipher, self, peer)
+SealedSession::SealedSession(HmacSha256& hmac, const SealTerms& terms, const SealedSide& self,
+                             const SealedSide& peer)
+    : tx_(hmac, terms, self, peer), rx_(hmac, terms, self, peer)
 {
 }
 
-std::unique_ptr<SealedSession> SealedSession::make(HmacSha256& hmac, std::uint8_t protocol_version,
-                                                   Cipher cipher, const SealedSide& self,
-                                                   const SealedSide& peer) noexcept
+std::unique_ptr<SealedSession> SealedSession::make(HmacSha256& hmac, const SealTerms& terms,
+                                                   const SealedSide& self, const SealedSide& peer) noexcept
 {
     try {
-        return std::unique_ptr<SealedSession>(new SealedSession(hmac, protocol_version, cipher, self, peer));
+        return std::unique_ptr<SealedSession>(new SealedSession(hmac, terms, self, peer));
     } catch (const std::bad_alloc&) {
         return nullptr;
     }

@@ -32,7 +32,7 @@
 
 #include <srd/wire.hpp>
 
-#include "seal/aead.hpp"
+#include "seal/crypto/aead.hpp"
 #include "seal/key_schedule.hpp"
 #include "seal/replay_window.hpp"
 
@@ -80,9 +80,9 @@ public:
     static constexpr std::uint64_t ahead_max = KeySchedule::phase_packets / 2;
     static constexpr std::uint64_t window = 4096; ///< packets, see ReplayWindow
 
-    /// After both hellos are known. `cipher`: agreed_cipher() of their offers. `hmac`: a tool that must
+    /// After both hellos are known. The cipher: agreed_cipher() of their offers. `hmac`: a tool that must
     /// outlive the session and belong to its thread. Null: there is no memory.
-    static std::unique_ptr<SealedSession> make(HmacSha256& hmac, std::uint8_t protocol_version, Cipher cipher,
+    static std::unique_ptr<SealedSession> make(HmacSha256& hmac, const SealTerms& terms,
                                                const SealedSide& self, const SealedSide& peer) noexcept;
 
     /// The packet in these pieces, whose header is the beginning of the first, sealed to `out`, which has
@@ -107,12 +107,10 @@ public:
     std::uint64_t forgeries() const noexcept { return rx_.forgeries; } ///< packets with auth_failed
 
 private:
-    SealedSession(HmacSha256& hmac, std::uint8_t protocol_version, Cipher cipher, const SealedSide& self,
-                  const SealedSide& peer);
+    SealedSession(HmacSha256& hmac, const SealTerms& terms, const SealedSide& self, const SealedSide& peer);
 
     struct Tx {
-        Tx(HmacSha256& hmac, std::uint8_t version, Cipher cipher, const SealedSide& self,
-           const SealedSide& peer);
+        Tx(HmacSha256& hmac, const SealTerms& terms, const SealedSide& self, const SealedSide& peer);
         void set_phase(std::uint64_t phase) noexcept;
 
         KeySchedule schedule;
@@ -121,8 +119,7 @@ private:
         PacketCounter counter;
     };
     struct Rx {
-        Rx(HmacSha256& hmac, std::uint8_t version, Cipher cipher, const SealedSide& self,
-           const SealedSide& peer);
+        Rx(HmacSha256& hmac, const SealTerms& terms, const SealedSide& self, const SealedSide& peer);
         const PhaseKeys& set_phase(std::uint64_t phase) noexcept;
         OpenResult check(std::uint64_t counter) const noexcept;
         OpenResult open(std::span<const std::byte> packet, std::byte* out) noexcept;

@@ -8,7 +8,7 @@
 
 #include "io/seal/seal_io.hpp"
 #include "progress.hpp"
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/crypto_library.hpp"
 #include "seal/endpoint_seals.hpp"
 #include "seal/job_key.hpp"
 
@@ -82,6 +82,18 @@ SimHost::SimHost(SimNetwork& network, std::uint32_t index, const SimHostOptions&
 
 SimHost::~SimHost() = default;
 
+/// Three hosts of four take part in it.
+std::unique_ptr<const KeyExchange> SimHost::key_exchange() const
+{
+    if (index_ % 4 == 3) {
+        return nullptr;
+    }
+    Secret<KeyExchange::size> secret;
+    secret.bytes()[0] = static_cast<std::byte>(index_ * 8);
+    secret.bytes()[1] = static_cast<std::byte>(incarnation_);
+    return KeyExchange::make(secret.bytes());
+}
+
 void SimHost::restart()
 {
     ++incarnation_;
@@ -94,7 +106,7 @@ void SimHost::restart()
     if (options_.sealed) {
         stack_ = make_seal_io(std::move(stack_));
         keys_at_ = key_step();
-        seals_ = std::make_unique<EndpointSeals>(ring_at(keys_at_), CipherOffer::prefers_aes);
+        seals_ = std::make_unique<EndpointSeals>(ring_at(keys_at_), CipherOffer::prefers_aes, key_exchange());
     }
     options_.limits.max_packet = std::max(options_.limits.max_packet, options_.io.caps.max_packet);
     engine_ = std::make_unique<Engine>(stack_->caps(), options_.limits, options_.tuning, counters_,

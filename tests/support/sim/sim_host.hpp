@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "engine.hpp"
+#include "seal/crypto/key_exchange.hpp"
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
 
@@ -115,6 +116,7 @@ public:
     void between_entries() override;
 
 private:
+    std::unique_ptr<const KeyExchange> key_exchange() const;
     void pass();
     /// What the engine is told.
     Time told_time();

@@ -52,7 +52,8 @@ inline const std::string packet_io = core + "/packet_io"; // the seam: all that 
 inline const std::string local_road =
     core + "/local_road"; // beside it: whole messages in memory of this host
 inline const std::string random_numbers = core + "/system_random"; // unpredictable numbers
-inline const std::string seal = transport + "/seal";               // sealed traffic: keys, ciphers, replay
+inline const std::string seal = transport + "/seal";               // sealed traffic: keys, sessions, replay
+inline const std::string crypto = seal + "/crypto";                // what of libcrypto is used
 inline const std::string mr = "src/mr", hmem = mr + "/hmem";
 inline const std::string forking = prov + "/common/fork"; // what becomes of all this in a child
 inline const std::string common = prov + "/common", entry = prov + "/entry", loop = prov + "/progress";
@@ -79,7 +80,8 @@ inline std::vector<Room> backend_rooms()
         {packet_io, {base}},
         {local_road, {base}},
         {random_numbers, {base}},
-        {seal, {base}},
+        {crypto, {base}},
+        {seal, {base, crypto}},
         {core, {base, packet_io, random_numbers}},
         {host, {base, core}},
         {udp, {base, packet_io, core, host}, {"udp_io.hpp"}},
@@ -147,7 +149,8 @@ inline std::vector<Room> provider_rooms()
         {common, {base, operation, engine}},
         {forking, {base, udp, common}},
         {entry,
-         {base, mr, packet_io, core, host, udp, rails_io, packet, xdp, verbs, shm, seal_io, seal, common}},
+         {base, random_numbers, mr, packet_io, core, host, udp, rails_io, packet, xdp, verbs, shm, seal_io,
+          crypto, seal, common}},
         {live, {base}},
         {loop, {base, mr, common, forking, entry}},
         {objects, {base, random_numbers, mr, common, forking, entry, loop}},

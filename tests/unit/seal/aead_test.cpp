@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include <algorithm>
 
-#include "seal/aead.hpp"
+#include "seal/crypto/aead.hpp"
 #include "unit/seal/seal_fixture.hpp"
 
 using namespace srd;

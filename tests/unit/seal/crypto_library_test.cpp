@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include <string>
 
-#include "seal/cipher.hpp"
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/cipher.hpp"
+#include "seal/crypto/crypto_library.hpp"
 #include "support/catch.hpp"
 
 using namespace srd;

@@ -26,18 +26,24 @@ TEST_CASE("hello auth: what one appends, another with the key verifies")
 {
     const KeyRing ring = ring_of(key_1);
     const KeyRing same = ring_of("# copied\n" + key_1);
-    HelloAuth sender(ring, CipherOffer::prefers_aes);
+    KeyExchange::Share share{};
+    std::ranges::copy(from_hex("8f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f"),
+                      share.begin());
+    HelloAuth sender(ring, CipherOffer::prefers_aes, share);
     HelloAuth receiver(same, CipherOffer::prefers_chacha);
     const Bytes packet = with_trailer(sender, ring, counting(104));
     CHECK(std::ranges::equal(in(packet).first(104), counting(104)));
     // Computed by another implementation of docs/protocol.md, section 13.
-    CHECK(to_hex(in(packet).last(24)) == "5162d9e401000000224701cc004cca9a7df09d46e9873113");
+    CHECK(to_hex(in(packet).last(56)) == "5162d9e401000000"
+                                         "8f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f"
+                                         "649ec400d07c34b8aeccdebe7d39c14d");
     for (int round = 0; round < 2; ++round) {
         const HelloAuth::Verified verified = receiver.verify(packet);
         REQUIRE(verified.result == Result::authentic);
         CHECK(verified.key == &same.sending());
         CHECK(verified.offer == CipherOffer::prefers_aes);
         CHECK(verified.told == 0);
+        CHECK(verified.share == share);
         CHECK(verified.size == 104);
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "seal/hmac.hpp"
+#include "seal/crypto/hmac.hpp"
 #include "unit/seal/seal_fixture.hpp"
 
 using namespace srd;

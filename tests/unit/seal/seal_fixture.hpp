@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/crypto_library.hpp"
 #include "seal/key_ring.hpp"
 #include "support/catch.hpp"
 

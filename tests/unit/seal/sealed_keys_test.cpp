@@ -19,8 +19,20 @@ std::shared_ptr<const KeyRing> shared_ring(const std::string& text)
 }
 
 struct World {
-    EndpointSeals a{shared_ring(key_1 + "\n" + key_2), CipherOffer::prefers_aes};
-    EndpointSeals b{shared_ring(key_1 + "\n" + key_2), CipherOffer::prefers_aes};
+    /// `a_exchanges`, `b_exchanges`: take part in the exchange of keys.
+    explicit World(bool a_exchanges = true, bool b_exchanges = true)
+        : a(shared_ring(key_1 + "\n" + key_2), CipherOffer::prefers_aes, exchange(a_exchanges, 1)),
+          b(shared_ring(key_1 + "\n" + key_2), CipherOffer::prefers_aes, exchange(b_exchanges, 2))
+    {
+    }
+    static std::unique_ptr<const KeyExchange> exchange(bool takes_part, unsigned number)
+    {
+        const Bytes secret = counting(KeyExchange::size, number);
+        return takes_part ? KeyExchange::make(std::span(secret).first<KeyExchange::size>()) : nullptr;
+    }
+
+    EndpointSeals a;
+    EndpointSeals b;
     const EndpointSeals::Side side_a{1, 2, {}};
     const EndpointSeals::Side side_b{3, 4, {}};
 
@@ -53,6 +65,31 @@ TEST_CASE("sealed keys: an answer of which nobody remembers anything binds the o
     World::change_places(world.b);
     REQUIRE(world.a.begin(0, 2, world.side_a, world.side_b, World::hello(world.b, world.a, 0)));
     CHECK(world.understand());
+}
+
+TEST_CASE("sealed keys: keys are exchanged if both take part in it, and cannot be without")
+{
+    for (const bool a : {false, true}) {
+        for (const bool b : {false, true}) {
+            World world(a, b);
+            const HelloProof of_a = World::hello(world.a, world.b, 0);
+            const HelloProof of_b = World::hello(world.b, world.a, 0);
+            REQUIRE(world.a.begin(0, 2, world.side_a, world.side_b, of_b));
+            REQUIRE(world.b.begin(0, 2, world.side_b, world.side_a, of_a));
+            CHECK(world.understand());
+            // Whoever knows all that was said, and the job's key, but neither secret.
+            HelloProof without = of_a;
+            without.share = {};
+            REQUIRE(world.a.begin(0, 2, world.side_a, world.side_b, of_b));
+            REQUIRE(world.b.begin(0, 2, world.side_b, world.side_a, without));
+            CHECK(world.understand() == !(a && b));
+        }
+    }
+    World world;
+    HelloProof no_share = World::hello(world.b, world.a, 0);
+    no_share.share = {std::byte{1}}; // a point of small order
+    CHECK_FALSE(world.a.begin(0, 2, world.side_a, world.side_b, no_share));
+    CHECK(world.a.session(0) == nullptr);
 }
 
 TEST_CASE("sealed keys: a record's hellos bear one key, also when both introduce themselves")

@@ -42,7 +42,8 @@ TEST_CASE("sealed session: nothing is opened by whom it was sent by")
 TEST_CASE("sealed session: an endpoint may talk to itself")
 {
     SessionPair pair(Cipher::aes_128_gcm);
-    const auto self = SealedSession::make(pair.hmac, 1, Cipher::aes_128_gcm, pair.side_a(), pair.side_a());
+    const auto self =
+        SealedSession::make(pair.hmac, {1, Cipher::aes_128_gcm, {}}, pair.side_a(), pair.side_a());
     CHECK(opened(*self, sealed(*self, counting(50))) == counting(50));
 }
 
@@ -54,7 +55,7 @@ TEST_CASE("sealed session: everything the two have told each other counts")
     const Bytes packet = sealed(*pair.a, counting(50));
     const auto opens = [&](std::uint8_t version, Cipher cipher, const SealedSide& self,
                            const SealedSide& peer) {
-        const auto session = SealedSession::make(pair.hmac, version, cipher, self, peer);
+        const auto session = SealedSession::make(pair.hmac, {version, cipher, {}}, self, peer);
         return result_of(*session, packet) == OpenResult::opened;
     };
     const SealedSide a = pair.side_a();
@@ -85,8 +86,8 @@ TEST_CASE("sealed session: each side sends with the key of its own hello")
     const SealedSide b{two.sending(), 3, 4, {}};
     const SealedSide a_seen_by_b{two.all()[1], 1, 2, {}};
     const SealedSide b_seen_by_a{one.all()[1], 3, 4, {}};
-    const auto at_a = SealedSession::make(pair.hmac, 1, Cipher::aes_128_gcm, a, b_seen_by_a);
-    const auto at_b = SealedSession::make(pair.hmac, 1, Cipher::aes_128_gcm, b, a_seen_by_b);
+    const auto at_a = SealedSession::make(pair.hmac, {1, Cipher::aes_128_gcm, {}}, a, b_seen_by_a);
+    const auto at_b = SealedSession::make(pair.hmac, {1, Cipher::aes_128_gcm, {}}, b, a_seen_by_b);
     CHECK(opened(*at_b, sealed(*at_a, counting(50))) == counting(50));
     CHECK(opened(*at_a, sealed(*at_b, counting(50))) == counting(50));
 }
@@ -189,7 +190,8 @@ TEST_CASE("sealed session: without memory there is none")
 {
     SessionPair pair(Cipher::aes_128_gcm);
     const sim::AllocationFailure failure(0);
-    CHECK(SealedSession::make(pair.hmac, 1, Cipher::aes_128_gcm, pair.side_a(), pair.side_b()) == nullptr);
+    CHECK(SealedSession::make(pair.hmac, {1, Cipher::aes_128_gcm, {}}, pair.side_a(), pair.side_b()) ==
+          nullptr);
 }
 
 TEST_CASE("packet counter: it stops long before it wraps")

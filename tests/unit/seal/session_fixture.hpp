@@ -14,8 +14,8 @@ namespace srd::test {
 class SessionPair {
 public:
     explicit SessionPair(Cipher cipher)
-        : ring(ring_of(key_1)), a(SealedSession::make(hmac, 1, cipher, side_a(), side_b())),
-          b(SealedSession::make(hmac, 1, cipher, side_b(), side_a()))
+        : ring(ring_of(key_1)), a(SealedSession::make(hmac, {1, cipher, {}}, side_a(), side_b())),
+          b(SealedSession::make(hmac, {1, cipher, {}}, side_b(), side_a()))
     {
         REQUIRE((a != nullptr && b != nullptr));
     }

@@ -36,6 +36,15 @@ namespace srd {
     X(digest_init, EVP_DigestInit_ex)                                                                        \
     X(digest_update, EVP_DigestUpdate)                                                                       \
     X(digest_final, EVP_DigestFinal_ex)                                                                      \
+    X(key_of_secret, EVP_PKEY_new_raw_private_key_ex)                                                        \
+    X(key_of_share, EVP_PKEY_new_raw_public_key_ex)                                                          \
+    X(key_share, EVP_PKEY_get_raw_public_key)                                                                \
+    X(key_free, EVP_PKEY_free)                                                                               \
+    X(exchange_new, EVP_PKEY_CTX_new_from_pkey)                                                              \
+    X(exchange_free, EVP_PKEY_CTX_free)                                                                      \
+    X(exchange_init, EVP_PKEY_derive_init)                                                                   \
+    X(exchange_peer, EVP_PKEY_derive_set_peer)                                                               \
+    X(exchange_derive, EVP_PKEY_derive)                                                                      \
     X(compare, CRYPTO_memcmp)                                                                                \
     X(init, OPENSSL_init_crypto)                                                                             \
     X(error_mark, ERR_set_mark)                                                                              \

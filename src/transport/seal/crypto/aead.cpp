@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "seal/aead.hpp"
+#include "seal/crypto/aead.hpp"
 
 #include <cstring>
 #include <new>
@@ -8,7 +8,7 @@
 
 #include <srd/check.hpp>
 
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/crypto_library.hpp"
 
 namespace srd {
 

@@ -13,7 +13,7 @@
 #include <memory>
 #include <span>
 
-#include "seal/secret.hpp"
+#include "seal/crypto/secret.hpp"
 
 struct evp_md_ctx_st;
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "seal/hmac.hpp"
+#include "seal/crypto/hmac.hpp"
 
 #include <new>
 
 #include <srd/check.hpp>
 
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/crypto_library.hpp"
 
 namespace srd {
 

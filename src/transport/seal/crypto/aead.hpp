@@ -13,7 +13,7 @@
 
 #include <sys/uio.h>
 
-#include "seal/cipher.hpp"
+#include "seal/crypto/cipher.hpp"
 
 struct evp_cipher_ctx_st;
 

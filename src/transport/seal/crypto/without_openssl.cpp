@@ -4,9 +4,10 @@
 // since that fails, nothing else is ever called.
 #include <srd/check.hpp>
 
-#include "seal/aead.hpp"
-#include "seal/crypto_library.hpp"
-#include "seal/hmac.hpp"
+#include "seal/crypto/aead.hpp"
+#include "seal/crypto/crypto_library.hpp"
+#include "seal/crypto/hmac.hpp"
+#include "seal/crypto/key_exchange.hpp"
 
 namespace srd {
 
@@ -55,6 +56,16 @@ void HmacSha256::set_key(std::span<const std::byte> /*key*/) noexcept
 }
 void HmacSha256::compute(std::initializer_list<std::span<const std::byte>> /*pieces*/,
                          std::span<std::byte, size> /*mac*/) noexcept
+{
+    unreachable();
+}
+
+void KeyExchange::Free::operator()(evp_pkey_st* /*key*/) const noexcept {}
+std::unique_ptr<KeyExchange> KeyExchange::make(std::span<const std::byte, size> /*secret*/) noexcept
+{
+    unreachable();
+}
+bool KeyExchange::agree(const Share& /*other*/, std::span<std::byte, size> /*out*/) const noexcept
 {
     unreachable();
 }

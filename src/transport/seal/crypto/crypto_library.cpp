@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "seal/crypto_library.hpp"
+#include "seal/crypto/crypto_library.hpp"
 
 #include <srd/check.hpp>
 
