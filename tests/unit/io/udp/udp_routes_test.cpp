@@ -100,20 +100,26 @@ TEST_CASE("udp: an endpoint reaches itself though its interface is down, and oth
     if (world == nullptr) {
         return;
     }
-    const End end(*world, false);
-    PacketIo& io = *end.opened->io;
-    REQUIRE(world->run(0, "ip link set veth0 down"));
-    const InsideNamespace inside(end.ns);
-    RouteId itself{};
-    REQUIRE(io.resolve(io.local_address(), itself) == Status::ok);
-    CHECK(io.on_this_host(itself));
-    CHECK(io.route_mtu(itself) == io.caps().max_packet);
-    RouteId other{};
-    CHECK(io.resolve(make_address("10.96.0.2", 7000), other) == Status::unreachable);
-    REQUIRE(world->run(0, "ip link set veth0 up"));
-    REQUIRE(io.resolve(make_address("10.96.0.2", 7000), other) == Status::ok);
-    CHECK(io.route_mtu(other) == mtu - 28);
-    CHECK_FALSE(io.on_this_host(other));
+    // The kernel itself says so only of an IPv4 address that belongs to no interface in particular.
+    for (const bool ipv6 : {false, true}) {
+        INFO((ipv6 ? "IPv6" : "IPv4"));
+        const End end(*world, ipv6);
+        PacketIo& io = *end.opened->io;
+        REQUIRE(world->run(0, "ip link set veth0 down"));
+        const InsideNamespace inside(end.ns);
+        RouteId itself{};
+        REQUIRE(io.resolve(io.local_address(), itself) == Status::ok);
+        CHECK(io.on_this_host(itself));
+        CHECK(io.route_mtu(itself) == io.caps().max_packet - (ipv6 ? 20 : 0)); // 65535 bytes of IP
+        const SocketAddress far = make_address(NetWorld::address(1, ipv6), 7000);
+        RouteId other{};
+        CHECK(io.resolve(far, other) == Status::unreachable);
+        // An interface that goes down loses its IPv6 addresses.
+        REQUIRE(world->run(0, "ip link set veth0 up && ip -6 addr replace fd96::1/64 dev veth0 nodad"));
+        REQUIRE(io.resolve(far, other) == Status::ok);
+        CHECK(io.route_mtu(other) == mtu - (ipv6 ? 48 : 28));
+        CHECK_FALSE(io.on_this_host(other));
+    }
 }
 
 TEST_CASE("udp: a route gets the MTU that the link has now, not that of an earlier route")
