@@ -131,6 +131,18 @@ void single_rows(const KeyRing& ring, HmacSha256& hmac)
         [&](std::size_t) { require(auth.verify(hello).result == HelloAuth::Result::authentic, "verify"); });
     std::printf("introduction (104 bytes): append %.0f ns, verify %.0f ns\n", append_ns, verify_ns);
 
+    const std::array<std::byte, KeyExchange::size> secret{std::byte{1}};
+    std::array<std::byte, KeyExchange::size> agreed{};
+    std::unique_ptr<KeyExchange> exchange;
+    const double make_ns = median_ns([] {},
+                                     [&](std::size_t) {
+                                         exchange = KeyExchange::make(secret);
+                                         require(exchange != nullptr, "X25519");
+                                     });
+    const double agree_ns =
+        median_ns([] {}, [&](std::size_t) { require(exchange->agree(exchange->share(), agreed), "agree"); });
+    std::printf("exchange of keys: pair made in %.0f ns, agreed on in %.0f ns\n", make_ns, agree_ns);
+
     const SealedSide one{ring.sending(), 1, 2, {}};
     KeySchedule schedule(hmac, {1, Cipher::aes_128_gcm, {}}, one, one);
     PhaseKeys keys;
