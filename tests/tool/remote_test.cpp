@@ -122,9 +122,12 @@ TEST_CASE("remote: srun gets words, and shares the allocation of the job that it
 TEST_CASE("remote: the doctor is started, measured against where it says that it listens, and ended")
 {
     // Its port is the first that is free; before its first line a shell may say something.
+    Listener other([](const std::string&) {});
+    std::string error;
+    REQUIRE(other.open({21300, {}}, error) == 0);
     const Fake ssh("ssh", "echo Welcome; echo 'listening at nothing'; exec setsid -w sh -c \"$there\"");
     const auto result = examine("--ssh --ports 21300-21339 root@127.0.0.1", ssh.path(), 0);
-    CHECK(level_of(result, "ssh root@127.0.0.1", "has started the doctor there, at port 213") == "ok");
+    CHECK(level_of(result, "ssh root@127.0.0.1", "has started the doctor there, at port 21301") == "ok");
     CHECK(level_of(result, "UDP to 127.0.0.1") == "ok");
     CHECK(level_of(result, "versions") == "ok");
     CHECK(ssh.called().starts_with("-T\n-o\nBatchMode=yes\nroot@127.0.0.1\n/"));

@@ -154,7 +154,7 @@ void RemoteListener::explain_end(Findings& findings) const
     std::string text, cure;
     if (const std::size_t own = said.find("srd doctor: "); own != std::string::npos) {
         text = "the doctor there says: " + last_line_of(said.substr(own, said.find('\n', own) - own));
-        cure = "if a doctor runs there already, srd doctor " + host +
+        cure = "if a doctor runs there already, srd doctor " + host.substr(host.rfind('@') + 1) +
                " asks it; else name a port that is free: " + host + ":PORT";
     } else if (has_said("--until-eof")) {
         text = "srd there is of a version that cannot be started from here";
