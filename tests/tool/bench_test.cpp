@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "bench/bench.hpp"
-#include "net_socket.hpp"
+#include "net/socket.hpp"
 #include "support/catch.hpp"
 #include "tool/command.hpp"
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "diagnosis.hpp"
+#include "net/diagnosis.hpp"
 #include "support/catch.hpp"
 
 using namespace srd;
@@ -107,6 +107,22 @@ TEST_CASE("diagnosis: without TCP it tells what it can")
     CHECK(level(seen, "TCP to 10.0.0.1", "is rejected by 10.0.0.254: a firewall").empty() == false);
     seen.local_port = 0;
     CHECK(level(seen, "network", "no way to") == "broken");
+}
+
+TEST_CASE("diagnosis: where the doctor is known to listen, its absence is no cause")
+{
+    Observations seen = healthy();
+    seen.doctor = false;
+    seen.there = seen.answers = {true, 20, 0, 0, {}};
+    for (const int error : {ECONNREFUSED, ETIMEDOUT}) {
+        seen.tcp.error = error;
+        seen.started = false;
+        CHECK(level(seen, "UDP", "or no doctor listens there") == "broken");
+        seen.started = true;
+        CHECK(level(seen, "UDP", "no doctor listens there").empty());
+        CHECK(level(seen, "TCP to 10.0.0.1", "firewall") == "broken");
+        CHECK(level(seen, "TCP to 10.0.0.1", "no doctor listens there").empty());
+    }
 }
 
 TEST_CASE("diagnosis: sizes, losses and versions")

@@ -8,8 +8,8 @@
 
 #include <sys/socket.h>
 
-#include "net_listener.hpp"
-#include "net_measure.hpp"
+#include "net/listener.hpp"
+#include "net/measure.hpp"
 #include "support/catch.hpp"
 
 using namespace srd;

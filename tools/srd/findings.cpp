@@ -59,6 +59,14 @@ void Findings::broken(std::string topic, std::string text, std::string cure)
     all_.push_back({Level::broken, std::move(topic), std::move(text), std::move(cure)});
 }
 
+void Findings::add(const Findings& other, const std::string& prefix)
+{
+    for (const Finding& finding : other.all_) {
+        all_.push_back(finding);
+        all_.back().topic = prefix + finding.topic;
+    }
+}
+
 int Findings::status() const noexcept
 {
     Level worst = Level::ok;

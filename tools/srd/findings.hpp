@@ -26,6 +26,9 @@ public:
     void warning(std::string topic, std::string text, std::string cure);
     void broken(std::string topic, std::string text, std::string cure);
 
+    /// Those of another look, with `prefix` before their topics.
+    void add(const Findings& other, const std::string& prefix);
+
     const std::vector<Finding>& all() const noexcept { return all_; }
     /// The worst of them is the exit status: 0 ok, 1 warning, 2 broken.
     int status() const noexcept;

@@ -18,108 +18,16 @@
 
 #include "bench/bench.hpp"
 #include "bench/perf.hpp"
-#include "diagnosis.hpp"
-#include "entry/values.hpp"
-#include "findings.hpp"
-#include "host_doctor.hpp"
+#include "doctor.hpp"
 #include "live/process_files.hpp"
 #include "live/stat.hpp"
 #include "live/trace.hpp"
-#include "net_listener.hpp"
-#include "net_measure.hpp"
 #include "report.hpp"
 
 namespace {
 
 using namespace srd;
 using namespace srd::tool;
-
-int show(const Findings& findings, bool as_json)
-{
-    if (as_json) {
-        std::cout << findings.json().dump(2) << '\n';
-    } else {
-        findings.print(std::cout);
-    }
-    return findings.status();
-}
-
-struct DoctorOptions {
-    std::string host;
-    std::string range;
-    ListenOptions listen;
-    std::uint32_t seconds = 0;
-    bool listens = false;
-    bool as_json = false;
-};
-
-int examine_network(const DoctorOptions& options)
-{
-    std::string error;
-    const std::uint16_t port = options.listen.range.empty() ? doctor_port : options.listen.range.first;
-    const auto target = resolve_host(options.host, port, error);
-    if (!target) {
-        std::cerr << "srd doctor: " << options.host << ": " << error << '\n';
-        return 2;
-    }
-    Findings findings;
-    diagnose(measure(*target, options.listen.range), findings);
-    return show(findings, options.as_json);
-}
-
-int listen(const DoctorOptions& options)
-{
-    const auto tell = [](const std::string& text) { std::cout << text << std::endl; };
-    Listener listener(tell);
-    std::string error;
-    if (listener.open(options.listen, error) != 0) {
-        std::cerr << "srd doctor: " << error << '\n';
-        return 2;
-    }
-    tell("listening at UDP and TCP port " + std::to_string(listener.port()) +
-         "; on the other host: srd doctor THIS_HOST" +
-         (listener.port() == doctor_port ? "" : ":" + std::to_string(listener.port())));
-    listener.run(options.seconds == 0 ? Clock::time_point::max()
-                                      : Clock::now() + std::chrono::seconds(options.seconds));
-    return 0;
-}
-
-int doctor(DoctorOptions& options)
-{
-    if (options.host.empty() && !options.listens) {
-        Findings findings; // what the provider says of a wrong range among them
-        examine_host(findings);
-        return show(findings, options.as_json);
-    }
-    if (!options.range.empty()) {
-        const auto range = to_ports(options.range);
-        if (!range) {
-            std::cerr << "srd doctor: the range of ports is \"" << options.range << "\": give LO-HI\n";
-            return 2;
-        }
-        options.listen.range = *range;
-    }
-    return options.listens ? listen(options) : examine_network(options);
-}
-
-void add_doctor(CLI::App& app, int& status)
-{
-    static DoctorOptions options;
-    CLI::App* const command =
-        app.add_subcommand("doctor", "Look for what keeps srd from working, or slows it down");
-    CLI::Option* const host = command->add_option(
-        "HOST", options.host,
-        "Examine the network to HOST[:PORT], where srd doctor --listen runs, and not this host");
-    CLI::Option* const listens =
-        command->add_flag("--listen", options.listens, "Answer the doctor of another host")->excludes(host);
-    command->add_option("--port", options.listen.port, "Listen at this port")->needs(listens);
-    command->add_option("--seconds", options.seconds, "Listen no longer than this")->needs(listens);
-    command->add_option("--ports", options.range, "The range of ports that srd uses, LO-HI")
-        ->envname("FI_SRD_PORT_RANGE");
-    command->add_flag("--json", options.as_json, "Print JSON");
-    command->footer("Exit status: 0 all is well, 1 warnings, 2 something is broken.");
-    command->callback([&status] { status = doctor(options); });
-}
 
 struct BenchOptions {
     std::string host;

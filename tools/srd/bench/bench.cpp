@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 
 #include "bench/fabric_end.hpp"
-#include "net_socket.hpp"
+#include "net/socket.hpp"
 
 namespace srd::tool {
 

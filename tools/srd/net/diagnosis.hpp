@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "findings.hpp"
-#include "net_measure.hpp"
+#include "net/measure.hpp"
 
 namespace srd::tool {
 

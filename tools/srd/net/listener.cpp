@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "net_listener.hpp"
+#include "net/listener.hpp"
 
 #include <algorithm>
 #include <array>
@@ -10,6 +10,7 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "io/core/system_random.hpp"
 #include "io/host/interfaces.hpp"
@@ -49,6 +50,13 @@ T number(const nlohmann::json& request, const char* name, T most)
     return found == request.end() || !found->is_number_unsigned()
                ? T{0}
                : static_cast<T>(std::min<std::uint64_t>(found->get<std::uint64_t>(), most));
+}
+
+bool has_ended(int input)
+{
+    std::array<char, 4096> unread{};
+    return input >= 0 && wait_readable({input}, milliseconds(0)) &&
+           ::read(input, unread.data(), unread.size()) <= 0;
 }
 
 } // namespace
@@ -108,10 +116,10 @@ int Listener::open(const ListenOptions& options, std::string& error)
     return 0;
 }
 
-void Listener::run(Clock::time_point end)
+void Listener::run(Clock::time_point end, int input)
 {
-    while (Clock::now() < end) {
-        std::vector<int> fds;
+    while (Clock::now() < end && !has_ended(input)) {
+        std::vector<int> fds{input};
         for (const UdpPort& port : ports_) {
             fds.push_back(port.fd());
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "net_train.hpp"
+#include "net/train.hpp"
 
 #include <algorithm>
 #include <thread>

@@ -26,15 +26,18 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <srd/port_range.hpp>
 
-#include "net_train.hpp"
+#include "net/train.hpp"
 
 namespace srd::tool {
 
 inline constexpr std::uint16_t doctor_port = 7470;
+/// What the first line on stdout begins with, before the port: who has started it waits for that.
+inline constexpr std::string_view listening_words = "listening at UDP and TCP port ";
 
 struct ListenOptions {
     std::uint16_t port = 0; ///< 0: the first that is free of the range, or doctor_port
@@ -49,8 +52,8 @@ public:
     /// 0, or errno with a sentence.
     int open(const ListenOptions& options, std::string& error);
     std::uint16_t port() const noexcept { return port_; }
-    /// Answers until `end`.
-    void run(Clock::time_point end);
+    /// Answers until `end`, or until there is an end of `input` (-1: none), whose contents are nothing to us.
+    void run(Clock::time_point end, int input = -1);
 
 private:
     struct Session {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "diagnosis.hpp"
+#include "net/diagnosis.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -74,6 +74,13 @@ private:
         return "allow UDP to " + where +
                " (its firewall, security groups, and what is between; docs/firewalls.md)";
     }
+    /// A cause that is out of the question where we have started the doctor.
+    std::string unless_started(const std::string& text) const { return seen_.started ? "" : text; }
+    std::string run_doctor() const
+    {
+        return unless_started("run srd doctor --listen on " + host_ +
+                              ", or srd doctor --ssh (--srun) here, which does so; if it runs, ");
+    }
     std::string culprit(const Rejection& rejection) const
     {
         if (rejection.by.empty()) {
@@ -126,14 +133,16 @@ void Diagnosis::tcp_there()
                               effect,
                           cure);
     } else if (tcp.error == ECONNREFUSED) {
-        findings_.broken(
-            topic, there_ + " refuses the connection: no doctor listens there, or a firewall rejects TCP",
-            "run srd doctor --listen on " + host_ + "; if it runs, " + cure);
+        findings_.broken(topic,
+                         there_ + " refuses the connection: " +
+                             (seen_.started ? "the doctor was started on another host of that name"
+                                            : "no doctor listens there") +
+                             ", or a firewall rejects TCP",
+                         run_doctor() + cure);
     } else if (tcp.error == ETIMEDOUT) {
         findings_.broken(topic,
-                         "no answer from " + there_ +
-                             ": a firewall drops TCP, or the host is down, or this "
-                             "is not its address",
+                         "no answer from " + there_ + ": a firewall drops TCP, or " +
+                             unless_started("the host is down, or ") + "this is not its address",
                          "ping " + host_ + "; if it lives, " + cure);
     } else {
         findings_.broken(topic, there_ + " cannot be reached: " + std::strerror(tcp.error),
@@ -233,14 +242,15 @@ void Diagnosis::udp_alone()
     } else if (answers.rejection.error != 0) {
         findings_.broken(topic,
                          "UDP to " + there_ + " is rejected by " + culprit(answers.rejection) +
-                             ": a firewall rejects it, or no doctor listens there",
-                         "run srd doctor --listen on " + host_ + "; if it runs, " + open_udp(there_));
+                             ": a firewall rejects it" + unless_started(", or no doctor listens there"),
+                         run_doctor() + open_udp(there_));
     } else {
         findings_.broken(topic,
                          "no UDP comes back from " + there_ +
                              ": a firewall drops it in one direction or both (which, "
-                             "cannot be told while TCP is blocked, too), or no doctor listens there",
-                         "run srd doctor --listen on " + host_ + "; if it runs, " + open_udp("both hosts"));
+                             "cannot be told while TCP is blocked, too)" +
+                             unless_started(", or no doctor listens there"),
+                         run_doctor() + open_udp("both hosts"));
     }
 }
 

@@ -21,7 +21,14 @@ namespace srd::tool {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// "HOST", "HOST:PORT", "[V6]:PORT"; the first address that the name has, and `port` if it names none.
+struct HostName {
+    std::string host;
+    std::string service; ///< its port, or what there is instead; empty: none is named
+};
+/// "HOST", "HOST:PORT", "[V6]:PORT"; nothing if the bracket is not closed.
+std::optional<HostName> split_host(const std::string& text);
+
+/// The first address that the name has, and `port` if it names none.
 std::optional<SocketAddress> resolve_host(const std::string& text, std::uint16_t port, std::string& error);
 
 /// What came back instead of an answer.

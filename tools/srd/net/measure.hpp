@@ -11,7 +11,7 @@
 
 #include <srd/port_range.hpp>
 
-#include "net_train.hpp"
+#include "net/train.hpp"
 
 namespace srd::tool {
 
@@ -47,6 +47,7 @@ struct Observations {
     SocketAddress local;          ///< of this end, port 0
     std::uint16_t local_port = 0; ///< at which this end receives UDP and TCP
     Rejection tcp{};              ///< of the connection to the target; error 0: it is there
+    bool started = false;         ///< a doctor was started there for this, and has said that it listens
     bool doctor = false;          ///< a doctor answered on it
     bool doctor_lost = false;     ///< and fell silent before all was asked
     std::string version, libfabric;

@@ -10,7 +10,7 @@
 
 #include <srd/port_range.hpp>
 
-#include "net_socket.hpp"
+#include "net/socket.hpp"
 
 namespace srd::tool {
 

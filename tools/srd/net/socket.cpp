@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-#include "net_socket.hpp"
+#include "net/socket.hpp"
 
 #include <algorithm>
 #include <array>
@@ -116,27 +116,35 @@ bool next_error(const FileDescriptor& socket, Rejection& rejection)
 
 } // namespace
 
-std::optional<SocketAddress> resolve_host(const std::string& text, std::uint16_t port, std::string& error)
+std::optional<HostName> split_host(const std::string& text)
 {
-    std::string host = text;
-    std::string service = std::to_string(port);
     const std::size_t colon = text.rfind(':');
     if (text.starts_with('[')) {
         const std::size_t end = text.find(']');
         if (end == std::string::npos) {
-            error = "the bracket is not closed";
             return std::nullopt;
         }
-        host = text.substr(1, end - 1);
-        service = colon != std::string::npos && colon > end ? text.substr(colon + 1) : service;
-    } else if (colon != std::string::npos && text.find(':') == colon) {
-        host = text.substr(0, colon);
-        service = text.substr(colon + 1);
+        return HostName{text.substr(1, end - 1),
+                        colon != std::string::npos && colon > end ? text.substr(colon + 1) : ""};
     }
+    if (colon != std::string::npos && text.find(':') == colon) {
+        return HostName{text.substr(0, colon), text.substr(colon + 1)};
+    }
+    return HostName{text, ""};
+}
+
+std::optional<SocketAddress> resolve_host(const std::string& text, std::uint16_t port, std::string& error)
+{
+    const auto name = split_host(text);
+    if (!name) {
+        error = "the bracket is not closed";
+        return std::nullopt;
+    }
+    const std::string service = name->service.empty() ? std::to_string(port) : name->service;
     addrinfo hints{};
     hints.ai_socktype = SOCK_DGRAM;
     addrinfo* found = nullptr;
-    if (const int code = ::getaddrinfo(host.c_str(), service.c_str(), &hints, &found); code != 0) {
+    if (const int code = ::getaddrinfo(name->host.c_str(), service.c_str(), &hints, &found); code != 0) {
         error = ::gai_strerror(code);
         return std::nullopt;
     }
