@@ -116,6 +116,11 @@ std::unique_ptr<EndpointSeals> make_seals(std::shared_ptr<const KeyRing> keys, b
             std::memcpy(&secret.bytes()[at], &part, sizeof(part));
         }
         own = KeyExchange::make(secret.bytes());
+        if (own == nullptr) {
+            say("job key",
+                "libcrypto has no X25519 (FIPS 140?), so there is no forward secrecy: who gets the job key "
+                "later reads what was recorded before. FI_SRD_FORWARD_SECRECY=0 agrees to that");
+        }
     }
     return std::make_unique<EndpointSeals>(std::move(keys), offer_of(cpu_has_aes(), can_chacha),
                                            std::move(own));
