@@ -127,14 +127,16 @@ public:
         same,
         restarted, ///< another process lives there
         gave_up,   ///< the same one has dropped the connection meanwhile
+        damaged,   ///< another process would have chosen another identifier: it was changed on the way
     };
     Judgment judge(const wire::HelloFrame& answer) const noexcept
     {
         SRD_DCHECK(knows_remote());
-        if (remote_incarnation_ != answer.incarnation) {
-            return Judgment::restarted;
+        const bool same_process = remote_incarnation_ == answer.incarnation;
+        if (tx_connection_ == answer.connection) {
+            return same_process ? Judgment::same : Judgment::damaged;
         }
-        return tx_connection_ != answer.connection ? Judgment::gave_up : Judgment::same;
+        return same_process ? Judgment::gave_up : Judgment::restarted;
     }
 
     /// The remote has no room for us; we go on asking, unless it once had.

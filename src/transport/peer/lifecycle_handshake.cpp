@@ -125,8 +125,13 @@ Introduction PeerLifecycle::on_introduction(RouteId route, std::span<const std::
     const std::uint32_t index = route != no_id<RouteId> ? s_.peers.of_route(route) : no_index;
     if (index != no_index) {
         const Peer& peer = s_.peers[index];
-        if (!peer.handshake.knows_remote() ||
-            peer.handshake.judge(introduction_.hello) == Handshake::Judgment::same) {
+        const auto judgment = peer.handshake.knows_remote() ? peer.handshake.judge(introduction_.hello)
+                                                            : Handshake::Judgment::same;
+        if (judgment == Handshake::Judgment::damaged) {
+            introduction_.open = false;
+            return Introduction::ignore; // it comes again
+        }
+        if (judgment == Handshake::Judgment::same) {
             return answer_hello({peer.handshake.rx_connection(), peer.connection.window.una()}, index,
                                 answer);
         }
@@ -262,6 +267,8 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
         return;
     case Handshake::Judgment::gave_up:
         on_forgotten(index, now);
+        return;
+    case Handshake::Judgment::damaged:
         return;
     case Handshake::Judgment::same:
         break;

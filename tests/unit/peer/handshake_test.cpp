@@ -127,7 +127,7 @@ TEST_CASE("Handshake: what an answer means for a remote that is known")
     handshake.learn(remote(66, 77), Dialect{});
     CHECK(handshake.judge(remote(66, 77)) == Judgment::same);
     CHECK(handshake.judge(remote(67, 77)) == Judgment::gave_up);
-    CHECK(handshake.judge(remote(66, 78)) == Judgment::restarted);
+    CHECK(handshake.judge(remote(66, 78)) == Judgment::damaged);
     CHECK(handshake.judge(remote(67, 78)) == Judgment::restarted);
 }
 

@@ -114,10 +114,12 @@ TEST_CASE("PeerLifecycle: an answer of another process, or of another connection
 {
     World world;
     submit(world, world.a);
-    answer(world, world.a, reply(1000, 2)); // nobody was asked: it is a predecessor's, and late
+    answer(world, world.a, reply(2000, 2)); // nobody was asked: it is a predecessor's, and late
     CHECK_FALSE(world.shared.outgoing.any_done());
     world.peer(world.a).handshake.ask();
-    answer(world, world.a, reply(1000, 2));
+    answer(world, world.a, reply(1000, 2)); // another process would have another identifier: it was changed
+    CHECK_FALSE(world.shared.outgoing.any_done());
+    answer(world, world.a, reply(2000, 2));
     CHECK(ended(world) == Cause::restarted);
     const std::uint32_t b = world.meet(1);
     submit(world, b);
@@ -176,6 +178,18 @@ TEST_CASE("PeerLifecycle: a peer without room is not met, and asked on")
     CHECK_FALSE(world.peer(peer).handshake.knows_remote());
     CHECK(world.peer(peer).handshake.refused());
     CHECK(world.count.rx_no_room.value() == 1);
+}
+
+TEST_CASE("PeerLifecycle: an introduction of a known peer that was changed on the way is not answered")
+{
+    World world;
+    wire::HelloFrame hello = World::hello(66, 77);
+    world.introduce(5, hello, world.introduce(5, hello).connection);
+    CHECK(world.introduce(5, hello).connection != 0); // one of a record is
+    hello.incarnation = 78;
+    CHECK(world.introduce(5, hello).connection == 0);
+    hello.connection = 67; // another process
+    CHECK(world.introduce(5, hello).connection != 0);
 }
 
 TEST_CASE("PeerLifecycle: a restarted peer without room ends the connection, a late refusal does not")
