@@ -49,6 +49,7 @@ if(SRD_SANITIZE)
     target_compile_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE} -fno-omit-frame-pointer
         -fno-sanitize-recover=all $<$<BOOL:$<TARGET_PROPERTY:SRD_TEST_SOURCES>>:-fno-sanitize=undefined>)
     target_link_options(srd_options INTERFACE -fsanitize=${SRD_SANITIZE})
+    target_compile_definitions(srd_options INTERFACE SRD_SANITIZED) # compilers tell it in different ways
 endif()
 if(SRD_FUZZ)
     # What is fuzzed, not only the harness, tells the fuzzer which way it has taken. (Not what it compares: the

@@ -12,7 +12,7 @@ packages_run=(libfabric-bin openmpi-bin libopenmpi-dev openssh-client)
 # To play two hosts on a network that loses packets.
 packages_demo=(iproute2 nftables ethtool)
 # To build and run the tests.
-packages_test=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+packages_test=(clang-14 lld-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
     iproute2 nftables ethtool procps debootstrap debian-archive-keyring util-linux
     qemu-system-x86 busybox-static kmod cpio ibverbs-providers ibverbs-utils perftest rdmacm-utils
     hpcc netpipe-openmpi python3 python3-mpi4py man-db spin tshark lintian rpm rpmlint

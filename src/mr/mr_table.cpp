@@ -135,7 +135,9 @@ Resolved MrTable::resolve(Cache& cache, std::uint64_t key, std::uint64_t address
             continue;
         }
         const std::uint64_t take = std::min<std::uint64_t>(left, piece.iov_len - skip);
-        result.pieces[result.count++] = {static_cast<std::byte*>(piece.iov_base) + skip, take};
+        // As a number: a region of the whole address space begins at NULL.
+        const auto place = reinterpret_cast<std::uintptr_t>(piece.iov_base) + skip;
+        result.pieces[result.count++] = {reinterpret_cast<void*>(place), take};
         left -= take;
         skip = 0;
         if (left == 0) {

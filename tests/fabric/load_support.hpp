@@ -17,21 +17,14 @@
 
 #include "fabric/fabric_fixture.hpp"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SRD_TEST_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SRD_TEST_SANITIZED 1
-#endif
-#endif
-#ifndef SRD_TEST_SANITIZED
-#define SRD_TEST_SANITIZED 0
-#endif
-
 namespace fabric_test {
 
 /// Sanitizers cost a factor of five to ten in time, and their allocators say nothing about memory.
-inline constexpr bool sanitized = SRD_TEST_SANITIZED != 0;
+#ifdef SRD_SANITIZED
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
 
 /// A number of repetitions: `count` in ctest, SRD_LOAD_SCALE times as many in tools/load_soak, a tenth under
 /// sanitizers.

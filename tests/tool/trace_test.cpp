@@ -186,7 +186,7 @@ TEST_CASE("trace: pcapng has the packets in clear, and other events as comments"
     CHECK(text.find(clear) != std::string::npos);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef SRD_SANITIZED
 TEST_CASE("trace: of a running program, switched on in the middle, and of one that was killed")
 {
     const std::string port = std::to_string(21000 + getpid() % 20000);

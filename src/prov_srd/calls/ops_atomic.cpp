@@ -105,7 +105,8 @@ ssize_t write(fid_ep* ep, const void* buf, size_t count, void* desc, fi_addr_t d
               uint64_t key, fi_datatype datatype, fi_op op, void* context)
 {
     const fi_ioc iov = ioc_of(buf, count);
-    return writev(ep, &iov, &desc, 1, dest_addr, addr, key, datatype, op, context);
+    return transfer(ep, AtomicForm::base, {&iov, &desc, 1}, {}, {},
+                    {dest_addr, addr, key, raw(datatype), raw(op)}, context);
 }
 
 ssize_t writemsg(fid_ep* ep, const fi_msg_atomic* msg, uint64_t flags)
@@ -150,8 +151,8 @@ ssize_t readwrite(fid_ep* ep, const void* buf, size_t count, void* desc, void* r
 {
     const fi_ioc iov = ioc_of(buf, count);
     fi_ioc resultv{result, count};
-    return readwritev(ep, &iov, &desc, 1, &resultv, &result_desc, 1, dest_addr, addr, key, datatype, op,
-                      context);
+    return transfer(ep, AtomicForm::fetch, {&iov, &desc, 1}, {}, {&resultv, &result_desc, 1},
+                    {dest_addr, addr, key, raw(datatype), raw(op)}, context);
 }
 
 ssize_t readwritemsg(fid_ep* ep, const fi_msg_atomic* msg, fi_ioc* resultv, void** result_desc,
@@ -180,8 +181,8 @@ ssize_t compwrite(fid_ep* ep, const void* buf, size_t count, void* desc, const v
     const fi_ioc iov = ioc_of(buf, count);
     const fi_ioc comparev = ioc_of(compare, count);
     fi_ioc resultv{result, count};
-    return compwritev(ep, &iov, &desc, 1, &comparev, &compare_desc, 1, &resultv, &result_desc, 1, dest_addr,
-                      addr, key, datatype, op, context);
+    return transfer(ep, AtomicForm::compare, {&iov, &desc, 1}, {&comparev, &compare_desc, 1},
+                    {&resultv, &result_desc, 1}, {dest_addr, addr, key, raw(datatype), raw(op)}, context);
 }
 
 ssize_t compwritemsg(fid_ep* ep, const fi_msg_atomic* msg, const fi_ioc* comparev, void** compare_desc,
@@ -196,11 +197,11 @@ ssize_t compwritemsg(fid_ep* ep, const fi_msg_atomic* msg, const fi_ioc* compare
 // -- What is served ---------------------------------------------------------------
 
 /// Asking is how a caller finds out, so a no is not worth a warning.
-int limit_of(AtomicForm form, fi_datatype datatype, fi_op operation, size_t* count)
+int limit_of(AtomicForm form, unsigned datatype, unsigned operation, size_t* count)
 {
     if (!atomic_valid(form, operation, datatype)) {
         SRD_INFO(FI_LOG_EP_DATA, "operation %u is not served on datatype %u in this form of atomic",
-                 static_cast<unsigned>(operation), static_cast<unsigned>(datatype));
+                 operation, datatype);
         return -FI_EOPNOTSUPP;
     }
     if (count == nullptr) {
@@ -213,17 +214,17 @@ int limit_of(AtomicForm form, fi_datatype datatype, fi_op operation, size_t* cou
 
 int writevalid(fid_ep*, fi_datatype datatype, fi_op op, size_t* count)
 {
-    return limit_of(AtomicForm::base, datatype, op, count);
+    return limit_of(AtomicForm::base, raw(datatype), raw(op), count);
 }
 
 int readwritevalid(fid_ep*, fi_datatype datatype, fi_op op, size_t* count)
 {
-    return limit_of(AtomicForm::fetch, datatype, op, count);
+    return limit_of(AtomicForm::fetch, raw(datatype), raw(op), count);
 }
 
 int compwritevalid(fid_ep*, fi_datatype datatype, fi_op op, size_t* count)
 {
-    return limit_of(AtomicForm::compare, datatype, op, count);
+    return limit_of(AtomicForm::compare, raw(datatype), raw(op), count);
 }
 
 } // namespace
@@ -248,9 +249,9 @@ int query_atomic(fid_domain*, fi_datatype datatype, fi_op op, fi_atomic_attr* at
     const AtomicForm form = (flags & FI_FETCH_ATOMIC) != 0     ? AtomicForm::fetch
                             : (flags & FI_COMPARE_ATOMIC) != 0 ? AtomicForm::compare
                                                                : AtomicForm::base;
-    const int code = limit_of(form, datatype, op, &attr->count);
+    const int code = limit_of(form, raw(datatype), raw(op), &attr->count);
     if (code == 0) {
-        attr->size = datatype_size(datatype);
+        attr->size = datatype_size(raw(datatype));
     }
     return code;
 }

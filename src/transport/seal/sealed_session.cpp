@@ -70,7 +70,8 @@ OpenResult SealedSession::Rx::check(std::uint64_t counter) const noexcept
     return forgeries >= forgeries_limit_of(schedule.cipher()) ? OpenResult::exhausted : OpenResult::opened;
 }
 
-OpenResult SealedSession::Rx::open(std::span<const std::byte> packet, std::byte* out) noexcept
+OpenResult SealedSession::Rx::open(std::span<const std::byte> packet, std::byte* out,
+                                   std::size_t place) noexcept
 {
     if (packet.size() < header_size + overhead) {
         return OpenResult::too_short;
@@ -84,7 +85,7 @@ OpenResult SealedSession::Rx::open(std::span<const std::byte> packet, std::byte*
     const std::uint64_t phase = KeySchedule::phase_of(counter);
     const PhaseKeys& phase_keys = phase == opener_phase ? keys[phase % 2] : set_phase(phase);
     if (!opener.open(phase_keys.iv_of(counter), packet.first(header_size),
-                     packet.subspan(header_size + counter_size), out)) {
+                     packet.subspan(header_size + counter_size), out + place)) {
         ++forgeries;
         return OpenResult::auth_failed;
     }
@@ -144,7 +145,7 @@ void SealedSession::take_back() noexcept
 
 OpenResult SealedSession::open(std::span<std::byte> packet) noexcept
 {
-    const OpenResult result = rx_.open(packet, packet.data() + header_size + counter_size);
+    const OpenResult result = rx_.open(packet, packet.data(), header_size + counter_size);
     if (result == OpenResult::opened) {
         std::memmove(packet.data() + counter_size, packet.data(), header_size); // they overlap
     }
@@ -153,7 +154,7 @@ OpenResult SealedSession::open(std::span<std::byte> packet) noexcept
 
 OpenResult SealedSession::open(std::span<const std::byte> packet, std::byte* out) noexcept
 {
-    const OpenResult result = rx_.open(packet, out + header_size);
+    const OpenResult result = rx_.open(packet, out, header_size);
     if (result == OpenResult::opened) {
         std::memcpy(out, packet.data(), header_size);
     }

@@ -122,7 +122,8 @@ private:
         Rx(HmacSha256& hmac, const SealTerms& terms, const SealedSide& self, const SealedSide& peer);
         const PhaseKeys& set_phase(std::uint64_t phase) noexcept;
         OpenResult check(std::uint64_t counter) const noexcept;
-        OpenResult open(std::span<const std::byte> packet, std::byte* out) noexcept;
+        /// What was sealed goes to `out` + `place`.
+        OpenResult open(std::span<const std::byte> packet, std::byte* out, std::size_t place) noexcept;
 
         KeySchedule schedule;          ///< at the newest phase of which keys were derived
         std::array<PhaseKeys, 2> keys; ///< of the newest phase and of the one before: at the phase's last bit

@@ -18,12 +18,7 @@ bool clobbers = false;
 
 } // namespace
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SRD_OWN_MALLOC 0
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+#if defined(SRD_SANITIZED) || !defined(__GLIBC__)
 #define SRD_OWN_MALLOC 0
 #endif
 #ifndef SRD_OWN_MALLOC
