@@ -3,10 +3,9 @@
 // Receiver-governed sending: what large messages and reads may send to us now.
 //
 // Law: the bytes granted and not yet arrived, over all peers, stay within a
-// budget, so that what we invite fits where it lands before we look. Those that
-// want more take turns, and none holds more than its share, so that a sender
-// that has stopped cannot starve others. A limit never shrinks while its message
-// lives.
+// budget (GrantBudget), so that what we invite fits where it lands before we look, and in the switches. Those
+// that want more take turns, and none holds more than its share, so that a sender that has stopped cannot
+// starve others. A limit never shrinks while its message lives.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +15,7 @@
 #include <srd/intrusive_list.hpp>
 #include <srd/limits.hpp>
 
+#include "receive/grant_budget.hpp"
 #include "receive/incoming.hpp"
 
 namespace srd {
@@ -47,6 +47,7 @@ public:
         message.grant.listed = true;
         wanting_.push_back(pool, index);
         ++wanting_count_;
+        budget_.on_sender(message.peer);
         settled_ = false;
     }
     /// Gives back what the message was granted and will not use.
@@ -59,12 +60,16 @@ public:
             message.limit = message.received;
         }
     }
-    /// Granted bytes have arrived for `message`, which counts them already. `quantum`: of its peer.
-    void on_arrived(const RxMessage& message, std::uint64_t bytes, std::uint64_t quantum) noexcept
+    /// Granted bytes have arrived for `message`, which counts them already, in a packet that was `marked`
+    /// (ECN) or not. `quantum`: of its peer.
+    void on_arrived(const RxMessage& message, std::uint64_t bytes, bool marked,
+                    std::uint64_t quantum) noexcept
     {
         SRD_DCHECK(bytes <= outstanding_);
         outstanding_ -= bytes;
-        settled_ = settled_ && !(message.grant.listed && within_share(message, step_of(message, quantum)));
+        const bool more = budget_.on_arrived(message.peer, bytes, marked);
+        settled_ =
+            settled_ && !more && !(message.grant.listed && within_share(message, step_of(message, quantum)));
     }
 
     /// Shares what is left of the budget. `quantum_of(peer)`: bytes of one grant; `on_grant(index)`: the
@@ -78,7 +83,7 @@ public:
             RxMessage& message = pool[index];
             SRD_DCHECK(message.grant.listed && message.limit < message.total);
             const std::uint64_t step = step_of(message, quantum_of(message.peer));
-            if (outstanding_ != 0 && outstanding_ + step > budget_) {
+            if (outstanding_ != 0 && outstanding_ + step > budget_.bytes()) {
                 return;
             }
             wanting_.erase(pool, index);
@@ -111,13 +116,13 @@ public:
 private:
     std::uint64_t step_of(const RxMessage& message, std::uint64_t quantum) const noexcept
     {
-        return std::min({quantum, budget_ / 2, message.total - message.limit});
+        return std::min({quantum, budget_.bytes() / 2, message.total - message.limit});
     }
     /// May it have `step` bytes more, beside the others that want some?
     bool within_share(const RxMessage& message, std::uint64_t step) const noexcept
     {
         const std::uint64_t outstanding = message.limit - message.received;
-        return outstanding == 0 || outstanding + step <= std::max(step, budget_ / wanting_count_);
+        return outstanding == 0 || outstanding + step <= std::max(step, budget_.bytes() / wanting_count_);
     }
     void leave(IncomingPool& pool, std::uint32_t index) noexcept
     {
@@ -133,7 +138,7 @@ private:
     IndexList<&RxMessage::grant> wanting_;
     std::uint32_t wanting_count_ = 0;
     std::uint64_t outstanding_ = 0; ///< bytes granted and not arrived
-    std::uint64_t budget_;
+    GrantBudget budget_;
     bool settled_ = false; ///< each that wants more holds its share: another round would change nothing
 };
 

@@ -121,7 +121,7 @@ FrameResult Placement::on_data(const wire::DataPiece& frame)
         return tell_unread(message.peer, frame.sequence, frame.sender_handle) ? FrameResult::next
                                                                               : FrameResult::lost;
     }
-    s_.grants.on_arrived(message, size, grant_quantum(message.peer));
+    s_.grants.on_arrived(message, size, s_.reader.packet().marked, grant_quantum(message.peer));
     if (message.complete()) {
         if (message.is<ReadReceive>()) {
             if (message.device != DeviceId::host && !s_.devices.settle()) [[unlikely]] {

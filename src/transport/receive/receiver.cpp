@@ -25,7 +25,9 @@ bool Receiver::on_received(const Echo& echo, bool marked, std::uint32_t bytes, b
     }
     ++unacked_packets_;
     unacked_bytes_ += bytes;
-    if (requested || unacked_packets_ >= ack_every_packets || unacked_bytes_ >= ack_every_bytes) {
+    const bool fills_gap = wire::sequence_distance(echo.psn, told_) < 0;
+    if (requested || fills_gap || unacked_packets_ >= ack_every_packets ||
+        unacked_bytes_ >= ack_every_bytes) {
         ack_now_ = true;
     } else if (ack_at_ == time_never) {
         ack_at_ = now + ack_delay;
@@ -79,6 +81,7 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Ti
     block.flags = flags;
     std::memcpy(out, words.data(), used * sizeof(std::uint64_t));
     ack_now_ = false;
+    told_ = window_.highest();
     unacked_packets_ = 0;
     unacked_bytes_ = 0;
     ack_at_ = time_never;

@@ -59,7 +59,11 @@ public:
     }
 
     /// The sender's first psn is known.
-    void start(std::uint32_t first_psn) noexcept { window_ = Window(first_psn); }
+    void start(std::uint32_t first_psn) noexcept
+    {
+        window_ = Window(first_psn);
+        told_ = first_psn;
+    }
 
     Window::Mark check(std::uint32_t psn) const noexcept { return window_.check(psn); }
     /// One more than the highest psn received.
@@ -171,6 +175,7 @@ private:
     bool echo_valid_ = false;
     std::uint16_t duplicates_;
     std::uint16_t faults_made_;
+    std::uint32_t told_ = 0; ///< what is missing below this, the sender has been told
     std::uint32_t unacked_packets_ = 0;
     std::uint32_t unacked_bytes_ = 0;
     std::uint32_t message_next_;

@@ -110,6 +110,38 @@ TEST_CASE("Receiver: an acknowledgement is due at once when asked for, or after 
     CHECK(receiver.ack_now());
 }
 
+TEST_CASE("Receiver: what was told to be missing is told of at once when it comes")
+{
+    Receiver receiver;
+    receive(receiver, 0);
+    receive(receiver, 4);
+    receive(receiver, 2); // overtaken, but nobody has heard of that
+    CHECK_FALSE(receiver.ack_now());
+    CHECK(ack_of(receiver, start).block.cumulative == 1); // 1 and 3 are missing
+    receive(receiver, 5);
+    CHECK_FALSE(receiver.ack_now());
+    receive(receiver, 3);
+    CHECK(receiver.ack_now());
+    CHECK(ack_of(receiver, start).block.cumulative == 1);
+    receive(receiver, 1);
+    CHECK(receiver.ack_now());
+    CHECK(ack_of(receiver, start).block.cumulative == 6);
+    receive(receiver, 6);
+    CHECK_FALSE(receiver.ack_now());
+}
+
+TEST_CASE("Receiver: whose first packet is not number 0 waits for company, too")
+{
+    for (const std::uint32_t first : {7U, 0x80000000U, 0xfffffffeU}) {
+        Receiver receiver;
+        receiver.start(first);
+        receive(receiver, first + 1);
+        CHECK_FALSE(receiver.ack_now());
+        receive(receiver, first);
+        CHECK_FALSE(receiver.ack_now());
+    }
+}
+
 TEST_CASE("Receiver: the latest packet is echoed, with the time for which it lay here")
 {
     Receiver receiver;
