@@ -19,11 +19,10 @@ bool Receiver::on_received(const Echo& echo, bool marked, std::uint32_t bytes, b
     echo_.attempt = echo.attempt;
     echo_.path = echo.path;
     echo_.arrived = echo.arrived;
-    echo_valid_ = true;
     if (marked) {
         marks_.add(echo.psn);
     }
-    ++unacked_packets_;
+    unacked_packets_ = std::min<std::uint8_t>(unacked_packets_ + 1, ack_every_packets);
     unacked_bytes_ += bytes;
     const bool fills_gap = wire::sequence_distance(echo.psn, told_) < 0;
     if (requested || fills_gap || unacked_packets_ >= ack_every_packets ||
@@ -60,7 +59,7 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Ti
     block.faults = faults_made_;
     block.words = static_cast<std::uint8_t>(used);
     std::uint8_t flags = 0;
-    if (echo_valid_) {
+    if (echo_.arrived != time_never) {
         const Duration hold = std::clamp<Duration>(now - echo_.arrived, Duration{}, Duration(0xffffffff));
         flags |= wire::ack_flag::echo;
         block.echo_psn = echo_.psn;

@@ -29,7 +29,7 @@ namespace srd {
 class Receiver {
 public:
     /// Receiving this much without acknowledging it makes an acknowledgement due at once.
-    static constexpr std::uint32_t ack_every_packets = 32;
+    static constexpr std::uint8_t ack_every_packets = 32;
     static constexpr std::uint32_t ack_every_bytes = 192U << 10;
 
     using Window = SeqBitmap<packet_window>;
@@ -39,7 +39,7 @@ public:
         std::uint32_t psn = 0;
         std::uint8_t attempt = 0;
         std::uint8_t path = 0;
-        Time arrived{};
+        Time arrived = time_never; ///< until there is one
     };
 
     explicit Receiver(const FirstNumbers& first = {}) noexcept
@@ -172,11 +172,10 @@ private:
     bool ack_now_ = false;
     bool questioned_ = false;
     bool refusing_ = false;
-    bool echo_valid_ = false;
+    std::uint8_t unacked_packets_ = 0; ///< up to ack_every_packets
     std::uint16_t duplicates_;
     std::uint16_t faults_made_;
     std::uint32_t told_ = 0; ///< what is missing below this, the sender has been told
-    std::uint32_t unacked_packets_ = 0;
     std::uint32_t unacked_bytes_ = 0;
     std::uint32_t message_next_;
     std::uint32_t held_ = 0;
