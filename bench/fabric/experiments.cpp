@@ -159,6 +159,9 @@ private:
         Result result = summarize(seed_, outcome, by_size);
         result.fair_percent = by_size ? 100 : 100 * ideal / fair;
         report_.add(name, result);
+        std::fprintf(stderr, "    %s: mean %.1f %%, slowest %.1f %%, all done after %.0f us%s\n",
+                     name.c_str(), result.mean_percent, result.worst_percent, result.completion_us,
+                     result.complete ? "" : " (INCOMPLETE)");
         for (const auto& [counter, value] : outcome.counters) {
             if (options_.verbose && value != 0) {
                 std::printf("    %-24s %llu\n", counter.c_str(), static_cast<unsigned long long>(value));

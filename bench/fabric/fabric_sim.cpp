@@ -11,6 +11,8 @@
 #include <ctime>
 #include <string>
 
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 
 #include "experiments.hpp"
@@ -157,6 +159,10 @@ int main(int argc, char** argv)
         return 2;
     }
     report.print();
-    std::printf("%.1f s of CPU\n", static_cast<double>(std::clock()) / CLOCKS_PER_SEC);
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    std::printf("%.1f s of CPU, %.2f GiB of memory at most\n",
+                static_cast<double>(std::clock()) / CLOCKS_PER_SEC,
+                static_cast<double>(usage.ru_maxrss) / (1 << 20));
     return (options.json.empty() || report.write_json(options.json)) && !report.failed() ? 0 : 1;
 }
