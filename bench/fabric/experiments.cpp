@@ -122,7 +122,7 @@ private:
     {
         const Shape& shape = options_.tree.shape;
         // What a host may send for ever if all others do: links up are shared by so many hosts.
-        const double most = 1e6 / options_.tree.ps_per_byte / shape.oversubscription();
+        const double most = 1e6 * shape.planes / options_.tree.ps_per_byte / shape.oversubscription();
         const auto flows = [&] {
             return websearch_mix(hosts_, most * options_.load_percent / 100,
                                  std::chrono::microseconds(options_.mix_us), seed_);

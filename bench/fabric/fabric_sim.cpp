@@ -26,6 +26,7 @@ struct TreeOptions {
     std::uint32_t hosts = 128;
     std::uint32_t tiers = 3;
     std::uint32_t oversubscription = 1;
+    std::uint32_t planes = 1;
     std::uint32_t rate = 100;
     std::uint32_t queue = 35;
     std::uint32_t mark = 9;
@@ -42,6 +43,10 @@ void add_tree_options(CLI::App& app, TreeOptions& tree)
     app.add_option("--oversubscription", tree.oversubscription,
                    "hosts of an edge switch for each of its links up")
         ->check(CLI::Range(1, 64))
+        ->capture_default_str();
+    app.add_option("--planes", tree.planes,
+                   "networks of their own, in each of which every host has an interface")
+        ->check(CLI::Range(1U, srd::max_rails))
         ->capture_default_str();
     app.add_option("--rate", tree.rate, "of all links, Gbit/s")
         ->check(CLI::Range(1, 8000))
@@ -112,6 +117,7 @@ Options parse(int argc, char** argv)
         std::exit(app.exit(error));
     }
     options.tree.shape = Shape::of(tree.hosts, tree.tiers, tree.oversubscription);
+    options.tree.shape.planes = tree.planes;
     if (app.count("--slow-links") == 0) {
         options.slow_links.number = std::min(4U, options.tree.shape.top_links());
     }

@@ -241,13 +241,14 @@ struct Peers {
     }
 };
 
-SimHostOptions host_options(const Setup& setup, std::uint32_t peers)
+SimHostOptions host_options(const Setup& setup, std::uint32_t planes, std::uint32_t peers)
 {
     SimHostOptions options;
     options.io.caps.max_packet = 4150;
     options.io.caps.path_count = setup.paths;
     options.io.caps.rx_buffer = 0;
     options.io.caps.burst_packets = setup.burst;
+    options.io.rails = static_cast<std::uint8_t>(planes);
     options.limits = small_limits();
     options.limits.max_peers = std::max(options.limits.max_peers, peers);
     options.limits.max_routes = std::max(options.limits.max_routes, 2 * peers);
@@ -269,7 +270,7 @@ public:
     {
         const Peers peers(schedule_.flows, tree_.host_count());
         const std::uint32_t most = *std::max_element(peers.counts.begin(), peers.counts.end());
-        const SimHostOptions options = host_options(setup, most);
+        const SimHostOptions options = host_options(setup, config.shape.planes, most);
         for (std::uint32_t host = 0; host < tree_.host_count(); ++host) {
             if (peers.counts[host] != 0) {
                 add(host, peers, options);

@@ -204,12 +204,14 @@ void Report::print() const
 {
     const Shape& shape = config_.shape;
     std::printf(
-        "%u tiers, %u hosts: %u on each edge switch of %u links up (%u:1), %u ways between distant ones; "
+        "%u plane%s of %u tiers, %u hosts: %u on each edge switch of %u links up (%u:1), %u ways between "
+        "distant ones; "
         "%.0f Gbit/s links, %.1f us per hop\nswitches: drop-tail, %u bytes per port, ECN mark above %u "
         "bytes, no trimming; packets of 4150 bytes\n",
-        shape.tiers(), shape.host_count(), shape.hosts, shape.ups, shape.oversubscription(),
-        shape.ups * std::max(shape.cores, 1U), 8000.0 / config_.ps_per_byte,
-        static_cast<double>(config_.hop_delay.count()) * 1e-3, config_.queue_bytes, config_.mark_bytes);
+        shape.planes, shape.planes == 1 ? "" : "s", shape.tiers(), shape.host_count(), shape.hosts, shape.ups,
+        shape.oversubscription(), shape.planes * shape.ups * std::max(shape.cores, 1U),
+        8000.0 / config_.ps_per_byte, static_cast<double>(config_.hop_delay.count()) * 1e-3,
+        config_.queue_bytes, config_.mark_bytes);
     std::printf(
         "Medians over the seeds. Flows' shares of the ideal, %%: mean, middle, 99th of 100, slowest; least: "
         "the slowest of all seeds;\nfair: the slowest, if all were perfect. Gbit/s: payload per receiver, "
@@ -256,6 +258,7 @@ bool Report::write_json(const std::string& path) const
     const nlohmann::json document = {{"switch", "drop-tail+ecn"},
                                      {"hosts", shape.host_count()},
                                      {"tiers", shape.tiers()},
+                                     {"planes", shape.planes},
                                      {"oversubscription", shape.oversubscription()},
                                      {"gbit_per_s", 8000.0 / config_.ps_per_byte},
                                      {"queue_bytes", config_.queue_bytes},

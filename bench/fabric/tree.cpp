@@ -6,27 +6,28 @@
 
 namespace srd::sim {
 
-/// Switches of one radix (`ups` links up, as many down but for the edge's, twice as many pods or leaves) give
-/// the least `ups`; with more of them, up to twice, there may be fewer hosts too many.
+/// Switches of one radix (`width` links up, as many down but for the edge's, twice as many pods or leaves)
+/// give the least width; with more of them, up to twice, there may be fewer hosts too many.
 Shape Shape::of(std::uint32_t hosts, std::uint32_t tiers, std::uint32_t oversubscription)
 {
-    const auto fit = [&](std::uint32_t ups) {
-        const std::uint32_t edge_hosts = oversubscription * ups;
-        const std::uint32_t group = tiers == 3 ? ups * edge_hosts : edge_hosts; // a pod, or a leaf
+    const auto fit = [&](std::uint32_t width) {
+        const std::uint32_t edge_hosts = oversubscription * width;
+        const std::uint32_t group = tiers == 3 ? width * edge_hosts : edge_hosts; // a pod, or a leaf
         const std::uint32_t groups = std::max(2U, (hosts + group - 1) / group);
-        return tiers == 3 ? Shape{groups, ups, edge_hosts, ups, ups} : Shape{1, groups, edge_hosts, ups, 0};
+        return tiers == 3 ? Shape{groups, width, edge_hosts, width, width}
+                          : Shape{1, groups, edge_hosts, width, 0};
     };
-    const auto is_enough = [&](std::uint32_t ups) {
-        const Shape shape = fit(ups);
-        return (tiers == 3 ? shape.pods : shape.edges) <= 2 * ups;
+    const auto is_enough = [&](std::uint32_t width) {
+        const Shape shape = fit(width);
+        return (tiers == 3 ? shape.pods : shape.edges) <= 2 * width;
     };
     std::uint32_t least = 1;
     while (!is_enough(least)) {
         ++least;
     }
     Shape best = fit(least);
-    for (std::uint32_t ups = least + 1; ups <= 2 * least; ++ups) {
-        const Shape shape = fit(ups);
+    for (std::uint32_t width = least + 1; width <= 2 * least; ++width) {
+        const Shape shape = fit(width);
         best = shape.host_count() < best.host_count() ? shape : best;
     }
     return best;
@@ -39,13 +40,13 @@ FatTree::FatTree(SimClock& clock, const Config& config)
     SimLink::Config nic = link;
     nic.queue_bytes = config.nic_queue_bytes;
     nic.mark_bytes = config.nic_queue_bytes;
-    nics_.assign(host_count(), SimLink(nic));
+    nics_.assign(std::size_t{host_count()} * shape_.planes, SimLink(nic));
     const Port port{SimLink(link)};
     edge_up_.assign(shape_.edge_links(), port);
     aggregation_up_.assign(shape_.core_links(), port);
     core_down_.assign(shape_.core_links(), port);
     aggregation_down_.assign(shape_.edge_links(), port);
-    edge_down_.assign(host_count(), port);
+    edge_down_.assign(std::size_t{host_count()} * shape_.planes, port);
     turns_.assign(host_count(), 0);
 }
 
@@ -59,9 +60,9 @@ FatTree::Way FatTree::way_of(const SimPacket& packet)
         return {(from + turn) % shape_.ups, (edge_of(from) + turn / shape_.ups) % cores};
     }
     const auto pick = [&](std::uint64_t level, std::uint32_t links) {
-        const std::uint64_t flow = std::uint64_t{packet.source} << 40 |
-                                   std::uint64_t{packet.destination} << 16 | index_of(packet.path) << 4 |
-                                   level;
+        const std::uint64_t flow =
+            std::uint64_t{packet.source_rail} << 60 | std::uint64_t{packet.source} << 40 |
+            std::uint64_t{packet.destination} << 16 | index_of(packet.path) << 4 | level;
         return static_cast<std::uint32_t>(mix64(flow ^ mix64(config_.hash_seed)) % links);
     };
     return {pick(0, shape_.ups), pick(1, cores)};
@@ -69,7 +70,7 @@ FatTree::Way FatTree::way_of(const SimPacket& packet)
 
 bool FatTree::send(SimPacket* packet)
 {
-    SimLink& nic = nics_.at(packet->source);
+    SimLink& nic = nics_.at(packet->source * shape_.planes + packet->source_rail);
     const auto bytes = static_cast<std::uint32_t>(packet->bytes.size());
     const Time now = clock_.now();
     const std::uint32_t queued = nic.backlog(now);
@@ -84,7 +85,11 @@ bool FatTree::send(SimPacket* packet)
 
 Time FatTree::nic_ready(std::uint32_t host) const
 {
-    return nics_.at(host).ready_at(config_.nic_queue_bytes / 2);
+    Time ready = time_never;
+    for (std::uint32_t plane = 0; plane < shape_.planes; ++plane) {
+        ready = std::min(ready, nics_.at(host * shape_.planes + plane).ready_at(config_.nic_queue_bytes / 2));
+    }
+    return ready;
 }
 
 void FatTree::forward(Port& port, SimPacket* packet, Stage next, Way way)
@@ -121,28 +126,45 @@ void FatTree::fire(std::uint32_t what, std::uint64_t value)
     const std::uint32_t from = packet->source;
     const std::uint32_t to = packet->destination;
     const Way way = get_way(what);
-    const auto [up, core] = way;
-    const auto aggregation = [&](std::uint32_t host) { return pod_of(host) * shape_.ups + way.up; };
     switch (get_stage(what)) {
     case edge_up:
-        if (edge_of(from) == edge_of(to)) {
-            return forward(edge_down_[to], packet, at_host, way);
+        if (packet->source_rail != packet->destination_rail) {
+            ++totals_.blackholed;
+            return release(packet);
         }
-        return forward(up_port({false, edge_of(from), up}), packet, aggregation_up, way);
+        if (edge_of(from) == edge_of(to)) {
+            return forward(host_port(*packet), packet, at_host, way);
+        }
+        return forward(up_port(edge_link(*packet, from, way)), packet, aggregation_up, way);
     case aggregation_up:
         if (pod_of(from) == pod_of(to)) {
-            return forward(down_port({false, edge_of(to), up}), packet, edge_down, way);
+            return forward(down_port(edge_link(*packet, to, way)), packet, edge_down, way);
         }
-        return forward(up_port({true, aggregation(from), core}), packet, core_down, way);
+        return forward(up_port(core_link(*packet, from, way)), packet, core_down, way);
     case core_down:
-        return forward(down_port({true, aggregation(to), core}), packet, aggregation_down, way);
+        return forward(down_port(core_link(*packet, to, way)), packet, aggregation_down, way);
     case aggregation_down:
-        return forward(down_port({false, edge_of(to), up}), packet, edge_down, way);
+        return forward(down_port(edge_link(*packet, to, way)), packet, edge_down, way);
     case edge_down:
-        return forward(edge_down_[to], packet, at_host, way);
+        return forward(host_port(*packet), packet, at_host, way);
     case at_host:
         return finish(packet);
     }
+}
+
+Link FatTree::edge_link(const SimPacket& packet, std::uint32_t host, Way way) const
+{
+    return {false, packet.source_rail * shape_.pods * shape_.edges + edge_of(host), way.up};
+}
+
+Link FatTree::core_link(const SimPacket& packet, std::uint32_t host, Way way) const
+{
+    return {true, (packet.source_rail * shape_.pods + pod_of(host)) * shape_.ups + way.up, way.core};
+}
+
+FatTree::Port& FatTree::host_port(const SimPacket& packet)
+{
+    return edge_down_[packet.destination * shape_.planes + packet.destination_rail];
 }
 
 FatTree::Port& FatTree::up_port(const Link& link)
@@ -151,11 +173,14 @@ FatTree::Port& FatTree::up_port(const Link& link)
                         : edge_up_[link.below * shape_.ups + link.up];
 }
 
+/// Pods are counted over all planes, too.
 FatTree::Port& FatTree::down_port(const Link& link)
 {
     if (link.to_core) {
-        const std::uint32_t core = link.below % shape_.ups * shape_.cores + link.up;
-        return core_down_[core * shape_.pods + link.below / shape_.ups];
+        const std::uint32_t pod = link.below / shape_.ups;
+        const std::uint32_t plane = pod / shape_.pods;
+        const std::uint32_t core = (plane * shape_.ups + link.below % shape_.ups) * shape_.cores + link.up;
+        return core_down_[core * shape_.pods + pod % shape_.pods];
     }
     const std::uint32_t aggregation = link.below / shape_.edges * shape_.ups + link.up;
     return aggregation_down_[aggregation * shape_.edges + link.below % shape_.edges];
@@ -176,7 +201,9 @@ void FatTree::slow(const Link& link, std::uint32_t factor)
 double FatTree::capacity(const std::vector<Port>& ports, std::uint32_t first, std::uint32_t count) const
 {
     double sum = 0;
-    for (std::uint32_t port = first; port < first + count; ++port) {
+    const auto plane_ports = static_cast<std::uint32_t>(ports.size()) / shape_.planes;
+    for (std::uint32_t index = 0; index < count * shape_.planes; ++index) {
+        const std::uint32_t port = index / count * plane_ports + first + index % count;
         sum += ports[port].down ? 0.0 : 1.0 * config_.ps_per_byte / ports[port].link.config().ps_per_byte;
     }
     return sum;

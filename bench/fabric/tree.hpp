@@ -12,7 +12,9 @@
 //         hosts
 //
 // Two tiers are one pod of it, without cores: the edge switches are the leaves,
-// the aggregation switches the spines.
+// the aggregation switches the spines. With several planes there is such a
+// network for each, every host has an interface in each, and nothing gets from
+// one plane to another.
 //
 // A packet goes up by a hash of (source, destination, path) per switch, as ECMP
 // on the source port does, and down the only way. A dead link swallows what is
@@ -37,14 +39,19 @@ struct Shape {
     std::uint32_t hosts = 4; ///< of an edge switch
     std::uint32_t ups = 4;   ///< links up of an edge switch, and so aggregation switches of a pod
     std::uint32_t cores = 4; ///< links up of an aggregation switch; 0: there are two tiers
+    std::uint32_t planes = 1;
 
-    /// The smallest tree with so many hosts whose switches above the edge have as many links up as down.
+    /// The smallest tree of one plane with so many hosts whose switches above the edge have as many links up
+    /// as down.
     static Shape of(std::uint32_t hosts, std::uint32_t tiers, std::uint32_t oversubscription);
 
     std::uint32_t pod_hosts() const noexcept { return edges * hosts; }
     std::uint32_t host_count() const noexcept { return pods * pod_hosts(); }
-    std::uint32_t edge_links() const noexcept { return pods * edges * ups; }
-    std::uint32_t core_links() const noexcept { return pods * ups * cores; }
+    // Over all planes.
+    std::uint32_t edge_switches() const noexcept { return planes * pods * edges; }
+    std::uint32_t aggregations() const noexcept { return planes * pods * ups; }
+    std::uint32_t edge_links() const noexcept { return edge_switches() * ups; }
+    std::uint32_t core_links() const noexcept { return aggregations() * cores; }
     std::uint32_t switch_links() const noexcept { return edge_links() + core_links(); }
     /// Of the highest tier.
     std::uint32_t top_links() const noexcept { return tiers() == 3 ? core_links() : edge_links(); }
@@ -55,7 +62,7 @@ struct Shape {
 /// Two switches' link, both its directions.
 struct Link {
     bool to_core = false;    ///< else between edge and aggregation
-    std::uint32_t below = 0; ///< the lower switch, counted over all pods
+    std::uint32_t below = 0; ///< the lower switch, counted over all pods of all planes
     std::uint32_t up = 0;    ///< which of its links up
 };
 
@@ -85,7 +92,7 @@ public:
     void cut(const Link& link);
     /// The link's rate is divided by `factor`.
     void slow(const Link& link, std::uint32_t factor);
-    /// What the links up of the edge switch of `host` carry together, or down, in links of full rate.
+    /// What the links up of the edge switches of `host` carry together, or down, in links of full rate.
     double edge_capacity(std::uint32_t host) const;
     /// The same of the links between the pod of `host` and the cores. There are three tiers.
     double pod_capacity(std::uint32_t host) const;
@@ -111,22 +118,26 @@ private:
     };
 
     std::uint32_t pod_of(std::uint32_t host) const noexcept { return host / shape_.pod_hosts(); }
-    /// Of all, not of its pod's.
+    /// Of all of a plane, not of its pod's.
     std::uint32_t edge_of(std::uint32_t host) const noexcept { return host / shape_.hosts; }
     Way way_of(const SimPacket& packet);
+    Link edge_link(const SimPacket& packet, std::uint32_t host, Way way) const;
+    Link core_link(const SimPacket& packet, std::uint32_t host, Way way) const;
+    Port& host_port(const SimPacket& packet);
     Port& up_port(const Link& link);
     Port& down_port(const Link& link);
+    /// Of `count` ports from `first` on, and as many in each other plane.
     double capacity(const std::vector<Port>& ports, std::uint32_t first, std::uint32_t count) const;
     void forward(Port& port, SimPacket* packet, Stage next, Way way);
     void finish(SimPacket* packet);
 
     Config config_;
     const Shape shape_;
-    std::vector<SimLink> nics_;
+    std::vector<SimLink> nics_;                  ///< by host and plane
     std::vector<Port> edge_up_, aggregation_up_; ///< by switch and link up
-    std::vector<Port> core_down_;                ///< by core and pod
+    std::vector<Port> core_down_;                ///< by core, over all planes, and pod
     std::vector<Port> aggregation_down_;         ///< by switch and edge switch of the pod
-    std::vector<Port> edge_down_;                ///< by host
+    std::vector<Port> edge_down_;                ///< by host and plane
     std::vector<std::uint32_t> turns_;           ///< by host: packets sent
     Totals totals_;
 };

@@ -120,7 +120,7 @@ public:
         double most = 0;
         for (const Direction* direction : {&up_, &down_}) {
             for (const std::uint64_t bytes : direction->host) {
-                most = std::max(most, static_cast<double>(bytes));
+                most = std::max(most, over(bytes, shape_.planes));
             }
             for (std::uint32_t edge = 0; edge < direction->edge.size(); ++edge) {
                 most = std::max(most, over(direction->edge[edge], tree_.edge_capacity(edge * shape_.hosts)));
@@ -257,7 +257,8 @@ double least_us(const FatTree& tree, const std::vector<Flow>& flows,
             loads.add(flows[index]);
         }
         if (index + 1 == flows.size() || flows[index + 1].round != flows[index].round) {
-            const double rest = loads.busiest() - static_cast<double>(loads.longest());
+            const double rest =
+                loads.busiest() - static_cast<double>(loads.longest()) / tree.config().shape.planes;
             sum += lone_us(loads.longest()) + rest * tree.config().ps_per_byte * 1e-6;
             loads.clear();
         }
@@ -302,9 +303,9 @@ std::vector<Link> random_core_links(const Shape& shape, std::uint32_t count, std
 {
     std::vector<Link> links;
     if (shape.tiers() == 3) {
-        add_links(links, true, shape.pods * shape.ups, shape.cores);
+        add_links(links, true, shape.aggregations(), shape.cores);
     } else {
-        add_links(links, false, shape.pods * shape.edges, shape.ups);
+        add_links(links, false, shape.edge_switches(), shape.ups);
     }
     SimRandom random(seed);
     shuffle(links, random);
@@ -315,14 +316,14 @@ std::vector<Link> random_core_links(const Shape& shape, std::uint32_t count, std
 std::vector<Link> random_dead_links(const Shape& shape, std::uint32_t count, std::uint64_t seed)
 {
     std::vector<Link> links;
-    add_links(links, false, shape.pods * shape.edges, shape.ups);
-    add_links(links, true, shape.pods * shape.ups, shape.cores);
+    add_links(links, false, shape.edge_switches(), shape.ups);
+    add_links(links, true, shape.aggregations(), shape.cores);
     SimRandom random(seed);
     shuffle(links, random);
     std::array<std::vector<std::uint32_t>, 2> alive{
         // of each lower switch
-        std::vector<std::uint32_t>(shape.pods * shape.edges, shape.ups),
-        std::vector<std::uint32_t>(shape.pods * shape.ups, shape.cores)};
+        std::vector<std::uint32_t>(shape.edge_switches(), shape.ups),
+        std::vector<std::uint32_t>(shape.aggregations(), shape.cores)};
     std::vector<Link> dead;
     for (const Link& link : links) {
         std::uint32_t& left = alive[link.to_core][link.below];

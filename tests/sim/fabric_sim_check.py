@@ -69,6 +69,17 @@ class FabricSim(unittest.TestCase):
         two = self.row(*SMALL, "--tiers", "2", "--only", "64 paths, round")
         self.assertLess(two["ideal_us"], three["ideal_us"] - 3)
 
+    def test_planes_carry_together(self):
+        # Long flows: in its first millisecond a connection uses the interfaces that it begins with.
+        arguments = ("--hosts", "4", "--bytes", "50000000", "--only", "64 paths, round")
+        one, two = self.row(*arguments), self.row(*arguments, "--planes", "2")
+        self.assertLess(two["completion_us"], 0.8 * one["completion_us"])
+        self.assertGreater(two["goodput_gbit"], 100)
+        document = self.document("--hosts", "54", "--planes", "2", "--bytes", "100000", "--dead-links", "1",
+                                 "--only", "links dead")
+        self.assertEqual(document["planes"], 2)
+        self.assertRegex(document["rows"][0]["experiment"], "^1 of 216 links dead")
+
     # -- Faults
 
     def test_dead_links_swallow_packets_and_their_number_is_in_the_name(self):
