@@ -63,10 +63,7 @@ SimIo::SimIo(SimNetwork& network, std::uint32_t host, const SimIoOptions& option
              std::uint64_t seed)
     : network_(network), host_(host), options_(options), local_(network, *this, seed + 1),
       rails_(rails_of(host, options.rails)), caps_(caps_of(options, rails_, this, &local_)),
-      epoch_(static_cast<std::uint32_t>(seed)), counters_(counters), random_(seed),
-      address_(address_of(host)), mtu_to_(network.host_count(), options.caps.max_packet), mtu_true_(mtu_to_),
-      carried_to_(mtu_to_), no_room_until_(network.host_count()), bytes_from_(network.host_count()),
-      forbidden_(network.host_count())
+      epoch_(static_cast<std::uint32_t>(seed)), counters_(counters), random_(seed), address_(address_of(host))
 {
 }
 
@@ -77,6 +74,13 @@ SimIo::~SimIo()
     for (SimPacket* packet : rx_queue_) {
         network_.release(packet);
     }
+}
+
+SimIo::Other& SimIo::other(std::uint32_t host)
+{
+    const AllocationPermit permit;
+    const std::uint32_t whole = options_.caps.max_packet;
+    return others_.try_emplace(host, Other{whole, whole, whole, false, {}, 0}).first->second;
 }
 
 Status SimIo::resolve(const SocketAddress& address, RouteId& route)
@@ -104,6 +108,7 @@ RouteId SimIo::route_to(std::uint32_t host)
         route_addresses_.push_back(address_of(host));
     }
     if (is_new) {
+        other(host);
         if (options_.near > 0) {
             push_notice(host, RouteNotice::Kind::same_host,
                         network_.clock().now() + std::chrono::microseconds(random_.between(0, 300)));
@@ -150,7 +155,7 @@ const SocketAddress& SimIo::route_address(RouteId route) const noexcept
 
 std::uint32_t SimIo::route_mtu(RouteId route) const noexcept
 {
-    return mtu_to_[route_hosts_[index_of(route)]];
+    return others_.at(route_hosts_[index_of(route)]).mtu_known;
 }
 
 std::uint16_t SimIo::set_peer_rails(RouteId route, std::span<const std::byte> rails) noexcept
@@ -224,7 +229,7 @@ std::size_t SimIo::rx_burst(std::span<RxPacket> packets, Time now)
         SimPacket* const packet = rx_queue_.front();
         rx_queue_.pop_front();
         rx_queued_bytes_ -= packet->bytes.size();
-        bytes_from_[packet->source] += packet->bytes.size();
+        other(packet->source).bytes_from += packet->bytes.size();
         packets[rx_lent_.size()] = {packet->bytes.data(), static_cast<std::uint32_t>(packet->bytes.size()),
                                     packet->marked, false,
                                     options_.exact_arrival ? packet->arrived + ahead_ : now};
@@ -233,7 +238,7 @@ std::size_t SimIo::rx_burst(std::span<RxPacket> packets, Time now)
             for (const iovec& piece : packet->remote) {
                 made.remote_length += static_cast<std::uint32_t>(piece.iov_len);
             }
-            bytes_from_[packet->source] += made.remote_length;
+            other(packet->source).bytes_from += made.remote_length;
             made.mapping_id = static_cast<std::uint32_t>(rx_lent_.size());
             made.remote = this;
         }
@@ -264,13 +269,14 @@ bool SimIo::read_host(std::uint32_t host, std::uint32_t epoch, std::span<const i
 ProcessMemory::Read SimIo::read(RouteId route, std::uint32_t epoch, std::span<const iovec> from,
                                 std::span<const iovec> into) noexcept
 {
-    if (forbidden_.at(route_host(route)) || random_.chance(options_.forbidden)) {
-        forbidden_.at(route_host(route)) = true;
+    Other& host = other(route_host(route));
+    if (host.forbidden || random_.chance(options_.forbidden)) {
+        host.forbidden = true;
         return Read::forbidden;
     }
     const bool done = read_host(route_host(route), epoch, from, into);
     for (const iovec& piece : from) {
-        bytes_from_[route_host(route)] += done ? piece.iov_len : 0;
+        host.bytes_from += done ? piece.iov_len : 0;
     }
     return done ? Read::done : Read::changed;
 }
@@ -323,15 +329,16 @@ bool SimIo::transmit(const TxPacket& packet)
         throw SimFailure("poll_transmit: a packet on a way that does not exist");
     }
     by_other_ways_ += packet.way != 0 && packet.length > 200 ? 1U : 0U;
-    if (network_.clock().now() < no_room_until_[destination]) {
+    const Other& to = other(destination);
+    if (network_.clock().now() < to.no_room_until) {
         network_.release(datagram);
         tx_blocked_until_ = network_.clock().now() + std::chrono::microseconds(300);
         return false;
     }
-    if (packet.length > mtu_true_[destination] && mtu_to_[destination] > mtu_true_[destination]) {
+    if (packet.length > to.mtu_true && to.mtu_known > to.mtu_true) {
         counters_.io_tx_errors.add(); // as EMSGSIZE from a router: accepted and lost
         network_.release(datagram);
-    } else if (packet.length > carried_to_[destination]) {
+    } else if (packet.length > to.carried) {
         network_.release(datagram);
     } else if (!network_.send(datagram)) {
         network_.release(datagram);
@@ -401,7 +408,7 @@ void SimIo::push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time d
 {
     const auto place = routes_.find(about_host);
     if (place == routes_.end() && kind == RouteNotice::Kind::mtu_changed) {
-        mtu_to_[about_host] = mtu_true_[about_host]; // found when the route is first used
+        other(about_host).mtu_known = other(about_host).mtu_true; // found when the route is first used
     }
     if (place != routes_.end()) {
         notices_.push_back({due, {place->second, kind, since}});
@@ -410,7 +417,7 @@ void SimIo::push_notice(std::uint32_t about_host, RouteNotice::Kind kind, Time d
 
 void SimIo::set_mtu(std::uint32_t host, std::uint32_t mtu, Time now)
 {
-    mtu_true_.at(host) = mtu;
+    other(host).mtu_true = mtu;
     push_notice(host, RouteNotice::Kind::mtu_changed, now + options_.mtu_delay);
 }
 
@@ -422,8 +429,8 @@ std::size_t SimIo::poll_notices(std::span<RouteNotice> notices, Time now)
     for (auto place = notices_.begin(); place != notices_.end() && count < notices.size();) {
         if (place->due <= now - ahead_) {
             if (place->notice.kind == RouteNotice::Kind::mtu_changed) {
-                const std::uint32_t about = route_hosts_[index_of(place->notice.route)];
-                mtu_to_[about] = mtu_true_[about];
+                Other& about = other(route_hosts_[index_of(place->notice.route)]);
+                about.mtu_known = about.mtu_true;
             }
             notices[count++] = place->notice;
             place = notices_.erase(place);

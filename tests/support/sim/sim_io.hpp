@@ -12,6 +12,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "io/core/packet_io.hpp"
@@ -83,11 +84,11 @@ public:
     /// and tells the engine; then those that were built before go as fragments.
     void set_mtu(std::uint32_t host, std::uint32_t mtu, Time now);
     /// From now on packets towards `host` of more than `bytes` vanish, and nobody is told.
-    void set_black_hole(std::uint32_t host, std::uint32_t bytes) { carried_to_.at(host) = bytes; }
+    void set_black_hole(std::uint32_t host, std::uint32_t bytes) { other(host).carried = bytes; }
     /// The host's clock, which is what the engine knows of time, is ahead of the world's by this.
     void set_clock_ahead(Duration ahead) noexcept { ahead_ = ahead; }
     /// Until then the system has no room for packets towards `host`; those for others it takes.
-    void set_no_room(std::uint32_t host, Time until) { no_room_until_.at(host) = until; }
+    void set_no_room(std::uint32_t host, Time until) { other(host).no_room_until = until; }
     /// When a pass would find something to do here; time_never if nothing is foreseen.
     Time next_due() const;
     std::uint32_t route_host(RouteId route) const { return route_hosts_.at(index_of(route)); }
@@ -96,7 +97,7 @@ public:
     std::size_t route_peak() const noexcept { return route_hosts_.size(); }
     SimLocalRoad& local_road() noexcept { return local_; }
     /// Bytes of a message from `host` have arrived in memory.
-    void on_local_bytes(std::uint32_t host, std::uint64_t bytes) { bytes_from_.at(host) += bytes; }
+    void on_local_bytes(std::uint32_t host, std::uint64_t bytes) { other(host).bytes_from += bytes; }
     std::uint32_t host() const noexcept { return host_; }
     /// Called at every virtual call, i.e. between any two entries into the engine.
     class Hook {
@@ -109,7 +110,11 @@ public:
     void set_hook(Hook* hook) noexcept { hook_ = hook; }
 
     /// Bytes of packets from `host` handed to the engine so far.
-    std::uint64_t bytes_from(std::uint32_t host) const { return bytes_from_.at(host); }
+    std::uint64_t bytes_from(std::uint32_t host) const
+    {
+        const auto place = others_.find(host);
+        return place == others_.end() ? 0 : place->second.bytes_from;
+    }
     /// 10.0.0.0 and up, counted by host.
     static SocketAddress address_of(std::uint32_t host);
     /// What peers are told of the further addresses of `host`, `count` in all.
@@ -122,6 +127,18 @@ private:
         Time due{};
         RouteNotice notice;
     };
+
+    /// What there is to know of another host. Of those that it never dealt with a host knows nothing: where
+    /// there are thousands, memory for all would be most of the simulation's.
+    struct Other {
+        std::uint32_t mtu_known = 0; ///< towards it, to the backend
+        std::uint32_t mtu_true = 0;  ///< that the path has
+        std::uint32_t carried = 0;   ///< longer packets vanish
+        bool forbidden = false;      ///< we may not read there
+        Time no_room_until{};
+        std::uint64_t bytes_from = 0;
+    };
+    Other& other(std::uint32_t host);
 
     bool fetch(std::uint32_t mapping_id, std::span<const iovec> into) noexcept override;
     bool read_host(std::uint32_t host, std::uint32_t epoch, std::span<const iovec> from,
@@ -153,13 +170,8 @@ private:
     std::uint64_t by_other_ways_ = 0;
     std::vector<std::uint32_t> route_hosts_;
     std::deque<SocketAddress> route_addresses_;
-    std::vector<RouteId> forgotten_routes_; ///< to be used again
-    std::vector<std::uint32_t> mtu_to_;     ///< that the backend knows
-    std::vector<std::uint32_t> mtu_true_;   ///< that the path has
-    std::vector<std::uint32_t> carried_to_; ///< longer packets vanish
-    std::vector<Time> no_room_until_;       ///< by destination
-    std::vector<std::uint64_t> bytes_from_;
-    std::vector<bool> forbidden_; ///< by host: we may not read there
+    std::vector<RouteId> forgotten_routes_;           ///< to be used again
+    std::unordered_map<std::uint32_t, Other> others_; ///< by host
     std::map<std::uint32_t, RouteId> routes_;
     std::deque<SimPacket*> rx_queue_;
     std::size_t rx_queued_bytes_ = 0;
