@@ -198,6 +198,23 @@ TEST_CASE("paths: a quarter of the paths dies for good and the transfer goes on"
     CHECK(result.ended < Time(milliseconds(100 + 60 + 100)));
 }
 
+TEST_CASE("paths: where most are dead in both directions, those that live are soon found")
+{
+    std::vector<Duration> ends;
+    for (std::uint64_t seed = 60; seed < 80; ++seed) {
+        RunConfig config = bulk(seed, 16, 1 << 18);
+        for (std::uint32_t spine = 0; spine < config.net.spines; ++spine) {
+            if (spine % 8 != seed % 8) {
+                config.faults.push_back({Time(milliseconds(2)), Fault::Kind::spine_down, spine});
+            }
+        }
+        ends.push_back(must_pass(config).ended - Time(milliseconds(2)));
+    }
+    std::sort(ends.begin(), ends.end());
+    INFO("median " << ends[ends.size() / 2].count() << " ns, last " << ends.back().count() << " ns");
+    CHECK(ends.back() < seconds(20)); // the former engine lost connections there
+}
+
 TEST_CASE("paths: dead ones do not swallow the few packets of a quiet connection")
 {
     RunConfig config = bulk(20, 64, 1 << 20);

@@ -14,8 +14,8 @@ std::byte* Handshake::write_hello(std::byte* out, const Identity& identity, std:
     frame.max_packet = max_packet;
     frame.connection = rx_connection_;
     frame.round_trip = round_trip;
-    hello_due_ = hello_again_;
-    hello_again_ = false;
+    hello_due_ = hellos_more_ != 0;
+    hellos_more_ = hello_due_ ? (hellos_more_ - 1U) & (most_asked - 1) : 0;
     return wire::put(out, frame);
 }
 

@@ -176,16 +176,19 @@ public:
         is_reply_ = false;
         questioning_ = confirmed_;
     }
-    /// The same over two paths: packets there have been in vain.
-    void ask_twice() noexcept
+    static constexpr unsigned most_asked = 8;
+
+    /// The same so many times (1 .. most_asked), over as many paths: packets there have been in vain.
+    void ask_over(unsigned paths) noexcept
     {
+        SRD_DCHECK(paths >= 1 && paths <= most_asked);
         ask();
-        hello_again_ = true;
+        hellos_more_ = (paths - 1) & (most_asked - 1);
     }
     void reply() noexcept
     {
         hello_due_ = is_reply_ = true;
-        hello_again_ = false;
+        hellos_more_ = 0;
     }
     /// Writes the hello. `max_packet`: the largest packet that can come from the peer; `first_psn`: of our
     /// packets; nothing earlier is ever sent again. `round_trip`: HelloFrame::round_trip.
@@ -239,7 +242,7 @@ private:
     static_assert(feature::all <= 0xff);
     bool confirmed_ : 1 = false;
     bool hello_due_ : 1 = false;
-    bool hello_again_ : 1 = false; ///< and once more after that
+    std::uint8_t hellos_more_ : 3 = 0; ///< and so many after that
     bool is_reply_ : 1 = false;
     bool questioning_ : 1 = false;
     bool forgotten_ : 1 = false;   ///< is_forgotten(): perhaps

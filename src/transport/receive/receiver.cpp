@@ -15,6 +15,11 @@ bool Receiver::on_received(const Echo& echo, bool marked, std::uint32_t bytes, b
 {
     SRD_DCHECK(window_.check(echo.psn) == Window::fresh);
     window_.set(echo.psn);
+    if (echo.attempt == 0) {
+        questions_ = 0; // he hears us
+    } else if (questions_ != 0 && requested) {
+        repeat_answer();
+    }
     echo_.psn = echo.psn;
     echo_.attempt = echo.attempt;
     echo_.path = echo.path;
@@ -79,7 +84,7 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Ti
     }
     block.flags = flags;
     std::memcpy(out, words.data(), used * sizeof(std::uint64_t));
-    ack_now_ = false;
+    ack_now_ = answers_ != 0;
     told_ = window_.highest();
     unacked_packets_ = 0;
     unacked_bytes_ = 0;

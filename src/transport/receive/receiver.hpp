@@ -11,6 +11,7 @@
 //    else after Tuning::ack_delay, riding on data if there is any.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -91,10 +92,18 @@ public:
     }
     void request_ack() noexcept { ack_now_ = true; }
     /// The sender asks whether we live: our acknowledgements may not get through, so that the next takes any
-    /// path.
-    void on_question() noexcept { ack_now_ = questioned_ = true; }
-    bool take_question() noexcept { return std::exchange(questioned_, false); }
-    bool questioned() const noexcept { return questioned_; }
+    /// path. Where he asks again, and nothing else comes, it goes over two, four, eight.
+    void on_question() noexcept
+    {
+        ack_now_ = true;
+        if (answers_ == 0) {
+            repeat_answer();
+            questions_ = std::min(questions_ + 1U, 3U) & 3U;
+        }
+    }
+    /// One of these goes out.
+    void on_answer() noexcept { answers_ = answers_ == 0 ? 0 : (answers_ - 1U) & 0xfU; }
+    bool questioned() const noexcept { return answers_ != 0; }
     /// Of the packet received last.
     std::uint8_t latest_path() const noexcept { return echo_.path; }
     Time next_timeout() const noexcept { return ack_at_; }
@@ -169,8 +178,11 @@ public:
     void on_fault_owed() noexcept { ++faults_made_; }
 
 private:
+    void repeat_answer() noexcept { answers_ = (1U << questions_) & 0xfU; }
+
     bool ack_now_ = false;
-    bool questioned_ = false;
+    std::uint8_t answers_ : 4 = 0;   ///< to a question, still to go out
+    std::uint8_t questions_ : 2 = 0; ///< since a packet came, up to three
     bool refusing_ = false;
     std::uint8_t unacked_packets_ = 0; ///< up to ack_every_packets
     std::uint16_t duplicates_;

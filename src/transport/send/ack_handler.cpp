@@ -232,7 +232,10 @@ AckHandler::Due AckHandler::on_timeout(std::uint32_t index, Time now)
             on_lost_way(index, path, now);
         }
         if (result.probe == Recovery::Probe::ask) {
-            peer.handshake.ask_twice(); // answered by whoever lives at the address now
+            // Answered by whoever lives at the address now. Where most paths are dead in both directions, two
+            // at a time find each other too late.
+            const unsigned rounds = connection.recovery.repeats_in_vain() - Recovery::fruitless_probes;
+            peer.handshake.ask_over(2U << std::min(rounds, 2U));
         } else if (!peer.handshake.confirmed()) {
             peer.handshake.ask();
         }

@@ -135,8 +135,8 @@ std::size_t Transmitter::take_turn(std::uint32_t index, std::span<TxPacket> pack
         s_.packets[slot].in_train = built != 0 && goes_with(packets[built - 1], packets[built]);
         ++built;
     }
-    if (peer.connection.receiver.ack_now() && built < packets.size() &&
-        emit_bare(index, Bare::ack, packets[built], now)) {
+    while (peer.connection.receiver.ack_now() && built < packets.size() &&
+           emit_bare(index, Bare::ack, packets[built], now)) {
         ++built;
     }
     return built;
@@ -476,7 +476,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
         }
         break;
     case Bare::ack:
-        receiver.take_question();
+        receiver.on_answer();
         s_.count.tx_acks.add();
         packet.cookie = bare_ack;
         [[fallthrough]];

@@ -177,23 +177,25 @@ TEST_CASE("Handshake: a farewell goes to the remote's record of us")
     CHECK(next.state() == State::idle);
 }
 
-TEST_CASE("Handshake: a question to a silent peer goes out twice, anything else once")
+TEST_CASE("Handshake: a question to a silent peer goes out as often as is wanted, anything else once")
 {
     Handshake handshake(5);
     std::array<std::byte, sizeof(wire::HelloFrame)> room{};
     const auto count = [&] {
-        int sent = 0;
+        unsigned sent = 0;
         for (; handshake.hello_due(); ++sent) {
             handshake.on_hello_sent(PathId{0});
             handshake.write_hello(room.data(), identity(), 1400, 0, 0);
         }
         return sent;
     };
-    handshake.ask_twice();
-    CHECK(count() == 2);
-    handshake.ask();
-    CHECK(count() == 1);
-    handshake.ask_twice();
+    for (const unsigned paths : {1U, 2U, 4U, Handshake::most_asked}) {
+        handshake.ask_over(paths);
+        CHECK(count() == paths);
+        handshake.ask();
+        CHECK(count() == 1);
+    }
+    handshake.ask_over(Handshake::most_asked);
     handshake.reply();
     CHECK(count() == 1);
 }

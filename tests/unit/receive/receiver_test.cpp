@@ -234,16 +234,42 @@ TEST_CASE("Receiver: refusals are told of at once, and that they are over")
     CHECK_FALSE(receiver.accept_again());
 }
 
-TEST_CASE("Receiver: a question is answered at once, and once over any path")
+TEST_CASE("Receiver: a question is answered at once over any path, and over more where it comes again")
 {
     Receiver receiver;
-    CHECK_FALSE(receiver.take_question());
-    receiver.on_question();
+    const auto answers = [&] {
+        int count = 0;
+        for (; receiver.ack_now(); ++count) {
+            CHECK(receiver.questioned());
+            receiver.on_answer();
+            ack_of(receiver, start);
+        }
+        CHECK_FALSE(receiver.questioned());
+        return count;
+    };
+    const auto asked = [&] {
+        receiver.on_question();
+        receiver.on_question(); // over another path: the same question
+        return answers();
+    };
+    CHECK(asked() == 1);
+    CHECK(asked() == 2);
+    CHECK(asked() == 4);
+    CHECK(asked() == 8);
+    CHECK(asked() == 8);
+    receiver.on_received(echo_of(0), false, 100, false, ack_delay,
+                         start); // a repetition: he has not heard us
+    CHECK(answers() == 0);       // unless he wants to know
+    receiver.on_received(echo_of(1), false, 100, true, ack_delay, start);
+    CHECK(answers() == 8);
+    Receiver::Echo first_time = echo_of(2);
+    first_time.attempt = 0;
+    receiver.on_received(first_time, false, 100, true, ack_delay, start);
     CHECK(receiver.ack_now());
-    CHECK(receiver.questioned());
-    CHECK(receiver.take_question());
     CHECK_FALSE(receiver.questioned());
-    CHECK_FALSE(receiver.take_question());
+    ack_of(receiver, start);
+    CHECK_FALSE(receiver.ack_now());
+    CHECK(asked() == 1);
 }
 
 TEST_CASE("Receiver: the order of messages is told, and the faults made")
