@@ -20,16 +20,20 @@ bool Receiver::on_received(const Echo& echo, bool marked, std::uint32_t bytes, b
     } else if (questions_ != 0 && requested) {
         repeat_answer();
     }
-    echo_.psn = echo.psn;
-    echo_.attempt = echo.attempt;
-    echo_.path = echo.path;
-    echo_.arrived = echo.arrived;
+    // It came late: to echo such ones more often than others would be to tell of longer round trips than
+    // there are.
+    const bool fills_gap = wire::sequence_distance(echo.psn, told_) < 0;
+    if (!fills_gap || !ack_pending()) {
+        echo_.psn = echo.psn;
+        echo_.attempt = echo.attempt;
+        echo_.path = echo.path;
+        echo_.arrived = echo.arrived;
+    }
     if (marked) {
         marks_.add(echo.psn);
     }
     unacked_packets_ = std::min<std::uint8_t>(unacked_packets_ + 1, ack_every_packets);
     unacked_bytes_ += bytes;
-    const bool fills_gap = wire::sequence_distance(echo.psn, told_) < 0;
     if (requested || fills_gap || unacked_packets_ >= ack_every_packets ||
         unacked_bytes_ >= ack_every_bytes) {
         ack_now_ = true;

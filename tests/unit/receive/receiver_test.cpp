@@ -130,6 +130,18 @@ TEST_CASE("Receiver: what was told to be missing is told of at once when it come
     CHECK_FALSE(receiver.ack_now());
 }
 
+TEST_CASE("Receiver: a packet that came late is echoed only if it came alone")
+{
+    Receiver receiver;
+    receive(receiver, 3);
+    ack_of(receiver, start);
+    receive(receiver, 4);
+    receive(receiver, 1);
+    CHECK(ack_of(receiver, start).block.echo_psn == 4);
+    receive(receiver, 2);
+    CHECK(ack_of(receiver, start).block.echo_psn == 2);
+}
+
 TEST_CASE("Receiver: whose first packet is not number 0 waits for company, too")
 {
     for (const std::uint32_t first : {7U, 0x80000000U, 0xfffffffeU}) {
