@@ -2,6 +2,7 @@
 #include "mr_table.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <mutex>
 #include <shared_mutex>
@@ -137,7 +138,7 @@ Resolved MrTable::resolve(Cache& cache, std::uint64_t key, std::uint64_t address
         const std::uint64_t take = std::min<std::uint64_t>(left, piece.iov_len - skip);
         // As a number: a region of the whole address space begins at NULL.
         const auto place = reinterpret_cast<std::uintptr_t>(piece.iov_base) + skip;
-        result.pieces[result.count++] = {reinterpret_cast<void*>(place), take};
+        result.pieces[result.count++] = {std::bit_cast<void*>(place), take};
         left -= take;
         skip = 0;
         if (left == 0) {
