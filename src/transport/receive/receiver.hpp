@@ -7,8 +7,9 @@
 //  - a packet counts as received once all its frames are taken; until then a copy of it is taken anew;
 //  - an acknowledgement tells of every packet received, and echoes the latest one, so that the sender learns
 //    a round trip; a duplicate is not echoed: that would vouch for a copy that was not the first to arrive;
-//  - an acknowledgement is due at once when asked for, or after ack_every_packets or ack_every_bytes, or
-//    else after Tuning::ack_delay, riding on data if there is any.
+//  - an acknowledgement is due at once when asked for, for what an earlier one has told to be missing (its
+//    sender counts the time since), or after ack_every_packets or ack_every_bytes, or else after
+//    Tuning::ack_delay, riding on data if there is any.
 #pragma once
 
 #include <algorithm>
