@@ -145,7 +145,8 @@ constexpr Variable variables[] = {
          return duration<microseconds, 1, 100000>(t, p.tuning.target_delay);
      }},
     {"GRANT_BUDGET", "65536..1073741824 bytes", or_size,
-     "most bytes of large messages that a receiver lets all senders together have under way (default 4194304)",
+     "most bytes of large messages that a receiver lets all senders together have under way (default "
+     "4194304)",
      [](Params& p, std::string_view t) { return size<65536, 1U << 30>(t, p.tuning.grant_budget); }},
     {"UNEXPECTED_BYTES", "65536..1099511627776 bytes", or_size,
      "memory for messages without a posted receive, bytes; beyond it senders wait (default 134217728)",
