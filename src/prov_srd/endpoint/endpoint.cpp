@@ -160,6 +160,10 @@ int Endpoint::close() noexcept
     }
     deferred_queue(domain).forget(*this);
     if (enabled()) {
+        {
+            const UnitGuard guard(unit_);
+            receive_.withdraw();
+        }
         linger();
         bindings_.leave_groups();
         unit_.stop();

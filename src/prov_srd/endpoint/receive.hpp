@@ -53,6 +53,9 @@ public:
 
     ssize_t post(const ReceiveArguments& arguments) noexcept SRD_EXCLUDES(endpoint_lock);
     int cancel(const void* context) noexcept SRD_EXCLUDES(endpoint_lock);
+    /// The endpoint closes: from here on no message begins to be written into a posted buffer, whose owner
+    /// may think it free already. Nothing is reported.
+    void withdraw() noexcept SRD_REQUIRES(endpoint_lock);
 
     // -- For the progress unit ---------------------------------------------------
 

@@ -36,6 +36,19 @@ int Receive::cancel(const void* context) noexcept
     return 0; // complete, or being filled: its own completion comes or has come
 }
 
+void Receive::withdraw() noexcept
+{
+    for (std::uint32_t index = 0; posted_receives() != 0 && index < matcher_->receives.watermark(); ++index) {
+        if (!matcher_->receives.live(index) || !matcher_->receives[index].posted) {
+            continue;
+        }
+        matcher_->remove_posted(index);
+        if (matcher_->receives[index].shares == 0) {
+            matcher_->receives.release(index);
+        }
+    }
+}
+
 // -- FI_PEEK, FI_CLAIM, FI_DISCARD ----------------------------------------------
 
 /// FI_PEEK: reports the earliest matching message that is here, and with FI_CLAIM keeps it for `context`,

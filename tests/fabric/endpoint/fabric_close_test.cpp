@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include <algorithm>
 #include <csignal>
 #include <optional>
 #include <sys/wait.h>
@@ -55,6 +56,34 @@ TEST_CASE("close: posted receives and unmatched sends are discarded without comp
     REQUIRE(pair.a.ep.close() == 0);
     pair.a.poll();
     CHECK(pair.a.ready.empty());
+}
+
+TEST_CASE("close: nothing is written any more into a receive that is still posted")
+{
+    // The endpoint goes on for the sake of what it sends, while its owner may have freed what it posted.
+    Pair pair;
+    constexpr std::uint64_t news = 7;
+    std::vector<std::uint64_t> posted(16);
+    std::vector<std::uint64_t> buffer(16); // FI_MULTI_RECV
+    pair.a.poll();                         // known to each other, so that messages leave at once
+    REQUIRE(fi_inject(pair.a.ep.get(), &news, 8, pair.b_at_a) == 0);
+    REQUIRE(fi_recv(pair.b.ep.get(), posted.data(), 8, nullptr, FI_ADDR_UNSPEC, posted.data()) == 0);
+    pair.until([&] { return pair.b.ready.size() == 1; });
+    std::ranges::fill(posted, 0);
+    for (std::uint64_t& word : posted) {
+        REQUIRE(fi_trecv(pair.b.ep.get(), &word, 8, nullptr, FI_ADDR_UNSPEC, 1, 0, &word) == 0);
+    }
+    const iovec whole{buffer.data(), buffer.size() * sizeof buffer[0]};
+    const fi_msg receive{&whole, nullptr, 1, FI_ADDR_UNSPEC, buffer.data(), 0};
+    REQUIRE(fi_recvmsg(pair.b.ep.get(), &receive, FI_MULTI_RECV) == 0);
+    for (std::size_t i = 0; i < posted.size(); ++i) {
+        REQUIRE(fi_tinject(pair.a.ep.get(), &news, 8, pair.b_at_a, 1) == 0);
+        REQUIRE(fi_inject(pair.a.ep.get(), &news, 8, pair.b_at_a) == 0);
+    }
+    REQUIRE(pair.b.ep.close() == 0);
+    CHECK(std::ranges::count(posted, news) == 0);
+    CHECK(std::ranges::count(buffer, news) == 0);
+    REQUIRE(pair.a.ep.close() == 0); // whose messages were accepted, or have failed: either way it ends
 }
 
 TEST_CASE("close: opened, enabled and closed again many times")
