@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <srd/check.hpp>
+#include <srd/iov.hpp>
 
 namespace srd {
 
@@ -47,7 +48,8 @@ UdpTransmitter::UdpTransmitter(UdpSender& main, std::shared_ptr<UdpSenders> othe
                                const SocketAddress& local, UdpRoutes& routes, NoticeQueue& notices,
                                Counters& counters, const IoOptions& options, Settings settings)
     : main_(main), others_(std::move(others)), local_(local), routes_(routes), notices_(notices),
-      counters_(counters), options_(options), settings_(settings)
+      counters_(counters), options_(options), settings_(settings),
+      together_(std::make_unique_for_overwrite<std::byte[]>(together_size))
 {
     SRD_CHECK(settings_.path_count >= 1 && settings_.path_count <= max_paths);
 }
@@ -58,8 +60,13 @@ std::size_t UdpTransmitter::tx_burst(std::span<const TxPacket> packets)
     while (accepted < packets.size()) {
         const std::span<const TxPacket> rest = packets.subspan(accepted);
         UdpSender& sender = sender_of(rest.front().path);
+        const bool trying = copy_choice_.trying();
+        const Clock::time_point begun = trying ? Clock::now() : Clock::time_point{};
         const std::size_t gathered = gather(rest, sender);
         const std::size_t sent = flush(rest.first(gathered), sender);
+        if (fine_bytes_ != 0 && sent == gathered) {
+            trying ? copy_choice_.on_timed_batch(Clock::now() - begun, fine_bytes_) : copy_choice_.on_batch();
+        }
         accepted += sent;
         if (sent < gathered) {
             break;
@@ -117,19 +124,30 @@ std::size_t UdpTransmitter::run_length(std::span<const TxPacket> packets, bool s
     return could_be_a_packet ? 1 : count;
 }
 
+bool UdpTransmitter::is_fine(const TxPacket& first, std::size_t count) noexcept
+{
+    return count >= fine_packets && first.length < coarse_piece;
+}
+
 std::size_t UdpTransmitter::gather(std::span<const TxPacket> packets, const UdpSender& sender) noexcept
 {
     message_count_ = 0;
     piece_count_ = 0;
+    fine_bytes_ = 0;
     const PathId path = packets.front().path;
     const bool segmentation = settings_.offload && sender.segmentation.load(std::memory_order_relaxed);
     std::size_t taken = 0;
     while (taken < packets.size() && packets[taken].path == path && message_count_ < max_messages) {
         const std::size_t count = run_length(packets.subspan(taken), segmentation);
-        if (piece_count_ + count * max_tx_iov > max_pieces) {
+        const bool together = is_fine(packets[taken], count) && copy_choice_.together();
+        if (piece_count_ + count * max_tx_iov > max_pieces ||
+            (together && fine_bytes_ + max_udp_payload > together_size)) {
             break;
         }
         add_message(packets.subspan(taken, count));
+        if (is_fine(packets[taken], count)) {
+            add_fine_message(together);
+        }
         taken += count;
     }
     SRD_DCHECK(taken != 0);
@@ -161,6 +179,21 @@ void UdpTransmitter::add_message(std::span<const TxPacket> run) noexcept
         std::memcpy(CMSG_DATA(item), &segment_size, sizeof(segment_size));
     }
     ++message_count_;
+}
+
+/// Of the message added last, whose pieces may be laid together.
+void UdpTransmitter::add_fine_message(bool together) noexcept
+{
+    msghdr& header = messages_[message_count_ - 1].msg_hdr;
+    const std::span<const iovec> pieces(header.msg_iov, header.msg_iovlen);
+    const std::size_t bytes = total_length(pieces);
+    if (together) {
+        std::byte* const start = &together_[fine_bytes_];
+        copy_range(pieces, 0, bytes, start);
+        header.msg_iov[0] = {start, bytes};
+        header.msg_iovlen = 1;
+    }
+    fine_bytes_ += bytes;
 }
 
 int UdpTransmitter::send_messages(int fd, std::size_t first) noexcept
