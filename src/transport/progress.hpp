@@ -19,6 +19,10 @@ namespace srd {
 inline constexpr std::size_t rx_burst_size = 64;
 /// A pass takes in no more than this, so that acknowledgements, built at its end, are not late.
 inline constexpr std::size_t rx_burst_bytes = 512U << 10;
+/// Packets of so many bytes, in the mean, carry more than acknowledgements; and so many of these bytes are
+/// enough before there is one.
+inline constexpr std::size_t least_bulk = 512;
+inline constexpr std::size_t most_bulk = 64U << 10;
 inline constexpr std::size_t tx_burst_size = 128;
 /// Of so many bursts in a pass: then what has come is looked at again.
 inline constexpr int max_tx_bursts = 4;
@@ -134,6 +138,7 @@ public:
         bool idle = !take_packets() && engine_.idle(now_);
         if (!idle) {
             finish_packets();
+            take_more();
             serve_timers();
         }
         if (received_ < packets_.size()) {
@@ -159,6 +164,27 @@ private:
         engine_.on_packets(packets_.first(received_), now_);
         work_ += received_;
         return true;
+    }
+
+    /// A burst has room for few packets, lest they be long. Behind one that was full of shorter ones more is
+    /// taken in, and behind many of them looked for: one acknowledgement tells of all, or rides on an answer.
+    /// But who is told that he may send does so first.
+    void take_more()
+    {
+        std::size_t taken = received_;
+        std::size_t bytes = 0;
+        while (received_ != 0 && (received_ == packets_.size() || taken >= rx_burst_size / 2) &&
+               taken + packets_.size() <= rx_burst_size) {
+            for (const RxPacket& packet : packets_.first(received_)) {
+                bytes += packet.length;
+            }
+            if (bytes < taken * least_bulk || bytes >= most_bulk) {
+                return;
+            }
+            take_packets();
+            finish_packets();
+            taken += received_;
+        }
     }
 
     void drain_events()
