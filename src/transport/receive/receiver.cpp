@@ -17,8 +17,11 @@ bool Receiver::on_received(const Echo& echo, bool marked, std::uint32_t bytes, b
     window_.set(echo.psn);
     if (echo.attempt == 0) {
         questions_ = 0; // he hears us
-    } else if (questions_ != 0 && requested) {
-        repeat_answer();
+    } else {
+        twice_left_ = acks_twice;
+        if (questions_ != 0 && requested) {
+            repeat_answer();
+        }
     }
     // It came late: to echo such ones more often than others would be to tell of longer round trips than
     // there are.
@@ -88,7 +91,9 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Ti
     }
     block.flags = flags;
     std::memcpy(out, words.data(), used * sizeof(std::uint64_t));
-    ack_now_ = answers_ != 0;
+    again_ = twice_left_ != 0 && !again_;
+    twice_left_ = static_cast<std::uint8_t>(twice_left_ - (again_ ? 1 : 0));
+    ack_now_ = again_ || answers_ != 0;
     told_ = window_.highest();
     unacked_packets_ = 0;
     unacked_bytes_ = 0;

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 
 #include <srd/intrusive_list.hpp>
 #include <srd/limits.hpp>
@@ -33,6 +32,10 @@ public:
     /// Receiving this much without acknowledging it makes an acknowledgement due at once.
     static constexpr std::uint8_t ack_every_packets = 32;
     static constexpr std::uint32_t ack_every_bytes = 192U << 10;
+
+    /// After a repetition has come so many acknowledgements go out twice, over two paths: where packets are
+    /// lost, acknowledgements may be as well, and nobody tells of those.
+    static constexpr std::uint8_t acks_twice = 8;
 
     using Window = SeqBitmap<packet_window>;
 
@@ -121,7 +124,9 @@ public:
     bool refuse() noexcept
     {
         ack_now_ = true;
-        return !std::exchange(refusing_, true);
+        const bool began = !refusing_;
+        refusing_ = true;
+        return began;
     }
     /// We take them again. True: from now on.
     bool accept_again() noexcept
@@ -179,12 +184,18 @@ public:
     void on_fault_owed() noexcept { ++faults_made_; }
 
 private:
-    void repeat_answer() noexcept { answers_ = (1U << questions_) & 0xfU; }
+    void repeat_answer() noexcept
+    {
+        answers_ = (1U << questions_) & 0xfU;
+        twice_left_ = 0; // these are as many as need be
+    }
 
     bool ack_now_ = false;
     std::uint8_t answers_ : 4 = 0;   ///< to a question, still to go out
     std::uint8_t questions_ : 2 = 0; ///< since a packet came, up to three
-    bool refusing_ = false;
+    bool refusing_ : 1 = false;
+    bool again_ : 1 = false;           ///< the latest acknowledgement is still to go out a second time
+    std::uint8_t twice_left_ = 0;      ///< of those that go out twice
     std::uint8_t unacked_packets_ = 0; ///< up to ack_every_packets
     std::uint16_t duplicates_;
     std::uint16_t faults_made_;

@@ -70,6 +70,7 @@ public:
         }
         if (pace_at_ > now + pace_slack) {
             pacing_ = true;
+            paced_ = true;
             return false;
         }
         return true;
@@ -85,12 +86,13 @@ public:
     /// `sample.window_limited` is filled in here.
     void on_ack(AckSample& sample) noexcept
     {
-        sample.window_limited = limited_;
+        sample.window_limited = limited_ || paced_;
         if (sample.acked_bytes != 0 || sample.rtt != Duration{}) {
             std::visit([&](auto& policy) { policy.on_ack(sample); }, policy_);
         }
         if (sample.acked_bytes != 0) {
             limited_ = false;
+            paced_ = false;
         }
     }
     void on_loss(const LossSample& sample) noexcept
@@ -113,6 +115,8 @@ private:
 
     bool limited_ = false; ///< it has held us back since the last acknowledgement
     bool pacing_ = false;  ///< something waits for pace_at_
+    bool paced_ =
+        false; ///< that has held us back since the last acknowledgement: only a small window does it
     std::uint32_t peer_buffer_ = 0;
     Time pace_at_{}; ///< nothing new before
     Policy policy_{FixedWindow(CongestionLimits{})};

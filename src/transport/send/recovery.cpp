@@ -56,6 +56,7 @@ void Recovery::on_progress(bool any_in_flight, const Tuning& tuning, std::uint32
         calm_ = 0;
     }
     probe_count_ = 0;
+    hasty_ = false;
     probe_at_ = any_in_flight ? now + probe_delay(tuning, peers) : time_never;
 }
 
@@ -75,6 +76,15 @@ Recovery::ProbeResult Recovery::on_probe_timer(PacketWindow& window, PacketPool&
     probe_at_ = time_never;
     if (!window.any_in_flight() || blocked) {
         return {};
+    }
+    const bool hasty = hasty_;
+    hasty_ = false;
+    if (hasty && window.bytes_in_flight() > hasty_bytes) {
+        const Time due = pool[window.newest_in_flight()].sent_at() + probe_delay(tuning, pool.peers_in_use());
+        if (due > now) { // more has followed
+            probe_at_ = due;
+            return {};
+        }
     }
     ProbeResult result;
     if (!is_fruitless() || pool[window.oldest_in_flight()].wire_bytes() <= question_bytes) {
@@ -121,7 +131,8 @@ Duration Recovery::probe_delay(const Tuning& tuning, std::uint32_t peers) const 
         const std::uint32_t crowd = std::max(1U, peers / small_crowd);
         const std::uint32_t patience =
             std::min<std::uint32_t>(std::max(reorder_factor_, patience_) * crowd, 8);
-        const Duration floor = tuning.rto_min * patience / (probe_count_ == 0 ? 4 : 8);
+        const int haste = hasty_ ? hasty_factor : 1;
+        const Duration floor = tuning.rto_min * patience / (probe_count_ == 0 ? 4 * haste : 8);
         return rtt_.rto(std::max(std::min(floor, tuning.rto_min), latest_answer()), tuning.rto_max, 0);
     }
     return rtt_.rto(tuning.rto_min, tuning.rto_max, probe_count_ - fruitless_probes);

@@ -48,6 +48,11 @@ public:
     /// As many times longer than others a packet may take whose way has a queue of its own.
     static constexpr int queue_patience = 4;
 
+    /// A lone packet that is no longer goes again sooner than others: a request or a grant, for which a whole
+    /// flow waits while its first path is dead, costs next to nothing to repeat.
+    static constexpr std::uint32_t hasty_bytes = 256;
+    static constexpr int hasty_factor = 4;
+
     explicit Recovery(const FirstNumbers& first = {}) noexcept : duplicates_(first.duplicates) {}
 
     const RttEstimator& rtt() const noexcept { return rtt_; }
@@ -88,10 +93,11 @@ public:
     /// After an acknowledgement that released something.
     void on_progress(bool any_in_flight, const Tuning& tuning, std::uint32_t peers, Time now) noexcept;
 
-    /// A packet has been sent: the probe timer runs from the first.
-    void on_sent(const Tuning& tuning, std::uint32_t peers, Time now) noexcept
+    /// A packet has been sent: the probe timer runs from the first. `bytes_in_flight`: with it.
+    void on_sent(std::uint32_t bytes_in_flight, const Tuning& tuning, std::uint32_t peers, Time now) noexcept
     {
         if (probe_at_ == time_never) {
+            hasty_ = bytes_in_flight <= hasty_bytes;
             probe_at_ = now + probe_delay(tuning, peers);
         }
     }
@@ -171,7 +177,8 @@ private:
     std::uint8_t probe_count_ = 0; ///< probes and timeouts since the last progress
     std::uint8_t reorder_factor_ = 1;
     std::uint8_t patience_ = 1; ///< doubled by every silence that needed a probe
-    std::uint8_t calm_ = 0;     ///< acknowledgements since the latest of these
+    bool hasty_ : 1 = false;    ///< the timer was set for a lone short packet
+    std::uint8_t calm_ : 7 = 0; ///< acknowledgements since the latest of these
     std::uint16_t reorder_rounds_ = 0;
     std::uint16_t duplicates_;  ///< AckBlock::duplicates as last seen
     Time loss_at_ = time_never; ///< a packet will be lost if not acknowledged by then

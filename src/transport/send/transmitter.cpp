@@ -425,7 +425,8 @@ void Transmitter::book_sent(Peer& peer, std::uint32_t slot_index, Time now)
         peer.rails.on_traffic(now);
     }
     connection.window.sent(s_.packets, slot_index, now);
-    connection.recovery.on_sent(s_.tuning, s_.packets.peers_in_use(), now);
+    connection.recovery.on_sent(connection.window.bytes_in_flight(), s_.tuning, s_.packets.peers_in_use(),
+                                now);
     connection.congestion.on_sent(slot.wire_bytes(), now);
 }
 

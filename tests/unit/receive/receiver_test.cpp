@@ -43,11 +43,11 @@ Ack ack_of(Receiver& receiver, Time now, std::size_t room = 1000)
     return ack;
 }
 
-Receiver::Echo echo_of(std::uint32_t psn, Time arrived = start)
+Receiver::Echo echo_of(std::uint32_t psn, Time arrived = start, std::uint8_t attempt = 0)
 {
     Receiver::Echo echo;
     echo.psn = psn;
-    echo.attempt = 2;
+    echo.attempt = attempt;
     echo.path = 9;
     echo.arrived = arrived;
     return echo;
@@ -269,19 +269,37 @@ TEST_CASE("Receiver: a question is answered at once over any path, and over more
     CHECK(asked() == 4);
     CHECK(asked() == 8);
     CHECK(asked() == 8);
-    receiver.on_received(echo_of(0), false, 100, false, ack_delay,
-                         start); // a repetition: he has not heard us
-    CHECK(answers() == 0);       // unless he wants to know
-    receiver.on_received(echo_of(1), false, 100, true, ack_delay, start);
+    // A repetition: he has not heard us. But does he want to know?
+    receiver.on_received(echo_of(0, start, 2), false, 100, false, ack_delay, start);
+    CHECK(answers() == 0);
+    receiver.on_received(echo_of(1, start, 2), false, 100, true, ack_delay, start);
     CHECK(answers() == 8);
-    Receiver::Echo first_time = echo_of(2);
-    first_time.attempt = 0;
-    receiver.on_received(first_time, false, 100, true, ack_delay, start);
+    receiver.on_received(echo_of(2), false, 100, true, ack_delay, start);
     CHECK(receiver.ack_now());
     CHECK_FALSE(receiver.questioned());
     ack_of(receiver, start);
     CHECK_FALSE(receiver.ack_now());
     CHECK(asked() == 1);
+}
+
+TEST_CASE("Receiver: where packets are repeated acknowledgements go out twice for a while")
+{
+    Receiver receiver;
+    const auto acks_of = [&](std::uint32_t psn, std::uint8_t attempt) {
+        receiver.on_received(echo_of(psn, start, attempt), false, 100, true, ack_delay, start);
+        int count = 0;
+        for (; receiver.ack_now(); ++count) {
+            CHECK(ack_of(receiver, start).block.cumulative == psn + 1);
+        }
+        return count;
+    };
+    CHECK(acks_of(0, 0) == 1);
+    CHECK(acks_of(1, 1) == 2);
+    for (std::uint32_t psn = 2; psn < 1 + Receiver::acks_twice; ++psn) {
+        CHECK(acks_of(psn, 0) == 2);
+    }
+    CHECK(acks_of(1 + Receiver::acks_twice, 0) == 1);
+    CHECK_FALSE(receiver.ack_pending());
 }
 
 TEST_CASE("Receiver: the order of messages is told, and the faults made")

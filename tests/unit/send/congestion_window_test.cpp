@@ -138,6 +138,25 @@ TEST_CASE("CongestionWindow: packets are paced at a small window, short gaps are
     CHECK_FALSE(window.holds_back(start + 500us));
 }
 
+TEST_CASE("CongestionWindow: a window that is so small that packets are paced grows by what it holds back")
+{
+    const auto grown = [](bool held_back) {
+        CongestionWindow window = pacing();
+        window.on_sent(mtu, start);
+        if (held_back) {
+            CHECK_FALSE(window.open(mtu, true, mtu, start)); // there is room, but not yet
+        }
+        AckSample ack;
+        ack.now = start + 2ms;
+        ack.rtt = 1ms;
+        ack.acked_bytes = mtu;
+        window.on_ack(ack);
+        return window.bytes(mtu);
+    };
+    CHECK(grown(false) == 2 * mtu);
+    CHECK(grown(true) == 3 * mtu);
+}
+
 TEST_CASE("CongestionWindow: gaps add up, idle time is not saved up")
 {
     CongestionWindow window = pacing();

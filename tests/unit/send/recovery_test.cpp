@@ -219,7 +219,7 @@ TEST_CASE("Recovery: while no round trip is measured, the delays are those of no
 {
     Flow flow(false);
     const Slots slots = flow.burst(2, start);
-    flow.recovery.on_sent(flow.tuning, 1, start);
+    flow.recovery.on_sent(1000, flow.tuning, 1, start);
     CHECK(flow.recovery.next_timeout() == start + Recovery::delay_unknown);
     flow.acked(slots[1]);
     CHECK(flow.lost_at(start + Recovery::delay_unknown - 1ns).empty());
@@ -237,8 +237,8 @@ TEST_CASE("Recovery: the probe timer runs from the first packet, and from the la
 {
     Flow flow;
     const Slots slots = flow.burst(2, start);
-    flow.recovery.on_sent(flow.tuning, 1, start);
-    flow.recovery.on_sent(flow.tuning, 1, start + 100us);
+    flow.recovery.on_sent(1000, flow.tuning, 1, start);
+    flow.recovery.on_sent(1000, flow.tuning, 1, start + 100us);
     CHECK(flow.recovery.next_timeout() == start + timeout);
     CHECK_FALSE(flow.recovery.probe_due(start + timeout - 1ns));
     CHECK(flow.recovery.probe_due(start + timeout));
@@ -332,12 +332,12 @@ TEST_CASE("Recovery: no probes to a peer that refuses messages; sending everythi
 {
     Flow flow;
     flow.burst(2, start);
-    flow.recovery.on_sent(flow.tuning, 1, start);
+    flow.recovery.on_sent(1000, flow.tuning, 1, start);
     flow.blocked = true;
     CHECK(flow.silence(start + timeout).probe == Probe::nothing);
     CHECK(flow.recovery.next_timeout() == time_never);
     CHECK_FALSE(flow.window.any_lost());
-    flow.recovery.on_sent(flow.tuning, 1, start + 1ms);
+    flow.recovery.on_sent(1000, flow.tuning, 1, start + 1ms);
     CHECK(flow.recovery.next_timeout() == start + 1ms + timeout);
     flow.recovery.on_resend_all();
     CHECK(flow.recovery.next_timeout() == time_never);
@@ -430,7 +430,7 @@ TEST_CASE("Recovery: who speaks with many at once waits longer for each, for the
             flow.recovery.add_rtt(10us, start, 0ns);
         }
         flow.burst(1, start);
-        flow.recovery.on_sent(flow.tuning, peers, start);
+        flow.recovery.on_sent(1000, flow.tuning, peers, start);
         CHECK(flow.recovery.next_timeout() - start == wait);
     }
 
@@ -445,7 +445,7 @@ TEST_CASE("Recovery: who speaks with many at once waits longer for each, for the
         other.sent(flow.pool, other.last_ready(), start);
     }
     flow.burst(1, start);
-    flow.recovery.on_sent(flow.tuning, 1, start);
+    flow.recovery.on_sent(1000, flow.tuning, 1, start);
     flow.silence(flow.recovery.next_timeout());
     flow.repair(start);
     CHECK(flow.recovery.next_timeout() - start - 75us == flow.tuning.rto_min * 2 / 8);
@@ -460,7 +460,7 @@ TEST_CASE("Recovery: hosts that answer evenly are not waited for as those that d
     for (const int patience : {1, 2, 4, 8}) { // each silence doubles it, up to rto_min
         flow.recovery.on_resend_all();
         const Slots slots = flow.burst(1, start);
-        flow.recovery.on_sent(flow.tuning, 1, start);
+        flow.recovery.on_sent(1000, flow.tuning, 1, start);
         Time now = start;
         const Duration later = flow.tuning.rto_min * patience / 8;
         for (const Duration wait : {std::min(2 * later, flow.tuning.rto_min), later, later, later}) {
