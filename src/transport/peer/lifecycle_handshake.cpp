@@ -276,6 +276,12 @@ void PeerLifecycle::on_answer(std::uint32_t index, const wire::HelloFrame& hello
     if (!met && !peer.handshake.confirmed()) {
         return; // the answer to another introduction of ours
     }
+    // What we began with may have been an answer of which nothing was remembered there, and since which the
+    // secrets have changed: whoever has met us names the key of his record.
+    if (met && s_.seals != nullptr && s_.seals->may_be_mistaken(index, proof) &&
+        !begin_session(index, hello, proof)) {
+        return;
+    }
     if (s_.seals == nullptr || !peer.handshake.confirmed()) {
         on_heard(index, now); // but a repetition of an old hello is no sign of life
     }

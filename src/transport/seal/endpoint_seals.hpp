@@ -76,6 +76,12 @@ public:
     /// side was told, or its share is none.
     bool begin(std::uint32_t peer, std::uint8_t protocol_version, const Side& self, const Side& remote,
                const HelloProof& proof) noexcept;
+    /// Nothing was opened yet, and the session is made of another key of the other side's than this.
+    bool may_be_mistaken(std::uint32_t peer, const HelloProof& proof) const noexcept
+    {
+        return peer < records_.size() && records_[peer].session != nullptr &&
+               !records_[peer].session->has_opened() && records_[peer].keys.told != proof.key->id;
+    }
     /// Null: there is none.
     SealedSession* session(std::uint32_t peer) noexcept
     {

@@ -104,7 +104,8 @@ public:
     /// overlap. Unless it was opened, what is in `out` is undefined.
     OpenResult open(std::span<const std::byte> packet, std::byte* out) noexcept;
 
-    std::uint64_t forgeries() const noexcept { return rx_.forgeries; } ///< packets with auth_failed
+    bool has_opened() const noexcept { return rx_.replay.next() != 0; } ///< any packet
+    std::uint64_t forgeries() const noexcept { return rx_.forgeries; }  ///< packets with auth_failed
 
 private:
     SealedSession(HmacSha256& hmac, const SealTerms& terms, const SealedSide& self, const SealedSide& peer);
