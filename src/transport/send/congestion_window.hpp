@@ -115,8 +115,7 @@ private:
 
     bool limited_ = false; ///< it has held us back since the last acknowledgement
     bool pacing_ = false;  ///< something waits for pace_at_
-    bool paced_ =
-        false; ///< that has held us back since the last acknowledgement: only a small window does it
+    bool paced_ = false;   ///< it has waited since the last acknowledgement: only a small window paces
     std::uint32_t peer_buffer_ = 0;
     Time pace_at_{}; ///< nothing new before
     Policy policy_{FixedWindow(CongestionLimits{})};

@@ -65,7 +65,11 @@ std::size_t UdpTransmitter::tx_burst(std::span<const TxPacket> packets)
         const std::size_t gathered = gather(rest, sender);
         const std::size_t sent = flush(rest.first(gathered), sender);
         if (fine_bytes_ != 0 && sent == gathered) {
-            trying ? copy_choice_.on_timed_batch(Clock::now() - begun, fine_bytes_) : copy_choice_.on_batch();
+            if (trying) {
+                copy_choice_.on_timed_batch(Clock::now() - begun, fine_bytes_);
+            } else {
+                copy_choice_.on_batch();
+            }
         }
         accepted += sent;
         if (sent < gathered) {
