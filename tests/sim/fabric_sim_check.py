@@ -119,7 +119,8 @@ class FabricSim(unittest.TestCase):
     def test_incasts_have_the_asked_senders(self):
         rows = self.rows(*SMALL, "--senders", "3,7", "--only", "incast")
         self.assertEqual(list(rows), ["incast 3:1", "incast 7:1"])
-        self.assertGreater(rows["incast 7:1"]["completion_us"], 2 * rows["incast 3:1"]["completion_us"])
+        # 7/3 times the bytes come to one host; the way there takes the same time.
+        self.assertGreater(rows["incast 7:1"]["completion_us"], 1.8 * rows["incast 3:1"]["completion_us"])
 
     def test_a_tree_broadcast_takes_a_round_for_each_doubling(self):
         one = self.row("--hosts", "2", "--bytes", "400000", "--only", "tree broadcast")
