@@ -76,13 +76,14 @@ public:
     void report(const SocketError& error);
 
 private:
-    static constexpr std::size_t max_messages = 64;          // per sendmmsg
-    static constexpr std::size_t max_pieces = 1024;          // iovecs over the messages of one sendmmsg
-    static constexpr unsigned connect_after = 64;            // messages in a row to one route by one path
-    static constexpr int max_attempts = 4;                   // per message: each async error report costs one
-    static constexpr std::size_t fine_packets = 2;           // of so many may the pieces be laid together,
-    static constexpr std::uint32_t coarse_piece = 4096;      // unless the kernel copies long ones anyway
-    static constexpr std::size_t together_size = 2U * 65536; // what a cache near the processor holds
+    static constexpr std::size_t max_messages = 64;     // per sendmmsg
+    static constexpr std::size_t max_pieces = 1024;     // iovecs over the messages of one sendmmsg
+    static constexpr unsigned connect_after = 64;       // messages in a row to one route by one path
+    static constexpr int max_attempts = 4;              // per message: each async error report costs one
+    static constexpr std::size_t fine_packets = 2;      // of so many may the pieces be laid together,
+    static constexpr std::uint32_t coarse_piece = 4096; // unless the kernel copies long ones anyway
+    static constexpr std::size_t together_size =
+        std::size_t{2} * 65536; // what a cache near the processor holds
     using Clock = std::chrono::steady_clock;
 
     struct alignas(cmsghdr) Control {
