@@ -12,6 +12,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -120,6 +121,25 @@ private:
     std::vector<std::byte> bytes_;
     std::size_t pieces_ = 1;
 };
+
+/// The numbers of the test packets that arrive (-1: of one whose bytes are wrong), until there are `count` or
+/// none comes any more. `see(packet)`: of each.
+template <typename See>
+std::set<std::int64_t> arriving(PacketIo& io, std::size_t count, See&& see)
+{
+    std::set<std::int64_t> numbers;
+    eventually([&] {
+        std::array<RxPacket, 64> packets;
+        const std::size_t received = io.rx_burst(packets, clock_now());
+        for (const RxPacket& packet : std::span(packets).first(received)) {
+            see(packet);
+            numbers.insert(TestPacket::number_of(packet));
+        }
+        io.rx_release();
+        return numbers.size() >= count;
+    });
+    return numbers;
+}
 
 inline SocketAddress make_address(const char* text, std::uint16_t port = 0)
 {

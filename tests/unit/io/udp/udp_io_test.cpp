@@ -429,17 +429,9 @@ TEST_CASE("udp: packets built before the MTU shrank still arrive, and the change
                 burst.push_back(source.to(route, PathId{0}));
             }
             CHECK(a->io->tx_burst(burst) == burst.size());
-            std::set<std::int64_t> arrived;
-            CHECK(eventually([&] {
-                std::array<RxPacket, 64> packets;
-                const std::size_t count = b->io->rx_burst(packets, clock_now());
-                for (const RxPacket& packet : std::span(packets).first(count)) {
-                    CHECK(packet.length == length);
-                    arrived.insert(TestPacket::number_of(packet));
-                }
-                b->io->rx_release();
-                return arrived.size() == burst.size();
-            }));
+            const std::set<std::int64_t> arrived = arriving(
+                *b->io, burst.size(), [&](const RxPacket& packet) { CHECK(packet.length == length); });
+            CHECK(arrived.size() == burst.size());
             CHECK_FALSE(arrived.contains(-1));
         }
         CHECK(noticed(*a->io, route, RouteNotice::Kind::mtu_changed, [] {}));

@@ -73,16 +73,8 @@ TEST_CASE("udp: batches of short pieces arrive whole, laid together or not")
             burst.push_back(source.to(route, PathId{0}));
         }
         REQUIRE(a->io->tx_burst(burst) == burst.size());
-        std::set<std::int64_t> arrived;
-        CHECK(eventually([&] {
-            std::array<RxPacket, 64> packets;
-            const std::size_t count = b->io->rx_burst(packets, clock_now());
-            for (const RxPacket& packet : std::span(packets).first(count)) {
-                arrived.insert(TestPacket::number_of(packet));
-            }
-            b->io->rx_release();
-            return arrived.size() == burst.size();
-        }));
+        const std::set<std::int64_t> arrived = arriving(*b->io, burst.size(), [](const RxPacket&) {});
+        CHECK(arrived.size() == burst.size());
         CHECK_FALSE(arrived.contains(-1));
     }
     CHECK(a->counters.io_tx_errors.value() == 0);
