@@ -19,7 +19,9 @@ namespace feature {
 inline constexpr std::uint64_t open_hello = 1;
 /// Has several addresses, and understands those of others (wire::RailsFrame).
 inline constexpr std::uint64_t rails = 2;
-inline constexpr std::uint64_t all = 3;
+/// Understands messages whose first bytes come with the request (wire::UnscheduledMessage).
+inline constexpr std::uint64_t unscheduled = 4;
+inline constexpr std::uint64_t all = 7;
 } // namespace feature
 
 struct Dialect {

@@ -92,6 +92,12 @@ struct Shared {
                delivered_before(peer, queue.message_next() - message_window + 1);
     }
 
+    /// The peer should ask before it sends more than a little.
+    bool should_ask(std::uint32_t peer) const noexcept
+    {
+        return incoming.is_scarce(peer) || grants.is_crowded();
+    }
+
     const IoCaps caps;
     const Tuning tuning;
     Counters& count;

@@ -125,6 +125,7 @@ private:
         std::uint32_t sequence = 0;
         std::uint32_t total = 1;
         std::uint32_t offset = 0;
+        std::uint64_t requested = 0; ///< bytes of the message, if `total` of them are unscheduled
     } part_;
     std::array<Seen, 32> seen_{};
     std::size_t seen_count_ = 0;

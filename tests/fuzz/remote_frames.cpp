@@ -125,6 +125,7 @@ void Remote::put_part(Input& input, Made& made)
         part_.sequence = choose_sequence(input);
         part_.total = 1 + choose_size(input) * (1 + how % 16U);
         part_.offset = how % 32 == 31 ? input.word() : 0;
+        part_.requested = how % 4 == 3 ? part_.total + input.number() : 0;
     } else if (how >= 200) {
         part_.offset = input.word() % part_.total;
     }
@@ -136,9 +137,15 @@ void Remote::put_part(Input& input, Made& made)
     envelope.flags = {.tagged = true, .has_data = false};
     envelope.tag = honest_tag | part_.sequence;
     std::array<std::byte, 64> head;
+    wire::UnscheduledMessage message;
+    message.handle = how;
+    message.total = part_.requested;
     const std::byte* const end =
-        wire::put_eager(head.data(), envelope, part_.sequence, how % 8 == 2 ? how : wire::no_handle,
-                        part_.offset, length, part_.total);
+        part_.requested != 0
+            ? wire::put_unscheduled(head.data(), envelope, part_.sequence, message, part_.offset, length,
+                                    part_.total)
+            : wire::put_eager(head.data(), envelope, part_.sequence, how % 8 == 2 ? how : wire::no_handle,
+                              part_.offset, length, part_.total);
     append_bytes(made.bytes, head.data(), static_cast<std::size_t>(end - head.data()));
     put_payload(made, part_.sequence, part_.offset, length, false);
     part_.offset += length;
@@ -156,8 +163,8 @@ void Remote::put_request(Input& input, Bytes& out)
     source[0] = {reinterpret_cast<void*>(std::uintptr_t{sequence}), total};
     std::array<std::byte, 256> bytes;
     const std::byte* const end =
-        wire::put_request(bytes.data(), envelope, sequence, how % 16U, total, how / 64U,
-                          std::span(source).first(how / 16 % (max_iov + 1)));
+        wire::put_request(bytes.data(), envelope, sequence, how % 16U, total, how % 32 == 5 ? 1U + how : 0U,
+                          how / 64U, std::span(source).first(how / 16 % (max_iov + 1)));
     append_bytes(out, bytes.data(), static_cast<std::size_t>(end - bytes.data()));
 }
 
@@ -316,7 +323,7 @@ void Remote::flood(Input& input)
             } else if (how % 4 == 2) {
                 std::array<std::byte, 64> bytes;
                 const std::byte* const end =
-                    wire::put_request(bytes.data(), {}, sequence, sequence, 50'000, 0, {});
+                    wire::put_request(bytes.data(), {}, sequence, sequence, 50'000, 0, 0, {});
                 append_bytes(made.bytes, bytes.data(), static_cast<std::size_t>(end - bytes.data()));
             } else {
                 wire::AtomicFrame atomic;

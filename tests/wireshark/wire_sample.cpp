@@ -182,7 +182,15 @@ void messages(Conversation& talk)
               filler(100));
     const std::array<iovec, 2> source{iovec{std::bit_cast<void*>(std::uintptr_t{0x1000}), 60000},
                                       iovec{std::bit_cast<void*>(std::uintptr_t{0x9000}), 10000}};
-    talk.data(written([&](std::byte* out) { return put_request(out, envelope, 10, 79, 70000, 5, source); }));
+    UnscheduledMessage requested;
+    requested.handle = 80;
+    requested.total = 80000;
+    talk.data(
+        written([&](std::byte* out) { return put_request(out, envelope, 10, 79, 70000, 0, 5, source); }) +
+        written([&](std::byte* out) { return put_request(out, envelope, 11, 80, 80000, 8192, 0, {}); }) +
+        written(
+            [&](std::byte* out) { return put_unscheduled(out, envelope, 11, requested, 4096, 100, 8192); }) +
+        filler(100));
     GrantFrame grant;
     grant.sequence = 11;
     grant.sender_handle = 21;

@@ -101,6 +101,9 @@ void print_message_layouts()
     using P = PartFrame;
     LAYOUT(PartFrame, FIELD(P, type), FIELD(P, flags), FIELD(P, length), FIELD(P, sequence), FIELD(P, tag),
            FIELD(P, offset), FIELD(P, total));
+    using U = UnscheduledMessage;
+    LAYOUT(UnscheduledMessage, FIELD(U, handle), FIELD(U, total));
+    LAYOUT(UnscheduledBytes, FIELD(UnscheduledBytes, value));
     using R = RequestFrame;
     LAYOUT(RequestFrame, FIELD(R, type), FIELD(R, flags), FIELD(R, pieces), FIELD(R, reserved),
            FIELD(R, sequence), FIELD(R, tag), FIELD(R, total), FIELD(R, handle));
@@ -192,7 +195,7 @@ void print_all_flags()
     print_values("ack_flag", std::array{VALUE(a, echo), VALUE(a, marks), VALUE(a, receiver_not_ready),
                                         VALUE(a, memory_scarce)});
     namespace f = frame_flag;
-    FLAGS(frame_flag, VALUE(f, tagged), VALUE(f, has_data), VALUE(f, want_delivered));
+    FLAGS(frame_flag, VALUE(f, tagged), VALUE(f, has_data), VALUE(f, want_delivered), VALUE(f, unscheduled));
     FLAGS(data_flag, VALUE(data_flag, answers_read), VALUE(data_flag, named));
     FLAGS(rma_flag, VALUE(rma_flag, has_data), VALUE(rma_flag, whole), VALUE(rma_flag, last),
           VALUE(rma_flag, named));

@@ -204,12 +204,16 @@ return function(wire, F, experts)
     function read.part(cursor)
         local v = Frames.layout(cursor, "PartFrame")
         optional(cursor, v.flags)
+        local message = { total = v.total }
+        if has(v.flags, message_flag.unscheduled) then
+            message = Frames.layout(cursor, "UnscheduledMessage")
+        end
         take_bytes(cursor, v.length, F.payload, "payload")
         ends_packet(cursor, "a part")
-        if v.length == 0 or v.length >= v.total or v.offset + v.length > v.total or v.total > wire.max_eager_total then
-            malformed("a part of %d bytes at %d of a message of %d", v.length, v.offset, v.total)
+        if v.length == 0 or v.length >= message.total or v.offset + v.length > v.total or v.total > wire.max_eager_total then
+            malformed("a part of %d bytes at %d of %d", v.length, v.offset, v.total)
         end
-        return string.format("seq %d, %d..%d of %d B", v.sequence, v.offset, v.offset + v.length, v.total)
+        return string.format("seq %d, %d..%d of %s B", v.sequence, v.offset, v.offset + v.length, tostring(message.total))
     end
 
     function read.request(cursor)
@@ -218,6 +222,9 @@ return function(wire, F, experts)
             malformed("a request that wants delivered")
         end
         optional(cursor, v.flags)
+        if has(v.flags, message_flag.unscheduled) then
+            Frames.layout(cursor, "UnscheduledBytes")
+        end
         if v.pieces > 0 then
             Frames.layout(cursor, "SourceEpoch")
         end

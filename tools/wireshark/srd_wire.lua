@@ -87,6 +87,13 @@ return {
             { "offset", 16, 4 },
             { "total", 20, 4 },
         } },
+        UnscheduledMessage = { size = 12, fields = {
+            { "handle", 0, 4 },
+            { "total", 4, 8 },
+        } },
+        UnscheduledBytes = { size = 4, fields = {
+            { "value", 0, 4 },
+        } },
         RequestFrame = { size = 28, fields = {
             { "type", 0, 1 },
             { "flags", 1, 1 },
@@ -228,6 +235,7 @@ return {
         { "tagged", 1 },
         { "has_data", 2 },
         { "want_delivered", 4 },
+        { "unscheduled", 8 },
     },
     data_flag = {
         { "answers_read", 1 },

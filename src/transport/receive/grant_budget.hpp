@@ -44,6 +44,15 @@ public:
             latest_ = peer;
         }
     }
+    /// Several send, and have had more under way than may be since they do.
+    bool is_crowded() const noexcept { return crowded_ && several_; }
+
+    /// `peer` has begun to send bytes without a grant; with them, `outstanding` are under way.
+    void on_unscheduled(std::uint32_t peer, std::uint64_t outstanding) noexcept
+    {
+        on_sender(peer);
+        crowded_ = crowded_ || outstanding > bytes();
+    }
     /// Granted bytes have arrived. True: there may be more under way than before.
     bool on_arrived(std::uint32_t peer, std::uint64_t bytes, bool marked) noexcept
     {
@@ -81,6 +90,7 @@ private:
             }
         }
         several_ = std::exchange(mixed_, false);
+        crowded_ = crowded_ && several_;
     }
 
     std::uint64_t most_;
@@ -93,6 +103,7 @@ private:
     std::uint32_t latest_ = no_index;
     bool mixed_ = false;   ///< this round's bytes are of several senders
     bool several_ = false; ///< this one's or the last one's
+    bool crowded_ = false; ///< more than bytes() were under way
 };
 
 } // namespace srd

@@ -3,9 +3,10 @@
 // Receiver-governed sending: what large messages and reads may send to us now.
 //
 // Law: the bytes granted and not yet arrived, over all peers, stay within a
-// budget (GrantBudget), so that what we invite fits where it lands before we look, and in the switches. Those
-// that want more take turns, and none holds more than its share, so that a sender that has stopped cannot
-// starve others. A limit never shrinks while its message lives.
+// budget, and what is on its way without a grant counts, (GrantBudget), so that what we invite fits where it
+// lands before we look, and in the switches. Those that want more take turns, and none holds more than its
+// share, so that a sender that has stopped cannot starve others. A limit never shrinks while its message
+// lives.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +39,20 @@ public:
     explicit Grants(std::uint64_t budget) noexcept : budget_(budget) {}
 
     bool any_wanted() const noexcept { return wanting_count_ != 0; }
+    /// Several send, and what they began without a grant is more than may be under way: they should ask
+    /// first.
+    bool is_crowded() const noexcept { return budget_.is_crowded(); }
 
+    /// If the message's first bytes come without a grant, the rest of them is on its way.
+    void expect(RxMessage& message) noexcept
+    {
+        if (message.is<GrantedReceive>() && message.unasked() != 0) {
+            SRD_DCHECK(message.limit == 0);
+            message.limit = message.unasked();
+            outstanding_ += message.limit - message.received;
+            budget_.on_unscheduled(message.peer, outstanding_);
+        }
+    }
     /// The message waits for bytes: it takes part in the turns from now on.
     void want(IncomingPool& pool, std::uint32_t index) noexcept
     {

@@ -248,7 +248,7 @@ bool Inbound::poll_held(Event& event)
     RxMessage& message = s_.incoming[record];
     receiver.on_unheld();
     s_.incoming.unhold(message);
-    if (message.is<GrantedReceive>() || message.complete()) {
+    if (message.has_unasked()) {
         s_.incoming.erase(record);
     }
     if (message.is<AtomicReceive>()) {

@@ -15,7 +15,7 @@ namespace {
 /// Bytes of the budget that the payload of a held message takes.
 std::uint64_t held_footprint(const RxMessage& message) noexcept
 {
-    return message.is<GrantedReceive>() ? 0 : PayloadPool::footprint(message.total);
+    return PayloadPool::footprint(message.unasked());
 }
 
 } // namespace
@@ -121,18 +121,17 @@ void IncomingPool::erase(std::uint32_t index) noexcept
 bool IncomingPool::store(RxMessage& message, std::uint64_t offset,
                          std::span<const std::byte> payload) noexcept
 {
-    SRD_DCHECK(offset + payload.size() <= message.total &&
-               payload.size() <= message.total - message.received);
-    if (message.total != 0 && message.chunk.index == no_index) {
+    const std::uint64_t unasked = message.unasked();
+    SRD_DCHECK(offset + payload.size() <= unasked && payload.size() <= unasked - message.received);
+    if (unasked != 0 && message.chunk.index == no_index) {
         Share& share = shares_[message.peer];
         const bool has_its_share = share.bytes > payloads_.budget() - payloads_.used();
-        const PayloadPool::Chunk chunk =
-            has_its_share ? PayloadPool::Chunk{} : payloads_.alloc(message.total);
+        const PayloadPool::Chunk chunk = has_its_share ? PayloadPool::Chunk{} : payloads_.alloc(unasked);
         if (chunk.index == no_index) {
             return false;
         }
         message.chunk = chunk;
-        share.bytes += PayloadPool::footprint(message.total);
+        share.bytes += PayloadPool::footprint(unasked);
     }
     if (!payload.empty()) {
         std::memcpy(payloads_.data(message.chunk) + offset, payload.data(), payload.size());
@@ -146,7 +145,7 @@ void IncomingPool::drop_stored(RxMessage& message) noexcept
     if (message.chunk.index != no_index) {
         payloads_.release(message.chunk);
         message.chunk = {};
-        shares_[message.peer].bytes -= PayloadPool::footprint(message.total);
+        shares_[message.peer].bytes -= PayloadPool::footprint(message.unasked());
     }
 }
 

@@ -42,6 +42,7 @@ struct EagerReceive {};
 /// bytes lie in the sender's memory.
 struct GrantedReceive {
     std::uint32_t source_epoch = 0; ///< of the sender, as it named that place
+    std::uint32_t unscheduled = 0;  ///< its first bytes, which come without a grant
 };
 /// A read of ours: each grant is a read frame.
 struct ReadReceive {
@@ -83,6 +84,14 @@ struct RxMessage : OneOf<EagerReceive, GrantedReceive, ReadReceive, WriteReceive
     /// Bytes come only as far as `limit` allows.
     bool is_granted() const noexcept { return is<GrantedReceive>() || is<ReadReceive>(); }
     bool complete() const noexcept { return received >= total; }
+    /// Its first bytes, which come before a buffer is known and may have to be stored.
+    std::uint64_t unasked() const noexcept
+    {
+        const GrantedReceive* granted = as<GrantedReceive>();
+        return granted != nullptr ? granted->unscheduled : total;
+    }
+    /// They are all here: nothing more comes that must find the record.
+    bool has_unasked() const noexcept { return received >= unasked(); }
     std::span<const iovec> pieces() const noexcept { return {iov.data(), iov_count}; }
 
     Link all;           ///< the peer's list of all its records
@@ -96,13 +105,13 @@ struct RxMessage : OneOf<EagerReceive, GrantedReceive, ReadReceive, WriteReceive
     std::uint64_t total = 0;
     std::uint64_t received = 0; ///< bytes arrived (placed, stored or discarded beyond the buffer)
     std::uint64_t seams = 0;    ///< of the pieces that have arrived (Seams)
-    std::uint64_t limit = 0;    ///< is_granted: bytes granted so far
+    std::uint64_t limit = 0;    ///< is_granted: bytes granted so far, or unscheduled
     std::uint64_t cookie = 0;
     Envelope envelope;
     std::uint32_t peer = no_index;
     std::uint32_t sequence = 0;
     std::uint32_t sender_handle = 0; ///< the sender's name for it
-    PayloadPool::Chunk chunk;        ///< payload without a buffer; no_index: none
+    PayloadPool::Chunk chunk;        ///< payload without a buffer, of unasked() bytes; no_index: none
     std::uint8_t iov_count = 0;
     Stage stage = Stage::receiving;
     Cause cause = Cause::none;

@@ -12,6 +12,9 @@ namespace srd {
 
 void Placement::describe(RxMessage& message, const wire::EagerFrame& frame) noexcept
 {
+    if (frame.is_requested()) {
+        message.kind = GrantedReceive{.unscheduled = frame.unscheduled};
+    }
     message.total = frame.total;
     message.envelope.tag = frame.tag;
     message.envelope.data = frame.data;
@@ -22,7 +25,7 @@ void Placement::describe(RxMessage& message, const wire::EagerFrame& frame) noex
 
 void Placement::describe(RxMessage& message, const wire::RequestedMessage& frame) noexcept
 {
-    message.kind = GrantedReceive{frame.source_epoch};
+    message.kind = GrantedReceive{frame.source_epoch, frame.unscheduled};
     message.total = frame.total;
     message.envelope.tag = frame.tag;
     message.envelope.data = frame.data;
@@ -44,11 +47,22 @@ FrameResult Placement::on_first(const wire::EagerFrame& frame, Event& event)
     if (ahead < 0) {
         return FrameResult::next;
     }
-    return hold(peer, frame.sequence, frame.total, [&](std::uint32_t record) {
-        RxMessage& message = s_.incoming[record];
-        describe(message, frame);
-        return s_.incoming.store(message, frame.offset, frame.payload);
+    return hold(peer, frame.sequence, frame.unasked(), [&](std::uint32_t record) {
+        describe(s_.incoming[record], frame);
+        return store_first(s_.incoming[record], frame.offset, frame.payload);
     });
+}
+
+/// Keeps the first bytes that have come of a message without a buffer, and makes room for what else comes
+/// without a grant. False: there is no memory, and nothing has changed.
+bool Placement::store_first(RxMessage& message, std::uint64_t offset,
+                            std::span<const std::byte> payload) noexcept
+{
+    if (!s_.incoming.store(message, offset, payload)) {
+        return false;
+    }
+    s_.grants.expect(message);
+    return true;
 }
 
 FrameResult Placement::on_eager(const wire::EagerFrame& frame, Event& event)
@@ -60,6 +74,9 @@ FrameResult Placement::on_eager(const wire::EagerFrame& frame, Event& event)
     const std::uint32_t record = s_.incoming.find(peer, frame.sequence);
     if (record == no_index) {
         return on_first(frame, event);
+    }
+    if (frame.is_requested()) {
+        return on_unscheduled(record, frame);
     }
     RxMessage& message = s_.incoming[record];
     if (!message.is<EagerReceive>() || message.total != frame.total ||
@@ -78,6 +95,20 @@ FrameResult Placement::on_eager(const wire::EagerFrame& frame, Event& event)
     return FrameResult::next;
 }
 
+/// A further piece of the first bytes of a requested message.
+FrameResult Placement::on_unscheduled(std::uint32_t record, const wire::EagerFrame& frame)
+{
+    RxMessage& message = s_.incoming[record];
+    if (!message.is<GrantedReceive>() || message.unasked() != frame.unscheduled ||
+        message.total != frame.total || frame.payload.size() > message.limit - message.received ||
+        !s_.incoming.may_take(message, frame.offset, frame.payload.size())) {
+        return FrameResult::malformed;
+    }
+    place(message, frame.offset, {frame.payload, frame.payload.size(), false});
+    on_granted_bytes(record, frame.payload.size());
+    return FrameResult::next;
+}
+
 FrameResult Placement::on_request(const wire::RequestedMessage& frame, Event& event)
 {
     const std::uint32_t peer = s_.reader.packet().peer;
@@ -89,9 +120,9 @@ FrameResult Placement::on_request(const wire::RequestedMessage& frame, Event& ev
     if (ahead < 0) {
         return FrameResult::next;
     }
-    return hold(peer, frame.sequence, 0, [&](std::uint32_t record) {
+    return hold(peer, frame.sequence, frame.unscheduled, [&](std::uint32_t record) {
         describe(s_.incoming[record], frame);
-        return true;
+        return store_first(s_.incoming[record], 0, {});
     });
 }
 
@@ -121,21 +152,28 @@ FrameResult Placement::on_data(const wire::DataPiece& frame)
         return tell_unread(message.peer, frame.sequence, frame.sender_handle) ? FrameResult::next
                                                                               : FrameResult::lost;
     }
+    on_granted_bytes(frame.handle, size);
+    return FrameResult::next;
+}
+
+/// So many bytes that were granted, or came unscheduled, are in their place.
+void Placement::on_granted_bytes(std::uint32_t record, std::uint64_t size)
+{
+    RxMessage& message = s_.incoming[record];
     s_.grants.on_arrived(message, size, s_.reader.packet().marked, grant_quantum(message.peer));
     if (message.complete()) {
         if (message.is<ReadReceive>()) {
             if (message.device != DeviceId::host && !s_.devices.settle()) [[unlikely]] {
                 message.cause = Cause::device_failed;
             }
-            finish_read(frame.handle, message.cause);
+            finish_read(record, message.cause);
         } else {
-            finish(frame.handle);
+            finish(record);
         }
     }
     if (s_.grants.any_wanted()) {
         issue_grants();
     }
-    return FrameResult::next;
 }
 
 // -- Events -------------------------------------------------------------------------
@@ -200,18 +238,18 @@ bool Placement::poll_done(Event& event)
 
 // -- Bytes --------------------------------------------------------------------------
 
-/// Puts arrived bytes where they belong: into the user's buffer if there is one and nothing is stored, else
-/// to the stored bytes.
+/// Puts arrived bytes where they belong: to the stored ones if there are any, as far as they reach, else into
+/// the user's buffer.
 Placement::Fetched Placement::place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload)
 {
     SRD_DCHECK(payload.size <= message.total - message.received);
-    const bool has_chunk = message.chunk.index != no_index;
-    if (message.device != DeviceId::host && !has_chunk) [[unlikely]] {
+    const bool to_stored = message.chunk.index != no_index && offset < message.unasked();
+    if (message.device != DeviceId::host && !to_stored) [[unlikely]] {
         return place_on_device(message, offset, payload);
     }
-    const iovec stored = has_chunk ? iovec{s_.incoming.stored(message), message.total} : iovec{};
+    const iovec stored = to_stored ? iovec{s_.incoming.stored(message), message.unasked()} : iovec{};
     const Fetched fetched = fetch(message.peer, payload,
-                                  has_chunk ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
+                                  to_stored ? std::span<const iovec>(&stored, 1) : message.pieces(), offset);
     if (fetched == Fetched::here) {
         s_.incoming.take(message, offset, payload.size);
     }
@@ -257,25 +295,31 @@ void Placement::complete(std::uint32_t record)
     RxMessage& message = s_.incoming[record];
     SRD_DCHECK(message.complete());
     s_.incoming.erase(record);
-    const bool has_chunk = message.chunk.index != no_index;
-    if (message.device != DeviceId::host) [[unlikely]] {
-        const bool stored = !has_chunk || s_.devices.store(message.device, message.pieces(), 0,
-                                                           {s_.incoming.stored(message), message.total});
-        if (!s_.devices.settle() || !stored) {
-            message.cause = Cause::device_failed;
-        }
-    } else if (has_chunk) {
-        scatter(message.pieces(), 0, {s_.incoming.stored(message), message.total});
-    }
-    if (has_chunk) {
-        s_.incoming.drop_stored(message);
-        memory_freed();
+    unstore(message);
+    if (message.device != DeviceId::host && !s_.devices.settle()) [[unlikely]] {
+        message.cause = Cause::device_failed;
     }
     if (message.want_delivered) {
         message.delivered_due = true;
         s_.peers[message.peer].connection.receiver.owe(s_.incoming, record);
         s_.peers.activate(message.peer);
     }
+}
+
+/// What is stored goes to the buffer.
+void Placement::unstore(RxMessage& message)
+{
+    if (message.chunk.index == no_index) {
+        return;
+    }
+    const std::span<const std::byte> stored{s_.incoming.stored(message), message.unasked()};
+    if (message.device == DeviceId::host) [[likely]] {
+        scatter(message.pieces(), 0, stored);
+    } else if (!s_.devices.store(message.device, message.pieces(), 0, stored) || !s_.devices.settle()) {
+        message.cause = Cause::device_failed;
+    }
+    s_.incoming.drop_stored(message);
+    memory_freed();
 }
 
 /// A message that was pending is complete.

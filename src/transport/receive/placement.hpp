@@ -119,6 +119,11 @@ private:
                         Event& event);
     FrameResult on_first(const wire::EagerFrame& frame, Event& event);
     Fetched place(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
+    FrameResult on_unscheduled(std::uint32_t record, const wire::EagerFrame& frame);
+    bool store_first(RxMessage& message, std::uint64_t offset, std::span<const std::byte> payload) noexcept;
+    void find_later(std::uint32_t record) noexcept;
+    void unstore(RxMessage& message);
+    void on_granted_bytes(std::uint32_t record, std::uint64_t size);
     bool read_from_sender(RxMessage& message, std::span<const iovec> from) noexcept;
     Fetched place_on_device(RxMessage& message, std::uint64_t offset, const wire::Payload& payload);
     /// From the memory of the peer's process, as ProcessMemory::read.

@@ -36,9 +36,6 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, DeviceId devi
             }
             attach_buffer(s_.incoming[record], iov, device, cookie);
             place(s_.incoming[record], frame->offset, {frame->payload, frame->payload.size(), false});
-            if (!s_.incoming[record].complete()) {
-                s_.incoming.insert(record);
-            }
         } else {
             const auto& request = s_.reader.frame_as<wire::RequestedMessage>();
             record = create(s_.reader.peer(), request, false);
@@ -49,6 +46,8 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, DeviceId devi
             std::copy_n(request.source.begin(), source_count, source.begin());
             attach_buffer(s_.incoming[record], iov, device, cookie);
         }
+        s_.grants.expect(s_.incoming[record]);
+        find_later(record);
         finish_turn();
     } else {
         SRD_CHECK(s_.incoming.live(record));
@@ -73,9 +72,20 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, DeviceId devi
     if (message.is<GrantedReceive>()) {
         want_grant(record);
         issue_grants();
+        if (message.has_unasked()) {
+            unstore(message);
+        }
     }
     outcome = Accepted::pending;
     return Status::ok;
+}
+
+/// What else comes without a grant finds the record.
+void Placement::find_later(std::uint32_t record) noexcept
+{
+    if (!s_.incoming[record].has_unasked()) {
+        s_.incoming.insert(record);
+    }
 }
 
 Status Placement::park(MessageId& id)
@@ -84,24 +94,19 @@ Status Placement::park(MessageId& id)
     std::uint32_t record = s_.reader.record();
     if (record == no_index) {
         SRD_CHECK(id == current_message);
-        if (const auto* frame = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
-            record = create(s_.reader.peer(), *frame, true);
-            if (record == no_index) {
-                return Status::again;
-            }
-            if (!s_.incoming.store(s_.incoming[record], frame->offset, frame->payload)) {
-                release(record);
-                return Status::again;
-            }
-            if (!s_.incoming[record].complete()) {
-                s_.incoming.insert(record);
-            }
-        } else {
-            record = create(s_.reader.peer(), s_.reader.frame_as<wire::RequestedMessage>(), true);
-            if (record == no_index) {
-                return Status::again;
-            }
+        const auto* eager = std::get_if<wire::EagerFrame>(&s_.reader.frame());
+        record = eager != nullptr
+                     ? create(s_.reader.peer(), *eager, true)
+                     : create(s_.reader.peer(), s_.reader.frame_as<wire::RequestedMessage>(), true);
+        if (record == no_index) {
+            return Status::again;
         }
+        if (!store_first(s_.incoming[record], eager != nullptr ? eager->offset : 0,
+                         eager != nullptr ? eager->payload : std::span<const std::byte>{})) {
+            release(record);
+            return Status::again;
+        }
+        find_later(record);
     }
     s_.incoming[record].stage = RxMessage::Stage::parked;
     s_.count.rx_unexpected_messages.add();

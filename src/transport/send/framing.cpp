@@ -15,8 +15,11 @@ constexpr std::uint32_t page_size = 4096;
 /// 0.2 ms. Of accesses no more is named while so many bytes are under way: it need not wait for the next.
 constexpr std::uint64_t read_limit = 4U << 20;
 
-/// Bytes of the header of a frame with a piece of `message`, at most.
-std::uint32_t piece_overhead(const TxMessage& message) noexcept
+/// A message of more times its unscheduled bytes begins without any.
+constexpr std::uint32_t most_unscheduled_windows = 8;
+
+/// Bytes of the header of a frame with a piece of `message` from `offset` on, at most.
+std::uint32_t piece_overhead(const TxMessage& message, std::uint64_t offset) noexcept
 {
     std::size_t frame = sizeof(wire::DataFrame);
     if (message.is<WriteSend>()) {
@@ -25,6 +28,8 @@ std::uint32_t piece_overhead(const TxMessage& message) noexcept
     } else if (message.is<EagerSend>()) {
         frame = sizeof(wire::PartFrame) +
                 wire::optional_size(message.envelope.flags, message.level == CompletionLevel::delivery);
+    } else if (message.is_unscheduled(offset)) {
+        frame = wire::unscheduled_size(message.envelope.flags);
     }
     return static_cast<std::uint32_t>(sizeof(wire::PacketHeader) + frame);
 }
@@ -143,6 +148,27 @@ std::uint64_t Framing::eager_limit(const Peer& peer) const noexcept
                                    careful ? careful_eager_size : wire::max_eager_total);
 }
 
+/// A round trip is saved where next to nothing else is under way: otherwise the grant comes meanwhile, and
+/// what is granted finds its buffer known. For a message that takes many round trips that is not worth the
+/// packets that a switch drops where many begin at once.
+std::uint32_t Framing::unscheduled(const Peer& peer, const TxMessage& message) const noexcept
+{
+    const Connection& connection = peer.connection;
+    const bool understood = (peer.handshake.features() & feature::unscheduled) != 0;
+    const std::uint32_t in_flight = connection.window.bytes_in_flight();
+    const bool idle = !connection.queue.any_granted() && in_flight <= careful_eager_size;
+    if (!understood || !idle || connection.refusal.scarce() || peer.route.same_host()) {
+        return 0;
+    }
+    const std::uint32_t mtu = peer.route.mtu();
+    const std::size_t overhead = sizeof(wire::PacketHeader) + wire::unscheduled_size(message.envelope.flags);
+    const std::uint32_t piece = mtu - static_cast<std::uint32_t>(overhead);
+    const auto limit = static_cast<std::uint32_t>(eager_limit(peer));
+    const std::uint32_t bytes = limit > piece ? limit - limit % piece : limit; // whole packets
+    const bool short_enough = message.total <= std::uint64_t{most_unscheduled_windows} * bytes;
+    return short_enough && in_flight + bytes <= connection.congestion.bytes(mtu) ? bytes : 0;
+}
+
 bool Framing::frame_queued(std::uint32_t index)
 {
     const Peer& peer = s_.peers[index];
@@ -152,13 +178,14 @@ bool Framing::frame_queued(std::uint32_t index)
         return false;
     }
     if (message.is<EagerSend>() && message.framed == 0 && message.total > eager_limit(peer)) {
-        s_.outgoing.ask_first(record);
+        s_.outgoing.ask_first(record, unscheduled(peer, message));
     }
     if (message.is<ReadSend>()) {
         return initiator_.start_read(index, record);
     }
-    if (message.is<RequestedSend>()) {
-        return frame_request(index, record);
+    if (const RequestedSend* request = message.as<RequestedSend>()) {
+        return request->asked ? frame_piece(index, record, request->unscheduled)
+                              : frame_request(index, record);
     }
     return frame_piece(index, record, message.total);
 }
@@ -167,16 +194,17 @@ bool Framing::frame_request(std::uint32_t index, std::uint32_t record)
 {
     Peer& peer = s_.peers[index];
     const TxMessage& message = s_.outgoing[record];
-    const bool readable = peer.route.same_host() && s_.caps.memory != nullptr &&
+    const std::uint32_t unscheduled = message.as<RequestedSend>()->unscheduled;
+    const bool readable = unscheduled == 0 && peer.route.same_host() && s_.caps.memory != nullptr &&
                           message.total <= read_limit && message.device == DeviceId::host;
     const std::span<const iovec> source = readable ? message.pieces() : std::span<const iovec>{};
     std::byte* out = peer.connection.window.frame_space(
-        s_.packets, index, wire::request_size(message.envelope.flags, source.size()), peer.frame_capacity(),
-        wire::Contents::messages);
+        s_.packets, index, wire::request_size(message.envelope.flags, unscheduled, source.size()),
+        peer.frame_capacity(), wire::Contents::messages);
     if (out == nullptr) {
         return false;
     }
-    wire::put_request(out, message.envelope, message.sequence, record, message.total,
+    wire::put_request(out, message.envelope, message.sequence, record, message.total, unscheduled,
                       readable ? s_.caps.memory->epoch() : 0, source);
     s_.outgoing.requested(peer.connection.queue, record);
     return true;
@@ -184,14 +212,15 @@ bool Framing::frame_request(std::uint32_t index, std::uint32_t record)
 
 std::uint32_t Framing::packet_size(const TxSlot& slot) const noexcept
 {
-    return slot.is_generated() && !slot.named ? piece_overhead(s_.outgoing[slot.message]) + slot.length
-                                              : slot.wire_bytes();
+    return slot.is_generated() && !slot.named
+               ? piece_overhead(s_.outgoing[slot.message], slot.offset) + slot.length
+               : slot.wire_bytes();
 }
 
-/// Bytes of `message`'s payload that fit one packet of their own.
+/// Bytes of `message`'s payload that fit its next packet, which is its own.
 std::uint32_t Framing::piece_size(const Peer& peer, const TxMessage& message) const noexcept
 {
-    const std::uint32_t room = peer.route.mtu() - piece_overhead(message);
+    const std::uint32_t room = peer.route.mtu() - piece_overhead(message, message.framed);
     // Whole pages are copied faster.
     return peer.route.same_host() && room > page_size ? room - room % page_size : room;
 }
@@ -246,6 +275,13 @@ std::byte* Framing::put_piece(const TxSlot& slot, std::byte* out) const noexcept
         return wire::put_eager(out, message.envelope, message.sequence,
                                message.level == CompletionLevel::delivery ? slot.message : no_index,
                                slot.offset, slot.length, message.total);
+    }
+    if (message.is_unscheduled(slot.offset)) {
+        wire::UnscheduledMessage name;
+        name.handle = slot.message;
+        name.total = message.total;
+        return wire::put_unscheduled(out, message.envelope, message.sequence, name, slot.offset, slot.length,
+                                     message.as<RequestedSend>()->unscheduled);
     }
     return put_data(slot, message, out);
 }

@@ -5,7 +5,9 @@
 // A short message is copied into the peer's open packet at once, next to others
 // (coalescing). A longer one waits on SendQueue and is framed when its packets
 // can be sent; its payload stays in the user's memory. Beyond Tuning::eager_size
-// only a request is framed, and the payload waits for the receiver's grants.
+// it asks, and the payload waits for the receiver's grants: all of it behind a
+// request frame or, where nothing else is under way to the peer, what is behind
+// its first bytes.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +35,8 @@ public:
     bool frame_next(std::uint32_t peer);
     /// Bytes of the longest message that goes to the peer without asking, as things are.
     std::uint64_t eager_limit(const Peer& peer) const noexcept;
+    /// Bytes with which a longer message begins that asks the peer; 0: they are not sent before it grants.
+    std::uint32_t unscheduled(const Peer& peer, const TxMessage& message) const noexcept;
     /// The next packet of the oldest waiting operation, if there is room for two.
     bool frame_queued(std::uint32_t peer);
     /// Puts owed grants, answers and delivered frames into packets of their own.

@@ -129,11 +129,12 @@ void OutgoingPool::submit_waiting(SendQueue& queue, std::uint32_t index) noexcep
     queue.all_.push_back(messages_, index);
 }
 
-void OutgoingPool::ask_first(std::uint32_t index) noexcept
+void OutgoingPool::ask_first(std::uint32_t index, std::uint32_t unscheduled) noexcept
 {
     TxMessage& message = messages_[index];
     SRD_DCHECK(message.state == TxMessage::State::queued && message.is<EagerSend>() && message.framed == 0);
-    message.kind = RequestedSend{};
+    SRD_DCHECK(unscheduled < message.total);
+    message.kind = RequestedSend{.unscheduled = unscheduled};
 }
 
 TxMessage& OutgoingPool::respond(SendQueue& queue, std::uint32_t peer) noexcept
@@ -191,14 +192,13 @@ void OutgoingPool::framed(SendQueue& queue, std::uint32_t index, std::uint64_t b
     if (message.framed != limit) {
         return;
     }
-    if (message.sends_data()) { // data frames end when what is granted is framed
-        queue.granted_.erase(messages_, index);
-        message.state =
-            message.framed == message.total ? TxMessage::State::framed : TxMessage::State::waiting;
-    } else {
-        queue.waiting_.erase(messages_, index);
+    (message.state == TxMessage::State::granted ? queue.granted_ : queue.waiting_).erase(messages_, index);
+    if (message.framed == message.total) {
         message.state = TxMessage::State::framed;
+        return;
     }
+    message.state = TxMessage::State::waiting; // data frames end when what is granted is framed
+    grant_more(queue, index);
 }
 
 void OutgoingPool::framed_named(SendQueue& queue, std::uint32_t index, std::uint32_t bytes) noexcept
@@ -219,6 +219,12 @@ void OutgoingPool::requested(SendQueue& queue, std::uint32_t index) noexcept
     TxMessage& message = messages_[index];
     SRD_DCHECK(message.state == TxMessage::State::queued &&
                (message.is<RequestedSend>() || message.is<ReadSend>()));
+    if (RequestedSend* request = message.as<RequestedSend>()) {
+        request->asked = true;
+        if (request->unscheduled != 0) {
+            return;
+        }
+    }
     queue.waiting_.erase(messages_, index);
     message.state = TxMessage::State::waiting;
 }
@@ -231,7 +237,15 @@ bool OutgoingPool::granted(SendQueue& queue, std::uint32_t index, std::uint64_t 
     SRD_DCHECK(limit <= message.total);
     request.remote_handle = remote_handle;
     request.granted = std::max(request.granted, limit);
-    if (message.state != TxMessage::State::waiting || request.granted <= message.framed) {
+    return grant_more(queue, index);
+}
+
+/// The requested message goes on if it waits and more is granted than is framed.
+bool OutgoingPool::grant_more(SendQueue& queue, std::uint32_t index) noexcept
+{
+    TxMessage& message = messages_[index];
+    if (message.state != TxMessage::State::waiting ||
+        std::get<RequestedSend>(message.kind).granted <= message.framed) {
         return false;
     }
     message.state = TxMessage::State::granted;

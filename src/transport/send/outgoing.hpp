@@ -12,6 +12,10 @@
 //                       └──► waiting ─► granted ─┘            └─► suspect ─► done
 //                                 grant
 //
+//
+// A requested message whose first bytes follow unscheduled stays queued until these are framed; its grant may
+// have come by then.
+//
 // To a peer on this host that reads our memory, large pieces of a write or a response are named instead of
 // sent, one of an operation at a time: it waits until that is acknowledged, which says that it was read
 // unless a fault frame is on its way (FaultLedger). If one is, the operation goes on with packets.
@@ -65,6 +69,8 @@ struct EagerSend {
 struct RequestedSend {
     std::uint64_t granted = 0;              ///< bytes the receiver allows
     std::uint32_t remote_handle = no_index; ///< the receiver's name for it
+    std::uint32_t unscheduled = 0;          ///< its first bytes, which wait for no grant
+    bool asked = false;                     ///< the request is framed
 };
 struct WriteSend {
     std::uint32_t ranges = no_index; ///< of OutgoingPool::ranges()
@@ -106,8 +112,16 @@ struct TxMessage : OneOf<EagerSend, RequestedSend, WriteSend, ReadSend, AtomicSe
     bool is_buffered() const noexcept { return buffer != no_index; }
     bool fetches() const noexcept { return is<AtomicSend>() && as<AtomicSend>()->fetch; }
     bool is_revoked() const noexcept { return is<ReadResponse>() && as<ReadResponse>()->revoked; }
-    /// Goes out in data frames: what the receiver asked for.
-    bool sends_data() const noexcept { return is<RequestedSend>() || is<ReadResponse>(); }
+    /// Its bytes at `offset` follow the request without a grant.
+    bool is_unscheduled(std::uint64_t offset) const noexcept
+    {
+        return is<RequestedSend>() && offset < as<RequestedSend>()->unscheduled;
+    }
+    /// They go out in data frames: what the receiver asked for.
+    bool sends_data(std::uint64_t offset) const noexcept
+    {
+        return (is<RequestedSend>() && !is_unscheduled(offset)) || is<ReadResponse>();
+    }
     /// Pieces of it may be named.
     bool is_access() const noexcept { return is<WriteSend>() || is<ReadResponse>(); }
     std::span<const iovec> pieces() const noexcept { return {iov.data(), iov_count}; }
@@ -246,8 +260,9 @@ public:
     void submit(SendQueue& queue, std::uint32_t message) noexcept;
     /// The same, and is still to be framed.
     void submit_waiting(SendQueue& queue, std::uint32_t message) noexcept;
-    /// A message that waits, of which nothing was framed, is requested first.
-    void ask_first(std::uint32_t message) noexcept;
+    /// A message that waits, of which nothing was framed, is requested first. `unscheduled` bytes of it,
+    /// fewer than all, follow the request without a grant.
+    void ask_first(std::uint32_t message, std::uint32_t unscheduled) noexcept;
 
     bool has_room_for_responses(std::uint32_t count) const noexcept
     {
@@ -287,7 +302,8 @@ public:
     void framed_named(SendQueue& queue, std::uint32_t message, std::uint32_t bytes) noexcept;
     /// A fault frame says that the peer has not: those bytes are to be framed again, and sent.
     void not_read(SendQueue& queue, std::uint32_t message) noexcept;
-    /// A request or the first read frame is out: the operation waits for the peer.
+    /// A request or the first read frame is out: the operation waits for the peer, unless it is a message of
+    /// which unscheduled bytes follow.
     void requested(SendQueue& queue, std::uint32_t message) noexcept;
     /// True if there is something to frame now.
     bool granted(SendQueue& queue, std::uint32_t message, std::uint64_t limit,
@@ -354,6 +370,7 @@ private:
     void release(std::uint32_t message) noexcept;
     void settle_named(SendQueue& queue, std::uint32_t message) noexcept;
     void forget_named(SendQueue& queue, std::uint32_t message) noexcept;
+    bool grant_more(SendQueue& queue, std::uint32_t message) noexcept;
 
     Slab<TxMessage> messages_;
     Slab<RemoteRanges> ranges_; ///< one for each operation that needs it

@@ -47,7 +47,7 @@ public:
     {
         begins_ = false;
         if (burst_left_ != 0 && !alone && batch > 1) {
-            --burst_left_;
+            burst_left_ = static_cast<std::uint16_t>(std::min<std::uint32_t>(burst_left_, batch) - 1);
             return burst_path_;
         }
         burst_left_ = static_cast<std::uint16_t>(std::max<std::uint32_t>(batch, 1) - 1);

@@ -211,7 +211,7 @@ FrameResult Submission::on_grant(const wire::GrantFrame& frame)
     const std::uint32_t handle = frame.sender_handle;
     const TxMessage* message = s_.outgoing.find(handle, peer, frame.sequence);
     if (message == nullptr || !message->is<RequestedSend>() || message->cause != Cause::none ||
-        (message->state != TxMessage::State::waiting && message->state != TxMessage::State::granted)) {
+        message->state > TxMessage::State::granted) {
         return FrameResult::next; // repeated after the message was done
     }
     if (frame.limit > message->total) {

@@ -344,7 +344,7 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     const std::size_t room = mtu - std::min(mtu, framing_.packet_size(slot));
     if (connection.receiver.ack_pending() && !followed && connection.receiver.ack_size() <= room) {
         header.flags |= wire::packet_flag::has_ack;
-        out = connection.receiver.write_ack(out, room, s_.incoming.is_scarce(index), now);
+        out = connection.receiver.write_ack(out, room, s_.should_ask(index), now);
     }
     seal(index, header, packet);
     add_frames(slot, start, out, packet);
@@ -368,7 +368,7 @@ void Transmitter::add_frames(const TxSlot& slot, std::byte* start, std::byte* ou
         if (is_on_device(slot)) [[unlikely]] {
             return add_staged(slot, packet);
         }
-        if (message.sends_data() || message.is<WriteSend>()) {
+        if (message.sends_data(slot.offset) || message.is<WriteSend>()) {
             // The receiver knows the place of every byte and may fetch them itself.
             packet.stable_from = packet.iov_count;
         }
@@ -483,7 +483,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
         [[fallthrough]];
     case Bare::close:
         out = receiver.write_ack(out, peer.route.mtu() - sizeof(header) - sizeof(wire::CloseFrame),
-                                 s_.incoming.is_scarce(index), now);
+                                 s_.should_ask(index), now);
         break;
     }
     if (kind == Bare::close) {

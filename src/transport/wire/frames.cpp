@@ -62,10 +62,10 @@ bool take_names(const Source& from, std::size_t count, Payload& out) noexcept
     return out.size != 0;
 }
 
-/// The optional fields that `flags` announce.
+/// The optional fields of any message that `flags` announce.
 bool take_optional(Reader& reader, std::uint8_t flags, EagerFrame& frame) noexcept
 {
-    if ((flags & ~frame_flag::all) != 0) {
+    if ((flags & ~(frame_flag::tagged | frame_flag::has_data | frame_flag::want_delivered)) != 0) {
         return false;
     }
     frame.flags.tagged = (flags & frame_flag::tagged) != 0;
@@ -105,20 +105,37 @@ bool decode_message(Reader& reader, EagerFrame& out) noexcept
     return true;
 }
 
+/// The message that a part requests.
+bool take_unscheduled(Reader& reader, std::uint32_t unscheduled, EagerFrame& out) noexcept
+{
+    const auto message = reader.take<UnscheduledMessage>();
+    if (!message || out.want_delivered || message->total <= unscheduled) {
+        return false;
+    }
+    out.handle = message->handle;
+    out.unscheduled = unscheduled;
+    out.total = message->total;
+    return true;
+}
+
 bool decode_part(Reader& reader, EagerFrame& out) noexcept
 {
     const auto frame = reader.take<PartFrame>();
-    if (!frame || !take_optional(reader, frame->flags, out)) {
+    if (!frame ||
+        !take_optional(reader, static_cast<std::uint8_t>(frame->flags & ~frame_flag::unscheduled), out)) {
+        return false;
+    }
+    out.total = frame->total;
+    if ((frame->flags & frame_flag::unscheduled) != 0 && !take_unscheduled(reader, frame->total, out)) {
         return false;
     }
     const auto payload = reader.take_bytes(frame->length);
     out.sequence = frame->sequence;
     out.tag = frame->tag;
     out.offset = frame->offset;
-    out.total = frame->total;
-    // A part ends its packet, is a true part, and of a message that may be sent without asking.
+    // A part ends its packet, is a true part, and of what may be sent without asking.
     if (!payload || reader.remaining() != 0 || payload->empty() || payload->size() >= out.total ||
-        out.offset + payload->size() > out.total || out.total > max_eager_total) {
+        out.offset + payload->size() > frame->total || frame->total > max_eager_total) {
         return false;
     }
     out.payload = *payload;
@@ -147,7 +164,8 @@ bool take_source(Reader& reader, std::uint8_t pieces, RequestedMessage& out) noe
 bool decode_request(Reader& reader, RequestedMessage& out) noexcept
 {
     const auto frame = reader.take<RequestFrame>();
-    if (!frame || (frame->flags & ~(frame_flag::tagged | frame_flag::has_data)) != 0) {
+    if (!frame ||
+        (frame->flags & ~(frame_flag::tagged | frame_flag::has_data | frame_flag::unscheduled)) != 0) {
         return false;
     }
     out.flags.tagged = (frame->flags & frame_flag::tagged) != 0;
@@ -163,6 +181,14 @@ bool decode_request(Reader& reader, RequestedMessage& out) noexcept
     out.tag = frame->tag;
     out.total = frame->total;
     out.handle = frame->handle;
+    if ((frame->flags & frame_flag::unscheduled) != 0) {
+        const auto field = reader.take<UnscheduledBytes>();
+        if (!field || field->value == 0 || field->value > max_eager_total || field->value >= out.total ||
+            frame->pieces != 0) {
+            return false;
+        }
+        out.unscheduled = field->value;
+    }
     return take_source(reader, frame->pieces, out);
 }
 

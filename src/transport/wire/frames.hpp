@@ -48,22 +48,28 @@ struct Payload {
     std::size_t source(std::span<iovec, max_iov> pieces) const noexcept;
 };
 
-/// message: a whole message; part: a piece of one that is sent without asking.
+/// message: a whole message; part: a piece of one that is sent without asking, or of the first bytes of one
+/// that is requested.
 struct EagerFrame : Envelope {
     bool want_delivered = false;
     std::uint32_t sequence = 0;
-    std::uint32_t handle = 0; ///< the sender's name for the message, if want_delivered
+    std::uint32_t handle = 0;      ///< the sender's name for the message, if want_delivered or is_requested()
+    std::uint32_t unscheduled = 0; ///< bytes that come without a grant, if is_requested(); else 0, all do
     std::uint64_t offset = 0;
-    std::uint64_t total = 0; ///< bytes of the whole message; 1 .. 2^32-1 in a part
+    std::uint64_t total = 0; ///< bytes of the whole message
     std::span<const std::byte> payload;
 
     bool whole() const noexcept { return payload.size() == total; }
+    bool is_requested() const noexcept { return unscheduled != 0; }
+    /// Bytes that come without a grant.
+    std::uint64_t unasked() const noexcept { return is_requested() ? unscheduled : total; }
 };
 
 /// request: a large message is there; send me grants.
 struct RequestedMessage : Envelope {
     std::uint32_t sequence = 0;
-    std::uint32_t handle = 0; ///< the sender's name for the message
+    std::uint32_t unscheduled = 0; ///< first bytes, which come in parts without a grant
+    std::uint32_t handle = 0;      ///< the sender's name for the message
     std::uint64_t total = 0;
     std::uint32_t source_epoch = 0; ///< if source_count != 0
     std::uint8_t source_count = 0;  ///< pieces of `source`; 0: the sender does not say where the bytes are
@@ -237,11 +243,23 @@ inline std::byte* put_message(std::byte* out, const Envelope& envelope, std::uin
 /// message if `length` == `total`, else part. `handle` no_handle: no delivered frame is wanted.
 std::byte* put_eager(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
                      std::uint64_t offset, std::uint64_t length, std::uint64_t total) noexcept;
+/// A part of the first `unscheduled` bytes of a requested message.
+std::byte* put_unscheduled(std::byte* out, const Envelope& envelope, std::uint32_t sequence,
+                           const UnscheduledMessage& message, std::uint64_t offset, std::uint64_t length,
+                           std::uint32_t unscheduled) noexcept;
+constexpr std::size_t unscheduled_size(const MessageFlags& flags) noexcept
+{
+    return sizeof(PartFrame) + optional_size(flags, false) + sizeof(UnscheduledMessage);
+}
+/// `unscheduled`: bytes that follow without a grant, if there are any; `source` is empty then.
 std::byte* put_request(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
-                       std::uint64_t total, std::uint32_t epoch, std::span<const iovec> source) noexcept;
-constexpr std::size_t request_size(const MessageFlags& flags, std::size_t source_count) noexcept
+                       std::uint64_t total, std::uint32_t unscheduled, std::uint32_t epoch,
+                       std::span<const iovec> source) noexcept;
+constexpr std::size_t request_size(const MessageFlags& flags, std::uint32_t unscheduled,
+                                   std::size_t source_count) noexcept
 {
     return sizeof(RequestFrame) + optional_size(flags, false) +
+           (unscheduled != 0 ? sizeof(UnscheduledBytes) : 0) +
            (source_count != 0 ? sizeof(SourceEpoch) + source_count * sizeof(MessagePiece) : 0);
 }
 std::byte* put_write(std::byte* out, const WriteHeader& header) noexcept;

@@ -46,11 +46,31 @@ std::byte* put_eager(std::byte* out, const Envelope& envelope, std::uint32_t seq
     return want_delivered ? put(out, MessageHandle{handle}) : out;
 }
 
+std::byte* put_unscheduled(std::byte* out, const Envelope& envelope, std::uint32_t sequence,
+                           const UnscheduledMessage& message, std::uint64_t offset, std::uint64_t length,
+                           std::uint32_t unscheduled) noexcept
+{
+    PartFrame frame;
+    frame.flags = flags_on_wire(envelope.flags, false) | frame_flag::unscheduled;
+    frame.length = static_cast<std::uint16_t>(length);
+    frame.sequence = sequence;
+    frame.tag = envelope.tag;
+    frame.offset = static_cast<std::uint32_t>(offset);
+    frame.total = unscheduled;
+    out = put(out, frame);
+    if (envelope.flags.has_data) {
+        out = put(out, MessageData{envelope.data});
+    }
+    return put(out, message);
+}
+
 std::byte* put_request(std::byte* out, const Envelope& envelope, std::uint32_t sequence, std::uint32_t handle,
-                       std::uint64_t total, std::uint32_t epoch, std::span<const iovec> source) noexcept
+                       std::uint64_t total, std::uint32_t unscheduled, std::uint32_t epoch,
+                       std::span<const iovec> source) noexcept
 {
     RequestFrame frame;
-    frame.flags = flags_on_wire(envelope.flags, false);
+    frame.flags = static_cast<std::uint8_t>(flags_on_wire(envelope.flags, false) |
+                                            (unscheduled != 0 ? frame_flag::unscheduled : 0));
     frame.sequence = sequence;
     frame.tag = envelope.tag;
     frame.total = total;
@@ -59,6 +79,9 @@ std::byte* put_request(std::byte* out, const Envelope& envelope, std::uint32_t s
     out = put(out, frame);
     if (envelope.flags.has_data) {
         out = put(out, MessageData{envelope.data});
+    }
+    if (unscheduled != 0) {
+        out = put(out, UnscheduledBytes{unscheduled});
     }
     return source.empty() ? out : put_names(out, epoch, source);
 }

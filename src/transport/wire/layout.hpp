@@ -140,7 +140,10 @@ namespace frame_flag {
 inline constexpr std::uint8_t tagged = 1;
 inline constexpr std::uint8_t has_data = 2;       ///< MessageData follows the frame's struct
 inline constexpr std::uint8_t want_delivered = 4; ///< MessageHandle follows (after MessageData)
-inline constexpr std::uint8_t all = 7;
+/// part: UnscheduledMessage follows (after MessageData), and want_delivered is not set; request:
+/// UnscheduledBytes follows (after MessageData), and no pieces do.
+inline constexpr std::uint8_t unscheduled = 8;
+inline constexpr std::uint8_t all = 15;
 } // namespace frame_flag
 
 /// Remote CQ data (FI_REMOTE_CQ_DATA).
@@ -180,9 +183,22 @@ struct PartFrame {
     u32 sequence;
     u64 tag;
     u32 offset;
-    u32 total;
+    u32 total; ///< bytes that come without asking: all of the message, or with frame_flag::unscheduled its
+               ///< first ones
 };
 static_assert(sizeof(PartFrame) == 24);
+
+/// A message that is requested and begins without waiting for grants. A part of its first bytes says all that
+/// the request frame says, since either may come first.
+struct UnscheduledMessage {
+    u32 handle; ///< the sender's name for the message, used in grants
+    u64 total;  ///< bytes of the message, more than PartFrame::total
+};
+static_assert(sizeof(UnscheduledMessage) == 12);
+/// So many bytes of a requested message come in parts, without a grant.
+struct UnscheduledBytes {
+    u32 value; ///< 1 .. max_eager_total, less than RequestFrame::total
+};
 
 struct RequestFrame {
     u8 type = static_cast<std::uint8_t>(FrameType::request);

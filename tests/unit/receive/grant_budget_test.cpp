@@ -46,6 +46,29 @@ TEST_CASE("GrantBudget: one sender has all of it, whatever is marked")
     }
 }
 
+TEST_CASE("GrantBudget: it is crowded while several send who once had more under way than may be")
+{
+    GrantBudget one(most);
+    one.on_unscheduled(0, 2 * most);
+    CHECK_FALSE(one.is_crowded());
+
+    GrantBudget budget = crowded();
+    budget.on_unscheduled(1, budget.bytes());
+    CHECK_FALSE(budget.is_crowded());
+    budget.on_unscheduled(1, budget.bytes() + 1);
+    CHECK(budget.is_crowded());
+    round(budget, 2);
+    CHECK(budget.is_crowded());
+    budget.on_unscheduled(1, kib); // what they send is asked for now
+    CHECK(budget.is_crowded());
+    for (int i = 0; i < 2; ++i) {
+        round(budget, 1);
+    }
+    CHECK_FALSE(budget.is_crowded());
+    round(budget, 2); // that is forgotten
+    CHECK_FALSE(budget.is_crowded());
+}
+
 TEST_CASE("GrantBudget: several begin with little, and reach the most in three rounds without a mark")
 {
     GrantBudget budget = crowded();

@@ -37,7 +37,28 @@ inline Bytes eager(std::uint32_t sequence, std::uint64_t total)
 inline Bytes request(std::uint32_t sequence, std::uint64_t total, std::span<const iovec> source = {})
 {
     return written(
-        [&](std::byte* out) { return wire::put_request(out, envelope(), sequence, 9, total, 3, source); });
+        [&](std::byte* out) { return wire::put_request(out, envelope(), sequence, 9, total, 0, 3, source); });
+}
+/// A message of `total` bytes is requested, and `unscheduled` of them come without a grant.
+inline Bytes request_unscheduled(std::uint32_t sequence, std::uint64_t total, std::uint32_t unscheduled)
+{
+    return written([&](std::byte* out) {
+        return wire::put_request(out, envelope(), sequence, 9, total, unscheduled, 0, {});
+    });
+}
+/// Bytes [offset, offset + length) of those.
+inline Bytes unscheduled_part(std::uint32_t sequence, std::uint64_t total, std::uint32_t unscheduled,
+                              std::uint64_t offset, std::uint64_t length)
+{
+    wire::UnscheduledMessage message;
+    message.handle = 9;
+    message.total = total;
+    const Bytes payload = filler(total);
+    const auto from = payload.begin() + static_cast<std::ptrdiff_t>(offset);
+    return written([&](std::byte* out) {
+               return wire::put_unscheduled(out, envelope(), sequence, message, offset, length, unscheduled);
+           }) +
+           Bytes(from, from + static_cast<std::ptrdiff_t>(length));
 }
 inline Bytes data(std::uint32_t sequence, std::uint32_t record, std::uint64_t total, std::uint64_t offset,
                   std::uint64_t length)
@@ -81,7 +102,9 @@ struct PlacementWorld : PartsWorld {
         }
         receiver(peer).on_unheld();
         shared.incoming.unhold(shared.incoming[record]);
-        shared.incoming.erase(record);
+        if (shared.incoming[record].has_unasked()) {
+            shared.incoming.erase(record);
+        }
         shared.incoming[record].stage = RxMessage::Stage::parked;
         placement.announce(record, event);
         return true;

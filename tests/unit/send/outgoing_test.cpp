@@ -42,7 +42,7 @@ struct Sender {
         const std::uint32_t record = create(kind, total, level);
         pool.submit_waiting(queue, record);
         if (pool[record].is<EagerSend>() && total > eager_limit) {
-            pool.ask_first(record);
+            pool.ask_first(record, 0);
         }
         return record;
     }
@@ -267,7 +267,7 @@ TEST_CASE("OutgoingPool: a long message goes as far as it is granted")
     const std::uint32_t record =
         sender.submit(OperationKind::message, eager_limit + 1, CompletionLevel::delivery);
     CHECK(sender.pool[record].is<RequestedSend>());
-    CHECK(sender.pool[record].sends_data());
+    CHECK(sender.pool[record].sends_data(0));
     CHECK(sender.pool[sender.submit(OperationKind::message, eager_limit)].is<EagerSend>());
     sender.pool.requested(sender.queue, record);
     CHECK(sender.state(record) == State::waiting);

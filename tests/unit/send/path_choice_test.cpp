@@ -100,6 +100,16 @@ TEST_CASE("PathChoice: a lone batch stays as a whole; what is more than a batch 
     CHECK(number(paths.next(3, true, true, start)) == 2);
 }
 
+TEST_CASE("PathChoice: a batch of short packets that goes on with long ones is no longer than these fit")
+{
+    PathChoice paths = in_turn();
+    CHECK(number(paths.next(64, false, false, start)) == 0);
+    for (int i = 0; i < 3; ++i) {
+        CHECK(number(paths.next(3, false, false, start)) == 0);
+    }
+    CHECK(number(paths.next(3, false, false, start)) == 1);
+}
+
 TEST_CASE("PathChoice: a repetition avoids the path that lost it, despair takes any")
 {
     for (const PathPolicy policy : {PathPolicy::adaptive, PathPolicy::round_robin}) {

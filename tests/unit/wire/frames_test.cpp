@@ -83,7 +83,7 @@ std::vector<std::pair<std::string, Bytes>> samples()
     const iovec source[2] = {{reinterpret_cast<void*>(0x1000), 10}, {reinterpret_cast<void*>(0x2000), 20}};
     const auto request = [&](const Envelope& head, std::size_t pieces) {
         return written([&](std::byte* out) {
-            return put_request(out, head, 77, 8, 1U << 20, 3, std::span(source).first(pieces));
+            return put_request(out, head, 77, 8, 1U << 20, 0, 3, std::span(source).first(pieces));
         });
     };
     return {
@@ -222,10 +222,10 @@ TEST_CASE("frames: request says what comes and where it lies")
     for (std::size_t pieces = 0; pieces <= max_iov; ++pieces) {
         const Envelope head = envelope(true, pieces % 2 != 0);
         const Bytes packet = written([&](std::byte* out) {
-            return put_request(out, head, 77, 8, 1ULL << 40, 3, std::span(source).first(pieces));
+            return put_request(out, head, 77, 8, 1ULL << 40, 0, 3, std::span(source).first(pieces));
         });
         const auto frame = only<RequestedMessage>(packet);
-        CHECK(packet.size() == request_size(head.flags, pieces));
+        CHECK(packet.size() == request_size(head.flags, 0, pieces));
         CHECK(frame.tag == head.tag);
         CHECK(frame.data == head.data);
         CHECK(frame.flags.tagged);
