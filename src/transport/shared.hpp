@@ -92,10 +92,13 @@ struct Shared {
                delivered_before(peer, queue.message_next() - message_window + 1);
     }
 
-    /// The peer should ask before it sends more than a little.
-    bool should_ask(std::uint32_t peer) const noexcept
+    /// What the peer is asked to do, beside what its Receiver asks: of wire::ack_flag.
+    std::uint8_t wishes(std::uint32_t peer) const noexcept
     {
-        return incoming.is_scarce(peer) || grants.is_crowded();
+        if (incoming.is_scarce(peer)) {
+            return wire::ack_flag::memory_scarce | wire::ack_flag::no_unscheduled;
+        }
+        return grants.is_crowded() ? wire::ack_flag::no_unscheduled : std::uint8_t{0};
     }
 
     const IoCaps caps;

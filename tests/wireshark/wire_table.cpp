@@ -193,7 +193,7 @@ void print_all_flags()
           VALUE(p, sealed), VALUE(p, authenticated));
     namespace a = ack_flag;
     print_values("ack_flag", std::array{VALUE(a, echo), VALUE(a, marks), VALUE(a, receiver_not_ready),
-                                        VALUE(a, memory_scarce)});
+                                        VALUE(a, memory_scarce), VALUE(a, no_unscheduled)});
     namespace f = frame_flag;
     FLAGS(frame_flag, VALUE(f, tagged), VALUE(f, has_data), VALUE(f, want_delivered), VALUE(f, unscheduled));
     FLAGS(data_flag, VALUE(data_flag, answers_read), VALUE(data_flag, named));

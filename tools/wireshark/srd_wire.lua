@@ -230,6 +230,7 @@ return {
         { "marks", 2 },
         { "receiver_not_ready", 4 },
         { "memory_scarce", 8 },
+        { "no_unscheduled", 16 },
     },
     frame_flag = {
         { "tagged", 1 },

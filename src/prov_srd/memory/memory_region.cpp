@@ -73,8 +73,10 @@ void MemoryRegion::close() noexcept
 
 namespace {
 
-constexpr std::uint64_t known_access =
-    FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE | FI_COLLECTIVE;
+/// What grants access, and capabilities, which grant none: LCI names FI_RMA beside the former.
+constexpr std::uint64_t known_access = FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ |
+                                       FI_REMOTE_WRITE | FI_COLLECTIVE | FI_MSG | FI_RMA | FI_TAGGED |
+                                       FI_ATOMIC;
 
 int mr_close(fid* object) noexcept
 {

@@ -129,6 +129,7 @@ private:
     /// From the memory of the peer's process, as ProcessMemory::read.
     bool read(std::uint32_t peer, std::uint32_t epoch, std::span<const iovec> from,
               std::span<const iovec> into) noexcept;
+    Accepted accept_whole(const wire::EagerFrame& frame, std::span<const iovec> iov, DeviceId device);
     void attach_buffer(RxMessage& message, std::span<const iovec> iov, DeviceId device, std::uint64_t cookie);
     void complete(std::uint32_t record);
     void finish(std::uint32_t record);

@@ -10,6 +10,19 @@
 
 namespace srd {
 
+/// A message that is all in the packet leaves no record.
+Accepted Placement::accept_whole(const wire::EagerFrame& frame, std::span<const iovec> iov, DeviceId device)
+{
+    bool done = true;
+    if (device == DeviceId::host) [[likely]] {
+        scatter(iov, 0, frame.payload);
+    } else {
+        done = s_.devices.store(device, iov, 0, frame.payload) && s_.devices.settle();
+    }
+    finish_turn();
+    return done ? Accepted::complete : Accepted::failed;
+}
+
 Status Placement::accept(MessageId id, std::span<const iovec> iov, DeviceId device, std::uint64_t cookie,
                          Accepted& outcome)
 {
@@ -17,17 +30,12 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, DeviceId devi
     auto record = static_cast<std::uint32_t>(index_of(id));
     std::array<iovec, max_iov> source; // of the sender's memory
     std::size_t source_count = 0;
+    bool at_once = true; // it was not parked
     if (id == current_message) {
         SRD_CHECK(s_.reader.question() == PacketReader::Question::message && s_.reader.record() == no_index);
         if (const auto* frame = std::get_if<wire::EagerFrame>(&s_.reader.frame())) {
             if (frame->whole() && !frame->want_delivered) {
-                outcome = Accepted::complete;
-                if (device == DeviceId::host) [[likely]] {
-                    scatter(iov, 0, frame->payload);
-                } else if (!s_.devices.store(device, iov, 0, frame->payload) || !s_.devices.settle()) {
-                    outcome = Accepted::failed;
-                }
-                finish_turn();
+                outcome = accept_whole(*frame, iov, device);
                 return Status::ok;
             }
             record = create(s_.reader.peer(), *frame, false);
@@ -58,6 +66,7 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, DeviceId devi
         source_count = message.is<GrantedReceive>() ? message.iov_count : 0;
         std::copy_n(message.iov.begin(), source_count, source.begin());
         attach_buffer(message, iov, device, cookie);
+        at_once = current;
         if (current) {
             finish_turn();
         }
@@ -70,6 +79,9 @@ Status Placement::accept(MessageId id, std::span<const iovec> iov, DeviceId devi
         return Status::ok;
     }
     if (message.is<GrantedReceive>()) {
+        if (at_once) {
+            s_.peers[message.peer].connection.receiver.on_requested(true);
+        }
         want_grant(record);
         issue_grants();
         if (message.has_unasked()) {
@@ -108,7 +120,11 @@ Status Placement::park(MessageId& id)
         }
         find_later(record);
     }
-    s_.incoming[record].stage = RxMessage::Stage::parked;
+    RxMessage& message = s_.incoming[record];
+    message.stage = RxMessage::Stage::parked;
+    if (message.is<GrantedReceive>()) {
+        s_.peers[message.peer].connection.receiver.on_requested(false);
+    }
     s_.count.rx_unexpected_messages.add();
     finish_turn();
     id = MessageId{record};

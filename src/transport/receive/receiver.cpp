@@ -57,7 +57,7 @@ bool Receiver::on_timeout(Time now) noexcept
     return true;
 }
 
-std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Time now) noexcept
+std::byte* Receiver::write_ack(std::byte* out, std::size_t room, std::uint8_t wishes, Time now) noexcept
 {
     const std::size_t fixed = sizeof(wire::AckBlock) + (marks_.any() ? sizeof(wire::MarkBlock) : 0);
     SRD_DCHECK(room >= fixed);
@@ -70,7 +70,7 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Ti
     block.duplicates = duplicates_;
     block.faults = faults_made_;
     block.words = static_cast<std::uint8_t>(used);
-    std::uint8_t flags = 0;
+    std::uint8_t flags = wishes;
     if (echo_.arrived != time_never) {
         const Duration hold = std::clamp<Duration>(now - echo_.arrived, Duration{}, Duration(0xffffffff));
         flags |= wire::ack_flag::echo;
@@ -82,8 +82,8 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Ti
     if (refusing_) {
         flags |= wire::ack_flag::receiver_not_ready;
     }
-    if (scarce) {
-        flags |= wire::ack_flag::memory_scarce;
+    if (unexpected_ != 0) {
+        flags |= wire::ack_flag::no_unscheduled;
     }
     if (marks_.any()) {
         flags |= wire::ack_flag::marks;
@@ -92,7 +92,7 @@ std::byte* Receiver::write_ack(std::byte* out, std::size_t room, bool scarce, Ti
     block.flags = flags;
     std::memcpy(out, words.data(), used * sizeof(std::uint64_t));
     again_ = twice_left_ != 0 && !again_;
-    twice_left_ = static_cast<std::uint8_t>(twice_left_ - (again_ ? 1 : 0));
+    twice_left_ = (twice_left_ - (again_ ? 1U : 0U)) & 0xfU;
     ack_now_ = again_ || answers_ != 0;
     told_ = window_.highest();
     unacked_packets_ = 0;

@@ -116,7 +116,7 @@ public:
     /// Writes the acknowledgement block, with as many bitmap words as fit in `room` bytes (at least
     /// sizeof(wire::AckBlock) + sizeof(wire::MarkBlock)); nothing is pending after that. Returns the first
     /// byte behind it.
-    std::byte* write_ack(std::byte* out, std::size_t room, bool scarce, Time now) noexcept;
+    std::byte* write_ack(std::byte* out, std::size_t room, std::uint8_t wishes, Time now) noexcept;
 
     // -- Receiver not ready
 
@@ -152,6 +152,16 @@ public:
         return wire::sequence_distance(sequence, message_next_);
     }
     void announced() noexcept { ++message_next_; }
+    /// A requested message was announced, and had its buffer then or not: first bytes that come before the
+    /// buffer are copied twice, which costs more than the round trip that they save.
+    void on_requested(bool has_buffer) noexcept
+    {
+        if (!has_buffer) {
+            unexpected_ = 15;
+        } else if (unexpected_ != 0) {
+            --unexpected_;
+        }
+    }
     std::uint32_t held() const noexcept { return held_; } ///< messages that wait for their turn
     void on_held() noexcept { ++held_; }
     void on_unheld() noexcept { --held_; }
@@ -194,8 +204,9 @@ private:
     std::uint8_t answers_ : 4 = 0;   ///< to a question, still to go out
     std::uint8_t questions_ : 2 = 0; ///< since a packet came, up to three
     bool refusing_ : 1 = false;
-    bool again_ : 1 = false;           ///< the latest acknowledgement is still to go out a second time
-    std::uint8_t twice_left_ = 0;      ///< of those that go out twice
+    bool again_ : 1 = false;          ///< the latest acknowledgement is still to go out a second time
+    std::uint8_t unexpected_ : 4 = 0; ///< requested messages that must find their buffer before one may begin
+    std::uint8_t twice_left_ : 4 = 0; ///< of those that go out twice
     std::uint8_t unacked_packets_ = 0; ///< up to ack_every_packets
     std::uint16_t duplicates_;
     std::uint16_t faults_made_;

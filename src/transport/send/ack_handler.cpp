@@ -47,8 +47,7 @@ void AckHandler::on_ack(std::uint32_t index, const wire::AckBlock& block, const 
                                         s_.packets.peers_in_use(), now);
         connection.refusal.on_progress();
     }
-    if (connection.refusal.on_ack((block.flags & wire::ack_flag::receiver_not_ready) != 0,
-                                  (block.flags & wire::ack_flag::memory_scarce) != 0, s_.count, now)) {
+    if (connection.refusal.on_ack(block.flags, s_.count, now)) {
         resend_all(index);
     }
     if (peer.has_work()) {

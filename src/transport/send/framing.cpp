@@ -157,7 +157,7 @@ std::uint32_t Framing::unscheduled(const Peer& peer, const TxMessage& message) c
     const bool understood = (peer.handshake.features() & feature::unscheduled) != 0;
     const std::uint32_t in_flight = connection.window.bytes_in_flight();
     const bool idle = !connection.queue.any_granted() && in_flight <= careful_eager_size;
-    if (!understood || !idle || connection.refusal.scarce() || peer.route.same_host()) {
+    if (!understood || !idle || !connection.refusal.takes_unscheduled() || peer.route.same_host()) {
         return 0;
     }
     const std::uint32_t mtu = peer.route.mtu();

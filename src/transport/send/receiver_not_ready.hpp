@@ -6,7 +6,9 @@
 //
 // Before it comes to that the peer says that its memory is scarce: what is longer
 // than careful_eager_size then asks first, and lies in ours until it is wanted. A
-// peer that has said nothing yet may have little.
+// peer that has said nothing yet may have little. Or it says that what asks should
+// not begin before it is granted, because its messages come before their buffers,
+// or because it has many senders.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +17,8 @@
 #include <srd/counters.hpp>
 #include <srd/limits.hpp>
 #include <srd/time.hpp>
+
+#include "wire/layout.hpp"
 
 namespace srd {
 
@@ -27,15 +31,20 @@ public:
     bool blocked() const noexcept { return blocked_; }
     /// The peer wants longer messages to ask first.
     bool scarce() const noexcept { return scarce_; }
+    /// The first bytes of a message may come with its request.
+    bool takes_unscheduled() const noexcept { return takes_unscheduled_; }
     Time next_timeout() const noexcept { return retry_at_; }
 
     /// The peer took something: it is worth asking soon.
     void on_progress() noexcept { count_ = 0; }
 
-    /// What an acknowledgement says. True: the peer takes messages again, send everything anew.
-    bool on_ack(bool not_ready, bool scarce, Counters& counters, Time now) noexcept
+    /// What an acknowledgement says, `flags` of wire::ack_flag. True: the peer takes messages again, send
+    /// everything anew.
+    bool on_ack(std::uint8_t flags, Counters& counters, Time now) noexcept
     {
-        scarce_ = scarce;
+        const bool not_ready = (flags & wire::ack_flag::receiver_not_ready) != 0;
+        scarce_ = (flags & wire::ack_flag::memory_scarce) != 0;
+        takes_unscheduled_ = (flags & wire::ack_flag::no_unscheduled) == 0;
         if (not_ready && !blocked_) {
             if (count_ == 0) {
                 since_ = now;
@@ -68,6 +77,7 @@ public:
 private:
     bool blocked_ = false;
     bool scarce_ = true;
+    bool takes_unscheduled_ = false;
     std::uint8_t count_ = 0; ///< refusals in a row
     Time retry_at_ = time_never;
     Time since_{}; ///< the first of them

@@ -344,7 +344,7 @@ bool Transmitter::emit(std::uint32_t index, std::uint32_t slot_index, TxPacket& 
     const std::size_t room = mtu - std::min(mtu, framing_.packet_size(slot));
     if (connection.receiver.ack_pending() && !followed && connection.receiver.ack_size() <= room) {
         header.flags |= wire::packet_flag::has_ack;
-        out = connection.receiver.write_ack(out, room, s_.should_ask(index), now);
+        out = connection.receiver.write_ack(out, room, s_.wishes(index), now);
     }
     seal(index, header, packet);
     add_frames(slot, start, out, packet);
@@ -483,7 +483,7 @@ bool Transmitter::emit_bare(std::uint32_t index, Bare kind, TxPacket& packet, Ti
         [[fallthrough]];
     case Bare::close:
         out = receiver.write_ack(out, peer.route.mtu() - sizeof(header) - sizeof(wire::CloseFrame),
-                                 s_.should_ask(index), now);
+                                 s_.wishes(index), now);
         break;
     }
     if (kind == Bare::close) {

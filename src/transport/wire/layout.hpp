@@ -63,6 +63,7 @@ inline constexpr std::uint8_t echo = 1;               ///< echo_* and hold_ns ar
 inline constexpr std::uint8_t marks = 2;              ///< a MarkBlock follows the block
 inline constexpr std::uint8_t receiver_not_ready = 4; ///< messages are being refused for lack of memory
 inline constexpr std::uint8_t memory_scarce = 8;      ///< longer messages are to ask first
+inline constexpr std::uint8_t no_unscheduled = 16;    ///< and not to begin before they are granted
 } // namespace ack_flag
 
 //   0               1               2               3

@@ -2,6 +2,9 @@
 //
 // Messages that are requested and begin without a grant: their first bytes come before a buffer is known, or
 // before the request itself.
+#include <array>
+#include <cstring>
+
 #include "unit/receive/placement_world.hpp"
 
 using namespace srd;
@@ -148,6 +151,29 @@ TEST_CASE("Placement: unscheduled parts that contradict each other are malformed
     CHECK(parked.part(0, 600) == FrameResult::malformed); // more than there are
     CHECK(parked.part(600, 400) == FrameResult::next);
     CHECK(parked.part(0, 1) == FrameResult::malformed);
+}
+
+TEST_CASE("Placement: who finds no buffer is told to ask first, until buffers are found again")
+{
+    World world;
+    const auto told = [&world] {
+        std::array<std::byte, 200> out;
+        world.receiver(world.a).write_ack(out.data(), out.size(), 0, world.now);
+        wire::AckBlock block;
+        std::memcpy(&block, out.data(), sizeof(block));
+        return (block.flags & wire::ack_flag::no_unscheduled) != 0;
+    };
+    CHECK_FALSE(told());
+    REQUIRE(world.asks() == FrameResult::event);
+    const std::uint32_t record = world.park();
+    CHECK(told());
+    world.accepted(MessageId{record}); // which does not count: it was parked
+    for (std::uint32_t sequence = 1; sequence <= 15; ++sequence) {
+        CHECK(told());
+        REQUIRE(world.asks(sequence) == FrameResult::event);
+        REQUIRE(world.accept(current_message, total) == Status::ok);
+    }
+    CHECK_FALSE(told());
 }
 
 TEST_CASE("Placement: a message whose unscheduled bytes cannot be kept is refused, and taken when they can")

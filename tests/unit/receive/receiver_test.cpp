@@ -25,7 +25,7 @@ struct Ack {
 Ack ack_of(Receiver& receiver, Time now, std::size_t room = 1000)
 {
     std::array<std::byte, 1000> bytes{};
-    const std::byte* const end = receiver.write_ack(bytes.data(), room, false, now);
+    const std::byte* const end = receiver.write_ack(bytes.data(), room, 0, now);
     Ack ack;
     std::memcpy(&ack.block, bytes.data(), sizeof(ack.block));
     ack.words.resize(ack.block.words);

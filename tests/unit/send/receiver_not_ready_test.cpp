@@ -8,13 +8,14 @@ using namespace srd;
 using namespace std::chrono_literals;
 using Due = ReceiverNotReady::Due;
 
+constexpr std::uint8_t not_ready = wire::ack_flag::receiver_not_ready;
 const Time start{Duration(1h)};
 
 struct Sender {
     /// Refused now; how long it waits.
     Duration refused()
     {
-        REQUIRE_FALSE(refusal.on_ack(true, false, count, now));
+        REQUIRE_FALSE(refusal.on_ack(not_ready, count, now));
         REQUIRE(refusal.blocked());
         return refusal.next_timeout() - now;
     }
@@ -36,7 +37,7 @@ TEST_CASE("ReceiverNotReady: nothing waits while nothing is refused")
 {
     Sender sender;
     CHECK_FALSE(sender.refusal.blocked());
-    CHECK_FALSE(sender.refusal.on_ack(false, false, sender.count, start));
+    CHECK_FALSE(sender.refusal.on_ack(0, sender.count, start));
     CHECK(sender.refusal.next_timeout() == time_never);
     CHECK(sender.refusal.on_timeout(sender.tuning, start) == Due::nothing);
     CHECK(sender.count.tx_rnr_backoffs.value() == 0);
@@ -66,7 +67,7 @@ TEST_CASE("ReceiverNotReady: a refusal while waiting changes nothing")
 {
     Sender sender;
     CHECK(sender.refused() == 50us);
-    CHECK_FALSE(sender.refusal.on_ack(true, false, sender.count, start + 20us));
+    CHECK_FALSE(sender.refusal.on_ack(not_ready, sender.count, start + 20us));
     CHECK(sender.refusal.next_timeout() == start + 50us);
     CHECK(sender.count.tx_rnr_backoffs.value() == 1);
 }
@@ -77,10 +78,10 @@ TEST_CASE("ReceiverNotReady: taken again, everything goes at once and the waits 
     sender.refused();
     sender.wait();
     CHECK(sender.refused() == 100us);
-    CHECK(sender.refusal.on_ack(false, false, sender.count, sender.now));
+    CHECK(sender.refusal.on_ack(0, sender.count, sender.now));
     CHECK_FALSE(sender.refusal.blocked());
     CHECK(sender.refusal.next_timeout() == time_never);
-    CHECK_FALSE(sender.refusal.on_ack(false, false, sender.count, sender.now)); // told once
+    CHECK_FALSE(sender.refusal.on_ack(0, sender.count, sender.now)); // told once
     CHECK(sender.refused() == 50us);
 }
 
@@ -105,4 +106,16 @@ TEST_CASE("ReceiverNotReady: given up when refused for rnr_timeout, counted from
     sender.now += 1s;
     sender.refused();
     CHECK(sender.wait() == Due::resend);
+}
+
+TEST_CASE("ReceiverNotReady: nothing begins before it is granted until the peer has said something, and "
+          "while it says no")
+{
+    Sender sender;
+    CHECK_FALSE(sender.refusal.takes_unscheduled());
+    sender.refusal.on_ack(0, sender.count, sender.now);
+    CHECK(sender.refusal.takes_unscheduled());
+    sender.refusal.on_ack(wire::ack_flag::no_unscheduled, sender.count, sender.now);
+    CHECK_FALSE(sender.refusal.takes_unscheduled());
+    CHECK_FALSE(sender.refusal.scarce());
 }
