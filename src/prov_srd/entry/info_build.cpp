@@ -169,7 +169,7 @@ int chosen_mr_mode(std::uint32_t version, std::uint64_t caps, const fi_domain_at
         return legacy;
     }
     if (FI_VERSION_LT(version, FI_VERSION(1, 5))) {
-        return static_cast<int>(FI_MR_SCALABLE);
+        return static_cast<int>(FI_MR_BASIC); // as every other provider: Charm++ knows no other
     }
     const int modes = offer::mr_modes | ((caps & FI_HMEM) != 0 ? FI_MR_HMEM : 0);
     return hints != nullptr ? hints->mr_mode & modes : 0;

@@ -136,6 +136,7 @@ int check_registration(const fid* object, const fi_mr_attr& attr, std::uint64_t 
         return -FI_EINVAL;
     }
     constexpr std::uint64_t known = FI_RMA_EVENT // announces a counter, which may be bound at any time
+                                    | FI_HMEM_HOST_ALLOC | FI_HMEM_DEVICE_ONLY // hints, of no use here
                                     | flag_dmabuf;
     if ((flags & ~known) != 0) {
         SRD_WARN(FI_LOG_MR, "memory registration flags 0x%llx are not served",

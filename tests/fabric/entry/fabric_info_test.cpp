@@ -254,7 +254,8 @@ TEST_CASE("memory registration modes by API version")
         Row{FI_VERSION(1, 17), FI_MR_VIRT_ADDR, FI_MR_VIRT_ADDR},
         Row{FI_VERSION(1, 5), FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY,
             FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY},
-        Row{FI_VERSION(1, 4), FI_MR_UNSPEC, FI_MR_SCALABLE}, Row{FI_VERSION(1, 4), FI_MR_BASIC, FI_MR_BASIC});
+        Row{FI_VERSION(1, 4), FI_MR_UNSPEC, FI_MR_BASIC}, Row{FI_VERSION(1, 4), FI_MR_BASIC, FI_MR_BASIC},
+        Row{FI_VERSION(1, 4), FI_MR_SCALABLE, FI_MR_SCALABLE});
     const InfoPtr hints = make_hints(FI_MSG);
     hints->domain_attr->mr_mode = row.asked;
     int code = 0;

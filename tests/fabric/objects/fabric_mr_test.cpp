@@ -91,6 +91,10 @@ TEST_CASE("attributes that cannot be served are refused")
     attr.iface = FI_HMEM_CUDA; // of a domain without FI_HMEM
     CHECK(fi_mr_regattr(open.domain.get(), &attr, 0, &none) == -FI_EOPNOTSUPP);
     attr.iface = FI_HMEM_SYSTEM;
+    for (const std::uint64_t hint : {FI_HMEM_HOST_ALLOC, FI_HMEM_DEVICE_ONLY}) {
+        Handle<fid_mr> region;
+        CHECK(fi_mr_regattr(open.domain.get(), &attr, hint, region.out()) == 0);
+    }
     for (const std::uint64_t capability : {FI_MSG, FI_RMA, FI_TAGGED, FI_ATOMIC}) { // LCI names FI_RMA
         Handle<fid_mr> region;
         attr.access = all_access | capability;
