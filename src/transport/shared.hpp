@@ -95,10 +95,8 @@ struct Shared {
     /// What the peer is asked to do, beside what its Receiver asks: of wire::ack_flag.
     std::uint8_t wishes(std::uint32_t peer) const noexcept
     {
-        if (incoming.is_scarce(peer)) {
-            return wire::ack_flag::memory_scarce | wire::ack_flag::no_unscheduled;
-        }
-        return grants.is_crowded() ? wire::ack_flag::no_unscheduled : std::uint8_t{0};
+        const bool careful = incoming.is_scarce(peer) || grants.is_crowded();
+        return careful ? wire::ack_flag::memory_scarce | wire::ack_flag::no_unscheduled : 0;
     }
 
     const IoCaps caps;

@@ -140,12 +140,26 @@ bool Framing::frame_next(std::uint32_t index)
 }
 
 /// A peer on this host reads a longer one for itself when it is wanted, and where memory is scarce it waits
-/// in ours.
+/// in ours. A lone message may be twice as long as others: two processes that take turns on a processor would
+/// otherwise wait for each other three times, and that costs more than a second copy of one that is
+/// unexpected.
 std::uint64_t Framing::eager_limit(const Peer& peer) const noexcept
 {
-    const bool careful = peer.route.same_host() || peer.connection.refusal.scarce();
-    return std::min<std::uint64_t>(s_.tuning.eager_size,
-                                   careful ? careful_eager_size : wire::max_eager_total);
+    const std::uint64_t eager = s_.tuning.eager_size;
+    if (peer.route.same_host() || peer.connection.refusal.scarce()) {
+        return std::min<std::uint64_t>(eager, careful_eager_size);
+    }
+    const std::uint64_t lone = std::min(2 * eager, wire::max_eager_total);
+    return has_room_at_once(peer, lone) ? lone : std::min(eager, wire::max_eager_total);
+}
+
+/// Next to nothing is under way to the peer, and so many bytes may go now.
+bool Framing::has_room_at_once(const Peer& peer, std::uint64_t bytes) const noexcept
+{
+    const Connection& connection = peer.connection;
+    const std::uint32_t in_flight = connection.window.bytes_in_flight();
+    return in_flight <= careful_eager_size && !connection.queue.any_granted() &&
+           in_flight + bytes <= connection.congestion.bytes(peer.route.mtu());
 }
 
 /// A round trip is saved where next to nothing else is under way: otherwise the grant comes meanwhile, and
@@ -153,20 +167,17 @@ std::uint64_t Framing::eager_limit(const Peer& peer) const noexcept
 /// packets that a switch drops where many begin at once.
 std::uint32_t Framing::unscheduled(const Peer& peer, const TxMessage& message) const noexcept
 {
-    const Connection& connection = peer.connection;
     const bool understood = (peer.handshake.features() & feature::unscheduled) != 0;
-    const std::uint32_t in_flight = connection.window.bytes_in_flight();
-    const bool idle = !connection.queue.any_granted() && in_flight <= careful_eager_size;
-    if (!understood || !idle || !connection.refusal.takes_unscheduled() || peer.route.same_host()) {
+    if (!understood || !peer.connection.refusal.takes_unscheduled() || peer.route.same_host()) {
         return 0;
     }
-    const std::uint32_t mtu = peer.route.mtu();
     const std::size_t overhead = sizeof(wire::PacketHeader) + wire::unscheduled_size(message.envelope.flags);
-    const std::uint32_t piece = mtu - static_cast<std::uint32_t>(overhead);
-    const auto limit = static_cast<std::uint32_t>(eager_limit(peer));
+    const std::uint32_t piece = peer.route.mtu() - static_cast<std::uint32_t>(overhead);
+    const auto limit =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(s_.tuning.eager_size, wire::max_eager_total / 2));
     const std::uint32_t bytes = limit > piece ? limit - limit % piece : limit; // whole packets
     const bool short_enough = message.total <= std::uint64_t{most_unscheduled_windows} * bytes;
-    return short_enough && in_flight + bytes <= connection.congestion.bytes(mtu) ? bytes : 0;
+    return short_enough && has_room_at_once(peer, bytes) ? bytes : 0;
 }
 
 bool Framing::frame_queued(std::uint32_t index)

@@ -54,6 +54,7 @@ private:
     bool frame_piece(std::uint32_t peer, std::uint32_t record, std::uint64_t limit);
     bool frame_record(std::uint32_t peer, std::uint32_t record);
     std::uint32_t piece_size(const Peer& peer, const TxMessage& message) const noexcept;
+    bool has_room_at_once(const Peer& peer, std::uint64_t bytes) const noexcept;
     bool is_read_by(const Peer& peer, const TxMessage& message) const noexcept;
     std::byte* put_data(const TxSlot& slot, const TxMessage& message, std::byte* out) const noexcept;
 

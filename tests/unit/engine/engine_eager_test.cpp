@@ -34,9 +34,20 @@ bool arrives_unasked(EnginePair& pair, std::size_t length)
 TEST_CASE("eager: a long message has arrived before anybody wants it, a longer one waits")
 {
     Acquainted one;
-    CHECK(arrives_unasked(one, longest));
+    CHECK(arrives_unasked(one, 2 * longest)); // a lone one
     Acquainted another;
-    CHECK_FALSE(arrives_unasked(another, longest + 1));
+    CHECK_FALSE(arrives_unasked(another, 2 * longest + 1));
+}
+
+TEST_CASE("eager: of several messages on their way only the first may be longer than the limit")
+{
+    Acquainted pair;
+    for (unsigned i = 0; i < 4; ++i) {
+        pair.send(pattern(longest + 1, i));
+    }
+    pair.run();
+    REQUIRE(pair.b.parked.size() == 4);
+    CHECK(pair.a.done.size() == 1);
 }
 
 TEST_CASE("eager: a peer that has said nothing yet may have little memory")
