@@ -96,8 +96,8 @@ constexpr const char* only = "";
 // The defaults are those of Limits, Tuning and Params; a test compares them with these texts.
 constexpr Variable variables[] = {
     {"EAGER_SIZE", "0..131072 bytes", or_size,
-     "longest message that is sent without asking the receiver, bytes; a lone one may have twice as many, up "
-     "to 131072 (default 65536)",
+     "longest message that is sent without asking the receiver, bytes; twice as long, "
+     "up to 131072, if it is alone and answers take long (default 65536)",
      [](Params& p, std::string_view t) { return size<0, 131072>(t, p.tuning.eager_size); }},
     {"WINDOW", "16384..1073741824 bytes", or_size,
      "upper bound of the congestion window per peer, bytes (default 8388608)",

@@ -2,11 +2,10 @@
 //
 // Receiver-governed sending: what large messages and reads may send to us now.
 //
-// Law: the bytes granted and not yet arrived, over all peers, stay within a
-// budget, and what is on its way without a grant counts, (GrantBudget), so that what we invite fits where it
-// lands before we look, and in the switches. Those that want more take turns, and none holds more than its
-// share, so that a sender that has stopped cannot starve others. A limit never shrinks while its message
-// lives.
+// Law: nothing more is granted unless the bytes granted and not yet arrived, over all peers, and those that
+// come without a grant, stay within a budget (GrantBudget), so that what we invite fits where it lands before
+// we look, and in the switches. Those that want more take turns, and none holds more than its share, so that
+// a sender that has stopped cannot starve others. A limit never shrinks while its message lives.
 #pragma once
 
 #include <algorithm>

@@ -104,7 +104,9 @@ FrameResult Placement::on_unscheduled(std::uint32_t record, const wire::EagerFra
         !s_.incoming.may_take(message, frame.offset, frame.payload.size())) {
         return FrameResult::malformed;
     }
-    place(message, frame.offset, {frame.payload, frame.payload.size(), false});
+    if (place(message, frame.offset, {frame.payload, frame.payload.size(), false}) != Fetched::here) {
+        return FrameResult::lost;
+    }
     on_granted_bytes(record, frame.payload.size());
     return FrameResult::next;
 }

@@ -15,6 +15,8 @@ constexpr std::uint32_t page_size = 4096;
 /// 0.2 ms. Of accesses no more is named while so many bytes are under way: it need not wait for the next.
 constexpr std::uint64_t read_limit = 4U << 20;
 
+/// A round trip in which hosts rather than switches take most of the time.
+constexpr Duration slow_answer = std::chrono::microseconds(25);
 /// A message of more times its unscheduled bytes begins without any.
 constexpr std::uint32_t most_unscheduled_windows = 8;
 
@@ -140,9 +142,9 @@ bool Framing::frame_next(std::uint32_t index)
 }
 
 /// A peer on this host reads a longer one for itself when it is wanted, and where memory is scarce it waits
-/// in ours. A lone message may be twice as long as others: two processes that take turns on a processor would
-/// otherwise wait for each other three times, and that costs more than a second copy of one that is
-/// unexpected.
+/// in ours. Where answers take long because processes take turns on a processor, or wait for interrupts, a
+/// lone message may be twice as long as others: its two sides would otherwise wait for each other three
+/// times, and that costs more than a second copy of one that is unexpected.
 std::uint64_t Framing::eager_limit(const Peer& peer) const noexcept
 {
     const std::uint64_t eager = s_.tuning.eager_size;
@@ -150,7 +152,9 @@ std::uint64_t Framing::eager_limit(const Peer& peer) const noexcept
         return std::min<std::uint64_t>(eager, careful_eager_size);
     }
     const std::uint64_t lone = std::min(2 * eager, wire::max_eager_total);
-    return has_room_at_once(peer, lone) ? lone : std::min(eager, wire::max_eager_total);
+    const RttEstimator& rtt = peer.connection.recovery.rtt();
+    const bool slow = rtt.valid() && rtt.smoothed() >= slow_answer;
+    return slow && has_room_at_once(peer, lone) ? lone : std::min(eager, wire::max_eager_total);
 }
 
 /// Next to nothing is under way to the peer, and so many bytes may go now.

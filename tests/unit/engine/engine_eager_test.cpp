@@ -7,6 +7,7 @@
 
 using namespace srd;
 using namespace srd::test;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -17,6 +18,22 @@ class Acquainted : public EnginePair {
 public:
     explicit Acquainted(const Options& options = {}) : EnginePair(options) { REQUIRE(meet()); }
 };
+
+/// Their hosts take turns: each looks when the other has waited for a long while.
+void take_turns(EnginePair& pair)
+{
+    for (int i = 0; i < 32; ++i) {
+        pair.send(pattern(10));
+        pair.a.pass(pair.now);
+        pair.now += 15us;
+        pair.b.pass(pair.now);
+        pair.now += 15us;
+        pair.a.pass(pair.now);
+    }
+    pair.run(200);
+    pair.a.done.clear();
+    pair.b.parked.clear();
+}
 
 /// The message was sent, and nobody wants it: has it arrived all the same?
 bool arrives_unasked(EnginePair& pair, std::size_t length)
@@ -34,14 +51,25 @@ bool arrives_unasked(EnginePair& pair, std::size_t length)
 TEST_CASE("eager: a long message has arrived before anybody wants it, a longer one waits")
 {
     Acquainted one;
-    CHECK(arrives_unasked(one, 2 * longest)); // a lone one
+    CHECK(arrives_unasked(one, longest));
     Acquainted another;
+    CHECK_FALSE(arrives_unasked(another, longest + 1));
+}
+
+TEST_CASE("eager: where answers take long, a lone message may be twice as long")
+{
+    Acquainted one;
+    take_turns(one);
+    CHECK(arrives_unasked(one, 2 * longest));
+    Acquainted another;
+    take_turns(another);
     CHECK_FALSE(arrives_unasked(another, 2 * longest + 1));
 }
 
 TEST_CASE("eager: of several messages on their way only the first may be longer than the limit")
 {
     Acquainted pair;
+    take_turns(pair);
     for (unsigned i = 0; i < 4; ++i) {
         pair.send(pattern(longest + 1, i));
     }
