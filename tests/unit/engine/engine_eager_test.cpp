@@ -2,6 +2,8 @@
 //
 // Which messages go without asking: longer ones, too, as long as the receiver has memory for those that
 // nobody wants yet. In the end every message must arrive in whatever order its receives come.
+#include <vector>
+
 #include "support/catch.hpp"
 #include "support/engine_pair.hpp"
 
@@ -70,8 +72,9 @@ TEST_CASE("eager: of several messages on their way only the first may be longer 
 {
     Acquainted pair;
     take_turns(pair);
-    for (unsigned i = 0; i < 4; ++i) {
-        pair.send(pattern(longest + 1, i));
+    const std::vector<Bytes> messages(4, pattern(longest + 1));
+    for (const Bytes& message : messages) {
+        pair.send(message);
     }
     pair.run();
     REQUIRE(pair.b.parked.size() == 4);
