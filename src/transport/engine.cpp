@@ -201,6 +201,15 @@ void Engine::refuse(MessageId message)
     check();
 }
 
+bool Engine::defer(MessageId message) noexcept
+{
+    if (!may_defer_ || message != current_message || !shared_.reader.may_defer()) {
+        return false;
+    }
+    shared_.reader.defer();
+    return true;
+}
+
 void Engine::discard(MessageId message)
 {
     placement_.discard(message);
@@ -339,10 +348,10 @@ bool Engine::poll_liveness_question(LivenessQuestions::Question& question)
 
 bool Engine::idle(Time now) const noexcept
 {
-    return !shared_.peers.any_active() && !watch_.any_waiting() && !shared_.outgoing.any_done() &&
-           !shared_.incoming.any_done() && !search_.any_event() && shared_.device_failed_peer == no_index &&
-           shared_.reader.turn_of() == no_index && shared_.questions.empty() &&
-           shared_.peers.next_timeout() > now;
+    return !shared_.reader.has_deferred() && !shared_.peers.any_active() && !watch_.any_waiting() &&
+           !shared_.outgoing.any_done() && !shared_.incoming.any_done() && !search_.any_event() &&
+           shared_.device_failed_peer == no_index && shared_.reader.turn_of() == no_index &&
+           shared_.questions.empty() && shared_.peers.next_timeout() > now;
 }
 
 bool Engine::all_read() const noexcept
@@ -372,6 +381,7 @@ bool Engine::all_acknowledged() const noexcept
 void Engine::close(Time now)
 {
     lifecycle_.close(now);
+    resume(); // nothing of it is anybody's any more
     check();
 }
 

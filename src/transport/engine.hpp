@@ -150,6 +150,15 @@ public:
     /// and will send it again; it and its successors are announced again later.
     void refuse(MessageId message);
 
+    /// Answers the current event's message later: poll_event() reads no further into the burst, whose memory
+    /// is needed, until resume(); then the message is announced again. False: it cannot be put off, because
+    /// it does not lie in a packet, or not in this part of the pass (may_defer()).
+    bool defer(MessageId message) noexcept;
+    bool has_deferred() const noexcept { return shared_.reader.has_deferred(); }
+    /// Before the next on_packets(). False: nothing was deferred.
+    bool resume() noexcept { return shared_.reader.resume(); }
+    void may_defer(bool may) noexcept { may_defer_ = may; }
+
     /// Drops a parked message (FI_DISCARD). For a delivery-complete sender it counts as delivered.
     void discard(MessageId message);
 
@@ -254,6 +263,7 @@ private:
     AckHandler acks_;
     Transmitter transmit_;
     Inbound inbound_;
+    bool may_defer_ = false;
     mutable std::uint32_t entries_unchecked_ = 0; ///< still to pass before the next check()
 };
 

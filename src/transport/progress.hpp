@@ -135,9 +135,18 @@ public:
     {
         // Whoever waits makes thousands of passes in which nothing happens, and what it waits for comes in
         // the middle of one: those are kept short.
-        bool idle = !take_packets() && engine_.idle(now_);
+        engine_.may_defer(true);
+        const bool resumed = finish_deferred();
+        bool idle = engine_.has_deferred() || (!take_packets() && engine_.idle(now_) && !resumed);
         if (!idle) {
             finish_packets();
+        }
+        engine_.may_defer(false);
+        if (engine_.has_deferred()) [[unlikely]] {
+            flush_transmit(engine_, io_, now_);
+            return true;
+        }
+        if (!idle) {
             take_more();
             serve_timers();
         }
@@ -155,6 +164,18 @@ public:
     }
 
 private:
+    /// The rest of a burst that the last pass has left (Engine::defer). False: there is none.
+    bool finish_deferred()
+    {
+        if (!engine_.resume()) [[likely]] {
+            return false;
+        }
+        ++work_;
+        received_ = 1; // and more: to be released
+        finish_packets();
+        return true;
+    }
+
     bool take_packets()
     {
         received_ = io_.rx_burst(packets_, now_);
@@ -249,7 +270,7 @@ private:
     void finish_packets()
     {
         drain_events();
-        if (received_ != 0) {
+        if (received_ != 0 && !engine_.has_deferred()) {
             io_.rx_release();
         }
     }

@@ -215,6 +215,12 @@ void EngineHost::on_event(const Event& event)
 void EngineHost::take(const Event& event)
 {
     sender = event.peer;
+    if (defers_after != 0) {
+        --defers_after;
+    } else if (defers != 0 && engine.defer(event.message)) {
+        --defers;
+        return;
+    }
     if (buffer.empty()) {
         MessageId message = event.message;
         SRD_CHECK(engine.park(message) == Status::ok);

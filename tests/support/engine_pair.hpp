@@ -47,6 +47,7 @@ public:
     }
     std::size_t rx_burst(std::span<RxPacket> packets, Time now) override;
     void rx_release() noexcept override { held_.clear(); }
+    bool is_holding() const noexcept { return !held_.empty(); }
     std::size_t tx_burst(std::span<const TxPacket> packets) override;
     std::size_t poll_notices(std::span<RouteNotice> notices, Time now) override;
     bool arm_wait() override { return incoming.empty(); }
@@ -110,6 +111,8 @@ public:
     Bytes memory = Bytes(1 << 20); ///< what accesses go to
     std::vector<iovec> buffer;     ///< for the next message; empty: it is parked
     DeviceId buffer_device = DeviceId::host;
+    unsigned defers = 0;       ///< so many times messages are taken up later, ...
+    unsigned defers_after = 0; ///< ... but not the first ones
     std::vector<MessageId> parked;
     std::vector<Event> done; ///< what completed, and messages that were complete when they came
     std::vector<Event> lost; ///< Event::Kind::peer_lost

@@ -20,6 +20,8 @@ constexpr std::size_t default_size = 1024;
 constexpr std::size_t largest_size = std::size_t{1} << 24;
 /// Reading completions that are there costs no pass, but this many reads do.
 constexpr std::uint32_t reads_per_pass = 32;
+/// And one read makes no more passes than this.
+constexpr int passes_per_read = 8;
 
 std::size_t entry_bytes(fi_cq_format format) noexcept
 {
@@ -188,6 +190,7 @@ ssize_t CompletionQueue::take(void* entries, std::size_t count, fi_addr_t* sourc
         return overrun_ ? -FI_EAVAIL : -FI_EAGAIN;
     }
     taken_ += taken;
+    given_.store(true, std::memory_order_relaxed);
     auto* to = static_cast<std::byte*>(entries);
     for (std::size_t i = 0; i < taken; ++i) {
         const Completion& completion = completions_.front();
@@ -201,6 +204,8 @@ ssize_t CompletionQueue::take(void* entries, std::size_t count, fi_addr_t* sourc
     return static_cast<ssize_t>(taken);
 }
 
+/// Returns at once if there is anything to return. Else looks until nothing more has come: who is told that
+/// there is nothing may give its processor away, where the next part of what it waits for lies in the socket.
 ssize_t CompletionQueue::read(void* entries, std::size_t count, fi_addr_t* sources) noexcept
 {
     if (entries == nullptr && count != 0) {
@@ -217,8 +222,11 @@ ssize_t CompletionQueue::read(void* entries, std::size_t count, fi_addr_t* sourc
         }
         reads_without_pass_ = 0;
     }
-    group.progress();
+    for (int passes = 0; passes < passes_per_read && group.progress() == Found::bulk && seems_empty();
+         ++passes) {
+    }
     if (seems_empty()) {
+        given_.store(false, std::memory_order_relaxed);
         return -FI_EAGAIN;
     }
     ProgressGuard guard(lock);

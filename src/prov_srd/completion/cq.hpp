@@ -126,6 +126,9 @@ struct CompletionQueue {
     void signal() noexcept;
     int try_wait() noexcept;
     bool has_entries() noexcept SRD_EXCLUDES(lock);
+    /// The application has been given completions, or is going to be, since it was last told that there are
+    /// none: it has not yet done all that it may do about them. A hint, without the lock.
+    bool is_in_use() const noexcept { return given_.load(std::memory_order_relaxed) || !seems_empty(); }
 
     fid_cq fid{}; ///< must be first
     Domain& domain;
@@ -155,6 +158,7 @@ private:
     std::array<std::byte, max_address_size> error_data_{}; ///< what the last read error's err_data points to
     std::uint32_t reads_without_pass_ SRD_GUARDED_BY(lock) = 0; ///< that found something
     std::atomic<std::size_t> entries_{0};                       ///< completions and errors that wait
+    std::atomic<bool> given_{false};                            ///< since the last read that found nothing
     std::atomic<std::uint32_t> signals_{0};
     std::atomic<bool> signaled_{false};
 };

@@ -17,6 +17,7 @@
 #include <rdma/fabric.h>
 #include <rdma/fi_endpoint.h>
 
+#include "completion/cq.hpp"
 #include "endpoint/progress_unit.hpp"
 #include "objects/av.hpp"
 
@@ -71,6 +72,11 @@ public:
     bool receive_wants_entry(std::uint64_t flags) const noexcept
     {
         return !rx_selective_ || (flags & FI_COMPLETION) != 0;
+    }
+    /// CompletionQueue::is_in_use() of one of them.
+    bool any_queue_in_use() const noexcept
+    {
+        return (rx_cq_ != nullptr && rx_cq_->is_in_use()) || (tx_cq_ != nullptr && tx_cq_->is_in_use());
     }
     const OperationCounters& counters() const noexcept SRD_REQUIRES(endpoint_lock) { return counters_; }
 

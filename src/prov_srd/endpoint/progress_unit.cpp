@@ -21,6 +21,12 @@
 #include "progress/watchdog.hpp"
 
 namespace srd {
+namespace {
+
+/// Bytes in a pass that are more than acknowledgements and a small message.
+constexpr std::uint64_t bulk = 4096;
+
+} // namespace
 
 ProgressUnit::ProgressUnit(DomainProgress& domain, Transmit& transmit, Receive& receive, Target& target,
                            Peers& peers) noexcept
@@ -258,14 +264,19 @@ void ProgressUnit::on_event(const Event& event) noexcept
     }
 }
 
-bool ProgressUnit::progress(Time now) noexcept SRD_NO_LOCK_ANALYSIS
+Found ProgressUnit::progress(Time now) noexcept SRD_NO_LOCK_ANALYSIS
 {
     if (!enabled() || !lock_.try_lock()) {
-        return false;
+        return Found::nothing;
     }
-    const bool busy = pass(now);
+    const std::uint64_t before = counters_.rx_bytes.value();
+    Found found = pass(now) ? Found::something : Found::nothing;
+    // Where a message waits for the application to act, another pass would not let it.
+    if (counters_.rx_bytes.value() - before >= bulk && !engine_->has_deferred()) {
+        found = Found::bulk;
+    }
     lock_.unlock();
-    return busy;
+    return found;
 }
 
 void ProgressUnit::flush() noexcept
@@ -294,7 +305,7 @@ bool ProgressUnit::arm_sleep(Time& deadline) noexcept
         return true;
     }
     const UnitGuard guard(*this);
-    if (!io_->arm_wait()) {
+    if (engine_->has_deferred() || !io_->arm_wait()) {
         return false;
     }
     const Time timeout = next_pass();

@@ -87,7 +87,7 @@ public:
 
     bool enabled() const noexcept override { return enabled_.load(std::memory_order_acquire); }
     int io_fd() const noexcept override { return io_fd_; }
-    bool progress(Time now) noexcept override;
+    Found progress(Time now) noexcept override;
     bool arm_sleep(Time& deadline) noexcept override;
     void disarm_sleep() noexcept override;
     Time look_after(Time now, int& sleeps_on) noexcept override;

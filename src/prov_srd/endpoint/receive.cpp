@@ -16,6 +16,11 @@
 namespace srd {
 namespace {
 
+/// A message that nobody has posted a receive for is copied twice. Who is to read completions may be about to
+/// post one: Open MPI's blocking send ends with the acknowledgement that comes together with the answer. From
+/// so many bytes on the answer waits until the completions are read, a pass at most.
+constexpr std::size_t worth_waiting = 4096;
+
 constexpr Cause cause_of(Accepted outcome) noexcept
 {
     return outcome == Accepted::failed ? Cause::device_failed : Cause::none;
@@ -43,6 +48,10 @@ void Receive::on_message(const Event& event) noexcept
         if (!deliver(index, event.message, arrival)) {
             refuse(event.message);
         }
+        return;
+    }
+    if (arrival.length >= worth_waiting && bindings_.any_queue_in_use() &&
+        unit_.engine().defer(event.message)) {
         return;
     }
     const std::uint32_t record_index = matcher_->unexpected.alloc();

@@ -115,7 +115,7 @@ bool DomainProgress::progress_all() noexcept
     const Time now = clock_now(); // not before: whoever waited would take an old time for the present
     bool busy = false;
     for (ProgressMember* member : members_) {
-        busy |= member->progress(now);
+        busy |= member->progress(now) != Found::nothing;
     }
     return busy;
 }

@@ -91,20 +91,20 @@ void ProgressGroup::member_enabled(const ProgressMember& member) noexcept
     }
 }
 
-void ProgressGroup::progress() noexcept
+Found ProgressGroup::progress() noexcept
 {
     if (fd_armed_.load(std::memory_order_relaxed) && fd_armed_.exchange(false)) {
         disarm();
     }
     if (!members_lock.try_lock()) {
-        return;
+        return Found::nothing;
     }
     const Time now = clock_now();
-    bool worked = false;
+    Found most = Found::nothing;
     for (const Member& member : members_) {
-        worked |= member.member->progress(now);
+        most = std::max(most, member.member->progress(now));
     }
-    const bool give_way = patience_.after_pass(worked, now);
+    const bool give_way = patience_.after_pass(most != Found::nothing, now);
     members_lock.unlock();
     domain_.due_work().run_due();
     if (give_way) {
@@ -116,6 +116,7 @@ void ProgressGroup::progress() noexcept
             members_lock.unlock();
         }
     }
+    return most;
 }
 
 void ProgressGroup::watch(int descriptor) noexcept

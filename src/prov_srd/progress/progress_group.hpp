@@ -61,8 +61,8 @@ public:
     bool has_members() const noexcept { return bound_count_.load(std::memory_order_relaxed) != 0; }
 
     /// One pass over every enabled endpoint, unless another thread is at it. Then starts the domain's
-    /// triggered operations that are due.
-    void progress() noexcept SRD_EXCLUDES(members_lock);
+    /// triggered operations that are due. Returns the most that one of the passes has found.
+    Found progress() noexcept SRD_EXCLUDES(members_lock);
 
     // -- Waiting ------------------------------------------------------------
 

@@ -19,6 +19,13 @@ namespace srd {
 
 struct CompletionCounter;
 
+/// What a pass has found.
+enum class Found : std::uint8_t {
+    nothing,
+    something,
+    bulk, ///< more is likely to be there by now
+};
+
 class ProgressMember {
 public:
     /// It takes part in data transfer: since fi_enable() cannot fail any more, and until fi_close() has
@@ -27,8 +34,8 @@ public:
     /// What to sleep on. Valid since shortly before it is enabled, until the endpoint is destroyed.
     virtual int io_fd() const noexcept = 0;
 
-    /// One pass, unless another thread is inside. True if anything happened.
-    virtual bool progress(Time now) noexcept = 0;
+    /// One pass, unless another thread is inside.
+    virtual Found progress(Time now) noexcept = 0;
     /// The caller is going to sleep on io_fd(); `deadline` is lowered to the next timer.
     /// False: packets wait, nothing is armed.
     virtual bool arm_sleep(Time& deadline) noexcept = 0;

@@ -202,6 +202,9 @@ bool Inbound::poll_event(Event& event)
     if (poll_done(event)) {
         return true;
     }
+    if (s_.reader.has_deferred()) [[unlikely]] {
+        return false;
+    }
     for (;;) {
         if (s_.reader.turn_of() != no_index && poll_held(event)) {
             return true;

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <srd/check.hpp>
@@ -49,6 +50,9 @@ class PacketReader {
 public:
     /// What the event that was announced last is about, until it is answered.
     enum class Question : std::uint8_t { none, message, write, read, atomic };
+
+    /// A message is deferred no more often than this, however it is with the application.
+    static constexpr std::uint8_t max_deferrals = 3;
 
     PacketReader() { notes_.reserve(1024); } // one burst is noted before its events are drawn
 
@@ -103,15 +107,21 @@ public:
     void close() noexcept { open_ = false; }
     /// The packet opened last. Its note is the caller's, or of this burst.
     const PacketNote& packet() const noexcept { return *packet_; }
-    bool at_end() const noexcept { return reader_.remaining() == 0; }
+    bool at_end() const noexcept { return reader_.remaining() == 0 && !reread_; }
 
-    /// Reads the next frame. False: the packet is malformed.
+    /// Reads the next frame; after resume() the one that was deferred. False: the packet is malformed.
     bool next_frame() noexcept
     {
         SRD_DCHECK(open_ && !at_end());
-        return contents_agree() &&
-               wire::decode(reader_, packet_->remote != nullptr, packet_->remote_length, frame_);
+        is_repeated_ = std::exchange(reread_, false);
+        if (!is_repeated_) {
+            deferrals_ = 0;
+        }
+        return is_repeated_ || (contents_agree() && wire::decode(reader_, packet_->remote != nullptr,
+                                                                 packet_->remote_length, frame_));
     }
+    /// The frame read last was announced before, and deferred.
+    bool is_repeated() const noexcept { return is_repeated_; }
     /// The frame read last.
     const wire::Frame& frame() const noexcept { return frame_; }
     template <typename T>
@@ -169,6 +179,29 @@ public:
         is_local_ = false;
     }
 
+    // -- The rest of a burst, put off
+
+    /// The question about frame() is asked again after resume(); until then nothing more is read.
+    void defer() noexcept
+    {
+        SRD_DCHECK(may_defer());
+        answered();
+        deferred_ = true;
+        ++deferrals_;
+    }
+    bool may_defer() const noexcept
+    {
+        return question_ == Question::message && record_ == no_index && !is_local_ &&
+               deferrals_ < max_deferrals;
+    }
+    bool has_deferred() const noexcept { return deferred_; }
+    /// False: nothing was deferred.
+    bool resume() noexcept
+    {
+        reread_ = deferred_ && open_;
+        return std::exchange(deferred_, false);
+    }
+
     // -- Messages whose turn may have come
 
     /// A peer with held messages, the next of which may be due; no_index: none.
@@ -180,6 +213,7 @@ public:
     {
         if (open_ && packet_->peer == peer) {
             open_ = false;
+            reread_ = false;
         }
         if (question_ != Question::none && peer_ == peer) {
             answered();
@@ -211,6 +245,10 @@ private:
 
     bool open_ = false;
     bool is_local_ = false;
+    bool deferred_ = false;
+    bool reread_ = false;
+    bool is_repeated_ = false;
+    std::uint8_t deferrals_ = 0; ///< of frame()
     Question question_ = Question::none;
     wire::Contents contents_ = wire::Contents::neutral; ///< of the frames read so far
     std::uint32_t rma_frames_ = 0;

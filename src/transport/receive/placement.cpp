@@ -205,8 +205,10 @@ void Placement::describe_event(PeerId peer, MessageId id, const Envelope& envelo
     event.tag = envelope.tag;
     event.data = envelope.data;
     event.length = total;
-    s_.count.rx_messages.add();
-    s_.count.rx_message_bytes.add(total);
+    if (!s_.reader.is_repeated() || id != current_message) {
+        s_.count.rx_messages.add();
+        s_.count.rx_message_bytes.add(total);
+    }
 }
 
 void Placement::announce(std::uint32_t record, Event& event)

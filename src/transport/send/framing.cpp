@@ -17,7 +17,7 @@ constexpr std::uint64_t read_limit = 4U << 20;
 
 /// A round trip in which hosts rather than switches take most of the time.
 constexpr Duration slow_answer = std::chrono::microseconds(25);
-/// A message of more times its unscheduled bytes begins without any.
+/// A message of more times an eager size begins without any unscheduled bytes.
 constexpr std::uint32_t most_unscheduled_windows = 8;
 
 /// Bytes of the header of a frame with a piece of `message` from `offset` on, at most.
@@ -180,7 +180,7 @@ std::uint32_t Framing::unscheduled(const Peer& peer, const TxMessage& message) c
     const auto limit =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(s_.tuning.eager_size, wire::max_eager_total / 2));
     const std::uint32_t bytes = limit > piece ? limit - limit % piece : limit; // whole packets
-    const bool short_enough = message.total <= std::uint64_t{most_unscheduled_windows} * bytes;
+    const bool short_enough = message.total <= std::uint64_t{most_unscheduled_windows} * limit;
     return short_enough && has_room_at_once(peer, bytes) ? bytes : 0;
 }
 
