@@ -20,6 +20,16 @@ constexpr Duration slow_answer = std::chrono::microseconds(25);
 /// A message of more times an eager size begins without any unscheduled bytes.
 constexpr std::uint32_t most_unscheduled_windows = 8;
 
+/// How an eager message of `total` bytes is divided where a packet has room for so many. Few packets are of
+/// equal size: one is received while the next is sent, and a last one of a few bytes would cost as much as
+/// any.
+std::uint64_t eager_piece(std::uint64_t total, std::uint64_t room) noexcept
+{
+    constexpr std::uint64_t few = 4;
+    const std::uint64_t count = (total + room - 1) / room;
+    return count > few ? room : (total + count - 1) / count;
+}
+
 /// Bytes of the header of a frame with a piece of `message` from `offset` on, at most.
 std::uint32_t piece_overhead(const TxMessage& message, std::uint64_t offset) noexcept
 {
@@ -92,7 +102,7 @@ bool Framing::frame_parts(const Operation& operation, std::uint32_t record, std:
     const std::size_t header =
         sizeof(wire::PartFrame) + wire::optional_size(operation.flags, handle != no_index);
     const std::size_t capacity = peer.frame_capacity();
-    const std::uint64_t piece = capacity - header;
+    const std::uint64_t piece = eager_piece(total, capacity - header);
     const auto needed = static_cast<std::uint32_t>((total + piece - 1) / piece);
     if (!window.has_room(s_.packets, needed + 1)) {
         return false;
@@ -236,6 +246,9 @@ std::uint32_t Framing::packet_size(const TxSlot& slot) const noexcept
 std::uint32_t Framing::piece_size(const Peer& peer, const TxMessage& message) const noexcept
 {
     const std::uint32_t room = peer.route.mtu() - piece_overhead(message, message.framed);
+    if (message.is<EagerSend>() && message.total != 0) {
+        return static_cast<std::uint32_t>(eager_piece(message.total, room));
+    }
     // Whole pages are copied faster.
     return peer.route.same_host() && room > page_size ? room - room % page_size : room;
 }

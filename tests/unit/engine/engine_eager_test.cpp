@@ -131,3 +131,37 @@ TEST_CASE("eager: where memory fills up they ask, so that any receive finds its 
     pair.run();
     CHECK(pair.a.done.size() == 2);
 }
+
+TEST_CASE("eager: few packets are of equal size, many are full")
+{
+    const auto sizes = [](std::uint32_t max_packet, std::size_t length, CompletionLevel level) {
+        EnginePair pair({.max_packet = max_packet});
+        REQUIRE(pair.meet());
+        std::vector<std::size_t> seen;
+        pair.a.io.watch = [&](const TxPacket& packet) {
+            if (packet.length > 100) {
+                seen.push_back(packet.length);
+            }
+        };
+        const Bytes bytes = pattern(length);
+        pair.send(bytes, level);
+        pair.run();
+        REQUIRE(pair.b.parked.size() == 1);
+        Bytes received(length);
+        Accepted outcome{};
+        REQUIRE(pair.b.engine.accept(pair.b.parked.front(), whole(received), 9, outcome) == Status::ok);
+        CHECK(received == bytes);
+        return seen;
+    };
+    const auto level = GENERATE(CompletionLevel::transmit, CompletionLevel::inject);
+    const std::vector<std::size_t> two = sizes(65507, longest, CompletionLevel::transmit);
+    REQUIRE(two.size() == 2);
+    CHECK(two[0] - two[1] <= 1);
+    const std::vector<std::size_t> four = sizes(9000, 4 * 8900, level);
+    REQUIRE(four.size() == 4);
+    CHECK(four[0] - four[3] <= 3);
+    const std::vector<std::size_t> many = sizes(1472, 16000, level);
+    REQUIRE(many.size() > 4);
+    CHECK(many[0] == 1472);
+    CHECK(many[many.size() - 2] == 1472);
+}
