@@ -16,7 +16,10 @@
 //              doubling beyond it fills the queues of all paths before a mark comes back
 //              (128 hosts, 64 paths: 300 drops and a worst flow at 59 %, against 0 and 75 %)
 //   delay > target:  window *= 1 - 0.8 (delay - target) / delay
-//   most of a round's bytes marked (ECN): window *= 1 - fraction / 4
+//   three quarters of a round's bytes marked (ECN), or half of two rounds' in a row: window *=
+//            1 - fraction / 4. One round like the latter happens to one flow in seventy of a full fabric
+//            (1024 hosts), and what it took away is not back before the flow ends: the slowest flow
+//            is at 82 % instead of 74 %. In an incast nearly all is marked from the beginning
 //   loss above 1/16 of a round: window *= 1 - fraction; less is random and ignored
 //   no decrease by more than half, nor more than one per round trip
 //   retransmission timeout: window_min, then doubling up to half of what it was
@@ -105,7 +108,7 @@ public:
     void set_packet_size(std::uint32_t bytes, std::uint32_t window_min, unsigned lanes) noexcept
     {
         packet_size_ = std::max(bytes, 1U);
-        lanes_ = static_cast<std::uint8_t>(lanes) & 0x7fU;
+        lanes_ = static_cast<std::uint8_t>(lanes) & 0x3fU;
         // What is acknowledged makes room where it came from, so that window_min for each lane leaves some of
         // them idle; twice that for each further one keeps them all busy.
         window_min_ = std::clamp(window_min * (2 * lanes - 1), 1U, window_max_);
@@ -246,7 +249,10 @@ private:
             clean_rounds_ = 0;
         }
         if (round_acked_ >= std::uint64_t{packet_size_} * mark_round_packets) {
-            if (std::uint64_t{round_marked_} * 2 > round_acked_) {
+            const bool again = most_marked_;
+            most_marked_ = std::uint64_t{round_marked_} * 2 > round_acked_;
+            const bool nearly_all = std::uint64_t{round_marked_} * 4 > std::uint64_t{round_acked_} * 3;
+            if ((most_marked_ && again) || nearly_all) {
                 decrease(now, 1.0 - static_cast<double>(round_marked_) / (4.0 * round_acked_));
             }
             round_acked_ = round_marked_ = 0;
@@ -294,8 +300,9 @@ private:
     std::uint8_t head_ = 0;
     std::uint8_t fresh_ = 0; // samples in this round
     std::uint8_t clean_rounds_ = 0;
-    bool grown_ : 1 = false; // since the last round
-    std::uint8_t lanes_ : 7 = 1;
+    bool grown_ : 1 = false;       // since the last round
+    bool most_marked_ : 1 = false; // of the last round's bytes
+    std::uint8_t lanes_ : 6 = 1;
     PathId last_path_ = no_path;
 };
 

@@ -229,6 +229,25 @@ TEST_CASE("Swift: marks on most packets shrink moderately")
     CHECK(sender.window() > before / 2);
 }
 
+TEST_CASE("Swift: half of the bytes must be marked twice in a row, of three quarters once is enough")
+{
+    for (const auto& [rounds, of_four, shrinks] :
+         {std::tuple{1, 3U, false}, {2, 3U, true}, {1, 4U, true}, {2, 2U, false}}) {
+        Sender sender;
+        sender.run_at(4, base);
+        const auto round = [&](std::uint32_t marked) { // told by one acknowledgement, which ends it
+            sender.now += base + 1us;
+            sender.swift.on_ack({sender.now, base, 40 * packet, 40 * packet, PathId{5}, marked, false});
+        };
+        round(0);
+        const std::uint32_t before = sender.window();
+        for (int i = 0; i < rounds; ++i) {
+            round(10 * of_four * packet - packet);
+        }
+        CHECK((sender.window() < before) == shrinks);
+    }
+}
+
 TEST_CASE("Swift: among marks it grows by a packet per round trip, however few they are")
 {
     Sender sender;
