@@ -18,7 +18,7 @@ namespace {
 
 /// A message that nobody has posted a receive for is copied twice. Who is to read completions may be about to
 /// post one: Open MPI's blocking send ends with the acknowledgement that comes together with the answer. From
-/// so many bytes on the answer waits until the completions are read, a pass at most.
+/// so many bytes on the answer waits until the completions are read, for a few passes at most.
 constexpr std::size_t worth_waiting = 4096;
 
 constexpr Cause cause_of(Accepted outcome) noexcept
@@ -50,7 +50,7 @@ void Receive::on_message(const Event& event) noexcept
         }
         return;
     }
-    if (arrival.length >= worth_waiting && bindings_.any_queue_in_use() &&
+    if (arrival.length >= worth_waiting && !peeks_ && bindings_.any_queue_in_use() &&
         unit_.engine().defer(event.message)) {
         return;
     }

@@ -139,6 +139,7 @@ private:
     DeferredQueue& queue_;
     OperationStarter& self_;
     std::unique_ptr<Matcher> matcher_ SRD_GUARDED_BY(endpoint_lock);
+    bool peeks_ SRD_GUARDED_BY(endpoint_lock) = false;   ///< now: no message is put off
     Time refused_since_ SRD_GUARDED_BY(endpoint_lock){}; ///< messages, without a longer pause
     Time refused_at_ SRD_GUARDED_BY(endpoint_lock){};
 };

@@ -55,7 +55,9 @@ void Receive::withdraw() noexcept
 /// with FI_DISCARD drops it.
 ssize_t Receive::search(const ReceiveArguments& arguments, RouteId source, Time now) noexcept
 {
+    peeks_ = true;
     unit_.pass(now); // a peek must see what has arrived
+    peeks_ = false;
     const std::uint32_t index =
         matcher_->find_unexpected(arguments.tagged, arguments.tag, arguments.ignore, source);
     if (index == no_index) {

@@ -120,7 +120,7 @@ public:
         return is_repeated_ || (contents_agree() && wire::decode(reader_, packet_->remote != nullptr,
                                                                  packet_->remote_length, frame_));
     }
-    /// The frame read last was announced before, and deferred.
+    /// The frame whose question is open was announced before, and deferred.
     bool is_repeated() const noexcept { return is_repeated_; }
     /// The frame read last.
     const wire::Frame& frame() const noexcept { return frame_; }
@@ -177,6 +177,7 @@ public:
         question_ = Question::none;
         record_ = no_index;
         is_local_ = false;
+        is_repeated_ = false;
     }
 
     // -- The rest of a burst, put off

@@ -205,7 +205,7 @@ void Placement::describe_event(PeerId peer, MessageId id, const Envelope& envelo
     event.tag = envelope.tag;
     event.data = envelope.data;
     event.length = total;
-    if (!s_.reader.is_repeated() || id != current_message) {
+    if (!s_.reader.is_repeated()) {
         s_.count.rx_messages.add();
         s_.count.rx_message_bytes.add(total);
     }

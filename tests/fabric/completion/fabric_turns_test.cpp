@@ -85,6 +85,41 @@ TEST_CASE("turns: who does not post a receive gets its completions all the same,
     CHECK(received == answer);
 }
 
+TEST_CASE("turns: a peek sees what has come, whatever the application has still to read")
+{
+    Pair pair;
+    meet(pair);
+    const auto answer = pattern(8192);
+    for (int round = 0; round < 3; ++round) {
+        std::uint64_t word = 1;
+        REQUIRE(fi_trecv(pair.b.ep.get(), &word, sizeof(word), nullptr, FI_ADDR_UNSPEC, 1, 0, nullptr) == 0);
+        REQUIRE(fi_tsend(pair.a.ep.get(), &word, sizeof(word), nullptr, pair.b_at_a, 1, nullptr) == 0);
+        while (read_all(pair.b) == 0) {
+        }
+        REQUIRE(fi_tsend(pair.b.ep.get(), answer.data(), answer.size(), nullptr, pair.a_at_b, 2, nullptr) ==
+                0);
+        fi_msg_tagged peek{};
+        peek.addr = FI_ADDR_UNSPEC;
+        peek.tag = 2;
+        peek.context = &peek;
+        REQUIRE(fi_trecvmsg(pair.a.ep.get(), &peek, FI_PEEK) ==
+                0); // the answer, and that the question was sent
+        fi_cq_tagged_entry entry{};
+        int completions = 0;
+        while (fi_cq_read(pair.a.cq.get(), &entry, 1) > 0) {
+            completions += entry.op_context == &peek ? 1 : 0;
+        }
+        CHECK(completions == 1);
+        std::vector<std::uint8_t> received(answer.size());
+        REQUIRE(fi_trecv(pair.a.ep.get(), received.data(), received.size(), nullptr, FI_ADDR_UNSPEC, 2, 0,
+                         nullptr) == 0);
+        for (int done = 0; done < 2;) {
+            done += read_all(pair.a) + read_all(pair.b);
+        }
+        CHECK(received == answer);
+    }
+}
+
 TEST_CASE("turns: one look takes in a message of several packets that is all there")
 {
     Pair pair;

@@ -100,6 +100,13 @@ TEST_CASE("deferred: not for ever, and only what lies in a packet")
 
     EnginePair near({.same_host = true, .local = true});
     REQUIRE(near.meet());
+    const std::uint64_t before = near.b.counters.rx_messages.value();
+    const Bytes by_packet = pattern(length);
+    near.b.defers = 1;
+    near.send(by_packet);
+    near.run();
+    REQUIRE(near.b.defers == 0);
+    near.b.parked.clear();
     near.b.defers = 1000;
     const Bytes small = pattern(100);
     const iovec piece{const_cast<std::byte*>(small.data()), small.size()};
@@ -111,6 +118,7 @@ TEST_CASE("deferred: not for ever, and only what lies in a packet")
     near.run();
     CHECK(near.b.parked.size() == 1);
     CHECK(near.b.defers == 1000);
+    CHECK(near.b.counters.rx_messages.value() == before + 2);
 }
 
 TEST_CASE(
