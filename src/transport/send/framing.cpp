@@ -20,14 +20,16 @@ constexpr Duration slow_answer = std::chrono::microseconds(25);
 /// A message of more times an eager size begins without any unscheduled bytes.
 constexpr std::uint32_t most_unscheduled_windows = 8;
 
-/// How an eager message of `total` bytes is divided where a packet has room for so many. Few packets are of
-/// equal size: one is received while the next is sent, and a last one of a few bytes would cost as much as
-/// any.
+/// How an eager message of `total` bytes is divided where a packet has room for so many. Few packets that are
+/// too long to share a call are of equal size: one is received while the next is sent, and a last one of a
+/// few bytes would cost as much as any. Shorter ones are full, so that the last, which bears an
+/// acknowledgement, is no longer than the others (GSO).
 std::uint64_t eager_piece(std::uint64_t total, std::uint64_t room) noexcept
 {
     constexpr std::uint64_t few = 4;
+    constexpr std::uint64_t shared = 16384; // more than a quarter of what a call takes
     const std::uint64_t count = (total + room - 1) / room;
-    return count > few ? room : (total + count - 1) / count;
+    return count > few || room < shared ? room : (total + count - 1) / count;
 }
 
 /// Bytes of the header of a frame with a piece of `message` from `offset` on, at most.

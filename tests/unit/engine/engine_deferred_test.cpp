@@ -126,7 +126,7 @@ TEST_CASE(
 {
     EnginePair pair;
     REQUIRE(pair.meet());
-    send(pair, 2);
+    const std::vector<Bytes> sent = send(pair, 2);
     pair.b.defers = 1;
     pair.b.pass(pair.now);
     REQUIRE(pair.b.engine.has_deferred());

@@ -132,7 +132,7 @@ TEST_CASE("eager: where memory fills up they ask, so that any receive finds its 
     CHECK(pair.a.done.size() == 2);
 }
 
-TEST_CASE("eager: few packets are of equal size, many are full")
+TEST_CASE("eager: few packets that cannot share a call are of equal size, others are full")
 {
     const auto sizes = [](std::uint32_t max_packet, std::size_t length, CompletionLevel level) {
         EnginePair pair({.max_packet = max_packet});
@@ -157,9 +157,13 @@ TEST_CASE("eager: few packets are of equal size, many are full")
     const std::vector<std::size_t> two = sizes(65507, longest, CompletionLevel::transmit);
     REQUIRE(two.size() == 2);
     CHECK(two[0] - two[1] <= 1);
-    const std::vector<std::size_t> four = sizes(9000, 4 * 8900, level);
-    REQUIRE(four.size() == 4);
-    CHECK(four[0] - four[3] <= 3);
+    const std::vector<std::size_t> three = sizes(20000, 3 * 18000, level);
+    REQUIRE(three.size() == 3);
+    CHECK(three[0] - three[2] <= 2);
+    const std::vector<std::size_t> jumbo = sizes(9000, 28000, level);
+    REQUIRE(jumbo.size() == 4);
+    CHECK(jumbo[0] == 9000);
+    CHECK(jumbo[2] == 9000);
     const std::vector<std::size_t> many = sizes(1472, 16000, level);
     REQUIRE(many.size() > 4);
     CHECK(many[0] == 1472);
