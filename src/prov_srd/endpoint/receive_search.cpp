@@ -55,11 +55,16 @@ void Receive::withdraw() noexcept
 /// with FI_DISCARD drops it.
 ssize_t Receive::search(const ReceiveArguments& arguments, RouteId source, Time now) noexcept
 {
+    // A peek must see what has arrived, which may be behind other packets in the socket.
+    constexpr int most_passes = 8;
+    std::uint32_t index = no_index;
+    bool worked = true;
     peeks_ = true;
-    unit_.pass(now); // a peek must see what has arrived
+    for (int passes = 0; worked && index == no_index && passes < most_passes; ++passes) {
+        worked = unit_.pass(now);
+        index = matcher_->find_unexpected(arguments.tagged, arguments.tag, arguments.ignore, source);
+    }
     peeks_ = false;
-    const std::uint32_t index =
-        matcher_->find_unexpected(arguments.tagged, arguments.tag, arguments.ignore, source);
     if (index == no_index) {
         CompletionError failure =
             failed_receive(arguments.context, arguments.tagged, arguments.tag, Cause::not_found);
